@@ -17,6 +17,7 @@
 pub mod capability;
 pub mod ids;
 pub mod journal;
+pub mod local;
 pub mod plan;
 pub mod run;
 pub mod target;
