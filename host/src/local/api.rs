@@ -22,9 +22,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::api_reply::{ApiError, body, not_json, optional_body, path_id};
-use super::core::{CommitWish, Core};
+use super::core::Core;
 use super::error::LocalError;
 use super::gateway::told;
+use super::lifecycle::CommitWish;
 use super::state_file::{CommitRecord, VmRecord, VmState};
 
 type Cloud = State<Arc<Core>>;

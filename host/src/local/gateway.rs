@@ -30,15 +30,15 @@ pub(super) async fn serve(
     core: Arc<Core>,
     stop: watch::Receiver<bool>,
 ) {
-    accept_all(listener, stop, |tcp| {
-        let (acceptor, core) = (acceptor.clone(), Arc::clone(&core));
+    accept_all(listener, stop.clone(), |tcp| {
+        let (acceptor, core, stop) = (acceptor.clone(), Arc::clone(&core), stop.clone());
         async move {
             let (vm, mut stream) = match handshake(&acceptor, &core, tcp).await? {
                 (Some(vm), stream) => (vm, stream),
                 (None, _) => return Err(io::Error::other("no such VM")),
             };
             let (speaks, bytes) = sniff(&mut stream, SILENCE).await?;
-            let stream = Replay::new(bytes, stream, vm.cut.subscribe());
+            let stream = Replay::new(bytes, stream, cut_off(&vm, stop));
             match speaks {
                 Speaks::Ssh if core.is_running(vm.id) => ssh_server::serve(core, vm, stream).await,
                 Speaks::Ssh => Err(io::Error::other("the VM is not running")),
@@ -84,6 +84,20 @@ pub(super) async fn accept_all<F>(
 pub(super) async fn told(watch: &mut watch::Receiver<bool>) {
     // An error means that the owner was dropped.
     let _ = watch.wait_for(|told| *told).await;
+}
+
+/// Waits until a VM can no longer be reached, or the cloud stops.
+pub(super) fn cut_off(
+    vm: &Vm,
+    mut stop: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let mut gone = vm.cut.subscribe();
+    async move {
+        tokio::select! {
+            () = told(&mut gone) => {}
+            () = told(&mut stop) => {}
+        }
+    }
 }
 
 /// Does the TLS handshake and finds the VM that the client asked for.

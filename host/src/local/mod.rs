@@ -21,6 +21,8 @@
 //! - only processes that listen on the app port come back after a restore, started anew; the
 //!   platform goes on with the memory they had;
 //! - every VM has another app port, because all VMs share one loopback interface;
+//! - processes are found by their environment (`VERS_VM_ID`), their parents and the app port; one
+//!   that empties its environment, leaves its parents and does not listen there is not found;
 //! - a command whose SSH channel is closed gets SIGHUP, unless it left its process group.
 //!
 //! A service must listen on IPv6 (`::`), as on the platform: the router connects to `[::1]` only.
@@ -36,6 +38,7 @@ mod endpoints;
 mod error;
 mod freeze;
 mod gateway;
+mod lifecycle;
 mod ports;
 mod process;
 mod relocate;

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::core::Core;
-use super::gateway::{accept_all, handshake};
+use super::gateway::{accept_all, cut_off, handshake};
 use super::sniff::{Replay, vm_of_host};
 use super::vm::Vm;
 
@@ -41,17 +41,17 @@ pub(super) async fn serve(
     core: Arc<Core>,
     stop: watch::Receiver<bool>,
 ) {
-    accept_all(listener, stop, |tcp| {
-        let (acceptor, core) = (acceptor.clone(), Arc::clone(&core));
+    accept_all(listener, stop.clone(), |tcp| {
+        let (acceptor, core, stop) = (acceptor.clone(), Arc::clone(&core), stop.clone());
         async move {
             let mut first = [0];
             tokio::time::timeout(HEAD_PATIENCE, tcp.peek(&mut first)).await??;
             if first != [TLS_HANDSHAKE] {
-                return plain(&core, tcp).await;
+                return plain(&core, tcp, stop).await;
             }
             match handshake(&acceptor, &core, tcp).await? {
                 (Some(vm), stream) => {
-                    let stream = Replay::new(vec![], stream, vm.cut.subscribe());
+                    let stream = Replay::new(vec![], stream, cut_off(&vm, stop));
                     pass_on(&core, &vm, stream).await
                 }
                 (None, stream) => refuse(stream, NOT_FOUND, "no VM has this host name\n").await,
@@ -66,7 +66,7 @@ const BAD_REQUEST: &str = "400 Bad Request";
 const BAD_GATEWAY: &str = "502 Bad Gateway";
 
 /// Serves one request of a connection without TLS.
-async fn plain(core: &Core, mut tcp: TcpStream) -> io::Result<()> {
+async fn plain(core: &Core, mut tcp: TcpStream, stop: watch::Receiver<bool>) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let mut bytes = Vec::with_capacity(4096);
     let reading = tokio::time::timeout(HEAD_PATIENCE, read_head(&mut tcp, &mut bytes));
@@ -81,7 +81,7 @@ async fn plain(core: &Core, mut tcp: TcpStream) -> io::Result<()> {
     };
     let mut request = head.for_one_request();
     request.extend_from_slice(&body);
-    let stream = Replay::new(request, tcp, vm.cut.subscribe());
+    let stream = Replay::new(request, tcp, cut_off(&vm, stop));
     pass_on(core, &vm, stream).await
 }
 

@@ -14,6 +14,9 @@ use super::service::ServiceList;
 use super::state_file::{read_json, write_private};
 use super::vm::Vm;
 
+/// Ending of the directory of a commit that is being made.
+const PARTIAL: &str = "partial";
+
 /// A commit on disk.
 pub(super) struct Snapshot {
     dir: PathBuf,
@@ -27,6 +30,16 @@ impl Snapshot {
         }
     }
 
+    /// Directories of commits that were never finished.
+    pub(super) fn partial_ones(root: &Path) -> Vec<PathBuf> {
+        std::fs::read_dir(root.join("commits"))
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension() == Some(OsStr::new(PARTIAL)))
+            .collect()
+    }
+
     /// The host key that restored VMs get.
     pub(super) fn host_key_file(&self) -> PathBuf {
         self.dir.join("host_key")
@@ -37,7 +50,7 @@ impl Snapshot {
     /// # Errors
     /// The copy failed; nothing is left behind.
     pub(super) async fn take(&self, vm: &Arc<Vm>, path: &OsStr) -> Result<(), LocalError> {
-        let partial = self.dir.with_extension("partial");
+        let partial = self.dir.with_extension(PARTIAL);
         let taken = self.fill(&partial, vm, path).await;
         if taken.is_err() {
             remove_dir(&partial).await?;

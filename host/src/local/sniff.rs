@@ -9,12 +9,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::VM_DOMAIN;
-use super::gateway::told;
 
 /// What every SSH client says first.
 const SSH_GREETING: &[u8] = b"SSH-";
@@ -64,7 +62,7 @@ pub(super) fn vm_of_host(host: &str) -> Option<Uuid> {
     Uuid::parse_str(id).ok()
 }
 
-/// A stream that gives bytes back before it goes on, and ends once `cut` turns true.
+/// A stream that gives bytes back before it goes on, and ends once `cut` is ready.
 pub(super) struct Replay<S> {
     given_back: io::Cursor<Vec<u8>>,
     inner: S,
@@ -72,12 +70,16 @@ pub(super) struct Replay<S> {
 }
 
 impl<S> Replay<S> {
-    /// Wraps a stream. The end of the watch counts as cut.
-    pub(super) fn new(bytes: Vec<u8>, inner: S, mut cut: watch::Receiver<bool>) -> Self {
+    /// Wraps a stream; it ends when `cut` is ready.
+    pub(super) fn new(
+        bytes: Vec<u8>,
+        inner: S,
+        cut: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         Replay {
             given_back: io::Cursor::new(bytes),
             inner,
-            cut: Box::pin(async move { told(&mut cut).await }),
+            cut: Box::pin(cut),
         }
     }
 }
@@ -146,14 +148,15 @@ mod tests {
     async fn sniffed_bytes_are_given_back_and_a_cut_ends_the_stream() {
         let (mut client, server) = tokio::io::duplex(64);
         client.write_all(b"world").await.unwrap();
-        let cut = watch::Sender::new(false);
-        let mut replay = Replay::new(b"hello ".to_vec(), server, cut.subscribe());
+        let (cut, told) = tokio::sync::oneshot::channel();
+        let told = async { told.await.unwrap() };
+        let mut replay = Replay::new(b"hello ".to_vec(), server, told);
         let mut text = [0; 11];
         replay.read_exact(&mut text).await.unwrap();
         assert_eq!(&text, b"hello world");
 
         let read = tokio::spawn(async move { replay.read_u8().await });
-        cut.send_replace(true);
+        cut.send(()).unwrap();
         assert!(read.await.unwrap().is_err());
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use russh::keys::PublicKey;
-use russh::server::{self, Auth, ChannelOpenHandle, Handler, Msg, Session};
+use russh::server::{self, Auth, ChannelOpenHandle, Handle, Handler, Msg, Session};
 use russh::{Channel, ChannelId, MethodKind, MethodSet, Pty, Sig, SshId};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -73,8 +73,10 @@ impl Connection {
         }
     }
 
-    /// Starts a command on a channel; `false` when the channel cannot take one.
-    fn start(&mut self, id: ChannelId, line: CommandLine<'_>, session: &Session) -> bool {
+    /// Starts a command on a channel; `false` when the channel cannot take one. While the VM is
+    /// being copied this waits: nothing may start on a VM that stands still.
+    async fn start(&mut self, id: ChannelId, line: CommandLine<'_>, session: Handle) -> bool {
+        let _lifecycle = self.vm.lifecycle.lock().await;
         let Some(slot) = self.channels.get_mut(&id) else {
             return false;
         };
@@ -89,7 +91,7 @@ impl Connection {
             env.insert(name.into(), value.into());
         }
         let (_, write) = channel.split();
-        match RunningCommand::start(line, &env, &self.vm.home(), stdin, write, session.handle()) {
+        match RunningCommand::start(line, &env, &self.vm.home(), stdin, write, session) {
             Ok(command) => {
                 slot.command = Some(command);
                 true
@@ -170,7 +172,9 @@ impl Handler for Connection {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let ok = self.start(id, CommandLine::Command(command), session);
+        let ok = self
+            .start(id, CommandLine::Command(command), session.handle())
+            .await;
         answer(ok, id, session)
     }
 
@@ -179,7 +183,7 @@ impl Handler for Connection {
         id: ChannelId,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let ok = self.start(id, CommandLine::Shell, session);
+        let ok = self.start(id, CommandLine::Shell, session.handle()).await;
         answer(ok, id, session)
     }
 

@@ -67,7 +67,7 @@ async fn input_reaches_the_command_and_ends() {
 }
 
 #[tokio::test]
-async fn ten_megabytes_come_whole_while_nobody_reads_at_first() {
+async fn ten_megabytes_come_whole() {
     let rig = Rig::start().await;
     let vm = rig.new_vm().await;
     let ssh = rig.ssh(&vm).await;
@@ -77,6 +77,45 @@ async fn ten_megabytes_come_whole_while_nobody_reads_at_first() {
     assert_eq!(done.stderr, b"done\n");
     assert_eq!(done.code, Some(0));
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_slows_the_command_down() {
+    let rig = Rig::start().await;
+    let vm = rig.new_vm().await;
+    let ssh = rig.ssh(&vm).await;
+    let channel = ssh
+        .open(
+            "i=0; while [ $i -lt 40 ]; do head -c 1048576 /dev/zero; i=$((i+1)); echo $i >n; done",
+        )
+        .await;
+    let progress = rig.cloud.vms().await.remove(0).home.join("n");
+    let mut seen = (String::new(), 0);
+    while seen.1 < 10 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let now = std::fs::read_to_string(&progress).unwrap_or_default();
+        seen = if now.is_empty() || now != seen.0 {
+            (now, 0)
+        } else {
+            (now, seen.1 + 1)
+        };
+    }
+    let stalled_at: u32 = seen.0.trim().parse().unwrap();
+    assert!(stalled_at < 30, "{stalled_at} MiB went somewhere");
+    assert_eq!(finish(channel).await.stdout.len(), 40 * 1_048_576);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn open_sessions_end_with_the_cloud() {
+    let rig = Rig::start().await;
+    let vm = rig.new_vm().await;
+    let ssh = rig.ssh(&vm).await;
+    let mut channel = ssh.open("echo $$; sleep 300").await;
+    let pid = lines(&mut channel, 1).await.remove(0);
+    rig.cloud.shutdown(false).await.unwrap();
+    until("the session ends", || ssh.handle.is_closed()).await;
+    until("its command is hung up", || !lives(&pid)).await;
 }
 
 #[tokio::test]
