@@ -209,3 +209,31 @@ async fn a_cloud_can_be_stopped_and_started_again() {
     rig.restore(&commit).await;
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_killed_cloud_left_half_made_is_removed() {
+    let rig = Rig::start().await;
+    let (whole, half) = (rig.new_vm().await, rig.new_vm().await);
+    let Rig { cloud, http, root } = rig;
+    cloud.shutdown(true).await.unwrap();
+
+    let file = root.path().join("cloud.json");
+    let mut records: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    records["vms"][&half]["state"] = "booting".into();
+    std::fs::write(&file, records.to_string()).unwrap();
+    let half_dir = root.path().join("vms").join(&half);
+    std::fs::remove_file(half_dir.join("ssh_key")).unwrap();
+    let partial = root
+        .path()
+        .join("commits")
+        .join(format!("{NOBODY}.partial"));
+    std::fs::create_dir(&partial).unwrap();
+
+    let cloud = Cloud::start(options(root.path())).await.unwrap();
+    let rig = Rig { cloud, http, root };
+    let vms = rig.get_json("/vms").await;
+    assert_eq!(vms.as_array().unwrap().len(), 1);
+    assert_eq!(vms[0]["vm_id"], whole.as_str());
+    assert!(!half_dir.exists() && !partial.exists());
+    rig.stop().await;
+}

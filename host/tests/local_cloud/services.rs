@@ -82,6 +82,33 @@ async fn a_restored_vm_answers_under_its_own_name_and_the_old_one_goes_on() {
 }
 
 #[tokio::test]
+async fn nothing_is_written_while_a_commit_copies() {
+    let rig = Rig::start().await;
+    let vm = rig.new_vm().await;
+    let ssh = rig.ssh(&vm).await;
+    // The writer is always ahead in the file that is copied first.
+    let write = "dd if=/dev/zero of=between bs=1M count=64 2>/dev/null; \
+        setsid sh -c 'while :; do echo x >>a; echo x >>z; done' >/dev/null 2>&1 </dev/null & \
+        until [ -s z ]; do sleep 0.05; done";
+    assert_eq!(ssh.run(write).await.code, Some(0));
+    let count = "wc -l <a; wc -l <z";
+    for _ in 0..3 {
+        let copy = rig.restore(&rig.commit(&vm).await).await;
+        let counted = rig.ssh(&copy).await.run(count).await.text();
+        let counted: Vec<u32> = counted.lines().map(|n| n.trim().parse().unwrap()).collect();
+        let ahead = counted[0].checked_sub(counted[1]);
+        assert!(matches!(ahead, Some(0 | 1)), "{counted:?}");
+    }
+    let before = ssh.run("wc -l <a").await.text();
+    let onward = format!(
+        "until [ $(wc -l <a) -gt {} ]; do sleep 0.05; done",
+        before.trim()
+    );
+    assert_eq!(ssh.run(&onward).await.code, Some(0), "the writer goes on");
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_service_on_ipv4_alone_cannot_be_reached() {
     let rig = Rig::start().await;
     let vm = rig.new_vm().await;
