@@ -105,6 +105,11 @@ impl HttpScope {
         }
     }
 
+    /// Whether it covers GET and HEAD only.
+    pub fn is_probe_only(&self) -> bool {
+        !self.methods.is_empty() && self.methods.iter().all(|m| m == "GET" || m == "HEAD")
+    }
+
     /// The power as a sentence without a full stop.
     pub fn sentence(&self) -> String {
         let methods = match self.methods.is_empty() {
