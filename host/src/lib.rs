@@ -15,9 +15,11 @@
 )]
 
 pub mod capability;
+pub mod gate;
 pub mod ids;
 pub mod journal;
 pub mod local;
 pub mod plan;
+pub mod plugin;
 pub mod run;
 pub mod target;
