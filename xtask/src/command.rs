@@ -119,10 +119,7 @@ mod tests {
     fn a_command_is_shown_as_it_would_be_typed() {
         let mut command = Command::new("/usr/bin/git");
         command.args(["commit", "-m", "it's two words", ""]);
-        assert_eq!(
-            shown(&command),
-            r"git commit -m 'it'\''s two words' ''"
-        );
+        assert_eq!(shown(&command), r"git commit -m 'it'\''s two words' ''");
     }
 
     #[test]
