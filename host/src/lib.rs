@@ -15,8 +15,10 @@
 )]
 
 pub mod capability;
+pub mod gate;
 pub mod ids;
 pub mod journal;
 pub mod plan;
+pub mod plugin;
 pub mod run;
 pub mod target;
