@@ -1,0 +1,18 @@
+//! The powers a plugin can be given. One file a capability: its scope grammar,
+//! its trait, its real, denying and recording implementations.
+//!
+//! Only this module touches the outside world for a plugin. It knows nothing
+//! of WASM: `plugin` translates between WIT and these types.
+
+pub mod clock;
+pub mod error;
+pub mod http;
+pub mod quote;
+pub mod secrets;
+pub mod snapshot;
+pub mod ssh;
+pub mod state;
+pub mod world;
+
+pub use error::{EffectError, ErrorKind};
+pub use world::World;

@@ -1,0 +1,206 @@
+//! What every store can do. The embedded default is SQLite; callers know only
+//! this trait.
+
+use super::entry::Entry;
+use crate::ids::{Digest, PlanName, PluginName, RunId, TargetName};
+use crate::plan::Plan;
+use crate::run::outcome::Outcome;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::time::Duration;
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database could not be opened, read or written.
+    #[error("state database {path}: {message}")]
+    Database {
+        /// The file.
+        path: String,
+        /// What SQLite says, and what to do.
+        message: String,
+    },
+    /// No run has this id or prefix.
+    #[error("no run `{0}`; `vdeploy runs list` shows them")]
+    NoRun(String),
+    /// Several runs begin with this prefix.
+    #[error("`{prefix}` is the beginning of several runs: {}", .matches.join(", "))]
+    AmbiguousRun {
+        /// What was typed.
+        prefix: String,
+        /// Their ids.
+        matches: Vec<String>,
+    },
+    /// The lease was lost: another run holds the target now.
+    #[error("lost the lease on `{target}` (fencing token {token}); {holder}")]
+    Fenced {
+        /// The target.
+        target: TargetName,
+        /// Our token.
+        token: u64,
+        /// Who has it now.
+        holder: String,
+    },
+    /// Stored data of a newer vdeploy.
+    #[error("written by a newer vdeploy (format {found}, this one knows {known}); update vdeploy")]
+    TooNew {
+        /// Found.
+        found: u32,
+        /// Known.
+        known: u32,
+    },
+    /// Stored data cannot be understood.
+    #[error("stored {what} cannot be read: {message}")]
+    Corrupt {
+        /// What.
+        what: String,
+        /// Why.
+        message: String,
+    },
+}
+
+/// What is stored about a run when it begins.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Its id.
+    pub id: RunId,
+    /// The whole plan with configuration.
+    pub plan: Plan,
+    /// The target.
+    pub target: TargetName,
+    /// The VM at the start.
+    pub vm: Option<String>,
+    /// Digest of each plugin's bytes.
+    pub plugins: BTreeMap<PluginName, Digest>,
+    /// The run that this one rolls back.
+    pub rolls_back: Option<RunId>,
+    /// Who started it: user@machine, or the CI job.
+    pub started_by: String,
+    /// Milliseconds since 1970.
+    pub started_at: u64,
+    /// Version of vdeploy.
+    pub host_version: String,
+    /// Whether no change was made.
+    pub dry_run: bool,
+}
+
+/// A run in a list.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// Its id.
+    pub id: RunId,
+    /// The plan's name.
+    pub plan: PlanName,
+    /// The target.
+    pub target: TargetName,
+    /// Who started it.
+    pub started_by: String,
+    /// Milliseconds since 1970.
+    pub started_at: u64,
+    /// Milliseconds since 1970; none while it runs or was killed.
+    pub finished_at: Option<u64>,
+    /// None while it runs or was killed.
+    pub outcome: Option<Outcome>,
+    /// Whether no change was made.
+    pub dry_run: bool,
+}
+
+/// A stored journal entry.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Stored {
+    /// From 1, without gaps.
+    pub seq: u64,
+    /// Milliseconds since 1970.
+    pub at: u64,
+    /// The entry.
+    pub entry: Entry,
+}
+
+/// Who holds a target.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Holder {
+    /// The run.
+    pub run: RunId,
+    /// user@machine pid, or the CI job.
+    pub who: String,
+    /// Milliseconds since 1970 when it took the lease.
+    pub since: u64,
+    /// Milliseconds since 1970 when it ends if not renewed.
+    pub expires: u64,
+}
+
+/// A lease that was granted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Granted {
+    /// The target.
+    pub target: TargetName,
+    /// Grows with every grant; a write with an older one is refused.
+    pub token: u64,
+    /// The holder as stored.
+    pub holder: Holder,
+}
+
+/// Runs, journal, leases, target facts and plugin state. Calls are short and
+/// synchronous; each is durable when it returns.
+pub trait Store: Send + Sync + Debug {
+    /// Records a new run.
+    fn create_run(&self, record: &RunRecord) -> Result<(), StoreError>;
+    /// Appends to the run's journal and returns its number. With a lease, the
+    /// write is refused (`Fenced`) in the same transaction when the token is
+    /// no longer the newest.
+    fn append(
+        &self,
+        run: &RunId,
+        lease: Option<&Granted>,
+        entry: &Entry,
+    ) -> Result<u64, StoreError>;
+    /// The run with this id or unique prefix; `latest` names the newest.
+    fn run(&self, id_or_prefix: &str) -> Result<RunRecord, StoreError>;
+    /// Newest first.
+    fn runs(&self, target: Option<&TargetName>, limit: u32) -> Result<Vec<RunSummary>, StoreError>;
+    /// The whole journal of a run, in order.
+    fn journal(&self, run: &RunId) -> Result<Vec<Stored>, StoreError>;
+
+    /// Takes the lease on `target` for `ttl`, unless somebody has it: then
+    /// `Ok(Err(holder))`.
+    fn acquire_lease(
+        &self,
+        target: &TargetName,
+        run: &RunId,
+        who: &str,
+        ttl: Duration,
+    ) -> Result<Result<Granted, Holder>, StoreError>;
+    /// Extends it; `Fenced` when it was lost.
+    fn renew_lease(&self, lease: &Granted, ttl: Duration) -> Result<(), StoreError>;
+    /// Gives it back; no error when it was lost already.
+    fn release_lease(&self, lease: &Granted) -> Result<(), StoreError>;
+    /// Who holds the target now, if anybody.
+    fn lease_holder(&self, target: &TargetName) -> Result<Option<Holder>, StoreError>;
+
+    /// A fact about a target, for example `vm` or `host-key`.
+    fn fact(&self, target: &TargetName, key: &str) -> Result<Option<String>, StoreError>;
+    /// Stores a fact; none removes it.
+    fn set_fact(
+        &self,
+        target: &TargetName,
+        key: &str,
+        value: Option<&str>,
+    ) -> Result<(), StoreError>;
+
+    /// A plugin's value.
+    fn plugin_state(
+        &self,
+        plugin: &PluginName,
+        target: &TargetName,
+        key: &str,
+    ) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Stores a plugin's value; none removes it.
+    fn set_plugin_state(
+        &self,
+        plugin: &PluginName,
+        target: &TargetName,
+        key: &str,
+        value: Option<&[u8]>,
+    ) -> Result<(), StoreError>;
+}

@@ -1,0 +1,7 @@
+//! One execution of a plan on one target.
+
+pub mod event;
+pub mod outcome;
+
+pub use event::RunEvent;
+pub use outcome::Outcome;

@@ -1,0 +1,33 @@
+//! How a run ended.
+
+use serde::{Deserialize, Serialize};
+
+/// The one answer every run ends with. Each has an exit code of its own
+/// (`cli::exit`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The plan finished: the new version is live and verified. Also when
+    /// nothing had to change.
+    Deployed,
+    /// Refused before anything changed: preflight, missing secret.
+    Refused,
+    /// A step failed before anything changed on the target.
+    FailedUnchanged,
+    /// A step failed; the old version is live and verified.
+    RolledBack,
+    /// A step failed and the rollback failed or could not be verified.
+    RollbackFailed,
+    /// A step failed and the target is kept as it is, by policy.
+    Kept,
+    /// Another run holds the target.
+    Held,
+    /// The target cannot be reached, or its host key is not the pinned one.
+    Unreachable,
+    /// A plugin was refused: missing grant, incompatible, not loadable.
+    PluginRefused,
+    /// Stopped by a signal or a lost store; can be resumed.
+    Interrupted,
+    /// vdeploy itself failed.
+    Internal,
+}
