@@ -1,6 +1,6 @@
 //! A running cloud: starts and stops its three listeners.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use super::certs::Certificates;
 use super::core::Core;
 use super::endpoints::{Endpoints, PublishedEndpoints, RootLock};
 use super::error::LocalError;
-use super::state_file::{ListenPorts, Records, write_private_bytes};
+use super::state_file::{ListenPorts, Records, VmRecord, write_private_bytes};
+use super::vm::Vm;
 use super::{VM_DOMAIN, api, gateway, router};
 
 /// How long open connections may take to end at a shutdown.
@@ -187,18 +188,33 @@ impl Cloud {
         let records = self.core.vm_records();
         records
             .into_iter()
-            .filter_map(|(id, record)| {
-                let vm = self.core.vm(id).ok()?;
-                Some(VmSummary {
-                    vm_id: id.to_string(),
-                    state: api::state_name(record.state).to_owned(),
-                    created_at: record.created_at.to_string(),
-                    app_port: record.app_port,
-                    home: vm.home(),
-                    parent_commit_id: record.parent_commit_id.map(|id| id.to_string()),
-                })
-            })
+            .filter(|(id, _)| self.core.vm(*id).is_ok())
+            .map(|(id, record)| summary(&self.core.root, id, record))
             .collect()
+    }
+}
+
+/// The VMs of the cloud in `root`, oldest first, as it last recorded them; the cloud need not run.
+///
+/// # Errors
+/// The records are there but cannot be read or understood.
+pub fn read_vms(root: &Path) -> Result<Vec<VmSummary>, LocalError> {
+    let mut vms: Vec<_> = Records::load(root)?.vms.into_iter().collect();
+    vms.sort_by_key(|(_, record)| record.created_at);
+    Ok(vms
+        .into_iter()
+        .map(|(id, record)| summary(root, id, record))
+        .collect())
+}
+
+fn summary(root: &Path, id: Uuid, record: VmRecord) -> VmSummary {
+    VmSummary {
+        vm_id: id.to_string(),
+        state: api::state_name(record.state).to_owned(),
+        created_at: record.created_at.to_string(),
+        app_port: record.app_port,
+        home: Vm::dir_of(root, id).join("home"),
+        parent_commit_id: record.parent_commit_id.map(|id| id.to_string()),
     }
 }
 

@@ -51,7 +51,7 @@ mod ssh_server;
 mod state_file;
 mod vm;
 
-pub use cloud::{Cloud, CloudOptions, VmSummary};
+pub use cloud::{Cloud, CloudOptions, VmSummary, read_vms};
 pub use endpoints::{Endpoints, read_endpoints, state_file};
 pub use error::LocalError;
 

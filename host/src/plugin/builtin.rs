@@ -1,7 +1,7 @@
 //! The plugins that are shipped inside the binary. They are loaded, granted
 //! and called like anyone's.
 
-pub static BUILTIN: &[(&str, &[u8])] = &[];
+include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
 
 /// The bytes of the built-in plugin `name`.
 pub fn bytes(name: &str) -> Option<&'static [u8]> {
