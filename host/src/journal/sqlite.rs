@@ -412,5 +412,18 @@ impl Store for SqliteStore {
     }
 }
 
+/// For tests that break or block a store.
+#[cfg(test)]
+impl SqliteStore {
+    pub(crate) fn execute(&self, sql: &str) {
+        self.db().execute_batch(sql).unwrap();
+    }
+
+    pub(crate) fn hold(&self, during: impl FnOnce()) {
+        let _db = self.db();
+        during();
+    }
+}
+
 #[cfg(test)]
 mod tests;
