@@ -3,7 +3,7 @@
 
 pub mod driver;
 pub mod event;
-
+pub mod lease;
 pub mod machine;
 pub mod outcome;
 pub mod prepare;
