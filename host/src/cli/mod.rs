@@ -4,6 +4,7 @@
 mod error;
 pub mod exit;
 mod local;
+mod output;
 mod plan;
 mod plugin;
 mod rollback;
@@ -13,6 +14,7 @@ mod session;
 mod signals;
 mod start;
 mod terminal;
+mod world;
 
 pub use error::CliError;
 pub use exit::ExitCode;

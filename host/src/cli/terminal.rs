@@ -28,13 +28,6 @@ pub fn error_line(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Whether stdout is a terminal that can be redrawn.
-pub fn is_live() -> bool {
-    std::io::stdout().is_terminal()
-        && std::env::var_os("CI").is_none()
-        && std::env::var("TERM").map_or(true, |term| term != "dumb")
-}
-
 /// An error before or instead of a run, for programs that read `--json`.
 pub fn json_error(error: &CliError) {
     let line = serde_json::json!({
