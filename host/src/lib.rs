@@ -14,9 +14,15 @@
     )
 )]
 
+pub mod backoff;
 pub mod capability;
+pub mod http;
 pub mod ids;
 pub mod journal;
 pub mod plan;
+pub mod resolve;
 pub mod run;
+pub mod ssh;
 pub mod target;
+pub mod tls;
+pub mod vers;
