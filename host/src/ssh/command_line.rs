@@ -1,9 +1,11 @@
 //! The one line that the target's login shell gets for a command. Pure.
 //!
-//! Every word is quoted here. A secret is never part of the line: a small
-//! wrapper on the target reads one line a secret from standard input, exports
-//! it, and then becomes the program, which gets the rest of standard input.
+//! Every word is quoted here. A small wrapper on the target says its process
+//! group, sets directory and environment, and then becomes the program. A
+//! secret is never part of the line: the wrapper reads one line a secret from
+//! standard input; the program gets the rest.
 
+use super::group;
 use crate::capability::EffectError;
 use crate::capability::ErrorKind;
 use crate::capability::quote::sh;
@@ -31,7 +33,7 @@ pub fn build(command: &Command) -> Result<CommandLine, EffectError> {
         return Err(invalid(format!("`{program}` is not the name of a program")));
     }
     no_nul("the program's name", program)?;
-    let mut script = String::new();
+    let mut script = format!("{}; ", group::announcement());
     if let Some(cwd) = &command.cwd {
         no_nul("the working directory", cwd)?;
         if cwd.is_empty() {
@@ -53,34 +55,28 @@ pub fn build(command: &Command) -> Result<CommandLine, EffectError> {
         words.push_str(&sh(arg));
     }
     let mut stdin = Zeroizing::new(Vec::new());
-    let line = if command.secret_env.is_empty() {
-        format!("{script}exec {words}")
-    } else {
-        for (name, secret) in &command.secret_env {
-            variable_name(name)?;
-            let value = secret.value.expose();
-            if value.contains(['\n', '\0']) {
-                return Err(invalid(format!(
-                    "the secret `{}` has a line break or a NUL in it and cannot be an environment \
-                     variable; store it without (base64, for example)",
-                    secret.name
-                )));
-            }
-            script.push_str(&format!("IFS= read -r {name} && export {name} && "));
+    for (name, secret) in &command.secret_env {
+        variable_name(name)?;
+        let value = secret.value.expose();
+        if value.contains(['\n', '\0']) {
+            return Err(invalid(format!(
+                "the secret `{}` has a line break or a NUL in it and cannot be an environment \
+                 variable; store it without (base64, for example)",
+                secret.name
+            )));
         }
-        // Exactly sized: growing would leave copies of secrets behind.
-        let length = |value: &str| value.len() + 1;
-        let secrets = command.secret_env.iter().map(|(_, s)| &s.value);
-        stdin.reserve_exact(
-            secrets.clone().map(|v| length(v.expose())).sum::<usize>() + command.stdin.len(),
-        );
-        for value in secrets {
-            stdin.extend_from_slice(value.expose().as_bytes());
-            stdin.push(b'\n');
-        }
-        script.push_str("exec \"$@\"");
-        format!("exec sh -c {} sh {words}", sh(&script))
-    };
+        script.push_str(&format!("IFS= read -r {name} && export {name} && "));
+    }
+    script.push_str("exec \"$@\"");
+    let line = format!("exec sh -c {} sh {words}", sh(&script));
+    // Exactly sized: growing would leave copies of secrets behind.
+    let secrets = command.secret_env.iter().map(|(_, s)| s.value.expose());
+    let size: usize = secrets.clone().map(|value| value.len() + 1).sum();
+    stdin.reserve_exact(size + command.stdin.len());
+    for value in secrets {
+        stdin.extend_from_slice(value.as_bytes());
+        stdin.push(b'\n');
+    }
     stdin.extend_from_slice(&command.stdin);
     if line.len() > LONGEST_LINE {
         return Err(invalid(format!(
@@ -140,6 +136,7 @@ mod tests {
             .arg(&built.line)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         child.stdin.take().unwrap().write_all(&built.stdin).unwrap();

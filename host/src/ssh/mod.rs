@@ -8,6 +8,7 @@ mod capture;
 mod command_line;
 mod connect;
 mod error;
+mod group;
 mod host_key;
 mod private_key;
 mod session;
@@ -267,7 +268,7 @@ impl RusshSsh {
             let open_by = deadline.min(Instant::now() + OPEN);
             match timeout_at(open_by, connection.handle.channel_open_session()).await {
                 Ok(Ok(channel)) => {
-                    return session::run(channel, line, command, deadline, live).await;
+                    return session::run(&connection, channel, line, command, deadline, live).await;
                 }
                 Ok(Err(russh::Error::ChannelOpenFailure(reason))) => {
                     return Err(EffectError::new(

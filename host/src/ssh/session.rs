@@ -5,10 +5,13 @@
 
 use super::capture::Capture;
 use super::command_line::CommandLine;
+use super::connect::Connection;
+use super::group::{self, GroupFilter};
 use crate::capability::ssh::{Command, LiveOutput, Output, Stream};
 use crate::capability::{EffectError, ErrorKind};
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -17,6 +20,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs the command; `deadline` is the end of its total time.
 pub(super) async fn run(
+    connection: &Arc<Connection>,
     channel: Channel<Msg>,
     line: CommandLine,
     command: &Command,
@@ -25,10 +29,14 @@ pub(super) async fn run(
 ) -> Result<Output, EffectError> {
     let (read, write) = channel.split();
     let mut session = Session {
+        connection: connection.clone(),
         halves: Some((read, write)),
         seen: Seen::new(command.max_output),
     };
     let ended = session.to_the_end(line, command, deadline, live).await;
+    if !matches!(ended, End::Late(_)) {
+        session.seen.flush(live);
+    }
     match ended {
         End::Closed => {
             if let Some((_, write)) = session.halves.take()
@@ -56,7 +64,7 @@ pub(super) async fn run(
             // A status that arrives from here on is that of the stopped command.
             session.seen.stopped = !session.seen.has_status();
             if let Some((read, write)) = session.halves.as_mut() {
-                stop(read, write, &mut session.seen, live).await;
+                stop(connection, read, write, &mut session.seen, live).await;
             }
             session.halves = None;
             Err(late(&session.seen, command, limit))
@@ -78,6 +86,7 @@ enum End {
 }
 
 struct Session {
+    connection: Arc<Connection>,
     halves: Option<(ChannelReadHalf, ChannelWriteHalf<Msg>)>,
     seen: Seen,
 }
@@ -135,25 +144,32 @@ impl Drop for Session {
         let Some((mut read, write)) = self.halves.take() else {
             return;
         };
+        let connection = self.connection.clone();
+        let mut seen = std::mem::replace(&mut self.seen, Seen::new(0));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let nobody = crate::capability::ssh::NoLiveOutput;
-                stop(&mut read, &write, &mut Seen::new(0), &nobody).await;
+                stop(&connection, &mut read, &write, &mut seen, &nobody).await;
             });
         }
     }
 }
 
-/// Ends the command: TERM, then KILL (sshd signals the whole process group),
-/// then the channel.
+/// Ends the command with its process group: TERM, then KILL, then the channel.
 async fn stop(
+    connection: &Connection,
     read: &mut ChannelReadHalf,
     write: &ChannelWriteHalf<Msg>,
     seen: &mut Seen,
     live: &dyn LiveOutput,
 ) {
     for signal in [Sig::TERM, Sig::KILL] {
-        if write.signal(signal).await.is_err() {
+        let told = match seen.group.group() {
+            Some(group) => group::signal(connection, group, &signal_text(&signal)).await,
+            None => false,
+        };
+        // Without a group sshd may still do it, for users other than root.
+        if !told && write.signal(signal).await.is_err() {
             return;
         }
         let drained = async {
@@ -200,6 +216,7 @@ enum Heard {
 
 /// What came back so far.
 struct Seen {
+    group: GroupFilter,
     stdout: Capture,
     stderr: Capture,
     last: Stream,
@@ -214,6 +231,7 @@ struct Seen {
 impl Seen {
     fn new(max_output: usize) -> Self {
         Self {
+            group: GroupFilter::default(),
             stdout: Capture::new(max_output),
             stderr: Capture::new(max_output),
             last: Stream::Stdout,
@@ -239,6 +257,10 @@ impl Seen {
                 return Heard::Output;
             }
             ChannelMsg::ExtendedData { data, ext: 1 } => {
+                let data = self.group.pass(&data);
+                if data.is_empty() {
+                    return Heard::Other;
+                }
                 self.stderr.push(&data);
                 self.last = Stream::Stderr;
                 live.chunk(Stream::Stderr, &data);
@@ -257,6 +279,15 @@ impl Seen {
             _ => {}
         }
         Heard::Other
+    }
+
+    /// Nothing more will come: what the filter held back is output.
+    fn flush(&mut self, live: &dyn LiveOutput) {
+        let rest = self.group.rest();
+        if !rest.is_empty() {
+            self.stderr.push(&rest);
+            live.chunk(Stream::Stderr, &rest);
+        }
     }
 
     fn output(&mut self) -> Result<Output, EffectError> {

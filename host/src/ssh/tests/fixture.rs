@@ -199,7 +199,7 @@ impl Sshd {
             let config = format!(
                 "ListenAddress {inner}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
                  StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n\
-                 MaxStartups 100\nLogLevel ERROR\n",
+                 MaxStartups 100\nLogLevel QUIET\n",
                 at("host_key").display(),
                 at("authorized_keys").display(),
             );
