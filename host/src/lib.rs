@@ -15,6 +15,7 @@
 )]
 
 pub mod capability;
+pub mod config;
 pub mod ids;
 pub mod journal;
 pub mod plan;
