@@ -19,12 +19,14 @@
 
 pub mod builtin;
 pub mod duration;
+pub mod json;
 pub mod nearest;
 pub mod overrides;
 pub mod parse;
-pub mod plans;
+mod plans;
 pub mod plugins;
 pub mod project;
+mod raw_plan;
 pub mod render;
 pub mod secrets;
 pub mod span;

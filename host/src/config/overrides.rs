@@ -1,7 +1,7 @@
 //! What the command line changes in a plan: `--set`, `--ref`, `--on-failure`.
 
+use super::json::json_of_toml;
 use super::nearest::did_you_mean;
-use super::parse::json_of_toml;
 use super::span::{ConfigError, Problem};
 use crate::plan::{OnFailure, Plan, Step};
 use serde_json::{Map, Value};

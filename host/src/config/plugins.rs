@@ -90,8 +90,8 @@ impl RawPlugin {
             ],
         );
         let text = |e: ScopeError| e.message;
-        let values = |items: Vec<At<SshScope>>| items.into_iter().map(|i| i.value).collect();
-        self.grants.ssh = values(table.read_all("ssh", |t| SshScope::parse(t).map_err(text)));
+        let ssh = table.read_all("ssh", |t| SshScope::parse(t).map_err(text));
+        self.grants.ssh = ssh.into_iter().map(|i| i.value).collect();
         let http = table.read_all("http", |t| HttpScope::parse(t).map_err(text));
         self.grants.http = http.into_iter().map(|i| i.value).collect();
         for scope in table.read_all("secrets", |t| SecretScope::parse(t).map_err(text)) {

@@ -2,10 +2,12 @@
 //! and looks names up.
 
 use super::builtin::{BUILTIN_FILE, BUILTIN_TOML};
+use super::json::Pointers;
 use super::nearest::did_you_mean;
-use super::parse::{At, Pointers, Problems, TableReader};
-use super::plans::{self, RawPlan};
+use super::parse::{At, Problems, TableReader};
+use super::plans;
 use super::plugins::{PluginConfig, RawPlugin};
+use super::raw_plan::RawPlan;
 use super::secrets::SecretSource;
 use super::span::{ConfigError, Place, Problem, Source};
 use super::targets::TargetConfig;
