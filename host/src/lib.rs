@@ -18,6 +18,7 @@ pub mod backoff;
 pub mod capability;
 pub mod gate;
 pub mod http;
+pub mod config;
 pub mod ids;
 pub mod journal;
 pub mod local;
