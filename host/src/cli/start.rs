@@ -14,7 +14,7 @@ use crate::gate::RunShared;
 use crate::ids::{PluginName, RunId, StepId, TargetName};
 use crate::journal::store::{Holder, RunRecord};
 use crate::journal::{Entry, Store, moves};
-use crate::plan::{Plan, RollbackTo};
+use crate::plan::{Plan, RollbackTo, Step};
 use crate::plugin::{self, Engine, Plugin, PluginError, builtin};
 use crate::report::EventBus;
 use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
@@ -127,8 +127,8 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
     let engine = engine(&session.state_dir)?;
     let plugins = load_plugins(&engine, project, &plan).await?;
     if let Some(reference) = &request.reference {
-        let takes_ref = |name: &PluginName| {
-            plugins.get(name).is_some_and(|plugin| {
+        let takes_ref = |step: &Step| {
+            plugins.get(&step.plugin).is_some_and(|plugin| {
                 plugin.description.manifest.config_keys().any(|key| key == "ref")
             })
         };
@@ -137,12 +137,10 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
     }
     let configs =
         prepare::configs(&plan, &plugins, request.rolls_back.is_some()).map_err(all_problems)?;
-    let secrets = secrets(project, &plan, target_config).await?;
-    let masker = Arc::new(
-        Masker::new(secrets.values()).map_err(|e| CliError::usage(e.to_string()))?,
-    );
+    let secrets = secrets(project, &plan, &target, target_config).await?;
     let route = world::route(target_config, &secrets, &session.state_dir)?;
-    let masker = Arc::new(masker.with(&route.vers.api_key).map_err(|e| CliError::usage(e.to_string()))?);
+    let hidden = secrets.values().chain([&route.vers.api_key]);
+    let masker = Masker::new(hidden).map_err(|e| CliError::usage(e.to_string()))?;
     let store: Arc<dyn Store> = session.store()?;
     let vm = moves::current_vm(&*store, &target, &route.vm)?;
     let mut notices = Vec::new();
@@ -160,7 +158,7 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         configs,
         target,
         world,
-        masker,
+        masker: Arc::new(masker),
         store,
         run,
         notices,
@@ -324,7 +322,7 @@ pub fn target<'p>(
     name: Option<&str>,
 ) -> Result<(TargetName, &'p TargetConfig), CliError> {
     project
-        .target(name)
+        .target(name.map(TargetName::from).as_ref())
         .map(|(name, config)| (name.clone(), config))
         .map_err(|e| CliError::usage(e.to_string()))
 }
@@ -421,9 +419,10 @@ pub fn all_problems(problems: Vec<PluginError>) -> CliError {
 async fn secrets(
     project: &Project,
     plan: &Plan,
+    target_name: &TargetName,
     target: &TargetConfig,
 ) -> Result<LoadedSecrets, CliError> {
-    let needs = config::SecretNeeds::of_run(project, plan, target);
+    let needs = config::SecretNeeds::of_run(project, plan, target_name, target);
     config::fetch_secrets(project, &needs).await.map_err(|missing| {
         let mut text = String::from("secrets are missing; nothing was touched");
         for secret in &missing {
