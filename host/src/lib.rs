@@ -15,8 +15,10 @@
 )]
 
 pub mod capability;
+pub mod cli;
 pub mod ids;
 pub mod journal;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod target;

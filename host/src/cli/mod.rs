@@ -1,0 +1,3 @@
+//! The command line. Only this module and `report` print.
+
+pub mod exit;
