@@ -16,17 +16,17 @@
 
 pub mod backoff;
 pub mod capability;
+pub mod cli;
+pub mod config;
 pub mod gate;
 pub mod http;
-pub mod config;
-pub mod cli;
 pub mod ids;
 pub mod journal;
 pub mod local;
 pub mod plan;
 pub mod plugin;
-pub mod resolve;
 pub mod report;
+pub mod resolve;
 pub mod run;
 pub mod ssh;
 pub mod target;

@@ -33,7 +33,7 @@ pub enum ExitCode {
     Unreachable = 22,
     /// A plugin was refused: missing grant, incompatible, not loadable.
     PluginRefused = 30,
-    /// Stopped in the middle; `vdeploy resume` goes on.
+    /// Stopped in the middle; the journal has what was done.
     Interrupted = 40,
 }
 
@@ -77,7 +77,7 @@ impl ExitCode {
                 "the target cannot be reached or its host key is wrong; nothing changed"
             }
             Self::PluginRefused => "a plugin was refused (grant, version, not loadable)",
-            Self::Interrupted => "stopped in the middle; `vdeploy resume` goes on",
+            Self::Interrupted => "interrupted in the middle; the journal has what was done",
         }
     }
 

@@ -129,7 +129,11 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
     if let Some(reference) = &request.reference {
         let takes_ref = |step: &Step| {
             plugins.get(&step.plugin).is_some_and(|plugin| {
-                plugin.description.manifest.config_keys().any(|key| key == "ref")
+                plugin
+                    .description
+                    .manifest
+                    .config_keys()
+                    .any(|key| key == "ref")
             })
         };
         config::apply_ref(&mut plan, reference, takes_ref)
@@ -151,7 +155,14 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         ));
     }
     let run = RunId::generate();
-    let world = world::build(route, target.clone(), vm, run.clone(), secrets, store.clone())?;
+    let world = world::build(
+        route,
+        target.clone(),
+        vm,
+        run.clone(),
+        secrets,
+        store.clone(),
+    )?;
     Ok(Ready {
         plan,
         plugins,
@@ -197,7 +208,12 @@ async fn held(ready: Ready, request: &Request, shared: Arc<RunShared>) -> Finish
 }
 
 /// Records the run, reaches the target, executes the plan.
-async fn recorded(ready: Ready, request: &Request, shared: Arc<RunShared>, who: String) -> Finished {
+async fn recorded(
+    ready: Ready,
+    request: &Request,
+    shared: Arc<RunShared>,
+    who: String,
+) -> Finished {
     let record = RunRecord {
         id: ready.run.clone(),
         plan: ready.plan.clone(),
@@ -307,8 +323,13 @@ fn held_by(target: &TargetName, holder: &Holder) -> String {
 /// Who starts a run: user@machine and pid, or the CI job.
 fn started_by() -> String {
     let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let user = env("USER").or_else(|| env("LOGNAME")).unwrap_or_else(|| "?".to_owned());
+    let machine = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let user = env("USER")
+        .or_else(|| env("LOGNAME"))
+        .unwrap_or_else(|| "?".to_owned());
     let job = env("GITHUB_RUN_ID")
         .map(|id| format!(" github run {id}"))
         .or_else(|| env("CI_JOB_URL").map(|url| format!(" {url}")))
@@ -330,8 +351,8 @@ pub fn target<'p>(
 /// The engine, with compiled plugins kept in the state directory (or where
 /// `VDEPLOY_CACHE` says).
 pub fn engine(state_dir: &Path) -> Result<Engine, CliError> {
-    let dir = std::env::var_os("VDEPLOY_CACHE")
-        .map_or_else(|| state_dir.join("compiled"), Into::into);
+    let dir =
+        std::env::var_os("VDEPLOY_CACHE").map_or_else(|| state_dir.join("compiled"), Into::into);
     // wasmtime wants an absolute directory.
     let dir = std::path::absolute(&dir).unwrap_or(dir);
     Ok(Engine::new(Some(&dir))?)
@@ -364,7 +385,10 @@ pub async fn load_plugins(
             }
             Ok(Err(error)) => problems.push(CliError::from(error)),
             Err(error) => {
-                problems.push(CliError::new(ExitCode::Internal, format!("loading: {error}")));
+                problems.push(CliError::new(
+                    ExitCode::Internal,
+                    format!("loading: {error}"),
+                ));
             }
         }
     }
@@ -381,11 +405,13 @@ fn load(
 ) -> Result<Plugin, PluginError> {
     let read;
     let bytes = match &config.source {
-        PluginSource::Builtin(builtin) => builtin::bytes(builtin).ok_or_else(|| PluginError::Read {
-            plugin: name.clone(),
-            path: format!("builtin:{builtin}"),
-            message: "this vdeploy has no such built-in plugin".to_owned(),
-        })?,
+        PluginSource::Builtin(builtin) => {
+            builtin::bytes(builtin).ok_or_else(|| PluginError::Read {
+                plugin: name.clone(),
+                path: format!("builtin:{builtin}"),
+                message: "this vdeploy has no such built-in plugin".to_owned(),
+            })?
+        }
         PluginSource::Path(path) => {
             read = std::fs::read(path).map_err(|e| PluginError::Read {
                 plugin: name.clone(),
@@ -423,11 +449,13 @@ async fn secrets(
     target: &TargetConfig,
 ) -> Result<LoadedSecrets, CliError> {
     let needs = config::SecretNeeds::of_run(project, plan, target_name, target);
-    config::fetch_secrets(project, &needs).await.map_err(|missing| {
-        let mut text = String::from("secrets are missing; nothing was touched");
-        for secret in &missing {
-            text.push_str(&format!("\n{secret}"));
-        }
-        CliError::new(ExitCode::Refused, text)
-    })
+    config::fetch_secrets(project, &needs)
+        .await
+        .map_err(|missing| {
+            let mut text = String::from("secrets are missing; nothing was touched");
+            for secret in &missing {
+                text.push_str(&format!("\n{secret}"));
+            }
+            CliError::new(ExitCode::Refused, text)
+        })
 }

@@ -7,8 +7,13 @@ use tracing_subscriber::EnvFilter;
 /// Diagnostics of the host go to stderr: warnings by default, more with
 /// `--verbose` or `VDEPLOY_LOG`.
 pub fn tracing(verbose: bool) {
-    let fallback = if verbose { "vdeploy=debug" } else { "vdeploy=warn" };
-    let filter = EnvFilter::try_from_env("VDEPLOY_LOG").unwrap_or_else(|_| EnvFilter::new(fallback));
+    let fallback = if verbose {
+        "vdeploy=debug"
+    } else {
+        "vdeploy=warn"
+    };
+    let filter =
+        EnvFilter::try_from_env("VDEPLOY_LOG").unwrap_or_else(|_| EnvFilter::new(fallback));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

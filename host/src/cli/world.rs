@@ -16,6 +16,7 @@ use crate::journal::StoreState;
 use crate::local::{read_endpoints, read_vms};
 use crate::ssh::{HostKeyPolicy, HostKeyStore, RusshSsh};
 use crate::target::TargetHandle;
+use crate::tls::{Tls, TlsOptions};
 use crate::vers::{SnapshotConfig, VersClient, VersConfig, VersSnapshot};
 use std::path::Path;
 use std::sync::Arc;
@@ -82,7 +83,10 @@ fn local_route(dir: &Path, vm: Option<VmId>) -> Result<Route, CliError> {
             ExitCode::Unreachable,
             format!("no local cloud runs in {}", dir.display()),
         )
-        .hint(format!("start it: vdeploy local up --detach --dir {}", dir.display()))
+        .hint(format!(
+            "start it: vdeploy local up --detach --dir {}",
+            dir.display()
+        ))
     })?;
     let vm = match vm {
         Some(vm) => vm,
@@ -91,7 +95,10 @@ fn local_route(dir: &Path, vm: Option<VmId>) -> Result<Route, CliError> {
             .map(|vm| VmId::new(&*vm.vm_id))
             .ok_or_else(|| CliError::usage("the local cloud has no VM"))?,
     };
-    let mut vers = VersConfig::new(&*endpoints.api_url, SecretValue::new(endpoints.api_key.clone()));
+    let mut vers = VersConfig::new(
+        &*endpoints.api_url,
+        SecretValue::new(endpoints.api_key.clone()),
+    );
     vers.vm_domain = Some(endpoints.vm_domain.clone());
     vers.gateway = Some(endpoints.gateway.clone());
     vers.ca_file = Some(endpoints.ca_file.clone());
@@ -116,8 +123,13 @@ pub fn build(
     secrets: LoadedSecrets,
     store: Arc<dyn Store>,
 ) -> Result<World, CliError> {
-    let ca_file = route.vers.ca_file.clone();
-    let client = Arc::new(VersClient::new(&route.vers).map_err(|e| CliError::usage(e.to_string()))?);
+    let tls = Tls::new(&TlsOptions {
+        ca_file: route.vers.ca_file.clone(),
+        verify: route.vers.tls_verify,
+    })
+    .map_err(|e| CliError::usage(e.to_string()))?;
+    let client =
+        Arc::new(VersClient::new(&route.vers).map_err(|e| CliError::usage(e.to_string()))?);
     let handle = TargetHandle::vers(target.clone(), vm, &route.url);
     let mut ssh_config = client.ssh_config();
     ssh_config.user = route.user;
@@ -143,7 +155,7 @@ pub fn build(
         ssh.clone(),
         SnapshotConfig::new(run),
     );
-    let http = ReqwestHttp::new(ca_file.as_deref()).map_err(|e| CliError::usage(e.to_string()))?;
+    let http = ReqwestHttp::new(&tls).map_err(|e| CliError::usage(e.to_string()))?;
     Ok(World {
         target: handle,
         clock: Arc::new(SystemClock),

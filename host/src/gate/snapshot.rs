@@ -4,7 +4,7 @@ use super::call::{Call, Effect};
 use super::pass::{Answer, Gate, closed, denied};
 use crate::capability::grant::Grants;
 use crate::capability::snapshot::{Progress, SnapshotScope};
-use crate::capability::{EffectError, ErrorKind};
+use crate::capability::EffectError;
 use crate::ids::{SnapshotId, VmId};
 use crate::run::event::RunEvent;
 use serde_json::{Value, json};

@@ -4,6 +4,7 @@ use crate::capability::http::{HopPolicy, Http, Request, Response};
 use crate::capability::{EffectError, ErrorKind};
 use async_trait::async_trait;
 use std::collections::VecDeque;
+use std::fmt::{self, Debug};
 use std::sync::Mutex;
 
 /// Refuses every request.
@@ -72,7 +73,7 @@ impl RecordingHttp {
 }
 
 impl Debug for RecordingHttp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecordingHttp").finish_non_exhaustive()
     }
 }

@@ -4,6 +4,7 @@ use crate::capability::ssh::{Command, LiveOutput, Output, Ssh, Stream};
 use crate::capability::{EffectError, ErrorKind};
 use async_trait::async_trait;
 use std::collections::VecDeque;
+use std::fmt::{self, Debug};
 use std::sync::Mutex;
 
 /// Refuses every command.
@@ -76,7 +77,7 @@ impl RecordingSsh {
 }
 
 impl Debug for RecordingSsh {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecordingSsh").finish_non_exhaustive()
     }
 }
