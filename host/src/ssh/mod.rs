@@ -13,7 +13,7 @@ mod host_key;
 mod private_key;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use host_key::{HostKeyPolicy, HostKeyStore, MemoryHostKeys};
 pub use private_key::KeySource;
