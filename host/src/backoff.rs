@@ -1,11 +1,18 @@
-//! Growing waits with jitter for everything that is asked again until it is
-//! ready. Knows nothing of what is waited for.
+//! Deadlines, and growing waits with jitter for everything that is asked again
+//! until it is ready. Knows nothing of what is waited for.
 
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The first wait of every back-off in vdeploy.
 pub const FIRST: Duration = Duration::from_millis(50);
+
+/// The moment `limit` from now. A limit too long for the clock is ten years.
+pub fn deadline(limit: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(10 * 365 * 86_400);
+    Instant::now() + limit.min(FAR)
+}
 
 /// Waits that double from a first to a longest one, each shortened by up to a
 /// quarter at random so that many clients do not ask in step.
@@ -42,6 +49,11 @@ fn fraction() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_limit_is_too_long_for_the_clock() {
+        assert!(deadline(Duration::MAX) > Instant::now());
+    }
 
     #[test]
     fn waits_double_up_to_the_longest_and_lose_at_most_a_quarter() {

@@ -2,6 +2,7 @@
 
 use super::failure::{classify, denied, invalid, shown, timed_out, too_large};
 use super::names::{LocalNames, NoLinkLocal};
+use crate::backoff::deadline;
 use crate::capability::http::{HeaderText, HopPolicy, Http, Request, Response};
 use crate::capability::{EffectError, ErrorKind};
 use crate::resolve::is_link_local;
@@ -52,6 +53,9 @@ impl ReqwestHttp {
                 .tls_backend_preconfigured((*tls.config()).clone())
                 .redirect(reqwest::redirect::Policy::none())
                 .no_proxy()
+                // Services close idle connections after a few seconds, and a change sent
+                // into that would be in doubt.
+                .pool_idle_timeout(Duration::from_secs(2))
                 .connect_timeout(Duration::from_secs(30))
                 .user_agent(concat!("vdeploy/", env!("CARGO_PKG_VERSION")))
         };
@@ -251,7 +255,7 @@ impl Http for ReqwestHttp {
         request: &Request,
         policy: &dyn HopPolicy,
     ) -> Result<Response, EffectError> {
-        let deadline = Instant::now() + request.timeout;
+        let deadline = deadline(request.timeout);
         self.follow(request, policy, deadline).await
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Connection {
     pub(super) handle: client::Handle<HostKeyCheck>,
     /// One permit a command that may run at once.
     pub(super) channels: Semaphore,
+    /// The same for ending commands: sshd has two sessions more than we use.
+    pub(super) signals: Semaphore,
 }
 
 /// The name of a VM and where it is dialled.
@@ -138,6 +140,7 @@ impl Connection {
             vm: vm.clone(),
             handle,
             channels: Semaphore::new(config.max_channels),
+            signals: Semaphore::new(2),
         };
         Ok((connection, shown.unwrap_or_default()))
     }

@@ -94,9 +94,10 @@ fn announced(line: &[u8]) -> Option<u32> {
 
 /// Signals the group; false if the target could not be asked.
 pub(super) async fn signal(connection: &Connection, group: u32, name: &str) -> bool {
-    /// A server that is there needs two round trips.
+    /// A server that is there needs two round trips; others may be before us.
     const LONGEST: Duration = Duration::from_secs(5);
     let asked = async {
+        let _permit = connection.signals.acquire().await.ok()?;
         let mut channel = connection.handle.channel_open_session().await.ok()?;
         let line = format!("kill -s {name} -- -{group}");
         channel.exec(true, line).await.ok()?;

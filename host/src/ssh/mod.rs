@@ -13,12 +13,12 @@ mod host_key;
 mod private_key;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use host_key::{HostKeyPolicy, HostKeyStore, MemoryHostKeys};
 pub use private_key::KeySource;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, deadline};
 use crate::capability::snapshot::Progress;
 use crate::capability::ssh::{Command, LiveOutput, Output, Ssh};
 use crate::capability::{EffectError, ErrorKind};
@@ -143,7 +143,7 @@ impl RusshSsh {
         progress: &dyn Progress,
     ) -> Result<(), EffectError> {
         const REFUSALS: usize = 5;
-        let deadline = Instant::now() + limit;
+        let deadline = deadline(limit);
         let mut backoff = Backoff::up_to(Duration::from_secs(2));
         let mut refusals = 0;
         let mut last: Option<ConnectError> = None;
@@ -310,8 +310,8 @@ impl Ssh for RusshSsh {
     }
 
     async fn run(&self, command: &Command, live: &dyn LiveOutput) -> Result<Output, EffectError> {
-        let deadline = Instant::now() + command.timeout;
-        self.run_before(command, deadline, live).await
+        self.run_before(command, deadline(command.timeout), live)
+            .await
     }
 
     async fn close(&self) {

@@ -33,7 +33,7 @@ pub(super) async fn run(
         halves: Some((read, write)),
         seen: Seen::new(command.max_output),
     };
-    let ended = session.to_the_end(line, command, deadline, live).await;
+    let ended = session.follow(line, command, deadline, live).await;
     if !matches!(ended, End::Late(_)) {
         session.seen.flush(live);
     }
@@ -92,7 +92,7 @@ struct Session {
 }
 
 impl Session {
-    async fn to_the_end(
+    async fn follow(
         &mut self,
         line: CommandLine,
         command: &Command,
@@ -118,7 +118,10 @@ impl Session {
         let mut heard = Instant::now();
         loop {
             // An idle limit counts from the last byte; without one it never ends.
-            let quiet_until = command.idle_timeout.map_or(deadline, |idle| heard + idle);
+            let quiet_until = command
+                .idle_timeout
+                .and_then(|idle| heard.checked_add(idle))
+                .unwrap_or(deadline);
             tokio::select! {
                 message = read.wait() => match message {
                     None => return End::Lost,

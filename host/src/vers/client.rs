@@ -76,6 +76,8 @@ impl VersClient {
             .tls_backend_preconfigured((*tls.config()).clone())
             .dns_resolver(Arc::new(LocalNames))
             .no_proxy()
+            // A commit sent into a connection that just ends would be in doubt.
+            .pool_idle_timeout(Duration::from_secs(2))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(10))
             .user_agent(concat!("vdeploy/", env!("CARGO_PKG_VERSION")))

@@ -4,7 +4,7 @@ use super::client::VersClient;
 use super::error::VersError;
 use super::request::Call;
 use super::types::{Commit, CommitId, CommitPage};
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, deadline};
 use crate::ids::{SnapshotId, VmId};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
@@ -77,7 +77,7 @@ impl VersClient {
             Err(cause) if cause.maybe_applied() => cause,
             Err(error) => return Err(error),
         };
-        let deadline = Instant::now() + self.reconcile_for;
+        let deadline = deadline(self.reconcile_for);
         let mut backoff = Backoff::up_to(Duration::from_secs(5));
         loop {
             match self.find_commit(mark).await {

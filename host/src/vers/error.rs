@@ -147,9 +147,10 @@ impl VersError {
             VersError::Key { .. } | VersError::NotYours { .. } => ErrorKind::Denied,
             VersError::NotFound { .. } => ErrorKind::NotFound,
             VersError::Conflict { .. } => ErrorKind::Conflict,
-            VersError::Status { status, .. } if matches!(status, 429 | 502..=504) => {
-                ErrorKind::Unavailable
-            }
+            VersError::Status {
+                status: 429 | 502..=504,
+                ..
+            } => ErrorKind::Unavailable,
             VersError::Status { .. } | VersError::Answer { .. } => ErrorKind::Failed,
             VersError::InDoubt { cause, .. } => cause.kind(),
         }

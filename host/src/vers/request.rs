@@ -3,7 +3,7 @@
 
 use super::client::VersClient;
 use super::error::VersError;
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, deadline};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use serde::de::DeserializeOwned;
@@ -70,7 +70,7 @@ impl VersClient {
     /// What else may pass is tried again for reads only.
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, VersError> {
         let read = call.method == Method::GET;
-        let deadline = Instant::now() + call.timeout;
+        let deadline = deadline(call.timeout);
         let mut backoff = Backoff::up_to(Duration::from_secs(2));
         let mut left = TRIES;
         loop {

@@ -4,7 +4,7 @@ use super::client::VersClient;
 use super::error::VersError;
 use super::request::Call;
 use super::types::{Branched, KeyAnswer, OneVm, PowerState, Vm, VmKey, VmState};
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, deadline};
 use crate::capability::EffectError;
 use crate::capability::secrets::SecretValue;
 use crate::capability::snapshot::Progress;
@@ -161,7 +161,7 @@ impl VersClient {
         before: &BTreeSet<VmId>,
         cause: VersError,
     ) -> Result<VmId, VersError> {
-        let deadline = Instant::now() + self.reconcile_for;
+        let deadline = deadline(self.reconcile_for);
         let mut backoff = Backoff::up_to(Duration::from_secs(5));
         let mut unrelated = BTreeSet::new();
         let looked = loop {
@@ -225,7 +225,7 @@ impl VersClient {
         limit: Duration,
         progress: &dyn Progress,
     ) -> Result<(), VersError> {
-        let deadline = Instant::now() + limit;
+        let deadline = deadline(limit);
         let mut backoff = Backoff::up_to(Duration::from_secs(2));
         let mut said = None;
         let mut resumed = false;

@@ -72,6 +72,11 @@ impl server::Handler for Faulty {
     }
 }
 
+/// A server that lets everyone in.
+pub(crate) async fn open_door() -> Front {
+    faulty(Fault::NoStatus).await.0
+}
+
 async fn faulty(fault: Fault) -> (Front, Arc<AtomicUsize>) {
     let commands: Arc<AtomicUsize> = Arc::default();
     let sessions: Arc<AtomicUsize> = Arc::default();

@@ -21,7 +21,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-pub(super) fn new_key() -> PrivateKey {
+pub(crate) fn new_key() -> PrivateKey {
     PrivateKey::random(&mut rng(), Algorithm::Ed25519).unwrap()
 }
 
@@ -29,15 +29,15 @@ fn rng() -> impl russh::keys::ssh_key::rand_core::CryptoRng {
     russh::keys::key::safe_rng()
 }
 
-pub(super) fn fingerprint(key: &PrivateKey) -> String {
+pub(crate) fn fingerprint(key: &PrivateKey) -> String {
     key.public_key().fingerprint(HashAlg::Sha256).to_string()
 }
 
 /// Gives one key for every VM and counts how often it is asked.
 #[derive(Debug)]
-pub(super) struct OneKey {
-    pub(super) key: PrivateKey,
-    pub(super) asked: Mutex<Vec<VmId>>,
+pub(crate) struct OneKey {
+    pub(crate) key: PrivateKey,
+    pub(crate) asked: Mutex<Vec<VmId>>,
 }
 
 #[async_trait]
@@ -50,16 +50,16 @@ impl KeySource for OneKey {
 }
 
 /// Ends TLS and hands each connection on, like the platform's proxy.
-pub(super) struct Front {
-    pub(super) address: SocketAddr,
-    pub(super) names: Arc<Mutex<Vec<String>>>,
-    pub(super) tls: TestTls,
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
+    pub(crate) names: Arc<Mutex<Vec<String>>>,
+    pub(crate) tls: TestTls,
     open: Arc<Mutex<Vec<AbortHandle>>>,
     accept: AbortHandle,
 }
 
 impl Front {
-    pub(super) async fn start<F, Fut>(serve: F) -> Self
+    pub(crate) async fn start<F, Fut>(serve: F) -> Self
     where
         F: Fn(TlsStream<TcpStream>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -91,13 +91,13 @@ impl Front {
         }
     }
 
-    pub(super) fn cut_all(&self) {
+    pub(crate) fn cut_all(&self) {
         for task in self.open.lock().unwrap().drain(..) {
             task.abort();
         }
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.names.lock().unwrap().len()
     }
 }
@@ -110,18 +110,18 @@ impl Drop for Front {
 }
 
 /// A client of a front.
-pub(super) struct Client {
-    pub(super) ssh: Arc<RusshSsh>,
-    pub(super) target: TargetHandle,
-    pub(super) keys: Arc<OneKey>,
-    pub(super) pins: Arc<MemoryHostKeys>,
+pub(crate) struct Client {
+    pub(crate) ssh: Arc<RusshSsh>,
+    pub(crate) target: TargetHandle,
+    pub(crate) keys: Arc<OneKey>,
+    pub(crate) pins: Arc<MemoryHostKeys>,
 }
 
-pub(super) fn client(front: &Front, user_key: &PrivateKey) -> Client {
+pub(crate) fn client(front: &Front, user_key: &PrivateKey) -> Client {
     client_with(front, user_key, |_| {}, None)
 }
 
-pub(super) fn client_with(
+pub(crate) fn client_with(
     front: &Front,
     user_key: &PrivateKey,
     change: impl FnOnce(&mut SshConfig),
@@ -164,10 +164,10 @@ fn user() -> String {
 }
 
 /// A real OpenSSH server with its own configuration, behind a front.
-pub(super) struct Sshd {
-    pub(super) front: Front,
-    pub(super) host_key: PrivateKey,
-    pub(super) user_key: PrivateKey,
+pub(crate) struct Sshd {
+    pub(crate) front: Front,
+    pub(crate) host_key: PrivateKey,
+    pub(crate) user_key: PrivateKey,
     _server: tokio::process::Child,
     _dir: tempfile::TempDir,
 }
@@ -176,7 +176,7 @@ const SSHD: &str = "/usr/sbin/sshd";
 
 impl Sshd {
     /// None on a machine without OpenSSH.
-    pub(super) async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         if !Path::new(SSHD).exists() {
             eprintln!("skipped: no {SSHD} on this machine");
             return None;
@@ -231,7 +231,7 @@ impl Sshd {
         panic!("sshd does not start");
     }
 
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         client(&self.front, &self.user_key)
     }
 }
@@ -257,7 +257,7 @@ fn write_private(path: &Path, text: &str) {
 }
 
 /// `sh -c script`.
-pub(super) fn shell(script: &str) -> Command {
+pub(crate) fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");
     command.args = vec!["-c".into(), script.into()];
     command.timeout = Duration::from_secs(60);
@@ -266,9 +266,9 @@ pub(super) fn shell(script: &str) -> Command {
 
 /// Collects live output and tells when some text has arrived.
 #[derive(Default)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     text: Mutex<String>,
-    pub(super) bytes: AtomicUsize,
+    pub(crate) bytes: AtomicUsize,
     more: tokio::sync::Notify,
 }
 
@@ -286,7 +286,7 @@ impl LiveOutput for Watch {
 
 impl Watch {
     /// The first whole line.
-    pub(super) async fn line(&self) -> String {
+    pub(crate) async fn line(&self) -> String {
         loop {
             if let Some((line, _)) = self.text.lock().unwrap().split_once('\n') {
                 return line.to_owned();
@@ -297,7 +297,7 @@ impl Watch {
 }
 
 /// Waits until the process is gone (or only waits to be reaped).
-pub(super) async fn gone(pid: &str) -> bool {
+pub(crate) async fn gone(pid: &str) -> bool {
     let mut backoff = crate::backoff::Backoff::up_to(Duration::from_millis(200));
     for _ in 0..100 {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

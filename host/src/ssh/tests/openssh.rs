@@ -238,3 +238,26 @@ async fn a_target_that_moved_is_reached_at_its_new_vm_with_a_new_key() {
     );
     assert_eq!(*c.keys.asked.lock().unwrap(), ["one".into(), "two".into()]);
 }
+
+#[tokio::test]
+async fn all_commands_of_a_full_connection_can_be_ended_at_once() {
+    let Some(sshd) = Sshd::start().await else {
+        return;
+    };
+    let c = sshd.client();
+    let runs = (0..8).map(|_| {
+        let ssh = c.ssh.clone();
+        tokio::spawn(async move {
+            let watch = Watch::default();
+            let mut cmd = shell("echo $$; sleep 300");
+            cmd.timeout = Duration::from_secs(5);
+            let error = ssh.run(&cmd, &watch).await.unwrap_err();
+            (error, watch.line().await)
+        })
+    });
+    for run in runs.collect::<Vec<_>>() {
+        let (error, pid) = run.await.unwrap();
+        assert_eq!(error.code, "ssh.timeout");
+        assert!(gone(&pid).await, "{pid} still runs");
+    }
+}
