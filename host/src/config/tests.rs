@@ -504,3 +504,43 @@ fn names_that_are_looked_up_show_the_nearest() {
         "no plan `x`\n  help: plans: `default`, `restart`, `rollback`, `smoke`"
     );
 }
+
+/// A built-in plugin is granted what its manifest asks for, and no more.
+#[test]
+fn built_in_grants_are_the_requests_of_the_manifests() {
+    let project = Project::builtin().unwrap();
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+    for name in builtin::BUILTIN_PLUGINS {
+        // Not in a source package of the host alone.
+        let Ok(text) = std::fs::read_to_string(plugins.join(name).join("plugin.toml")) else {
+            continue;
+        };
+        let manifest: toml::Table = text.parse().unwrap();
+        let requests = manifest["request"].as_array().unwrap();
+        let mut asked: Vec<String> = requests
+            .iter()
+            .map(|r| {
+                let text = |key: &str| r.get(key).and_then(|v| v.as_str()).unwrap_or_default();
+                format!("{} {}", text("capability"), text("scope"))
+                    .trim()
+                    .to_owned()
+            })
+            .collect();
+        let grants = &project.plugin(&name.into()).unwrap().grants;
+        let mut given = Vec::new();
+        given.extend(grants.ssh.iter().map(|s| format!("ssh {s}")));
+        given.extend(grants.http.iter().map(|s| format!("http {s}")));
+        given.extend(grants.secrets.iter().map(|s| format!("secrets {s}")));
+        given.extend(
+            grants
+                .secrets_reveal
+                .iter()
+                .map(|s| format!("secrets-reveal {s}")),
+        );
+        given.extend(grants.snapshot.iter().map(|s| format!("snapshot {s}")));
+        given.extend(grants.state.then(|| "state".to_owned()));
+        asked.sort();
+        given.sort();
+        assert_eq!(given, asked, "plugin {name}");
+    }
+}
