@@ -15,3 +15,8 @@
 )]
 
 pub mod baseline;
+pub mod build;
+pub mod data;
+pub mod facts;
+pub mod listener;
+pub mod remote;
