@@ -1,0 +1,281 @@
+//! What a step is given: its configuration and its ways to the world.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use crate::{
+    CommandBuilder, Error, RequestBuilder, Response, ResultExt, Secret, Snapshots, State, backend,
+    http, step,
+};
+
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How loud a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// How a named check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckStatus {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+/// One call of a step: what is asked, and the host's capabilities.
+#[derive(Debug)]
+pub struct Cx<C> {
+    config: C,
+}
+
+impl<C: DeserializeOwned> Cx<C> {
+    pub(crate) fn load() -> Result<Self, Error> {
+        let config = serde_json::from_str(&backend::config())
+            .map_err(|error| Error::invalid("config.invalid", error.to_string()))
+            .context("read the step's configuration")?;
+        Ok(Self { config })
+    }
+}
+
+impl<C> Cx<C> {
+    /// This step's configuration, with its defaults filled in.
+    pub fn config(&self) -> &C {
+        &self.config
+    }
+
+    /// The run's id, the same for all steps.
+    pub fn run_id(&self) -> String {
+        backend::run_id()
+    }
+
+    /// This step's id in the plan.
+    pub fn step_id(&self) -> String {
+        backend::step_id()
+    }
+
+    /// The name of the plan that is run.
+    pub fn plan_name(&self) -> String {
+        backend::plan_name()
+    }
+
+    /// 1 on the first try.
+    pub fn attempt(&self) -> u32 {
+        backend::attempt()
+    }
+
+    /// The same across every retry of this step in this run.
+    pub fn idempotency_key(&self) -> String {
+        backend::idempotency_key()
+    }
+
+    /// The target's name in the project file.
+    pub fn target_name(&self) -> String {
+        backend::target_name()
+    }
+
+    /// The target's Vers VM id as it is now; it changes after a restore.
+    pub fn target_vm(&self) -> Option<String> {
+        backend::target_vm()
+    }
+
+    /// Where the service is reached from outside, without a trailing slash.
+    pub fn target_url(&self) -> Option<String> {
+        backend::target_url()
+    }
+
+    /// `path` (with its leading slash) at the target's address.
+    ///
+    /// # Errors
+    /// `target.no-url` when the project gives the target no address.
+    pub fn target_endpoint(&self, path: &str) -> Result<String, Error> {
+        match self.target_url() {
+            Some(url) => Ok(format!("{url}{path}")),
+            None => Err(Error::invalid(
+                "target.no-url",
+                format!(
+                    "the target `{}` has no url; give it one in the project file",
+                    self.target_name()
+                ),
+            )),
+        }
+    }
+
+    /// True when no change is made: changes answer as if they had succeeded.
+    pub fn dry_run(&self) -> bool {
+        backend::dry_run()
+    }
+
+    /// The step whose failure started the rollback, if one did.
+    pub fn failed_step(&self) -> Option<String> {
+        backend::failed_step()
+    }
+
+    /// The output of an earlier step of this run; `None` when it did not
+    /// finish or is not in the plan.
+    ///
+    /// # Errors
+    /// `json.invalid` when the output has another shape.
+    pub fn output_of<T: DeserializeOwned>(&self, step: &str) -> Result<Option<T>, Error> {
+        read_output(step, backend::output_of(step))
+    }
+
+    /// The output of a step of the run that is being rolled back; `None`
+    /// outside a rollback.
+    ///
+    /// # Errors
+    /// `json.invalid` when the output has another shape.
+    pub fn rolled_back_output_of<T: DeserializeOwned>(
+        &self,
+        step: &str,
+    ) -> Result<Option<T>, Error> {
+        read_output(step, backend::rolled_back_output_of(step))
+    }
+
+    /// One line for the person, at any level.
+    pub fn log(&self, level: Level, message: impl AsRef<str>) {
+        backend::log(level, message.as_ref());
+    }
+
+    /// Only shown with `--verbose`.
+    pub fn debug(&self, message: impl AsRef<str>) {
+        self.log(Level::Debug, message);
+    }
+
+    /// The progress of the step.
+    pub fn info(&self, message: impl AsRef<str>) {
+        self.log(Level::Info, message);
+    }
+
+    /// Shown at once.
+    pub fn warn(&self, message: impl AsRef<str>) {
+        self.log(Level::Warn, message);
+    }
+
+    /// Shown at once.
+    pub fn error(&self, message: impl AsRef<str>) {
+        self.log(Level::Error, message);
+    }
+
+    /// Reports a named check that held.
+    pub fn check_passed(&self, name: &str, duration: Duration, detail: Option<&str>) {
+        backend::report(name, CheckStatus::Passed, millis(duration), detail);
+    }
+
+    /// Reports a named check that did not hold. `detail` says what was
+    /// expected and what was found.
+    pub fn check_failed(&self, name: &str, duration: Duration, detail: Option<&str>) {
+        backend::report(name, CheckStatus::Failed, millis(duration), detail);
+    }
+
+    /// Reports a named check that was not made; `detail` says why.
+    pub fn check_skipped(&self, name: &str, duration: Duration, detail: Option<&str>) {
+        backend::report(name, CheckStatus::Skipped, millis(duration), detail);
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z, from the host.
+    pub fn now_ms(&self) -> u64 {
+        backend::now_ms()
+    }
+
+    /// Waits. Use [`Cx::wait_until`] to wait for something.
+    pub fn sleep(&self, duration: Duration) {
+        backend::sleep_ms(millis(duration));
+    }
+
+    /// Asks `f` until it gives a value, first after 50 ms, then after twice as
+    /// long each time, at most 1 s. An error of `f` ends the wait.
+    ///
+    /// # Errors
+    /// The error of `f`, or `wait.timeout` naming `what` when `deadline` has
+    /// passed.
+    pub fn wait_until<T>(
+        &self,
+        deadline: Duration,
+        what: &str,
+        mut f: impl FnMut() -> Result<Option<T>, Error>,
+    ) -> Result<T, Error> {
+        let start = self.now_ms();
+        let mut pause = FIRST_WAIT;
+        loop {
+            if let Some(value) = f()? {
+                return Ok(value);
+            }
+            let waited = Duration::from_millis(self.now_ms().saturating_sub(start));
+            let left = deadline.saturating_sub(waited);
+            if left.is_zero() {
+                return Err(Error::timeout(
+                    "wait.timeout",
+                    format!("waited {:.1} s for {what}", waited.as_secs_f64()),
+                ));
+            }
+            self.sleep(pause.min(left));
+            pause = pause.saturating_mul(2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// A granted secret. A probe.
+    ///
+    /// # Errors
+    /// `secret.denied`, `secret.missing`.
+    pub fn secret(&self, name: &str) -> Result<Secret, Error> {
+        Ok(Secret::new(name, backend::secret_get(name)?))
+    }
+
+    /// The secret's value itself; needs the grant `secrets-reveal`.
+    ///
+    /// # Errors
+    /// `secret.reveal-denied`.
+    pub fn reveal(&self, secret: &Secret) -> Result<String, Error> {
+        backend::reveal(&secret.handle)
+    }
+
+    /// A command on the target.
+    pub fn ssh(&self, program: &str) -> CommandBuilder {
+        CommandBuilder::new(program)
+    }
+
+    /// A POSIX shell script on the target: `sh -s -- NAME args`, the text on
+    /// standard input. The script's `$1` is the first `arg`, not the name.
+    pub fn script(&self, name: &str, text: &str) -> CommandBuilder {
+        CommandBuilder::script(name, text)
+    }
+
+    /// A request to an absolute URL.
+    pub fn http(&self, method: &str, url: impl AsRef<str>) -> RequestBuilder {
+        RequestBuilder::new(method, url.as_ref())
+    }
+
+    /// Sends probes all at once; one answer for each, in order.
+    pub fn http_all(&self, requests: Vec<RequestBuilder>) -> Vec<Result<Response, Error>> {
+        http::send_all(requests)
+    }
+
+    /// Snapshots of the target.
+    pub fn snapshot(&self) -> Snapshots {
+        Snapshots(())
+    }
+
+    /// Small durable values of this plugin and target.
+    pub fn state(&self) -> State {
+        State(())
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn read_output<T: DeserializeOwned>(step: &str, text: Option<String>) -> Result<Option<T>, Error> {
+    text.as_deref()
+        .map(step::decode)
+        .transpose()
+        .with_context(|| format!("output of step `{step}`"))
+}

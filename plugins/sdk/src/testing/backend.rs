@@ -1,0 +1,355 @@
+//! The fake host behind the same functions as the real one.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::http::RequestSpec;
+use crate::ssh::CommandSpec;
+use crate::testing::backend_world::{World, current};
+use crate::testing::{
+    Answer, Call, CheckReport, FakeCommand, FakeOutput, FakeRequest, FakeResponse, gate::Passage,
+};
+use crate::{CheckStatus, Error, ErrorKind, Level, Output, Response};
+
+/// Name and value.
+#[derive(Debug)]
+pub(crate) struct SecretHandle(String, String);
+
+#[derive(Debug)]
+pub(crate) struct Headers(Vec<(String, String)>);
+
+impl Headers {
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        let mut headers = self.0.iter();
+        let found = headers.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        Some(found.1.clone())
+    }
+}
+
+fn world() -> Result<Rc<RefCell<World>>, Error> {
+    current().ok_or_else(|| {
+        Error::failed(
+            "testing.no-host",
+            "no fake host: call the step through vdeploy_plugin::testing",
+        )
+    })
+}
+
+fn fact<T>(read: impl FnOnce(&World) -> T, absent: T) -> T {
+    current().map_or(absent, |world| read(&world.borrow()))
+}
+
+pub(crate) fn run_id() -> String {
+    fact(|world| world.run_id.clone(), String::new())
+}
+
+pub(crate) fn step_id() -> String {
+    fact(|world| world.step_id.clone(), String::new())
+}
+
+pub(crate) fn plan_name() -> String {
+    fact(|world| world.plan_name.clone(), String::new())
+}
+
+pub(crate) fn attempt() -> u32 {
+    fact(|world| world.attempt, 1)
+}
+
+pub(crate) fn idempotency_key() -> String {
+    fact(
+        |world| format!("{}/{}", world.run_id, world.step_id),
+        String::new(),
+    )
+}
+
+pub(crate) fn target_name() -> String {
+    fact(|world| world.target_name.clone(), String::new())
+}
+
+pub(crate) fn target_vm() -> Option<String> {
+    fact(|world| world.target_vm.clone(), None)
+}
+
+pub(crate) fn target_url() -> Option<String> {
+    fact(|world| world.target_url.clone(), None)
+}
+
+pub(crate) fn config() -> String {
+    fact(|world| world.config.to_string(), "{}".to_owned())
+}
+
+pub(crate) fn output_of(step: &str) -> Option<String> {
+    fact(|world| world.outputs.get(step).map(Value::to_string), None)
+}
+
+pub(crate) fn rolled_back_output_of(step: &str) -> Option<String> {
+    fact(
+        |world| world.rolled_back.get(step).map(Value::to_string),
+        None,
+    )
+}
+
+pub(crate) fn failed_step() -> Option<String> {
+    fact(|world| world.failed_step.clone(), None)
+}
+
+pub(crate) fn dry_run() -> bool {
+    fact(|world| world.dry_run, false)
+}
+
+pub(crate) fn log(level: Level, message: &str) {
+    if let Some(world) = current() {
+        world.borrow_mut().logs.push((level, message.to_owned()));
+    }
+}
+
+pub(crate) fn report(name: &str, status: CheckStatus, duration_ms: u64, detail: Option<&str>) {
+    if let Some(world) = current() {
+        world.borrow_mut().checks.push(CheckReport {
+            name: name.to_owned(),
+            status,
+            duration: Duration::from_millis(duration_ms),
+            detail: detail.map(str::to_owned),
+        });
+    }
+}
+
+pub(crate) fn now_ms() -> u64 {
+    fact(|world| world.now_ms, 0)
+}
+
+pub(crate) fn sleep_ms(duration: u64) {
+    if let Some(world) = current() {
+        let mut world = world.borrow_mut();
+        world.now_ms = world.now_ms.saturating_add(duration);
+    }
+}
+
+pub(crate) fn secret_get(name: &str) -> Result<SecretHandle, Error> {
+    let world = world()?;
+    let mut world = world.borrow_mut();
+    world.pass(Call::SecretGet {
+        name: name.to_owned(),
+    })?;
+    match world.secrets.get(name) {
+        Some(value) => Ok(SecretHandle(name.to_owned(), value.clone())),
+        None => Err(Error::new(
+            ErrorKind::NotFound,
+            "secret.missing",
+            format!("the project has no secret `{name}`"),
+        )),
+    }
+}
+
+pub(crate) fn reveal(secret: &SecretHandle) -> Result<String, Error> {
+    world()?.borrow_mut().pass(Call::SecretReveal {
+        name: secret.0.clone(),
+    })?;
+    Ok(secret.1.clone())
+}
+
+pub(crate) fn ssh(change: bool, spec: &CommandSpec) -> Result<Output, Error> {
+    let world = world()?;
+    let command = FakeCommand {
+        program: spec.program.clone(),
+        args: spec.args.clone(),
+        env: spec.env.clone(),
+        secret_env: spec
+            .secret_env
+            .iter()
+            .map(|(name, secret)| {
+                let SecretHandle(secret, value) = &*secret.handle;
+                (name.clone(), secret.clone(), value.clone())
+            })
+            .collect(),
+        cwd: spec.cwd.clone(),
+        stdin: spec.stdin.clone().unwrap_or_default(),
+        timeout: spec.timeout,
+        idle_timeout: spec.idle_timeout,
+        max_output: spec.max_output,
+        change,
+        now_ms: world.borrow().now_ms,
+    };
+    let passage = {
+        let mut world = world.borrow_mut();
+        let passage = world.pass(Call::Ssh(command.clone()))?;
+        for (_, secret, _) in &command.secret_env {
+            world.secret_may_go(secret, None)?;
+        }
+        passage
+    };
+    if passage == Passage::Pretend {
+        return Ok(FakeOutput::ok("").0);
+    }
+    let mut handlers = std::mem::take(&mut world.borrow_mut().ssh);
+    let answer = ask(&mut handlers, &command);
+    world.borrow_mut().ssh.append(&mut handlers);
+    match answer {
+        Some(answer) => answer.map(|output| output.0),
+        None => Err(unscripted(&world, &Call::Ssh(command))),
+    }
+}
+
+pub(crate) fn http(spec: &RequestSpec) -> Result<Response, Error> {
+    let world = world()?;
+    let mut headers = spec.headers.clone();
+    for (name, prefix, secret) in &spec.secret_headers {
+        headers.push((name.clone(), format!("{prefix}{}", secret.handle.1)));
+    }
+    let request = FakeRequest {
+        method: spec.method.clone(),
+        url: spec.url.clone(),
+        headers,
+        body: spec.body.clone().unwrap_or_default(),
+        timeout: spec.timeout,
+        now_ms: world.borrow().now_ms,
+    };
+    let passage = {
+        let mut world = world.borrow_mut();
+        let passage = world.pass(Call::Http(request.clone()))?;
+        for (_, _, secret) in &spec.secret_headers {
+            world.secret_may_go(secret.name(), Some(&spec.url))?;
+        }
+        passage
+    };
+    if passage == Passage::Pretend {
+        return Ok(response(FakeResponse::new(200, "")));
+    }
+    let mut handlers = std::mem::take(&mut world.borrow_mut().http);
+    let answer = ask(&mut handlers, &request);
+    world.borrow_mut().http.append(&mut handlers);
+    match answer {
+        Some(answer) => answer.map(response),
+        None => Err(unscripted(&world, &Call::Http(request))),
+    }
+}
+
+pub(crate) fn http_all(specs: &[RequestSpec]) -> Vec<Result<Response, Error>> {
+    let changing = specs
+        .iter()
+        .find(|spec| !matches!(spec.method.as_str(), "GET" | "HEAD"));
+    if let Some(spec) = changing {
+        let error = Error::invalid(
+            "http.invalid",
+            format!("send-all takes probes only, not {}", spec.method),
+        );
+        return specs.iter().map(|_| Err(error.clone())).collect();
+    }
+    specs.iter().map(http).collect()
+}
+
+fn response(answer: FakeResponse) -> Response {
+    Response {
+        status: answer.status,
+        body: answer.body,
+        headers: Headers(answer.headers),
+    }
+}
+
+fn ask<Q, T>(
+    handlers: &mut [Box<dyn FnMut(&Q) -> Answer<T>>],
+    question: &Q,
+) -> Option<Result<T, Error>> {
+    handlers.iter_mut().find_map(|handler| handler(question).0)
+}
+
+fn unscripted(world: &RefCell<World>, call: &Call) -> Error {
+    world.borrow_mut().unscripted.push(call.to_string());
+    Error::failed("testing.unscripted", format!("nobody scripted: {call}"))
+}
+
+pub(crate) fn snapshot_create(label: &str) -> Result<String, Error> {
+    let world = world()?;
+    let mut world = world.borrow_mut();
+    let passage = world.pass(Call::SnapshotCreate {
+        label: label.to_owned(),
+    })?;
+    if passage == Passage::Pretend {
+        return Ok("dry-run".to_owned());
+    }
+    world.snapshot_taken = true;
+    if let Some((_, id)) = world.snapshots.iter().find(|(known, _)| known == label) {
+        return Ok(id.clone());
+    }
+    let id = format!("snapshot-{}", world.snapshots.len() + 1);
+    world.snapshots.push((label.to_owned(), id.clone()));
+    world.known_snapshots.insert(id.clone());
+    Ok(id)
+}
+
+pub(crate) fn snapshot_restore(id: &str) -> Result<String, Error> {
+    let world = world()?;
+    let mut world = world.borrow_mut();
+    let passage = world.pass(Call::SnapshotRestore { id: id.to_owned() })?;
+    if passage == Passage::Pretend {
+        return Ok(world.target_vm.clone().unwrap_or_default());
+    }
+    if !world.known_snapshots.contains(id) {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            "snapshot.failed",
+            format!("the platform does not know snapshot `{id}`"),
+        ));
+    }
+    let (vm, url) = world.restored_to.clone();
+    world.target_vm = Some(vm.clone());
+    world.target_url = url;
+    Ok(vm)
+}
+
+pub(crate) fn snapshot_exists(id: &str) -> Result<bool, Error> {
+    let world = world()?;
+    let mut world = world.borrow_mut();
+    world.pass(Call::SnapshotExists { id: id.to_owned() })?;
+    Ok(world.known_snapshots.contains(id))
+}
+
+pub(crate) fn snapshot_pause_old(vm: &str) -> Result<(), Error> {
+    let world = world()?;
+    let mut world = world.borrow_mut();
+    world.pass(Call::SnapshotPauseOld { vm: vm.to_owned() })?;
+    if world.target_vm.as_deref() == Some(vm) {
+        return Err(Error::invalid(
+            "snapshot.failed",
+            format!("VM `{vm}` is this run's target"),
+        ));
+    }
+    Ok(())
+}
+
+pub(crate) fn state_get(key: &str) -> Result<Option<Vec<u8>>, Error> {
+    let world = world()?;
+    let mut world = world.borrow_mut();
+    world.pass(Call::StateGet {
+        key: key.to_owned(),
+    })?;
+    Ok(world.state.get(key).cloned())
+}
+
+pub(crate) fn state_put(key: &str, value: &[u8]) -> Result<(), Error> {
+    let world = world()?;
+    let mut world = world.borrow_mut();
+    let passage = world.pass(Call::StatePut {
+        key: key.to_owned(),
+        value: value.to_owned(),
+    })?;
+    if passage == Passage::Perform {
+        world.state.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(())
+}
+
+pub(crate) fn state_delete(key: &str) -> Result<(), Error> {
+    let world = world()?;
+    let mut world = world.borrow_mut();
+    let passage = world.pass(Call::StateDelete {
+        key: key.to_owned(),
+    })?;
+    if passage == Passage::Perform {
+        world.state.remove(key);
+    }
+    Ok(())
+}

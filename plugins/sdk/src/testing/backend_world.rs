@@ -1,0 +1,114 @@
+//! The fake host's memory, and which fake host is asked right now.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use super::call::{Answer, Call, CheckReport, FakeCommand, FakeOutput, FakeRequest, FakeResponse};
+use super::manifest::Manifest;
+use crate::{Error, Level};
+
+/// Which export is being called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Check,
+    Run,
+    Undo,
+}
+
+pub(crate) type SshHandler = Box<dyn FnMut(&FakeCommand) -> Answer<FakeOutput>>;
+pub(crate) type HttpHandler = Box<dyn FnMut(&FakeRequest) -> Answer<FakeResponse>>;
+
+pub(crate) struct World {
+    pub phase: Phase,
+    pub run_id: String,
+    pub plan_name: String,
+    pub step_id: String,
+    pub attempt: u32,
+    pub target_name: String,
+    pub target_vm: Option<String>,
+    pub target_url: Option<String>,
+    pub config: Value,
+    pub manifest: Option<Result<Manifest, Error>>,
+    pub outputs: BTreeMap<String, Value>,
+    pub rolled_back: BTreeMap<String, Value>,
+    pub failed_step: Option<String>,
+    pub dry_run: bool,
+    pub snapshot_taken: bool,
+    pub secrets: BTreeMap<String, String>,
+    pub ssh: Vec<SshHandler>,
+    pub http: Vec<HttpHandler>,
+    pub snapshots: Vec<(String, String)>,
+    pub known_snapshots: BTreeSet<String>,
+    pub restored_to: (String, Option<String>),
+    pub state: BTreeMap<String, Vec<u8>>,
+    pub now_ms: u64,
+    pub faults: BTreeMap<usize, Error>,
+    pub calls: Vec<Call>,
+    pub unscripted: Vec<String>,
+    pub logs: Vec<(Level, String)>,
+    pub checks: Vec<CheckReport>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            phase: Phase::Run,
+            run_id: "01JD0000000000000000000000".to_owned(),
+            plan_name: "default".to_owned(),
+            step_id: "step".to_owned(),
+            attempt: 1,
+            target_name: "infra".to_owned(),
+            target_vm: Some("vm-1".to_owned()),
+            target_url: Some("https://vm-1.vm.vers.sh:3000".to_owned()),
+            config: Value::Object(serde_json::Map::new()),
+            manifest: None,
+            outputs: BTreeMap::new(),
+            rolled_back: BTreeMap::new(),
+            failed_step: None,
+            dry_run: false,
+            snapshot_taken: false,
+            secrets: BTreeMap::new(),
+            ssh: Vec::new(),
+            http: Vec::new(),
+            snapshots: Vec::new(),
+            known_snapshots: BTreeSet::new(),
+            restored_to: (
+                "vm-2".to_owned(),
+                Some("https://vm-2.vm.vers.sh:3000".to_owned()),
+            ),
+            state: BTreeMap::new(),
+            now_ms: 1_700_000_000_000,
+            faults: BTreeMap::new(),
+            calls: Vec::new(),
+            unscripted: Vec::new(),
+            logs: Vec::new(),
+            checks: Vec::new(),
+        }
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<RefCell<World>>>> = const { RefCell::new(None) };
+}
+
+/// Makes a world the one that is asked, until the value is dropped.
+pub(crate) struct Entered(Option<Rc<RefCell<World>>>);
+
+impl Entered {
+    pub(crate) fn new(world: &Rc<RefCell<World>>) -> Self {
+        Self(CURRENT.with_borrow_mut(|current| current.replace(Rc::clone(world))))
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.with_borrow_mut(|current| *current = self.0.take());
+    }
+}
+
+pub(crate) fn current() -> Option<Rc<RefCell<World>>> {
+    CURRENT.with_borrow(Clone::clone)
+}

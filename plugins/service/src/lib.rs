@@ -1,0 +1,17 @@
+//! What the built-in plugins know about the service they deploy: a Node
+//! application in a git checkout, one process, one port, JSON stores in
+//! `data/`. Plain functions over [`vdeploy_plugin::Cx`]; no plugin by itself.
+//!
+//! This crate must not know in which order the steps run.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+pub mod baseline;
