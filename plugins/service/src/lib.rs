@@ -15,3 +15,7 @@
 )]
 
 pub mod baseline;
+pub mod endpoints;
+pub mod process;
+pub mod shape;
+pub mod start;
