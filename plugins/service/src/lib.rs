@@ -16,6 +16,11 @@
 
 pub mod baseline;
 pub mod endpoints;
+pub mod listener;
 pub mod process;
+pub mod replace;
 pub mod shape;
 pub mod start;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;

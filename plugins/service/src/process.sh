@@ -2,16 +2,16 @@
 # script. POSIX sh and /proc, nothing else. Numbers and times go into global
 # variables, not through subshells, so that a poll forks nothing.
 
-# Sets `state`, `parent` and `start` (ticks since boot) of process $1.
+# Sets `state`, `parent`, `session` and `start` (ticks since boot) of process $1.
 # Fails when there is none. A zombie counts as none: it runs no more.
 look_at() {
-    state= parent= start=
+    state= parent= session= start=
     { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
     # The second field is a name in brackets that may hold anything.
     line=${line##*) }
     set -- $line
     [ $# -ge 20 ] || return 1
-    state=$1 parent=$2
+    state=$1 parent=$2 session=$4
     shift 19
     start=$1
     case $state in Z | X) return 1 ;; esac
@@ -113,4 +113,24 @@ end_process() {
     wait_for_end "$1" "$2" 5 && return 0
     ended=stuck
     return 1
+}
+
+# Ends process $1, everything that comes from it and everything in its session,
+# each with $2 seconds from TERM to KILL. For a start that went wrong.
+end_family() {
+    for round in 1 2 3; do
+        family=
+        for entry in /proc/[0-9]*; do
+            member=${entry#/proc/}
+            look_at "$member" || continue
+            begin_of_member=$start
+            if [ "$session" = "$1" ] || comes_from "$member" "$1"; then
+                family="$family $member:$begin_of_member"
+            fi
+        done
+        [ -n "$family" ] || return 0
+        for member in $family; do
+            end_process "${member%%:*}" "${member#*:}" "$2"
+        done
+    done
 }

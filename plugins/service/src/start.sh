@@ -93,8 +93,7 @@ main() {
             ;;
         open | late)
             # No open or half-started server is left behind.
-            find_owner "$port" "$pid" && look_at "$owner" && end_process "$owner" "$start" 5
-            end_process "$pid" "$begin" 5
+            end_family "$pid" 5
             ;;
     esac
     answer "$verdict"
