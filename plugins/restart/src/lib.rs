@@ -19,9 +19,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, Step, Undo};
 use vdeploy_service::baseline::{Baseline, Listener, Pulled, Restarted};
-use vdeploy_service::replace::{Replace, replace, running_marker};
+use vdeploy_service::process;
+use vdeploy_service::replace::{Replace, owner, replace, running_marker};
 use vdeploy_service::start::{self, Keeper, Launch};
-use vdeploy_service::{listener, process};
 
 /// See `plugin.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -135,7 +135,7 @@ impl Undo for Restart {
             return Ok(());
         };
         let port = config.port.unwrap_or(before.port);
-        let Some(found) = listener::find(cx, port)? else {
+        let Some(found) = owner(cx, port)? else {
             return Ok(());
         };
         let is_new = match output {

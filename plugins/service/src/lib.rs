@@ -15,10 +15,13 @@
 )]
 
 pub mod baseline;
+pub mod data;
 pub mod endpoints;
+pub mod facts;
 pub mod listener;
 pub mod process;
 pub mod replace;
+pub mod rolled_back;
 pub mod shape;
 pub mod start;
 

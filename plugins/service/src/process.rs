@@ -15,8 +15,8 @@ const STOP: &str = include_str!("stop.sh");
 /// What the script itself may take beyond the patience it is given.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// `text` with the shell functions about processes in front.
-pub(crate) fn with_functions(text: &str) -> String {
+/// `text` with the shell functions about processes in front: `process.sh`.
+pub fn with_functions(text: &str) -> String {
     format!("{PROCESS}\n{text}")
 }
 
@@ -81,14 +81,14 @@ pub fn stop<C>(
 }
 
 /// The value of the line `KEY=VALUE` in a script's answer, before its log.
-pub(crate) fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+pub fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines()
         .take_while(|line| *line != LOG_FOLLOWS)
         .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
 }
 
 /// The lines of the log after a script's answer.
-pub(crate) fn log_lines(text: &str) -> &str {
+pub fn log_lines(text: &str) -> &str {
     match text.split_once(&format!("{LOG_FOLLOWS}\n")) {
         Some((_, log)) => log.trim_end(),
         None => "",

@@ -47,16 +47,15 @@ find_sockets() {
 
 # Whether process $1 holds one of `inodes`.
 holds_socket() {
-    for fd in "/proc/$1/fd/"*; do
-        link=$(readlink "$fd" 2>/dev/null) || continue
-        case $link in
-            socket:*) case $inodes in *"${link#socket:}"*) return 0 ;; esac ;;
-        esac
+    links=$(ls -l "/proc/$1/fd" 2>/dev/null </dev/null)
+    for inode in $inodes; do
+        case $links in *"socket:$inode"*) return 0 ;; esac
     done
     return 1
 }
 
-# Sets `owner` to the process that comes from $2 and listens on port $1.
+# Sets `owner` to the process that comes from $2 and listens on port $1: of
+# several that share the socket the one that the others come from.
 find_owner() {
     owner=
     find_sockets "$1" || return 1
@@ -66,12 +65,10 @@ find_owner() {
     fi
     for entry in /proc/[0-9]*; do
         candidate=${entry#/proc/}
-        if comes_from "$candidate" "$2" && holds_socket "$candidate"; then
-            owner=$candidate
-            return 0
-        fi
+        comes_from "$candidate" "$2" && holds_socket "$candidate" || continue
+        if [ -z "$owner" ] || comes_from "$owner" "$candidate"; then owner=$candidate; fi
     done
-    return 1
+    [ -n "$owner" ]
 }
 
 # Waits `pause` seconds and makes it longer: from 50 ms up to 1 s.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use vdeploy_plugin::{Cx, Error};
 
 use crate::baseline::{Listener, RUNNING_MARKER, RunningMarker};
+use crate::listener::{self, Port};
 use crate::process::{self, Ended};
 use crate::start::{self, Keeper, Launch, Started};
-use crate::listener;
 
 /// What is replaced, and how patiently.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ pub struct Replaced {
 /// `restart.foreign-process`, `restart.managed`, `restart.wrong-process`, and
 /// those of [`process::stop`] and [`start::start`].
 pub fn replace<C>(cx: &Cx<C>, replace: &Replace<'_>) -> Result<Replaced, Error> {
-    let found = listener::find(cx, replace.port)?;
+    let found = owner(cx, replace.port)?;
     let mut launch = replace.launch.clone();
     let unit = unit_of(found.as_ref(), replace.known);
     if let Some(unit) = &unit {
@@ -76,7 +76,7 @@ pub fn replace<C>(cx: &Cx<C>, replace: &Replace<'_>) -> Result<Replaced, Error> 
     if cx.dry_run() {
         return Ok(Replaced { started, old, ..Replaced::default() });
     }
-    match listener::find(cx, started.port)? {
+    match owner(cx, started.port)? {
         Some(service) if service.pid == started.pid && service.start_ticks == started.start_ticks => {
             Ok(Replaced { service, old, started })
         }
@@ -90,6 +90,24 @@ pub fn replace<C>(cx: &Cx<C>, replace: &Replace<'_>) -> Result<Replaced, Error> 
             ),
         )
         .maybe_applied()),
+    }
+}
+
+/// Who listens on the port, if anybody.
+///
+/// # Errors
+/// Those of [`listener::find`], and `restart.hidden-process` when somebody
+/// listens whom the login user may not look at.
+pub fn owner<C>(cx: &Cx<C>, port: u16) -> Result<Option<Listener>, Error> {
+    match listener::find(cx, port)? {
+        Port::Free => Ok(None),
+        Port::Owned(listener) => Ok(Some(listener)),
+        Port::Hidden { uid } => Err(Error::failed(
+            "restart.hidden-process",
+            format!(
+                "port {port} is held by a process of user id {uid} that the login user may not look at; log in as that user or as root"
+            ),
+        )),
     }
 }
 

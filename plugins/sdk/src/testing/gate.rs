@@ -143,6 +143,11 @@ impl World {
 }
 
 fn command_matches(scope: &str, command: &FakeCommand) -> bool {
+    let scope = match scope.strip_prefix("probe:") {
+        Some(_) if command.change => return false,
+        Some(pattern) => pattern,
+        None => scope,
+    };
     let mut argv = vec![command.program.as_str()];
     argv.extend(command.args.iter().map(String::as_str));
     argv_matches(scope, &argv)

@@ -1,0 +1,167 @@
+//! What the target is like: tools, disk, checkout, data directory, markers.
+//! One probe finds all of it.
+//!
+//! This module must not judge what it finds.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use vdeploy_plugin::{Cx, Error};
+
+use crate::baseline::{BuildMarker, RunningMarker};
+
+const FACTS: &str = include_str!("facts.sh");
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the service is: the keys that every plugin's configuration has.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Place {
+    /// The checkout: absolute, or relative to the login directory.
+    pub app_dir: String,
+    /// None: `$PORT` of the target's login environment, else 3000.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// The log file: absolute, or a name in the target's temporary directory.
+    pub log: String,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Absolute, symbolic links resolved; none when it does not exist.
+    pub app_dir: Option<String>,
+    pub port: u16,
+    /// Absolute.
+    pub log: String,
+    /// What `--version` printed; none when the tool is not in the PATH.
+    pub git: Option<String>,
+    pub node: Option<String>,
+    pub npm: Option<String>,
+    /// `$NODE_ENV` of the login environment; empty when it is not set.
+    pub node_env: String,
+    /// On the file system of the checkout, in KiB.
+    pub free_kb: Option<u64>,
+    pub app_writable: bool,
+    pub data: DataDir,
+    pub checkout: Checkout,
+    pub built: Option<BuildMarker>,
+    pub running: Option<RunningMarker>,
+}
+
+/// The state of `data/` in the checkout.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DataDir {
+    Writable,
+    /// Not there; the service makes it.
+    Absent,
+    /// There, or not, and it may not be written.
+    Readonly,
+    /// A file has its name.
+    NoDirectory,
+    #[default]
+    Unknown,
+}
+
+/// What git says of the checkout.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checkout {
+    /// Why git does not take the directory as a repository.
+    pub error: Option<String>,
+    /// The repository's top directory, absolute.
+    pub top: String,
+    /// HEAD; empty in a repository without a commit.
+    pub sha: String,
+    /// None when HEAD is detached.
+    pub branch: Option<String>,
+    pub remotes: Vec<String>,
+    /// Lines of `git status --porcelain`, 200 at most, without vdeploy's own.
+    pub hot_fixes: Vec<String>,
+    /// Commits that are in no branch of any remote.
+    pub unpushed: u32,
+}
+
+/// Looks at the target. A probe.
+///
+/// # Errors
+/// Those of ssh, and `command.failed` when the target has no working shell.
+pub fn look<C>(cx: &Cx<C>, place: &Place) -> Result<Facts, Error> {
+    let port = place.port.map(|port| port.to_string()).unwrap_or_default();
+    let output = cx
+        .script("facts", FACTS)
+        .args([&place.app_dir, &port, &place.log])
+        .timeout(PATIENCE)
+        .probe()?
+        .into_success("look at the target")?;
+    parse(&output.stdout_text())
+}
+
+/// Splits `key=value` lines; other lines are left out.
+pub fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| line.split_once('='))
+}
+
+fn parse(text: &str) -> Result<Facts, Error> {
+    let mut facts = Facts::default();
+    for (key, value) in pairs(text) {
+        let owned = || (!value.is_empty()).then(|| value.to_owned());
+        match key {
+            "app" => facts.app_dir = owned(),
+            "port" => {
+                facts.port = value.trim().parse().map_err(|_| {
+                    Error::invalid(
+                        "facts.port",
+                        format!("`{value}` in $PORT of the target's login is no port; set the key `port`"),
+                    )
+                })?;
+            }
+            "log" => facts.log = value.to_owned(),
+            "git" => facts.git = owned(),
+            "node" => facts.node = owned(),
+            "npm" => facts.npm = owned(),
+            "node-env" => facts.node_env = value.to_owned(),
+            "free-kb" => facts.free_kb = value.parse().ok(),
+            "app-writable" => facts.app_writable = value == "yes",
+            "data" => {
+                facts.data = match value {
+                    "writable" => DataDir::Writable,
+                    "absent" => DataDir::Absent,
+                    "readonly" => DataDir::Readonly,
+                    "no-directory" => DataDir::NoDirectory,
+                    _ => DataDir::Unknown,
+                }
+            }
+            // A marker that cannot be read counts as none: the step then does
+            // its work instead of trusting it.
+            "build" => facts.built = serde_json::from_str(value).ok(),
+            "running" => facts.running = serde_json::from_str(value).ok(),
+            "git-error" => facts.checkout.error = owned(),
+            "top" => facts.checkout.top = value.to_owned(),
+            "sha" => facts.checkout.sha = value.to_owned(),
+            "branch" => facts.checkout.branch = owned(),
+            "remote" => facts.checkout.remotes.push(value.to_owned()),
+            "hot-fix" => facts.checkout.hot_fixes.push(value.to_owned()),
+            "unpushed" => facts.checkout.unpushed = value.parse().unwrap_or(0),
+            _ => {}
+        }
+    }
+    Ok(facts)
+}
+
+impl Facts {
+    /// The checkout's directory.
+    ///
+    /// # Errors
+    /// `facts.no-checkout` when it does not exist.
+    pub fn app_dir(&self, place: &Place) -> Result<&str, Error> {
+        self.app_dir.as_deref().ok_or_else(|| {
+            Error::invalid(
+                "facts.no-checkout",
+                format!(
+                    "the target has no directory `{}`; clone the service there or set `app-dir`",
+                    place.app_dir
+                ),
+            )
+        })
+    }
+}
