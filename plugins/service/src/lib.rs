@@ -20,6 +20,7 @@ pub mod endpoints;
 pub mod facts;
 pub mod listener;
 pub mod process;
+pub mod records;
 pub mod replace;
 pub mod rolled_back;
 pub mod shape;

@@ -54,10 +54,11 @@ const server = http.createServer((request, response) => {
   request.on("data", (chunk) => (text += chunk));
   request.on("end", () => {
     let [status, body] = [200, { status: "ok", uptime: process.uptime(), pid: process.pid, cwd: process.cwd() }];
-    if (request.url !== "/health") {
+    const path = request.url.split("?")[0];
+    if (path !== "/health") {
       const refused = token && !env.OPEN && request.headers.authorization !== "Bearer " + token;
       if (refused) [status, body] = [401, { error: "Unauthorized" }];
-      else [status, body] = answer(request.method, request.url, text && JSON.parse(text));
+      else [status, body] = answer(request.method, path, text && JSON.parse(text));
     }
     response.writeHead(status, { "content-type": "application/json", connection: "close" });
     response.end(typeof body === "string" ? body : JSON.stringify(body));
