@@ -85,7 +85,8 @@ impl Step for Announce {
             false => "off".to_owned(),
         };
 
-        let label = format!("{} {}", config.label, short(deploy.sha()));
+        // Unique, because an unanswered call is found again by its label.
+        let label = format!("{} {} run {}", config.label, short(deploy.sha()), cx.run_id());
         let mut snapshot = None;
         let ledger = if config.snapshot {
             let taken = cx.snapshot().create(&label);

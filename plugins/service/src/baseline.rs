@@ -142,6 +142,8 @@ pub struct Pulled {
     pub old_branch: Option<String>,
     pub new_sha: String,
     pub changed: bool,
+    /// The run that pulled.
+    pub run: String,
     /// The patch with the hot-fixes that were in the checkout, relative to it.
     pub hot_fixes: Option<String>,
 }
@@ -154,6 +156,8 @@ pub struct Built {
     /// The live build was already the wanted one.
     pub skipped: bool,
     pub sha: String,
+    /// The run that built; none of the live artifacts are its when `skipped`.
+    pub run: String,
     pub node: String,
     /// `installed` or `reused`.
     pub modules: String,
@@ -188,6 +192,11 @@ pub struct BuildMarker {
     pub node: String,
     /// Hash of the lock file, empty without one.
     pub lock: String,
+    /// Hash of npm's own record of what is in `node_modules`; empty without
+    /// one. Somebody who adds a module by hand changes it.
+    pub modules: String,
+    /// The command that installed the modules.
+    pub install: String,
     /// Milliseconds since 1970.
     pub built_at_ms: u64,
     pub run: String,

@@ -1,0 +1,242 @@
+//! A build beside the live one: made in `.vdeploy/build`, taken live by
+//! renames, the artifacts that were live kept in `.vdeploy/previous`.
+//!
+//! The directory is inside the checkout so that npm scripts which call git
+//! find the repository. This module must not know when a build is wanted.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use vdeploy_plugin::{CommandBuilder, Cx, Error, ResultExt};
+
+use crate::baseline::STAGING_DIR;
+use crate::facts::pairs;
+use crate::remote::OWN_DIR_FUNCTIONS;
+
+const STAGE: &str = include_str!("stage.sh");
+const SWAP: &str = include_str!("swap.sh");
+const UNSWAP: &str = include_str!("unswap.sh");
+
+/// The install command that needs a lock file, and the one that does not.
+const NPM_CI: &str = "npm ci";
+const NPM_INSTALL: &str = "npm install";
+
+/// How to build: the keys of the configuration of a plugin that builds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Recipe {
+    /// `npm ci` becomes `npm install` where there is no lock file.
+    pub install: String,
+    pub build: String,
+    /// Run in the staging directory, with a `data/` of its own.
+    #[serde(default)]
+    pub test: Option<String>,
+    /// The program's file; must exist after the build.
+    pub entry: String,
+    /// What goes live: paths relative to the checkout.
+    pub artifacts: Vec<String>,
+    pub reuse_modules: bool,
+    /// A command that prints nothing for so many seconds is ended.
+    pub idle_timeout: u64,
+}
+
+/// Which build of what.
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
+    /// Absolute path of the checkout.
+    pub app_dir: &'a str,
+    pub sha: &'a str,
+    /// `node --version` of the target.
+    pub node: &'a str,
+    pub run: &'a str,
+}
+
+/// What was built and taken live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    pub reused_modules: bool,
+    /// Whether the target had no lock file and `npm ci` could not be used.
+    pub without_lock: bool,
+}
+
+/// What [`put_back`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutBack {
+    /// The artifacts from before the run are live again.
+    Restored,
+    /// There were none before the run; its artifacts are gone.
+    Removed,
+    /// The live build is not of this run.
+    Untouched,
+}
+
+impl Recipe {
+    /// Refuses artifacts that are outside the checkout or not the build's.
+    ///
+    /// # Errors
+    /// `build.config`.
+    pub fn validate(&self) -> Result<(), Error> {
+        let refuse = |message: String| Err(Error::invalid("build.config", message));
+        for path in &self.artifacts {
+            let first = path.split('/').next().unwrap_or_default();
+            let odd = path.split('/').any(|part| matches!(part, "" | "." | ".."))
+                || matches!(first, ".git" | ".vdeploy" | "data")
+                || path.starts_with('-');
+            if odd {
+                return refuse(format!(
+                    "artifact `{path}` must be a path inside the checkout and not in .git, .vdeploy or data"
+                ));
+            }
+        }
+        let made = |artifact: &String| {
+            self.entry == *artifact || self.entry.starts_with(&format!("{artifact}/"))
+        };
+        if !self.artifacts.iter().any(made) {
+            return refuse(format!(
+                "entry `{}` is in none of the artifacts; add its directory to `artifacts`",
+                self.entry
+            ));
+        }
+        for (key, command) in [("install", &self.install), ("build", &self.build)] {
+            if command.trim().is_empty() || command.contains(['"', '\\', '\n']) {
+                return refuse(format!(
+                    "`{key}` must be one line without double quotes and backslashes"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn idle(&self) -> Duration {
+        Duration::from_secs(self.idle_timeout.max(1))
+    }
+}
+
+/// Builds `order` by `recipe` and takes it live. Until the last moment the
+/// live artifacts stay as they are. A change; may be repeated.
+///
+/// # Errors
+/// `build.failed` with the command and its last lines, `build.no-entry`,
+/// `build.config`, and those of ssh.
+pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>) -> Result<Made, Error> {
+    recipe.validate()?;
+    let staged = script(cx, "stage", STAGE, order.app_dir)
+        .args([order.sha, order.node, &recipe.install])
+        .arg(if recipe.reuse_modules { "yes" } else { "no" })
+        .args(&recipe.artifacts)
+        .idle_timeout(recipe.idle())
+        .exec()?
+        .into_success("stage the build")?
+        .stdout_text();
+    let value = |key| pairs(&staged).find(|(found, _)| *found == key);
+    let lock = value("lock").map(|(_, lock)| lock).unwrap_or_default();
+    let reused_modules = value("modules") == Some(("modules", "reused"));
+    let without_lock = lock.is_empty() && recipe.install == NPM_CI && !cx.dry_run();
+
+    if !reused_modules {
+        let install = if without_lock {
+            NPM_INSTALL
+        } else {
+            &recipe.install
+        };
+        run(cx, recipe, order, install)?;
+    }
+    run(cx, recipe, order, &recipe.build)?;
+    if !cx.dry_run() {
+        let entry = format!("{STAGING_DIR}/{}", recipe.entry);
+        let found = cx
+            .ssh("test")
+            .args(["-f", &entry])
+            .cwd(order.app_dir)
+            .probe()?;
+        if !found.ok() {
+            return Err(Error::failed(
+                "build.no-entry",
+                format!(
+                    "`{}` made no {}; the live build is untouched",
+                    recipe.build, recipe.entry
+                ),
+            ));
+        }
+    }
+    if let Some(test) = recipe
+        .test
+        .as_deref()
+        .filter(|test| !test.trim().is_empty())
+    {
+        run(cx, recipe, order, test)?;
+    }
+    script(cx, "swap", SWAP, order.app_dir)
+        .args([order.sha, order.node, lock, &recipe.install, order.run])
+        .arg(cx.now_ms().to_string())
+        .args(&recipe.artifacts)
+        .exec()?
+        .into_success("take the build live")?;
+    Ok(Made {
+        reused_modules,
+        without_lock,
+    })
+}
+
+/// Makes the artifacts from before run `run` live again. A change; may be
+/// repeated, and does nothing when the live build is of another run.
+///
+/// # Errors
+/// `command.failed` when a rename fails, and those of ssh.
+pub fn put_back<C>(
+    cx: &Cx<C>,
+    app_dir: &str,
+    run: &str,
+    artifacts: &[String],
+) -> Result<PutBack, Error> {
+    let text = script(cx, "unswap", UNSWAP, app_dir)
+        .arg(run)
+        .args(artifacts)
+        .exec()?
+        .into_success("put the previous build back")?
+        .stdout_text();
+    let state = pairs(&text).find(|(key, _)| *key == "state");
+    Ok(match state {
+        Some((_, "restored")) => PutBack::Restored,
+        Some((_, "removed")) => PutBack::Removed,
+        _ => PutBack::Untouched,
+    })
+}
+
+fn script<C>(cx: &Cx<C>, name: &str, text: &str, app_dir: &str) -> CommandBuilder {
+    cx.script(name, &format!("{OWN_DIR_FUNCTIONS}\n{text}"))
+        .cwd(app_dir)
+}
+
+/// Runs one command of the recipe in the staging directory.
+fn run<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>, line: &str) -> Result<(), Error> {
+    cx.info(line);
+    let output = command(cx, line)
+        .cwd(format!("{}/{STAGING_DIR}", order.app_dir))
+        // The compiler is a development dependency.
+        .env("NODE_ENV", "development")
+        .env("npm_config_audit", "false")
+        .env("npm_config_fund", "false")
+        .env("npm_config_update_notifier", "false")
+        .env("npm_config_progress", "false")
+        .idle_timeout(recipe.idle())
+        .exec()
+        .with_context(|| format!("`{line}`"))?;
+    output.into_success(&format!("`{line}`")).map_err(|error| {
+        Error::failed(
+            "build.failed",
+            format!("{}\nthe live build is untouched", error.message),
+        )
+    })?;
+    Ok(())
+}
+
+/// A plain line is run as it is; one that needs a shell gets one.
+fn command<C>(cx: &Cx<C>, line: &str) -> CommandBuilder {
+    let mut words = line.split_whitespace();
+    let program = words.next().unwrap_or_default();
+    if line.contains(|c: char| "|&;<>()$`'*?[]#~{}!".contains(c)) || program.contains('=') {
+        return cx.ssh("sh").args(["-c", line]);
+    }
+    cx.ssh(program).args(words)
+}
