@@ -1,0 +1,233 @@
+//! Brings the checkout to the wanted commit: fetch, save what reset would
+//! lose, check out, `reset --hard`. Never `git clean`: the data is untracked.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use vdeploy_plugin::{Cx, Error, ResultExt, Step, Undo};
+use vdeploy_service::baseline::{Baseline, Pulled};
+use vdeploy_service::facts::{self, Place, pairs};
+use vdeploy_service::remote::{self, OWN_DIR_FUNCTIONS, is_full_sha};
+
+const SWITCH: &str = include_str!("switch.sh");
+const SWITCH_BACK: &str = include_str!("switch-back.sh");
+const IDLE: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Deserialize)]
+pub struct Config {
+    #[serde(flatten)]
+    place: Place,
+    r#ref: String,
+}
+
+/// The step.
+#[derive(Debug)]
+pub struct GitPull;
+
+impl Step for GitPull {
+    type Config = Config;
+    type Output = Pulled;
+
+    fn check(cx: &Cx<Config>) -> Result<(), Error> {
+        remote::check_ref(&cx.config().r#ref)
+    }
+
+    fn run(cx: &Cx<Config>) -> Result<Pulled, Error> {
+        let name = cx.config().r#ref.as_str();
+        remote::check_ref(name)?;
+        let baseline: Option<Baseline> = cx.output_of("preflight")?;
+        if let Some(baseline) = baseline.as_ref().filter(|baseline| baseline.unchanged) {
+            return Ok(Pulled {
+                summary: format!("{} is checked out already", short(&baseline.sha)),
+                old_sha: baseline.sha.clone(),
+                new_sha: baseline.sha.clone(),
+                old_branch: baseline.branch.clone(),
+                run: cx.run_id(),
+                ..Pulled::default()
+            });
+        }
+        let found = facts::look(cx, &cx.config().place)?;
+        let app_dir = found.app_dir(&cx.config().place)?;
+        fetch(cx, app_dir, name)?;
+        let wanted = resolve(cx, app_dir, name, baseline.as_ref())?;
+        let text = switch(cx, app_dir, &wanted)?;
+        let value = |key| {
+            let found = pairs(&text).find(|(found, _)| *found == key);
+            found
+                .map(|(_, value)| value)
+                .filter(|value| !value.is_empty())
+        };
+        let old_sha = value("old-sha").unwrap_or(&found.checkout.sha).to_owned();
+        let hot_fixes = value("hot-fixes").map(str::to_owned);
+        if let Some(patch) = &hot_fixes {
+            cx.warn(format!(
+                "changes made on the target are no longer live; they are kept in {app_dir}/{patch}"
+            ));
+        }
+        let changed = old_sha != wanted.sha;
+        let summary = if changed {
+            format!("{} -> {}", short(&old_sha), short(&wanted.sha))
+        } else {
+            format!("{} as before", short(&wanted.sha))
+        };
+        Ok(Pulled {
+            summary,
+            old_branch: value("old-branch").map(str::to_owned),
+            old_sha,
+            new_sha: wanted.sha,
+            changed,
+            run: cx.run_id(),
+            hot_fixes,
+        })
+    }
+}
+
+impl Undo for GitPull {
+    fn undo(cx: &Cx<Config>, output: Option<Pulled>) -> Result<(), Error> {
+        let pulled = output.unwrap_or_default();
+        let place = &cx.config().place;
+        let found = facts::look(cx, place)?;
+        let Some(app_dir) = &found.app_dir else {
+            cx.warn(format!("there is no checkout `{}`", place.app_dir));
+            return Ok(());
+        };
+        let run = if pulled.run.is_empty() {
+            cx.run_id()
+        } else {
+            pulled.run
+        };
+        let text = cx
+            .script(
+                "switch-back",
+                &format!("{OWN_DIR_FUNCTIONS}\n{SWITCH_BACK}"),
+            )
+            .arg(&pulled.old_sha)
+            .arg(pulled.old_branch.unwrap_or_default())
+            .arg(pulled.hot_fixes.unwrap_or_default())
+            .arg(run)
+            .cwd(app_dir)
+            .exec()?
+            .into_success("go back to the old commit")?
+            .stdout_text();
+        if pairs(&text).any(|pair| pair == ("hot-fixes", "failed")) {
+            cx.warn("the old commit is back, but its hot-fixes could not be applied again");
+        }
+        Ok(())
+    }
+}
+
+/// A commit, and the branch to be on.
+struct Wanted {
+    sha: String,
+    branch: Option<String>,
+}
+
+fn fetch(cx: &Cx<Config>, app_dir: &str, name: &str) -> Result<(), Error> {
+    let fetch = |extra: &[&str]| {
+        remote::git(cx, app_dir)
+            .args(["fetch", "--prune", "--tags", "--force", "origin"])
+            .args(extra)
+            .idle_timeout(IDLE)
+            .exec()?
+            .into_success("git fetch origin")
+            .context("the target cannot fetch from the remote of its checkout")
+    };
+    fetch(&[])?;
+    // A commit that no branch or tag holds any more is asked for by its id.
+    if is_full_sha(name) && commit(cx, app_dir, name)?.is_none() && !cx.dry_run() {
+        fetch(&[name])?;
+    }
+    Ok(())
+}
+
+/// What preflight saw goes before what the remote has by now: the snapshot,
+/// its label and every check are about that commit.
+fn resolve(
+    cx: &Cx<Config>,
+    app_dir: &str,
+    name: &str,
+    baseline: Option<&Baseline>,
+) -> Result<Wanted, Error> {
+    let branch_tip = commit(cx, app_dir, &format!("refs/remotes/origin/{name}"))?;
+    let branch = branch_tip.is_some().then(|| name.to_owned());
+    let tip = match branch_tip {
+        Some(sha) => Some(sha),
+        None => match commit(cx, app_dir, &format!("refs/tags/{name}"))? {
+            Some(sha) => Some(sha),
+            None if is_full_sha(name) => commit(cx, app_dir, name)?,
+            None => None,
+        },
+    };
+    let seen = baseline
+        .filter(|baseline| baseline.wanted_ref == name && !baseline.wanted_sha.is_empty())
+        .map(|baseline| baseline.wanted_sha.as_str());
+    if let Some(seen) = seen {
+        let there = cx.dry_run() || commit(cx, app_dir, seen)?.is_some();
+        if there {
+            if let Some(tip) = tip.filter(|tip| tip != seen && !cx.dry_run()) {
+                cx.warn(format!(
+                    "`{name}` has moved to {} since preflight; this run deploys {}",
+                    short(&tip),
+                    short(seen)
+                ));
+            }
+            return Ok(Wanted {
+                sha: seen.to_owned(),
+                branch,
+            });
+        }
+    }
+    match tip {
+        Some(sha) => Ok(Wanted { sha, branch }),
+        None => Err(Error::invalid(
+            "git.ref",
+            format!(
+                "the checkout has no branch, tag or commit `{name}` after the fetch; set `ref`"
+            ),
+        )),
+    }
+}
+
+/// The commit that `name` means in the checkout, if it has it.
+fn commit(cx: &Cx<Config>, app_dir: &str, name: &str) -> Result<Option<String>, Error> {
+    let output = cx
+        .ssh("git")
+        .args(["rev-parse", "--verify", "--quiet"])
+        .arg(format!("{name}^{{commit}}"))
+        .cwd(app_dir)
+        .probe()?;
+    let sha = output.stdout_text().trim().to_owned();
+    Ok((output.ok() && is_full_sha(&sha)).then_some(sha))
+}
+
+fn switch(cx: &Cx<Config>, app_dir: &str, wanted: &Wanted) -> Result<String, Error> {
+    let output = cx
+        .script("switch", &format!("{OWN_DIR_FUNCTIONS}\n{SWITCH}"))
+        .arg(&wanted.sha)
+        .arg(wanted.branch.as_deref().unwrap_or_default())
+        .arg(cx.run_id())
+        .cwd(app_dir)
+        .idle_timeout(IDLE)
+        .exec()?
+        .into_success("check out the wanted commit")?;
+    Ok(output.stdout_text())
+}
+
+fn short(sha: &str) -> &str {
+    sha.get(..7).unwrap_or(sha)
+}
+
+vdeploy_plugin::register_undoable_step!(GitPull);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+# Brings the checkout in the current directory to commit $1. $2 is the branch
+# to be on, or nothing; $3 the run. Keeps what reset would lose. Prints
+# KEY=VALUE lines: what was there before, also when this is repeated.
+fail() {
+    echo "$1" >&2
+    exit 1
+}
+
+untracked() { git ls-files --others --exclude-standard </dev/null | grep -v '^\.vdeploy/'; }
+
+# Tracked changes become a patch; of untracked files there is a list, and a
+# copy of each that the new commit would overwrite.
+save_hot_fixes() {
+    saved=
+    patch=.vdeploy/hotfix-$run.patch
+    list=$(untracked)
+    git diff --quiet HEAD </dev/null 2>/dev/null && [ -z "$list" ] && return 0
+    umask 077
+    {
+        [ -z "$list" ] || printf '%s\n' "$list" | sed 's/^/# untracked: /'
+        git diff --binary --no-color --no-ext-diff HEAD </dev/null
+    } >"$patch.new" || fail "cannot save the hot-fixes to $patch"
+    printf '%s\n' "$list" | while IFS= read -r path; do
+        [ -n "$path" ] && git cat-file -e "$sha:$path" 2>/dev/null </dev/null || continue
+        mkdir -p ".vdeploy/hotfix-$run/$(dirname "$path")" &&
+            cp -p "$path" ".vdeploy/hotfix-$run/$path" || fail "cannot keep a copy of $path"
+    done || exit 1
+    mv -f "$patch.new" "$patch" || fail "cannot save the hot-fixes to $patch"
+    saved=$patch
+}
+
+sha=$1 branch=$2 run=$3
+own_dir || fail "cannot make .vdeploy in the checkout"
+before=.vdeploy/before-$run
+if [ ! -f "$before" ]; then
+    head=$(git rev-parse --verify --quiet 'HEAD^{commit}' </dev/null)
+    on=$(git symbolic-ref --quiet --short HEAD </dev/null)
+    save_hot_fixes
+    # Commits that were made here and never pushed stay in the repository.
+    [ -z "$head" ] || git update-ref "refs/vdeploy/before/$run" "$head" </dev/null ||
+        fail "cannot keep a reference to $head"
+    rm -f .vdeploy/before-*
+    printf 'old-sha=%s\nold-branch=%s\nhot-fixes=%s\n' "$head" "$on" "$saved" >"$before.new" &&
+        mv "$before.new" "$before" || fail "cannot write $before"
+fi
+git reset --quiet --hard </dev/null || fail "git reset failed"
+if [ -n "$branch" ]; then
+    git checkout --quiet --force -B "$branch" "$sha" </dev/null || fail "git checkout $branch failed"
+else
+    git checkout --quiet --force --detach "$sha" </dev/null || fail "git checkout failed"
+fi
+git reset --quiet --hard "$sha" </dev/null || fail "git reset to $sha failed"
+cat "$before"

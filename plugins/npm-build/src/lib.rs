@@ -1,0 +1,133 @@
+//! Installs and builds beside the live build, then swaps by rename. A build
+//! that fails leaves what is live as it is; the previous build is kept.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+use serde::Deserialize;
+use vdeploy_plugin::{Cx, Error, Step, Undo};
+use vdeploy_service::baseline::{Baseline, Built, PREVIOUS_DIR, Pulled};
+use vdeploy_service::build::{self, Order, PutBack, Recipe};
+use vdeploy_service::facts::{self, Place};
+
+#[derive(Debug, Deserialize)]
+pub struct Config {
+    #[serde(flatten)]
+    place: Place,
+    #[serde(flatten)]
+    recipe: Recipe,
+}
+
+/// The step.
+#[derive(Debug)]
+pub struct NpmBuild;
+
+impl Step for NpmBuild {
+    type Config = Config;
+    type Output = Built;
+
+    fn check(cx: &Cx<Config>) -> Result<(), Error> {
+        cx.config().recipe.validate()
+    }
+
+    fn run(cx: &Cx<Config>) -> Result<Built, Error> {
+        let Config { place, recipe } = cx.config();
+        let found = facts::look(cx, place)?;
+        let app_dir = found.app_dir(place)?;
+        let node = found.node.clone().ok_or_else(|| {
+            Error::invalid("build.no-node", "the target has no `node` in its PATH")
+        })?;
+        let pulled: Option<Pulled> = cx.output_of("git-pull")?;
+        let sha = match pulled {
+            Some(pulled) if !pulled.new_sha.is_empty() => pulled.new_sha,
+            _ => found.checkout.sha.clone(),
+        };
+        let built = Built {
+            sha: sha.clone(),
+            run: cx.run_id(),
+            node: node.clone(),
+            ..Built::default()
+        };
+        let unchanged = cx
+            .output_of::<Baseline>("preflight")?
+            .is_some_and(|baseline| baseline.unchanged && baseline.sha == sha);
+        // A repeat after a crash finds its own build live.
+        let ours = found
+            .built
+            .as_ref()
+            .is_some_and(|marker| marker.sha == sha && marker.run == cx.run_id());
+        if unchanged {
+            return Ok(Built {
+                summary: format!("{} is built already", short(&sha)),
+                skipped: true,
+                ..built
+            });
+        }
+        if ours {
+            return Ok(Built {
+                summary: format!("built {}", short(&sha)),
+                modules: "installed".to_owned(),
+                previous: Some(PREVIOUS_DIR.to_owned()),
+                ..built
+            });
+        }
+        let order = Order {
+            app_dir,
+            sha: &sha,
+            node: &node,
+            run: &cx.run_id(),
+        };
+        let made = build::make(cx, recipe, order)?;
+        if made.without_lock {
+            cx.warn("no package-lock.json in the commit: the modules are what npm chose today");
+        }
+        let modules = if made.reused_modules {
+            "reused"
+        } else {
+            "installed"
+        };
+        Ok(Built {
+            summary: format!("built {}, modules {modules}", short(&sha)),
+            modules: modules.to_owned(),
+            previous: found.built.map(|_| PREVIOUS_DIR.to_owned()),
+            ..built
+        })
+    }
+}
+
+impl Undo for NpmBuild {
+    fn undo(cx: &Cx<Config>, output: Option<Built>) -> Result<(), Error> {
+        if output.as_ref().is_some_and(|built| built.skipped) {
+            return Ok(());
+        }
+        let Config { place, recipe } = cx.config();
+        let found = facts::look(cx, place)?;
+        let Some(app_dir) = &found.app_dir else {
+            cx.warn(format!("there is no checkout `{}`", place.app_dir));
+            return Ok(());
+        };
+        let run = output.map_or_else(|| cx.run_id(), |built| built.run);
+        match build::put_back(cx, app_dir, &run, &recipe.artifacts)? {
+            PutBack::Restored => cx.info("the previous build is live again"),
+            PutBack::Removed => cx.info("there was no build before; the new one is gone"),
+            PutBack::Untouched => cx.info("the live build is not of this run; left as it is"),
+        }
+        Ok(())
+    }
+}
+
+fn short(sha: &str) -> &str {
+    sha.get(..7).unwrap_or(sha)
+}
+
+vdeploy_plugin::register_undoable_step!(NpmBuild);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Looks at the target before anything is changed: refuses what cannot go
+//! well, warns of what is odd, and says what is there for the later steps.
+//! Probes only.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod judge;
+
+use serde::Deserialize;
+use vdeploy_plugin::{Cx, Error, Step};
+use vdeploy_service::baseline::{Baseline, Listener};
+use vdeploy_service::data::{self, Counted};
+use vdeploy_service::facts::{self, Facts, Place};
+use vdeploy_service::listener::{self, Port};
+use vdeploy_service::remote;
+
+use judge::{HotFixes, Limits, Verdict};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    #[serde(flatten)]
+    place: Place,
+    r#ref: String,
+    min_free_mb: u64,
+    hot_fixes: HotFixes,
+    new_token: bool,
+    force: bool,
+}
+
+/// The step.
+#[derive(Debug)]
+pub struct Preflight;
+
+impl Step for Preflight {
+    type Config = Config;
+    type Output = Baseline;
+
+    fn check(cx: &Cx<Config>) -> Result<(), Error> {
+        remote::check_ref(&cx.config().r#ref)?;
+        let (facts, port) = survey(cx)?;
+        verdict(cx, &facts, &port).refuse()
+    }
+
+    fn run(cx: &Cx<Config>) -> Result<Baseline, Error> {
+        let config = cx.config();
+        let token = cx.secret("auth-token")?;
+        let (facts, port) = survey(cx)?;
+        let mut verdict = verdict(cx, &facts, &port);
+        verdict.refuse()?;
+        let app_dir = facts.app_dir(&config.place)?;
+        let wanted = remote::resolve(cx, app_dir, &config.r#ref)?;
+        let service = match port {
+            Port::Owned(listener) => Some(listener),
+            Port::Free | Port::Hidden { .. } => None,
+        };
+        let counted = match &service {
+            Some(_) if cx.target_url().is_some() => data::count(cx, &token)?,
+            _ => Counted::default(),
+        };
+        verdict.judge_answers(&counted, config.new_token);
+        verdict.refuse()?;
+        for warning in &verdict.warnings {
+            cx.warn(warning);
+        }
+        let mut baseline = baseline(&facts, service, wanted.sha, app_dir);
+        baseline.wanted_ref = config.r#ref.clone();
+        baseline.open = counted.open;
+        baseline.counts = counted.counts;
+        baseline.warnings = verdict.warnings;
+        baseline.unchanged = !config.force && judge::unchanged(&baseline);
+        baseline.summary = summary(&baseline);
+        Ok(baseline)
+    }
+}
+
+fn survey(cx: &Cx<Config>) -> Result<(Facts, Port), Error> {
+    let facts = facts::look(cx, &cx.config().place)?;
+    let port = listener::find(cx, facts.port)?;
+    Ok((facts, port))
+}
+
+fn verdict(cx: &Cx<Config>, facts: &Facts, port: &Port) -> Verdict {
+    let config = cx.config();
+    let limits = Limits {
+        min_free_mb: config.min_free_mb,
+        hot_fixes: config.hot_fixes,
+    };
+    let mut verdict = Verdict::default();
+    verdict.judge_facts(facts, &config.place, limits);
+    verdict.judge_port(facts, port);
+    verdict
+}
+
+fn baseline(
+    facts: &Facts,
+    service: Option<Listener>,
+    wanted_sha: String,
+    app_dir: &str,
+) -> Baseline {
+    Baseline {
+        first_deploy: service.is_none() && facts.built.is_none() && facts.running.is_none(),
+        app_dir: app_dir.to_owned(),
+        port: facts.port,
+        log: facts.log.clone(),
+        wanted_sha,
+        sha: facts.checkout.sha.clone(),
+        branch: facts.checkout.branch.clone(),
+        hot_fixes: facts.checkout.hot_fixes.clone(),
+        unpushed: facts.checkout.unpushed,
+        node: facts.node.clone().unwrap_or_default(),
+        built: facts.built.clone(),
+        running: facts.running.clone(),
+        service,
+        ..Baseline::default()
+    }
+}
+
+fn summary(baseline: &Baseline) -> String {
+    let short = |sha: &str| sha.get(..7).unwrap_or(sha).to_owned();
+    let wanted = short(&baseline.wanted_sha);
+    if baseline.unchanged {
+        return format!("unchanged: {wanted} is built and runs");
+    }
+    let running = match &baseline.service {
+        Some(listener) => format!("pid {} on port {}", listener.pid, baseline.port),
+        None if baseline.first_deploy => "first deploy".to_owned(),
+        None => format!("nothing on port {}", baseline.port),
+    };
+    let counts = match baseline.counts.describe() {
+        counts if counts.is_empty() => String::new(),
+        counts => format!("; {counts}"),
+    };
+    format!("{} -> {wanted}; {running}{counts}", short(&baseline.sha))
+}
+
+vdeploy_plugin::register_step!(Preflight);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+use super::*;
+use serde_json::json;
+use vdeploy_plugin::testing::{self, FakeHost, FakeOutput, FakeResponse};
+
+const SHA: &str = "03b077a9e4f1c2d3b4a5968778695a4b3c2d1e0f";
+const OLD: &str = "1111111111111111111111111111111111111111";
+
+const HEALTHY: &str = "port=3000
+log=/tmp/agent-services.log
+node-env=
+git=git version 2.39.2
+node=v22.1.0
+npm=10.0.0
+app=/root/app
+free-kb=9000000
+app-writable=yes
+data=writable
+top=/root/app
+branch=main
+remote=origin
+unpushed=0
+";
+
+const SERVICE: &str = "pid=7\nstart=99\nppid=1\nuid=0\ncwd=/root/app\nexe=/usr/bin/node\nunit=\narg=node\narg=dist/server.js\n";
+
+struct Target {
+    facts: String,
+    listener: String,
+    remote: FakeOutput,
+}
+
+impl Target {
+    fn healthy() -> Self {
+        Target {
+            facts: format!("{HEALTHY}sha={OLD}\n"),
+            listener: SERVICE.to_owned(),
+            remote: FakeOutput::ok(format!("{SHA}\tHEAD\n{SHA}\trefs/heads/main\n")),
+        }
+    }
+
+    fn facts(mut self, lines: &str) -> Self {
+        self.facts.push_str(lines);
+        self
+    }
+
+    fn without(mut self, key: &str) -> Self {
+        let start = format!("{key}=");
+        let kept = self.facts.lines().filter(|line| !line.starts_with(&start));
+        self.facts = kept.map(|line| format!("{line}\n")).collect();
+        self
+    }
+
+    fn listener(mut self, text: &str) -> Self {
+        self.listener = text.to_owned();
+        self
+    }
+
+    fn host(self) -> FakeHost {
+        FakeHost::new()
+            .manifest(include_str!("../plugin.toml"))
+            .secret("auth-token", "s3cret")
+            .on_ssh("sh -s -- facts **", FakeOutput::ok(self.facts))
+            .on_ssh("sh -s -- listener 3000", FakeOutput::ok(self.listener))
+            .on_ssh("sh -s -- git ls-remote **", self.remote)
+    }
+}
+
+/// A service with one entry in each store.
+fn answers(host: FakeHost, token: &'static str) -> FakeHost {
+    host.http(move |request| {
+        if request.header("authorization") != Some(format!("Bearer {token}").as_str()) {
+            return FakeResponse::new(401, "{}");
+        }
+        let body = match request.path() {
+            "/board/tasks" => json!({"tasks": [], "count": 3}),
+            "/feed/stats" => json!({"total": 40}),
+            "/registry/vms" => json!({"vms": [], "count": 1}),
+            "/commits" => json!([1, 2]),
+            _ => return FakeResponse::new(404, ""),
+        };
+        FakeResponse::json(200, &body)
+    })
+}
+
+fn refusal(target: Target) -> String {
+    let host = target.host();
+    let error = testing::check::<Preflight>(&host).unwrap_err();
+    assert_eq!(error.code, "preflight.refused");
+    let run = testing::run::<Preflight>(&answers(host, "s3cret")).unwrap_err();
+    assert_eq!(run, error);
+    error.message
+}
+
+#[test]
+fn says_what_is_there() {
+    let host = answers(Target::healthy().host(), "s3cret");
+    testing::check::<Preflight>(&host).unwrap();
+    let baseline = testing::run::<Preflight>(&host).unwrap();
+    assert_eq!(baseline.sha, OLD);
+    assert_eq!(baseline.wanted_sha, SHA);
+    assert_eq!(baseline.app_dir, "/root/app");
+    assert_eq!(baseline.service.as_ref().unwrap().pid, 7);
+    assert_eq!(
+        baseline.counts.describe(),
+        "board 3, commits 2, feed 40, registry 1"
+    );
+    assert!(!baseline.unchanged && !baseline.first_deploy && !baseline.open);
+    assert_eq!(baseline.warnings, [""; 0]);
+    assert_eq!(host.changes(), [""; 0]);
+}
+
+#[test]
+fn a_first_deploy_is_no_error() {
+    let host = Target::healthy().listener("").host();
+    let baseline = testing::run::<Preflight>(&host).unwrap();
+    assert!(baseline.first_deploy && !baseline.unchanged);
+    assert_eq!(baseline.service, None);
+    assert_eq!(host.requests(), []);
+}
+
+fn current() -> Target {
+    let build = json!({"sha": SHA, "node": "v22.1.0"});
+    let running = json!({"sha": SHA, "node": "v22.1.0", "pid": 7, "start-ticks": 99});
+    Target::healthy()
+        .without("sha")
+        .facts(&format!("sha={SHA}\nbuild={build}\nrunning={running}\n"))
+}
+
+#[test]
+fn unchanged_needs_every_proof() {
+    let unchanged = |target: Target| {
+        let host = answers(target.host(), "s3cret");
+        testing::run::<Preflight>(&host).unwrap().unchanged
+    };
+    assert!(unchanged(current()));
+    assert!(!unchanged(current().facts("hot-fix= M src/a.ts\n")));
+    assert!(!unchanged(current().without("build")));
+    assert!(!unchanged(
+        current().without("node").facts("node=v24.0.0\n")
+    ));
+    // The same pid, but a later process.
+    assert!(!unchanged(
+        current().listener(&SERVICE.replace("start=99", "start=100"))
+    ));
+    assert!(!unchanged(
+        current().without("sha").facts(&format!("sha={OLD}\n"))
+    ));
+    let forced = answers(current().host(), "s3cret").config(json!({"force": true}));
+    assert!(!testing::run::<Preflight>(&forced).unwrap().unchanged);
+}
+
+#[test]
+fn refuses_missing_tools_disk_and_data_in_one_go() {
+    let target = Target::healthy()
+        .without("npm")
+        .without("free-kb")
+        .without("data")
+        .facts("npm=\nfree-kb=2048\ndata=readonly\n");
+    let message = refusal(target);
+    for part in [
+        "no `npm`",
+        "2 MiB are free",
+        "1024 are needed",
+        "/root/app/data cannot be written",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+}
+
+#[test]
+fn refuses_what_is_no_checkout() {
+    assert!(refusal(Target::healthy().without("app")).contains("no directory `workspace/"));
+    let message = refusal(Target::healthy().facts("git-error=fatal: dubious ownership\n"));
+    assert!(message.contains("dubious ownership"), "{message}");
+    assert!(refusal(Target::healthy().without("remote")).contains("no remote `origin`"));
+    let inside = Target::healthy().without("top").facts("top=/root\n");
+    assert!(refusal(inside).contains("inside the checkout /root;"));
+}
+
+#[test]
+fn refuses_a_foreign_process_by_pid_and_arguments() {
+    let foreign = "pid=44\nstart=1\nppid=1\nuid=0\ncwd=/srv\nexe=/usr/bin/python3\narg=python3\narg=-m\narg=http.server\n";
+    let message = refusal(Target::healthy().listener(foreign));
+    assert!(
+        message.contains("pid 44 (python3 -m http.server)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn refuses_the_service_in_another_directory_with_both_paths() {
+    let message = refusal(Target::healthy().listener(&SERVICE.replace("/root/app", "/root/other")));
+    assert!(
+        message.contains("/root/other") && message.contains("/root/app"),
+        "{message}"
+    );
+    assert!(message.contains("its data is there"), "{message}");
+}
+
+#[test]
+fn refuses_a_process_it_may_not_look_at() {
+    assert!(refusal(Target::healthy().listener("hidden=33\n")).contains("user id 33"));
+    let unseen = "pid=44\nstart=1\nuid=33\ncwd=\nexe=\narg=node\n";
+    assert!(refusal(Target::healthy().listener(unseen)).contains("may not see"));
+}
+
+#[test]
+fn hot_fixes_warn_or_refuse() {
+    let fixed = || {
+        Target::healthy()
+            .without("unpushed")
+            .facts("hot-fix= M src/board/store.ts\nunpushed=2\n")
+    };
+    let host = answers(fixed().host(), "s3cret");
+    let baseline = testing::run::<Preflight>(&host).unwrap();
+    assert!(baseline.warnings[0].contains("src/board/store.ts"));
+    assert!(baseline.warnings[1].contains("2 commits"));
+    let strict = fixed().host().config(json!({"hot-fixes": "refuse"}));
+    let error = testing::check::<Preflight>(&strict).unwrap_err();
+    assert!(error.message.contains("never pushed"), "{error}");
+}
+
+#[test]
+fn warns_loudly_of_an_open_service() {
+    let host = Target::healthy()
+        .host()
+        .http(|_| FakeResponse::new(200, r#"{"count":1,"total":1}"#));
+    let baseline = testing::run::<Preflight>(&host).unwrap();
+    assert!(baseline.open);
+    assert!(host.warnings()[0].contains("OPEN"), "{:?}", host.warnings());
+}
+
+#[test]
+fn refuses_a_token_that_the_service_does_not_take() {
+    let host = answers(Target::healthy().host(), "another");
+    let error = testing::run::<Preflight>(&host).unwrap_err();
+    assert!(error.message.contains("another token"), "{error}");
+    let told = answers(Target::healthy().host(), "another").config(json!({"new-token": true}));
+    let baseline = testing::run::<Preflight>(&told).unwrap();
+    assert!(
+        baseline.warnings[0].contains("every agent"),
+        "{:?}",
+        baseline.warnings
+    );
+}
+
+#[test]
+fn a_silent_service_is_only_odd() {
+    let gone = Error::failed("http.timeout", "no answer");
+    let host = Target::healthy()
+        .host()
+        .http(move |_| Err::<FakeResponse, _>(gone.clone()));
+    let baseline = testing::run::<Preflight>(&host).unwrap();
+    assert_eq!(baseline.warnings.len(), 4);
+    assert!(
+        baseline.warnings[0].contains("board"),
+        "{:?}",
+        baseline.warnings
+    );
+}
+
+#[test]
+fn refuses_a_missing_secret_an_unreadable_remote_and_an_unknown_ref() {
+    let run = |host: FakeHost| testing::run::<Preflight>(&answers(host, "s3cret")).unwrap_err();
+    let host = FakeHost::new().manifest(include_str!("../plugin.toml"));
+    assert_eq!(run(host).code, "secret.missing");
+    let mut target = Target::healthy();
+    target.remote = FakeOutput::fail(128, "fatal: could not read Username\n");
+    let error = run(target.host());
+    assert_eq!(error.code, "git.remote");
+    assert!(error.message.contains("could not read Username"), "{error}");
+    assert_eq!(
+        run(Target::healthy().host().config(json!({"ref": "nope"}))).code,
+        "git.ref"
+    );
+    assert_eq!(
+        run(Target::healthy().host().config(json!({"ref": "--x"}))).code,
+        "git.ref"
+    );
+}
+
+#[test]
+fn warns_of_node_env_production() {
+    let target = Target::healthy()
+        .without("node-env")
+        .facts("node-env=production\n");
+    let host = answers(target.host(), "s3cret");
+    let baseline = testing::run::<Preflight>(&host).unwrap();
+    assert!(baseline.warnings[0].contains("NODE_ENV"));
+}
