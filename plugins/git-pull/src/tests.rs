@@ -1,1 +1,272 @@
+use super::*;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use serde_json::{Value, json};
+use vdeploy_plugin::testing::{self, FakeHost, local_shell};
+
+/// A remote, a clone on the target, and a second clone that pushes.
+struct World {
+    home: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let world = World { home };
+        git(
+            world.home.path(),
+            &["init", "-q", "--bare", "-b", "main", "remote"],
+        );
+        git(world.home.path(), &["clone", "-q", "remote", "author"]);
+        world.push("main", "src.txt", "one");
+        git(world.home.path(), &["clone", "-q", "remote", "app"]);
+        world
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.home.path().join(path)
+    }
+
+    fn push(&self, branch: &str, file: &str, text: &str) -> String {
+        let author = self.path("author");
+        git(&author, &["checkout", "-q", "-B", branch]);
+        std::fs::write(author.join(file), text).unwrap();
+        git(&author, &["add", file]);
+        git(&author, &["commit", "-qm", text]);
+        git(&author, &["push", "-q", "-f", "origin", branch]);
+        git(&author, &["rev-parse", "HEAD"])
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.path("app").join(file), text).unwrap();
+    }
+
+    fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.path("app").join(file)).unwrap()
+    }
+
+    fn head(&self) -> String {
+        git(&self.path("app"), &["rev-parse", "HEAD"])
+    }
+
+    fn branch(&self) -> String {
+        git(&self.path("app"), &["rev-parse", "--abbrev-ref", "HEAD"])
+    }
+
+    fn status(&self) -> String {
+        git(&self.path("app"), &["status", "--porcelain"])
+    }
+
+    fn host(&self, name: &str) -> FakeHost {
+        FakeHost::new()
+            .manifest(include_str!("../plugin.toml"))
+            .config(json!({"app-dir": "app", "port": 1, "ref": name}))
+            .run_id("RUN1")
+            .snapshot_taken(true)
+            .ssh(local_shell(self.home.path()))
+    }
+}
+
+fn git(dir: &Path, args: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn run(host: &FakeHost) -> Pulled {
+    testing::run::<GitPull>(host).unwrap()
+}
+
+fn undo(host: &FakeHost, pulled: Option<&Pulled>) {
+    let output = pulled.map(|pulled| serde_json::to_value(pulled).unwrap());
+    testing::undo::<GitPull>(host, output).unwrap();
+}
+
+#[test]
+fn brings_the_branch_and_takes_it_back() {
+    let world = World::new();
+    let old = world.head();
+    let new = world.push("main", "src.txt", "two");
+    let host = world.host("main");
+    let pulled = run(&host);
+    assert_eq!(
+        (pulled.old_sha.as_str(), pulled.new_sha.as_str()),
+        (old.as_str(), new.as_str())
+    );
+    assert!(pulled.changed);
+    assert_eq!(pulled.hot_fixes, None);
+    assert_eq!((world.head(), world.branch()), (new, "main".to_owned()));
+    assert_eq!(world.read("src.txt"), "two");
+    // vdeploy's own directory is no change of the checkout.
+    assert_eq!(world.status(), "");
+
+    undo(&host, Some(&pulled));
+    undo(&host, Some(&pulled));
+    assert_eq!((world.head(), world.branch()), (old, "main".to_owned()));
+    assert_eq!(world.read("src.txt"), "one");
+}
+
+#[test]
+fn a_repeat_still_knows_what_was_there_before() {
+    let world = World::new();
+    let old = world.head();
+    world.push("main", "src.txt", "two");
+    let first = run(&world.host("main"));
+    let second = run(&world.host("main"));
+    assert_eq!(first, second);
+    assert_eq!(second.old_sha, old);
+}
+
+#[test]
+fn undo_without_an_output_reads_what_run_left() {
+    let world = World::new();
+    let old = world.head();
+    world.push("main", "src.txt", "two");
+    undo(&world.host("main"), None);
+    assert_eq!(world.head(), old);
+    run(&world.host("main"));
+    undo(&world.host("main"), None);
+    assert_eq!(world.head(), old);
+    // The notes of another run are not taken.
+    let new = run(&world.host("main")).new_sha;
+    undo(&world.host("main").run_id("RUN2"), None);
+    assert_eq!(world.head(), new);
+}
+
+#[test]
+fn hot_fixes_are_kept_and_come_back_with_undo() {
+    let world = World::new();
+    let app = world.path("app");
+    std::fs::create_dir(app.join("data")).unwrap();
+    world.write("data/board.json", "{}");
+    world.write("src.txt", "fixed here");
+    world.write("extra.txt", "mine");
+    world.push("main", "extra.txt", "theirs");
+    let host = world.host("main");
+    let pulled = run(&host);
+    assert_eq!(
+        pulled.hot_fixes.as_deref(),
+        Some(".vdeploy/hotfix-RUN1.patch")
+    );
+    let patch = world.read(".vdeploy/hotfix-RUN1.patch");
+    assert!(
+        patch.contains("+fixed here") && patch.contains("# untracked: extra.txt"),
+        "{patch}"
+    );
+    assert!(host.warnings()[0].contains("hotfix-RUN1.patch"));
+    assert_eq!(
+        (world.read("src.txt"), world.read("extra.txt")),
+        ("one".into(), "theirs".into())
+    );
+    // Data is untracked and stays.
+    assert_eq!(world.read("data/board.json"), "{}");
+
+    undo(&host, Some(&pulled));
+    assert_eq!(world.read("src.txt"), "fixed here");
+    assert_eq!(world.read("extra.txt"), "mine");
+    assert_eq!(world.read("data/board.json"), "{}");
+}
+
+#[test]
+fn commits_that_were_never_pushed_stay_in_the_repository() {
+    let world = World::new();
+    let app = world.path("app");
+    git(&app, &["checkout", "-q", "-b", "preview"]);
+    world.write("src.txt", "local");
+    git(&app, &["commit", "-qam", "local"]);
+    let local = world.head();
+    let host = world.host("main");
+    let pulled = run(&host);
+    assert_eq!(pulled.old_branch.as_deref(), Some("preview"));
+    assert_eq!(git(&app, &["rev-parse", "refs/vdeploy/before/RUN1"]), local);
+    undo(&host, Some(&pulled));
+    assert_eq!(
+        (world.head(), world.branch()),
+        (local, "preview".to_owned())
+    );
+}
+
+#[test]
+fn a_tag_and_a_commit_are_detached() {
+    let world = World::new();
+    let one = world.head();
+    git(&world.path("author"), &["tag", "-a", "v1", "-m", "v1"]);
+    git(&world.path("author"), &["push", "-q", "origin", "v1"]);
+    let two = world.push("main", "src.txt", "two");
+    assert_eq!(run(&world.host("v1")).new_sha, one);
+    assert_eq!((world.head(), world.branch()), (one, "HEAD".to_owned()));
+    assert_eq!(run(&world.host(&two).run_id("RUN2")).new_sha, two);
+    assert_eq!(world.branch(), "HEAD");
+}
+
+fn saw(sha: &str) -> Value {
+    json!({"wanted-ref": "main", "wanted-sha": sha})
+}
+
+#[test]
+fn deploys_what_preflight_saw() {
+    let world = World::new();
+    let two = world.push("main", "src.txt", "two");
+    world.push("main", "src.txt", "three");
+    let host = world.host("main").output("preflight", saw(&two));
+    assert_eq!(run(&host).new_sha, two);
+    assert_eq!((world.head(), world.branch()), (two, "main".to_owned()));
+    assert!(
+        host.warnings()[0].contains("has moved"),
+        "{:?}",
+        host.warnings()
+    );
+}
+
+#[test]
+fn unchanged_touches_nothing() {
+    let world = World::new();
+    let host = world
+        .host("main")
+        .output("preflight", json!({"unchanged": true, "sha": "abc"}));
+    let pulled = run(&host);
+    assert!(!pulled.changed);
+    assert_eq!(pulled.new_sha, "abc");
+    assert_eq!(host.call_lines(), [""; 0]);
+}
+
+#[test]
+fn a_dry_run_leaves_the_checkout() {
+    let world = World::new();
+    let old = world.head();
+    let new = world.push("main", "src.txt", "two");
+    let host = world
+        .host("main")
+        .dry_run(true)
+        .output("preflight", saw(&new));
+    let pulled = run(&host);
+    assert_eq!((pulled.old_sha, pulled.new_sha), (old.clone(), new));
+    assert_eq!(world.head(), old);
+}
+
+#[test]
+fn refuses_an_unknown_ref_and_a_remote_that_is_gone() {
+    let world = World::new();
+    let fail = |host: &FakeHost| testing::run::<GitPull>(host).unwrap_err();
+    assert_eq!(fail(&world.host("nope")).code, "git.ref");
+    std::fs::remove_dir_all(world.path("remote")).unwrap();
+    let error = fail(&world.host("main"));
+    assert_eq!(error.code, "command.failed");
+    assert!(error.message.contains("cannot fetch"), "{error}");
+    let option = testing::check::<GitPull>(&world.host("--upload-pack=x")).unwrap_err();
+    assert_eq!(option.code, "git.ref");
+}
+
+#[test]
+fn needs_a_snapshot_first() {
+    let world = World::new();
+    let host = world.host("main").snapshot_taken(false);
+    let error = testing::run::<GitPull>(&host).unwrap_err();
+    assert_eq!(error.code, "gate.no-snapshot");
+}

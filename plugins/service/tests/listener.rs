@@ -1,0 +1,182 @@
+//! listener.sh and facts.sh against real processes and real repositories.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use vdeploy_plugin::testing::{self, FakeHost, local_shell};
+use vdeploy_plugin::{Cx, Error, Step};
+use vdeploy_service::facts::{self, DataDir, Facts, Place};
+use vdeploy_service::listener::{self, Port};
+
+/// Looks at the target and answers in debug form, for the tests to read.
+struct Look;
+
+#[derive(serde::Deserialize)]
+struct Config {
+    #[serde(flatten)]
+    place: Place,
+}
+
+thread_local! {
+    static SEEN: std::cell::RefCell<Option<(Facts, Port)>> = const { std::cell::RefCell::new(None) };
+}
+
+impl Step for Look {
+    type Config = Config;
+    type Output = Value;
+
+    fn run(cx: &Cx<Config>) -> Result<Value, Error> {
+        let facts = facts::look(cx, &cx.config().place)?;
+        let port = listener::find(cx, facts.port)?;
+        SEEN.set(Some((facts, port)));
+        Ok(json!({}))
+    }
+}
+
+fn look(home: &Path, config: Value) -> (Facts, Port) {
+    let host = FakeHost::new().config(config).ssh(local_shell(home));
+    testing::run::<Look>(&host).unwrap();
+    SEEN.take().unwrap()
+}
+
+/// Ended with its own handle when the test is done.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A node process that listens on a free port, and the port.
+fn node(dir: &Path, host: &str) -> (Process, u16) {
+    let program = format!(
+        "const s = require('net').createServer().listen(0, '{host}', () => console.log(s.address().port))"
+    );
+    let mut child = Command::new("node")
+        .args(["-e", &program, "odd argument", ") 7 ("])
+        .current_dir(dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let stdout = child.stdout.take().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+    (Process(child), line.trim().parse().unwrap())
+}
+
+fn git(dir: &Path, args: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn finds_the_process_that_listens() {
+    for host in ["127.0.0.1", "::"] {
+        let home = tempfile::tempdir().unwrap();
+        let (process, port) = node(home.path(), host);
+        let (_, found) = look(
+            home.path(),
+            json!({"app-dir": ".", "port": port, "log": "x.log"}),
+        );
+        let Port::Owned(listener) = found else {
+            panic!("{found:?}")
+        };
+        assert_eq!(listener.pid, process.0.id());
+        assert_eq!(listener.ppid, std::process::id());
+        let cwd = home.path().canonicalize().unwrap();
+        assert_eq!(Path::new(&listener.cwd), cwd);
+        assert!(listener.exe.ends_with("/node"), "{}", listener.exe);
+        assert_eq!(listener.argv[0], "node");
+        assert_eq!(listener.argv[3..], ["odd argument", ") 7 ("]);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", listener.pid)).unwrap();
+        let start = stat
+            .rsplit_once(") ")
+            .unwrap()
+            .1
+            .split(' ')
+            .nth(19)
+            .unwrap();
+        assert_eq!(listener.start_ticks.to_string(), start);
+    }
+}
+
+#[test]
+fn a_port_without_a_listener_is_free() {
+    let home = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let config = json!({"app-dir": ".", "port": port, "log": "x.log"});
+    // A client that is connected does not listen.
+    let _client = std::net::TcpStream::connect(taken.local_addr().unwrap()).unwrap();
+    let Port::Owned(listener) = look(home.path(), config.clone()).1 else {
+        panic!("this process listens")
+    };
+    assert_eq!(listener.pid, std::process::id());
+    drop(taken);
+    assert_eq!(look(home.path(), config).1, Port::Free);
+}
+
+#[test]
+fn says_what_a_checkout_is_like() {
+    let home = tempfile::tempdir().unwrap();
+    let app = home.path().join("work").join("app");
+    std::fs::create_dir_all(&app).unwrap();
+    git(&app, &["init", "-q", "-b", "main"]);
+    git(&app, &["remote", "add", "origin", "/nowhere"]);
+    std::fs::write(app.join("a"), "1").unwrap();
+    git(&app, &["add", "a"]);
+    git(&app, &["commit", "-qm", "one"]);
+    std::fs::write(app.join("a"), "2").unwrap();
+    std::fs::write(app.join("new file"), "").unwrap();
+    std::fs::create_dir(app.join(".vdeploy")).unwrap();
+    std::fs::write(app.join(".vdeploy/build.json"), "{\"sha\":\"abc\"}\n").unwrap();
+    std::fs::create_dir(app.join("data")).unwrap();
+
+    let config = json!({"app-dir": "work/app", "port": 1, "log": "service.log"});
+    let (facts, _) = look(home.path(), config);
+    let real = app.canonicalize().unwrap();
+    assert_eq!(facts.app_dir.as_deref(), real.to_str());
+    assert_eq!(facts.checkout.top, real.to_str().unwrap());
+    assert_eq!(facts.checkout.sha, git(&app, &["rev-parse", "HEAD"]));
+    assert_eq!(facts.checkout.branch.as_deref(), Some("main"));
+    assert_eq!(facts.checkout.remotes, ["origin"]);
+    assert_eq!(facts.checkout.unpushed, 1);
+    assert_eq!(facts.checkout.hot_fixes, [" M a", "?? \"new file\""]);
+    assert_eq!(facts.built.unwrap().sha, "abc");
+    assert_eq!(facts.running, None);
+    assert_eq!(facts.data, DataDir::Writable);
+    assert!(facts.app_writable && facts.free_kb.unwrap() > 0);
+    assert!(facts.node.unwrap().starts_with('v'));
+    assert!(facts.log.starts_with('/') && facts.log.ends_with("/service.log"));
+}
+
+#[test]
+fn says_what_is_missing() {
+    let home = tempfile::tempdir().unwrap();
+    let config = json!({"app-dir": "nowhere", "log": "/var/log/x.log"});
+    let (facts, _) = look(home.path(), config);
+    assert_eq!(facts.app_dir, None);
+    assert_eq!(facts.log, "/var/log/x.log");
+
+    let config = json!({"app-dir": ".", "port": 1, "log": "x"});
+    let (facts, _) = look(home.path(), config);
+    assert!(
+        facts
+            .checkout
+            .error
+            .unwrap()
+            .contains("not a git repository")
+    );
+    assert_eq!(facts.data, DataDir::Absent);
+}
