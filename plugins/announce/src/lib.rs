@@ -75,7 +75,10 @@ impl Step for Announce {
         }
         let token = cx.secret(&config.auth_secret)?;
         let records = Records::new(cx, &token);
-        let mut notes = Notes { cx, failed: Vec::new() };
+        let mut notes = Notes {
+            cx,
+            failed: Vec::new(),
+        };
 
         let feed = match config.feed {
             true => {
@@ -86,7 +89,12 @@ impl Step for Announce {
         };
 
         // Unique, because an unanswered call is found again by its label.
-        let label = format!("{} {} run {}", config.label, short(deploy.sha()), cx.run_id());
+        let label = format!(
+            "{} {} run {}",
+            config.label,
+            short(deploy.sha()),
+            cx.run_id()
+        );
         let mut snapshot = None;
         let ledger = if config.snapshot {
             let taken = cx.snapshot().create(&label);
@@ -103,7 +111,10 @@ impl Step for Announce {
                         agent: config.agent.clone(),
                         tags: config.tags.clone(),
                     });
-                    notes.note(&format!("the ledger record of snapshot {id}"), recorded.map(say))?
+                    notes.note(
+                        &format!("the ledger record of snapshot {id}"),
+                        recorded.map(say),
+                    )?
                 }
             }
         } else {
@@ -125,7 +136,14 @@ impl Step for Announce {
             n => format!("; {n} of its records failed"),
         };
         let summary = format!("{}{told}", deploy.headline(cx));
-        Ok(Output { summary, skipped: false, feed, snapshot, ledger, registry })
+        Ok(Output {
+            summary,
+            skipped: false,
+            feed,
+            snapshot,
+            ledger,
+            registry,
+        })
     }
 }
 
@@ -185,9 +203,7 @@ fn keep_registered(
             Ok(Recorded::Already)
         }
         None => {
-            let service = |name: &String| {
-                json!({"name": name, "port": deploy.before.port, "healthPath": "/health"})
-            };
+            let service = |name: &String| json!({"name": name, "port": deploy.before.port, "healthPath": "/health"});
             records.put_vm(&VmEntry {
                 id: vm.to_owned(),
                 name: cx.target_name(),

@@ -147,7 +147,10 @@ impl Undo for Restart {
             }
         };
         if !is_new {
-            cx.info(format!("{} has port {port}; this step did not start it", found.describe()));
+            cx.info(format!(
+                "{} has port {port}; this step did not start it",
+                found.describe()
+            ));
             return Ok(());
         }
         match &found.unit {

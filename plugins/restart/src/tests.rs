@@ -22,7 +22,11 @@ fn baseline_of(stage: &Stage, service: Option<&Listener>) -> Baseline {
 }
 
 fn host(stage: &Stage, before: &Baseline, config: Value) -> FakeHost {
-    let pulled = Pulled { old_sha: OLD.to_owned(), new_sha: NEW.to_owned(), ..Pulled::default() };
+    let pulled = Pulled {
+        old_sha: OLD.to_owned(),
+        new_sha: NEW.to_owned(),
+        ..Pulled::default()
+    };
     stage
         .host()
         .manifest(MANIFEST)
@@ -52,7 +56,12 @@ fn the_old_process_makes_room_for_the_new_one_and_undo_stops_only_that() {
     assert_eq!(output.service.cwd, stage.app());
     assert_eq!(
         output.summary,
-        format!("pid {} serves port {} in place of pid {}", output.service.pid, stage.port(), old.pid)
+        format!(
+            "pid {} serves port {} in place of pid {}",
+            output.service.pid,
+            stage.port(),
+            old.pid
+        )
     );
     let marker = stage.marker().unwrap();
     assert!(marker.is_about(&output.service) && marker.sha == NEW);
@@ -61,7 +70,12 @@ fn the_old_process_makes_room_for_the_new_one_and_undo_stops_only_that() {
     for command in host.commands() {
         assert!(!command.line().contains(TOKEN) && !command.stdin_text().contains(TOKEN));
         let with_token = !command.secret_env.is_empty();
-        assert_eq!(with_token, command.script() == Some("start"), "{}", command.line());
+        assert_eq!(
+            with_token,
+            command.script() == Some("start"),
+            "{}",
+            command.line()
+        );
     }
 
     undo(&stage, &before, Some(&output)).unwrap();
@@ -76,7 +90,13 @@ fn our_writes_have_settled_before_term() {
     let host = host(&stage, &baseline_of(&stage, Some(&old)), json!({}));
     testing::run::<Restart>(&host).unwrap();
     let commands = host.commands();
-    let at = |name: &str| commands.iter().find(|c| c.script() == Some(name)).unwrap().now_ms;
+    let at = |name: &str| {
+        commands
+            .iter()
+            .find(|c| c.script() == Some(name))
+            .unwrap()
+            .now_ms
+    };
     assert!(at("stop") >= at("listener") + 200);
 }
 
@@ -84,12 +104,23 @@ fn our_writes_have_settled_before_term() {
 fn a_foreign_process_is_named_and_left_alone() {
     let stage = Stage::new().unwrap();
     let foreign = stage.serve(&[]).unwrap();
-    let known = Listener { pid: 1, start_ticks: 5, argv: vec!["node".into()], ..Listener::default() };
-    for (service, said) in [(None, "nobody had it at preflight"), (Some(&known), "known is pid 1 (node)")] {
+    let known = Listener {
+        pid: 1,
+        start_ticks: 5,
+        argv: vec!["node".into()],
+        ..Listener::default()
+    };
+    for (service, said) in [
+        (None, "nobody had it at preflight"),
+        (Some(&known), "known is pid 1 (node)"),
+    ] {
         let host = host(&stage, &baseline_of(&stage, service), json!({}));
         let error = testing::run::<Restart>(&host).unwrap_err();
         assert_eq!(error.code, "restart.foreign-process");
-        assert!(error.message.contains(&foreign.describe()) && error.message.contains(said), "{error}");
+        assert!(
+            error.message.contains(&foreign.describe()) && error.message.contains(said),
+            "{error}"
+        );
         assert_eq!(host.changes(), Vec::<String>::new());
     }
     assert!(stage.runs(&foreign));
@@ -99,7 +130,10 @@ fn a_foreign_process_is_named_and_left_alone() {
 fn a_reused_pid_is_foreign() {
     let stage = Stage::new().unwrap();
     let now = stage.serve(&[]).unwrap();
-    let then = Listener { start_ticks: now.start_ticks - 1, ..now.clone() };
+    let then = Listener {
+        start_ticks: now.start_ticks - 1,
+        ..now.clone()
+    };
     let error = run(&stage, &baseline_of(&stage, Some(&then)), json!({})).unwrap_err();
     assert_eq!(error.code, "restart.foreign-process");
     assert!(stage.runs(&now));
@@ -109,7 +143,11 @@ fn a_reused_pid_is_foreign() {
 fn a_process_that_ignores_term_is_killed_with_a_warning() {
     let stage = Stage::new().unwrap();
     let old = stage.serve(&[("STUBBORN", "1")]).unwrap();
-    let host = host(&stage, &baseline_of(&stage, Some(&old)), json!({"stop-timeout": 1}));
+    let host = host(
+        &stage,
+        &baseline_of(&stage, Some(&old)),
+        json!({"stop-timeout": 1}),
+    );
     testing::run::<Restart>(&host).unwrap();
     assert!(!stage.runs(&old) && stage.answers());
     assert!(host.warnings()[0].contains("did not end within 1 s of TERM and was killed"));
@@ -130,7 +168,10 @@ fn a_second_try_keeps_the_process_of_the_first() {
 fn an_unchanged_service_is_not_touched() {
     let stage = Stage::new().unwrap();
     let old = stage.serve(&[]).unwrap();
-    let before = Baseline { unchanged: true, ..baseline_of(&stage, Some(&old)) };
+    let before = Baseline {
+        unchanged: true,
+        ..baseline_of(&stage, Some(&old))
+    };
     let host = host(&stage, &before, json!({}));
     let output = testing::run::<Restart>(&host).unwrap();
     assert!(output.skipped && output.service.is_same_process(&old));
@@ -155,7 +196,10 @@ fn a_crash_is_reported_with_the_log_and_undo_has_nothing_to_stop() {
     let config = json!({"start": "CRASH=1 node dist/server.js"});
     let error = run(&stage, &before, config).unwrap_err();
     assert_eq!(error.code, "restart.died");
-    assert!(error.message.contains("exit code 3") && error.message.contains("no such table"), "{error}");
+    assert!(
+        error.message.contains("exit code 3") && error.message.contains("no such table"),
+        "{error}"
+    );
     undo(&stage, &before, None).unwrap();
 }
 
@@ -184,8 +228,14 @@ fn a_dry_run_stops_and_starts_nothing() {
 #[test]
 fn check_wants_the_token_and_run_wants_preflight() {
     let host = FakeHost::new().manifest(MANIFEST);
-    assert_eq!(testing::check::<Restart>(&host).unwrap_err().code, "secret.missing");
+    assert_eq!(
+        testing::check::<Restart>(&host).unwrap_err().code,
+        "secret.missing"
+    );
     let host = host.secret("auth-token", TOKEN);
     assert_eq!(testing::check::<Restart>(&host), Ok(()));
-    assert_eq!(testing::run::<Restart>(&host).unwrap_err().code, "restart.no-baseline");
+    assert_eq!(
+        testing::run::<Restart>(&host).unwrap_err().code,
+        "restart.no-baseline"
+    );
 }

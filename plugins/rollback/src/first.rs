@@ -25,12 +25,17 @@ pub(crate) fn take_away(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
             format!("{} was stopped", found.describe())
         }
         Some(found) => {
-            cx.warn(format!("{} has port {port}; it is not ours and was left alone", found.describe()));
+            cx.warn(format!(
+                "{} has port {port}; it is not ours and was left alone",
+                found.describe()
+            ));
             "nothing of ours runs".to_owned()
         }
     };
     Ok(RolledBack {
-        summary: format!("it was the first deploy, so there is no old version to bring back; {stopped}"),
+        summary: format!(
+            "it was the first deploy, so there is no old version to bring back; {stopped}"
+        ),
         to: "git".to_owned(),
         nothing_left: true,
         port,

@@ -37,7 +37,11 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
         && found.is_same_process(old)
     {
         return Ok(RolledBack {
-            summary: format!("{} never stopped; {} is live", old.describe(), short(&before.sha)),
+            summary: format!(
+                "{} never stopped; {} is live",
+                old.describe(),
+                short(&before.sha)
+            ),
             service: Some(found.clone()),
             untouched: true,
             ..back
@@ -65,7 +69,10 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
     )
     .context("start the old version")?;
     if cx.dry_run() {
-        return Ok(RolledBack { summary: format!("would start {} again", short(&before.sha)), ..back });
+        return Ok(RolledBack {
+            summary: format!("would start {} again", short(&before.sha)),
+            ..back
+        });
     }
     Ok(RolledBack {
         summary: format!(
@@ -133,14 +140,22 @@ fn put_build_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<(), Error> {
     let node = now.node.ok_or_else(|| {
         Error::invalid("rollback.no-node", "the target has no `node` in its PATH")
     })?;
-    cx.warn(format!("the old build is gone; {} is built again", short(&before.sha)));
+    cx.warn(format!(
+        "the old build is gone; {} is built again",
+        short(&before.sha)
+    ));
     // A name of its own, so that a second try does not take this build for the
     // failed run's.
     let run = format!("{}-rollback", failed.run);
     build::make(
         cx,
         &config.recipe,
-        Order { app_dir: &before.app_dir, sha: &before.sha, node: &node, run: &run },
+        Order {
+            app_dir: &before.app_dir,
+            sha: &before.sha,
+            node: &node,
+            run: &run,
+        },
     )
     .map(drop)
 }
@@ -162,7 +177,10 @@ mod tests {
 
     #[test]
     fn a_build_of_another_commit_is_not_the_old_one() {
-        let build = |sha: &str| BuildMarker { sha: sha.to_owned(), ..BuildMarker::default() };
+        let build = |sha: &str| BuildMarker {
+            sha: sha.to_owned(),
+            ..BuildMarker::default()
+        };
         let (old, new) = (build("old"), build("new"));
         assert!(is_old_build(Some(&old), Some(&old), "old"));
         assert!(!is_old_build(Some(&old), Some(&new), "old"));

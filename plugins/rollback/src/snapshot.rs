@@ -59,7 +59,8 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
         (None, false)
     } else {
         let found = serve(cx, failed, &token)?;
-        answer(cx).with_context(|| format!("VM {vm} is restored, but its service is not reached"))?;
+        answer(cx)
+            .with_context(|| format!("VM {vm} is restored, but its service is not reached"))?;
         record(cx, failed, &restored, id, &token)?;
         found
     };
@@ -69,7 +70,10 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
         (Some(service), true) => format!("pid {} came back with its memory", service.pid),
         (Some(service), false) => format!("pid {} was started in it", service.pid),
     };
-    back.summary = format!("{} is live again in VM {vm}: {how}{old_vm}", short(&before.sha));
+    back.summary = format!(
+        "{} is live again in VM {vm}: {how}{old_vm}",
+        short(&before.sha)
+    );
     back.service = service;
     Ok(back)
 }
@@ -166,15 +170,27 @@ fn record(
             .map(drop),
         None => Ok(()),
     };
-    warn(cx, &format!("the ledger of VM {} lacks snapshot {id}", restored.vm), commit())?;
+    warn(
+        cx,
+        &format!("the ledger of VM {} lacks snapshot {id}", restored.vm),
+        commit(),
+    )?;
     let registered = register(cx, &records, failed, restored);
-    warn(cx, &format!("the registry does not show VM {}", restored.vm), registered)?;
+    warn(
+        cx,
+        &format!("the registry does not show VM {}", restored.vm),
+        registered,
+    )?;
     if let Some(old) = &restored.old_vm {
         let stopped = match records.vm(old) {
             Ok(Some(_)) => records.patch_vm(old, &json!({"status": "stopped"})),
             other => other.map(drop),
         };
-        warn(cx, &format!("the registry still shows VM {old} as running"), stopped)?;
+        warn(
+            cx,
+            &format!("the registry still shows VM {old} as running"),
+            stopped,
+        )?;
     }
     Ok(())
 }
@@ -232,6 +248,10 @@ fn release_old_vm(cx: &Cx<Config>, old: Option<&str>) -> Result<String, Error> {
         Ok(()) => format!("; the old VM {old} is paused"),
         Err(_) => format!("; the old VM {old} still runs"),
     };
-    warn(cx, &format!("the old VM {old} could not be paused; agents may still write to it"), paused)?;
+    warn(
+        cx,
+        &format!("the old VM {old} could not be paused; agents may still write to it"),
+        paused,
+    )?;
     Ok(note)
 }

@@ -45,7 +45,10 @@ impl World {
         let stage = Stage::new().unwrap();
         let server = stage.read("app/dist/server.js");
         fs::remove_dir_all(stage.path("app")).unwrap();
-        git(&stage.path(""), &["init", "-q", "--bare", "-b", "main", "remote"]);
+        git(
+            &stage.path(""),
+            &["init", "-q", "--bare", "-b", "main", "remote"],
+        );
         git(&stage.path(""), &["clone", "-q", "remote", "author"]);
         let author = stage.path("author");
         fs::create_dir(author.join("src")).unwrap();
@@ -65,7 +68,11 @@ impl World {
     /// Publishes a version whose program begins with `line`.
     fn push(&self, line: &str) -> String {
         let author = self.stage.path("author");
-        fs::write(author.join("src/server.js"), format!("{line}\n{}", self.server)).unwrap();
+        fs::write(
+            author.join("src/server.js"),
+            format!("{line}\n{}", self.server),
+        )
+        .unwrap();
         git(&author, &["add", "-A"]);
         git(&author, &["commit", "-qm", line]);
         git(&author, &["push", "-q", "origin", "HEAD:main"]);
@@ -86,7 +93,13 @@ impl World {
         json!({"app-dir": "app", "port": self.stage.port(), "log": self.stage.log()})
     }
 
-    fn step<S: Step>(&self, run: &str, manifest: &str, config: Value, outputs: &Outputs) -> Result<Value, Error> {
+    fn step<S: Step>(
+        &self,
+        run: &str,
+        manifest: &str,
+        config: Value,
+        outputs: &Outputs,
+    ) -> Result<Value, Error> {
         testing::run_json::<S>(&self.host(run, manifest, outputs).config(config))
     }
 
@@ -96,10 +109,22 @@ impl World {
         let npm = json!({"app-dir": "app", "port": self.stage.port(), "artifacts": ["dist"]});
         type Call<'a> = Box<dyn Fn(&Outputs) -> Result<Value, Error> + 'a>;
         let steps: [(&'static str, Call<'_>); 4] = [
-            ("preflight", Box::new(|o| self.step::<Preflight>(run, PREFLIGHT, self.place(), o))),
-            ("git-pull", Box::new(|o| self.step::<GitPull>(run, GIT_PULL, self.place(), o))),
-            ("npm-build", Box::new(|o| self.step::<NpmBuild>(run, NPM_BUILD, npm.clone(), o))),
-            ("restart", Box::new(|o| self.step::<Restart>(run, RESTART, json!({"ready-timeout": 20}), o))),
+            (
+                "preflight",
+                Box::new(|o| self.step::<Preflight>(run, PREFLIGHT, self.place(), o)),
+            ),
+            (
+                "git-pull",
+                Box::new(|o| self.step::<GitPull>(run, GIT_PULL, self.place(), o)),
+            ),
+            (
+                "npm-build",
+                Box::new(|o| self.step::<NpmBuild>(run, NPM_BUILD, npm.clone(), o)),
+            ),
+            (
+                "restart",
+                Box::new(|o| self.step::<Restart>(run, RESTART, json!({"ready-timeout": 20}), o)),
+            ),
         ];
         for (name, step) in steps {
             match step(&outputs) {
@@ -131,7 +156,8 @@ impl World {
     fn smoke(&self, run: &str, outputs: &Outputs, back: &RolledBack) -> Result<Value, Error> {
         let mut outputs = outputs.clone();
         outputs.insert("rollback", serde_json::to_value(back).unwrap());
-        let config = json!({"port": self.stage.port(), "stable-seconds": 0, "data-may-shrink": true});
+        let config =
+            json!({"port": self.stage.port(), "stable-seconds": 0, "data-may-shrink": true});
         self.step::<Smoke>(run, SMOKE, config, &outputs)
     }
 
@@ -142,7 +168,10 @@ impl World {
 
     fn head(&self) -> (String, String) {
         let app = self.stage.path("app");
-        (git(&app, &["rev-parse", "HEAD"]), git(&app, &["rev-parse", "--abbrev-ref", "HEAD"]))
+        (
+            git(&app, &["rev-parse", "HEAD"]),
+            git(&app, &["rev-parse", "--abbrev-ref", "HEAD"]),
+        )
     }
 }
 
@@ -178,13 +207,20 @@ fn after_the_undos_the_old_version_is_started_again_with_its_token() {
     assert!(!world.stage.answers());
     let host = world.rollback_host("RUN2", &outputs);
     let back = testing::run::<Rollback>(&host).unwrap();
-    assert_eq!((world.live().as_str(), world.head()), ("// version 1", (old.clone(), "main".into())));
+    assert_eq!(
+        (world.live().as_str(), world.head()),
+        ("// version 1", (old.clone(), "main".into()))
+    );
     let service = back.service.clone().unwrap();
     assert!(world.stage.runs(&service) && !service.is_same_process(&new));
     assert_eq!(back.sha, old);
     let environment = fs::read_to_string(format!("/proc/{}/environ", service.pid)).unwrap();
     assert!(environment.contains(&format!("VERS_AUTH_TOKEN={TOKEN}")));
-    assert!(!host.changes().iter().any(|line| line.contains("npm")), "{:?}", host.changes());
+    assert!(
+        !host.changes().iter().any(|line| line.contains("npm")),
+        "{:?}",
+        host.changes()
+    );
     world.smoke("RUN2", &outputs, &back).unwrap();
 
     let again = world.roll_back("RUN2", &outputs);
@@ -200,7 +236,10 @@ fn a_rollback_of_its_own_does_what_no_undo_has_done() {
     let new = service_of(&outputs);
     assert_eq!(world.live(), "// version 2");
     let back = world.roll_back("RUN3", &outputs);
-    assert_eq!((world.live().as_str(), world.head()), ("// version 1", (old, "main".into())));
+    assert_eq!(
+        (world.live().as_str(), world.head()),
+        ("// version 1", (old, "main".into()))
+    );
     assert!(!world.stage.runs(&new) && world.stage.answers());
     world.smoke("RUN3", &outputs, &back).unwrap();
 }
@@ -216,7 +255,10 @@ fn a_process_that_was_never_stopped_is_left_alone() {
     outputs.remove("restart");
     let back = world.roll_back("RUN2", &outputs);
     assert!(back.untouched && back.service.unwrap().is_same_process(&running));
-    assert_eq!((world.live().as_str(), world.head().0), ("// version 1", old));
+    assert_eq!(
+        (world.live().as_str(), world.head().0),
+        ("// version 1", old)
+    );
     assert!(back.summary.contains("never stopped"), "{}", back.summary);
 }
 
@@ -241,11 +283,22 @@ fn an_old_build_that_is_gone_is_made_again() {
     fs::remove_dir_all(world.stage.path("app/.vdeploy/previous")).unwrap();
     let host = world.rollback_host("RUN3", &outputs);
     testing::run::<Rollback>(&host).unwrap();
-    assert_eq!((world.live().as_str(), world.head().0.as_str()), ("// version 1", old.as_str()));
-    assert!(host.warnings()[0].contains("the old build is gone"), "{:?}", host.warnings());
+    assert_eq!(
+        (world.live().as_str(), world.head().0.as_str()),
+        ("// version 1", old.as_str())
+    );
+    assert!(
+        host.warnings()[0].contains("the old build is gone"),
+        "{:?}",
+        host.warnings()
+    );
     let again = world.rollback_host("RUN3", &outputs);
     testing::run::<Rollback>(&again).unwrap();
-    assert!(!again.changes().iter().any(|line| line.contains("npm")), "{:?}", again.changes());
+    assert!(
+        !again.changes().iter().any(|line| line.contains("npm")),
+        "{:?}",
+        again.changes()
+    );
 }
 
 #[test]
@@ -256,10 +309,20 @@ fn a_first_deploy_that_failed_leaves_nothing_running_and_says_so() {
     let new = service_of(&outputs);
     let back = world.roll_back("RUN1", &outputs);
     assert!(back.nothing_left && !world.stage.runs(&new) && !world.stage.answers());
-    assert!(back.summary.contains("there is no old version to bring back"), "{}", back.summary);
+    assert!(
+        back.summary
+            .contains("there is no old version to bring back"),
+        "{}",
+        back.summary
+    );
     let smoke = world.smoke("RUN1", &outputs, &back).unwrap();
     assert_eq!(smoke["skipped"], 1);
-    assert!(world.roll_back("RUN1", &outputs).summary.ends_with("nothing runs"));
+    assert!(
+        world
+            .roll_back("RUN1", &outputs)
+            .summary
+            .ends_with("nothing runs")
+    );
 }
 
 #[test]
@@ -280,11 +343,17 @@ impl World {
     fn deploy_without_restart(&self, run: &str) -> Outputs {
         let mut outputs = Outputs::new();
         let npm = json!({"app-dir": "app", "port": self.stage.port(), "artifacts": ["dist"]});
-        let preflight = self.step::<Preflight>(run, PREFLIGHT, self.place(), &outputs).unwrap();
+        let preflight = self
+            .step::<Preflight>(run, PREFLIGHT, self.place(), &outputs)
+            .unwrap();
         outputs.insert("preflight", preflight);
-        let pulled = self.step::<GitPull>(run, GIT_PULL, self.place(), &outputs).unwrap();
+        let pulled = self
+            .step::<GitPull>(run, GIT_PULL, self.place(), &outputs)
+            .unwrap();
         outputs.insert("git-pull", pulled);
-        let built = self.step::<NpmBuild>(run, NPM_BUILD, npm, &outputs).unwrap();
+        let built = self
+            .step::<NpmBuild>(run, NPM_BUILD, npm, &outputs)
+            .unwrap();
         outputs.insert("npm-build", built);
         outputs
     }

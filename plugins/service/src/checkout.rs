@@ -34,7 +34,10 @@ pub struct Back<'a> {
 /// `command.failed` with what git said, and those of ssh.
 pub fn switch_back<C>(cx: &Cx<C>, app_dir: &str, back: &Back<'_>) -> Result<bool, Error> {
     let text = cx
-        .script("switch-back", &format!("{OWN_DIR_FUNCTIONS}\n{SWITCH_BACK}"))
+        .script(
+            "switch-back",
+            &format!("{OWN_DIR_FUNCTIONS}\n{SWITCH_BACK}"),
+        )
         .args([back.sha, back.branch.unwrap_or_default()])
         .args([back.hot_fixes.unwrap_or_default(), back.run])
         .cwd(app_dir)

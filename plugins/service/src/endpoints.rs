@@ -164,14 +164,20 @@ mod tests {
         ];
         for (endpoint, body) in Endpoint::defaults().iter().zip(bodies) {
             assert_eq!(endpoint.validate(), Ok(()));
-            assert_eq!(endpoint.judge(Shown::RightToken, 200, body.as_bytes()), Ok(()));
+            assert_eq!(
+                endpoint.judge(Shown::RightToken, 200, body.as_bytes()),
+                Ok(())
+            );
         }
     }
 
     #[test]
     fn a_401_with_the_right_token_is_a_failure_and_named() {
         let why = board().judge(Shown::RightToken, 401, b"{}").unwrap_err();
-        assert!(why.contains("found 401: the service refuses the token"), "{why}");
+        assert!(
+            why.contains("found 401: the service refuses the token"),
+            "{why}"
+        );
     }
 
     #[test]
@@ -186,19 +192,31 @@ mod tests {
 
     #[test]
     fn a_page_or_a_wrong_shape_is_no_answer() {
-        let page = board().judge(Shown::RightToken, 200, b"<html>\n login").unwrap_err();
+        let page = board()
+            .judge(Shown::RightToken, 200, b"<html>\n login")
+            .unwrap_err();
         assert!(page.ends_with("found no JSON: <html> login"), "{page}");
-        let shape = board().judge(Shown::RightToken, 200, br#"{"items":[]}"#).unwrap_err();
+        let shape = board()
+            .judge(Shown::RightToken, 200, br#"{"items":[]}"#)
+            .unwrap_err();
         assert!(shape.contains("no key `tasks`, only: items"), "{shape}");
-        let broken = board().judge(Shown::RightToken, 500, b"Internal").unwrap_err();
+        let broken = board()
+            .judge(Shown::RightToken, 500, b"Internal")
+            .unwrap_err();
         assert_eq!(broken, "expected 200, found 500: Internal");
     }
 
     #[test]
     fn an_endpoint_for_everybody_is_asked_once_without_a_token() {
-        let page = Endpoint { auth: false, ..board() };
+        let page = Endpoint {
+            auth: false,
+            ..board()
+        };
         assert_eq!(page.shows(), [Shown::NoToken]);
-        assert_eq!(page.judge(Shown::NoToken, 200, br#"{"tasks":[],"count":1}"#), Ok(()));
+        assert_eq!(
+            page.judge(Shown::NoToken, 200, br#"{"tasks":[],"count":1}"#),
+            Ok(())
+        );
     }
 
     #[test]

@@ -76,7 +76,10 @@ pub fn stop<C>(
             "process.stuck",
             format!("{name} is still there after TERM and KILL; it may wait for a disk"),
         ),
-        _ => failed("process.no-answer", format!("no answer on the end of {name}: {text}")),
+        _ => failed(
+            "process.no-answer",
+            format!("no answer on the end of {name}: {text}"),
+        ),
     }
 }
 

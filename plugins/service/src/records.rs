@@ -118,7 +118,9 @@ impl<'a, C> Records<'a, C> {
     /// # Errors
     /// `record.refused`, `json.invalid`, and those of http.
     pub fn vm(&self, id: &str) -> Result<Option<VmEntry>, Error> {
-        let answer = self.request("GET", &format!("/registry/vms/{id}"))?.send()?;
+        let answer = self
+            .request("GET", &format!("/registry/vms/{id}"))?
+            .send()?;
         if answer.status() == 404 {
             return Ok(None);
         }

@@ -53,14 +53,20 @@ pub fn replace<C>(cx: &Cx<C>, replace: &Replace<'_>) -> Result<Replaced, Error> 
         if !replace.unit_allowed {
             return Err(Error::failed(
                 "restart.managed",
-                format!("the systemd unit {unit} keeps the process; set `manager` to `auto`, or disable the unit"),
+                format!(
+                    "the systemd unit {unit} keeps the process; set `manager` to `auto`, or disable the unit"
+                ),
             ));
         }
         launch.keeper = Keeper::Unit(unit);
     }
     let mut old = None;
     if let Some(found) = &found {
-        if replace.known.iter().any(|known| known.is_same_process(found)) {
+        if replace
+            .known
+            .iter()
+            .any(|known| known.is_same_process(found))
+        {
             // The service keeps writes of the last 100 ms in memory and says
             // nothing when they are on the disk: there is no event to wait for.
             cx.sleep(replace.quiet);
@@ -74,11 +80,21 @@ pub fn replace<C>(cx: &Cx<C>, replace: &Replace<'_>) -> Result<Replaced, Error> 
     }
     let started = start::start(cx, &launch)?;
     if cx.dry_run() {
-        return Ok(Replaced { started, old, ..Replaced::default() });
+        return Ok(Replaced {
+            started,
+            old,
+            ..Replaced::default()
+        });
     }
     match owner(cx, started.port)? {
-        Some(service) if service.pid == started.pid && service.start_ticks == started.start_ticks => {
-            Ok(Replaced { service, old, started })
+        Some(service)
+            if service.pid == started.pid && service.start_ticks == started.start_ticks =>
+        {
+            Ok(Replaced {
+                service,
+                old,
+                started,
+            })
         }
         other => Err(Error::failed(
             "restart.wrong-process",
@@ -166,7 +182,11 @@ fn foreign(found: &Listener, replace: &Replace<'_>) -> Error {
             "port {} is held by {} in {}, which is not ours ({known}); it was left alone: end it yourself, or set another `port`",
             replace.port,
             found.describe(),
-            if found.cwd.is_empty() { "an unknown directory" } else { &found.cwd },
+            if found.cwd.is_empty() {
+                "an unknown directory"
+            } else {
+                &found.cwd
+            },
         ),
     )
 }

@@ -37,7 +37,11 @@ impl Shape {
     /// # Errors
     /// What was expected, and where in the text.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut parser = Parser { text, at: 0, depth: 0 };
+        let mut parser = Parser {
+            text,
+            at: 0,
+            depth: 0,
+        };
         let shape = parser.either()?;
         match parser.rest() {
             "" => Ok(shape),
@@ -257,7 +261,10 @@ mod tests {
     #[test]
     fn an_object_needs_its_keys_and_may_have_more() {
         let shape = "{tasks: array, count: number}";
-        assert_eq!(check(shape, json!({"tasks": [], "count": 0, "x": 1})), Ok(()));
+        assert_eq!(
+            check(shape, json!({"tasks": [], "count": 0, "x": 1})),
+            Ok(())
+        );
         assert_eq!(
             check(shape, json!({"items": []})),
             Err("the body has no key `tasks`, only: items".to_owned())
@@ -305,7 +312,11 @@ mod tests {
 
     #[test]
     fn a_shape_reads_back_as_it_is_shown() {
-        for text in ["any", "[[number]]", "array | {a: null, b: boolean | string}"] {
+        for text in [
+            "any",
+            "[[number]]",
+            "array | {a: null, b: boolean | string}",
+        ] {
             let shape = Shape::parse(text).unwrap();
             assert_eq!(shape.to_string(), text);
             assert_eq!(Shape::parse(&shape.to_string()), Ok(shape));

@@ -191,7 +191,8 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
                 "the new process did not serve within {} s and was stopped; {}",
                 launch.patience.as_secs(),
                 match field(text, "ready-line") {
-                    Some(_) => format!("it printed the ready line, but it does not listen on port {port}"),
+                    Some(_) =>
+                        format!("it printed the ready line, but it does not listen on port {port}"),
                     None => format!("its log never had `{}`", launch.ready_line),
                 }
             ),
@@ -204,8 +205,14 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
             "restart.no-log",
             format!("the log {log} cannot be written; set `log` to another path"),
         ),
-        "failed" => ("restart.unit-failed", "`systemctl restart` failed".to_owned()),
-        _ => ("restart.no-answer", format!("the start gave no clear answer: {text}")),
+        "failed" => (
+            "restart.unit-failed",
+            "`systemctl restart` failed".to_owned(),
+        ),
+        _ => (
+            "restart.no-answer",
+            format!("the start gave no clear answer: {text}"),
+        ),
     };
     match state {
         "open" | "died" | "late" | "failed" => Error::failed(code, with_log(&message, text)),

@@ -51,7 +51,12 @@ impl Step for Life {
     fn run(cx: &Cx<Config>) -> Result<serde_json::Value, Error> {
         let config = cx.config();
         if let Some(process) = &config.stop {
-            let ended = process::stop(cx, process, config.port, Duration::from_secs(config.seconds))?;
+            let ended = process::stop(
+                cx,
+                process,
+                config.port,
+                Duration::from_secs(config.seconds),
+            )?;
             return Ok(serde_json::json!({ "ended": format!("{ended:?}") }));
         }
         let token = cx.secret("auth-token")?;
@@ -74,7 +79,15 @@ impl Step for Life {
                 },
             },
         )?;
-        let Started { pid, start_ticks, port, log, app_dir, started_at_ms, adopted } = started;
+        let Started {
+            pid,
+            start_ticks,
+            port,
+            log,
+            app_dir,
+            started_at_ms,
+            adopted,
+        } = started;
         Ok(serde_json::json!({
             "pid": pid, "start": start_ticks, "port": port, "log": log, "app": app_dir,
             "at": started_at_ms, "adopted": adopted,
@@ -95,8 +108,18 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("app")).unwrap();
         fs::write(dir.path().join("app/server.js"), SERVER).unwrap();
-        let port = TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
-        Self { dir, port, sha: "abc".into(), run: "run-1".into(), started: Vec::new().into() }
+        let port = TcpListener::bind("[::]:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        Self {
+            dir,
+            port,
+            sha: "abc".into(),
+            run: "run-1".into(),
+            started: Vec::new().into(),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -132,7 +155,9 @@ impl Place {
     }
 
     fn stop(&self, process: &Listener, seconds: u64) -> String {
-        let answer = self.call(serde_json::json!({ "stop": process, "seconds": seconds })).unwrap();
+        let answer = self
+            .call(serde_json::json!({ "stop": process, "seconds": seconds }))
+            .unwrap();
         answer["ended"].as_str().unwrap().to_owned()
     }
 
@@ -184,9 +209,13 @@ fn a_started_service_serves_in_its_directory_with_the_token_and_nothing_attached
     for fd in 0..3 {
         let target = fs::read_link(format!("/proc/{}/fd/{fd}", process.pid)).unwrap();
         let target = target.to_string_lossy().into_owned();
-        assert!(target == "/dev/null" || target.ends_with("service.log"), "{fd}: {target}");
+        assert!(
+            target == "/dev/null" || target.ends_with("service.log"),
+            "{fd}: {target}"
+        );
     }
-    let marker: RunningMarker = serde_json::from_str(&place.read("app/.vdeploy/running.json")).unwrap();
+    let marker: RunningMarker =
+        serde_json::from_str(&place.read("app/.vdeploy/running.json")).unwrap();
     assert!(marker.is_about(&process), "{marker:?}");
     assert_eq!((marker.sha.as_str(), marker.run.as_str()), ("abc", "run-1"));
     assert!(marker.started_at_ms > 1_600_000_000_000 && marker.node.starts_with('v'));
@@ -203,7 +232,12 @@ fn starting_twice_in_one_run_makes_one_process_and_another_run_makes_its_own() {
     place.run = "run-2".into();
     let taken = place.start("node server.js").unwrap_err();
     assert_eq!(taken.code, "restart.port-taken");
-    assert!(taken.message.contains(&format!("port {} is taken (EADDRINUSE)", place.port)), "{taken}");
+    assert!(
+        taken
+            .message
+            .contains(&format!("port {} is taken (EADDRINUSE)", place.port)),
+        "{taken}"
+    );
     assert!(runs(&first));
 }
 
@@ -222,7 +256,10 @@ fn the_log_of_the_last_process_is_kept() {
     let place = Place::new();
     fs::write(place.path("service.log"), "why the last one crashed\n").unwrap();
     place.start("node server.js").unwrap();
-    assert_eq!(place.read("service.log.previous"), "why the last one crashed\n");
+    assert_eq!(
+        place.read("service.log.previous"),
+        "why the last one crashed\n"
+    );
     assert!(place.read("service.log").contains("running on"));
 }
 
@@ -231,9 +268,15 @@ fn an_open_server_is_stopped_at_once() {
     let place = Place::new();
     let error = place.start("FORGET_TOKEN=1 node server.js").unwrap_err();
     assert_eq!(error.code, "restart.open-server");
-    assert!(error.message.contains("would let everybody in, so it was stopped"), "{error}");
+    assert!(
+        error
+            .message
+            .contains("would let everybody in, so it was stopped"),
+        "{error}"
+    );
     assert!(place.get().is_none());
-    let marker: RunningMarker = serde_json::from_str(&place.read("app/.vdeploy/running.json")).unwrap();
+    let marker: RunningMarker =
+        serde_json::from_str(&place.read("app/.vdeploy/running.json")).unwrap();
     assert!(!Path::new(&format!("/proc/{}", marker.pid)).exists());
 }
 
@@ -261,12 +304,22 @@ fn a_ready_line_without_the_port_is_not_ready_and_leaves_nothing() {
         .call(serde_json::json!({ "command": "QUIET=1 DELAY=1 node -e 'require(\"./server.js\"); setInterval(() => {}, 1000)'", "seconds": 1 }))
         .unwrap_err();
     assert_eq!(quiet.code, "restart.not-ready");
-    assert!(quiet.message.contains("printed the ready line, but it does not listen"), "{quiet}");
+    assert!(
+        quiet
+            .message
+            .contains("printed the ready line, but it does not listen"),
+        "{quiet}"
+    );
     let mute = place
         .call(serde_json::json!({ "command": "DELAY=60000 node server.js", "seconds": 1 }))
         .unwrap_err();
-    assert!(mute.message.contains("never had `vers-agent-services running on`"), "{mute}");
-    let marker: RunningMarker = serde_json::from_str(&place.read("app/.vdeploy/running.json")).unwrap();
+    assert!(
+        mute.message
+            .contains("never had `vers-agent-services running on`"),
+        "{mute}"
+    );
+    let marker: RunningMarker =
+        serde_json::from_str(&place.read("app/.vdeploy/running.json")).unwrap();
     assert!(!Path::new(&format!("/proc/{}", marker.pid)).exists());
 }
 
@@ -283,8 +336,15 @@ fn a_process_that_ignores_term_is_killed_and_stopping_twice_is_harmless() {
 fn a_reused_pid_is_never_ended() {
     let place = Place::new();
     let process = place.start("node server.js").unwrap();
-    let earlier = Listener { start_ticks: process.start_ticks - 1, ..process.clone() };
-    let other_port = TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
+    let earlier = Listener {
+        start_ticks: process.start_ticks - 1,
+        ..process.clone()
+    };
+    let other_port = TcpListener::bind("[::]:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let answer = place
         .call(serde_json::json!({ "stop": earlier, "port": other_port }))
         .unwrap();
@@ -295,8 +355,12 @@ fn a_reused_pid_is_never_ended() {
 #[test]
 fn a_directory_or_log_that_cannot_be_used_is_named() {
     let place = Place::new();
-    let nowhere = place.call(serde_json::json!({ "app_dir": "elsewhere" })).unwrap_err();
+    let nowhere = place
+        .call(serde_json::json!({ "app_dir": "elsewhere" }))
+        .unwrap_err();
     assert_eq!(nowhere.code, "restart.no-directory");
-    let no_log = place.call(serde_json::json!({ "log": "/proc/none/service.log" })).unwrap_err();
+    let no_log = place
+        .call(serde_json::json!({ "log": "/proc/none/service.log" }))
+        .unwrap_err();
     assert_eq!(no_log.code, "restart.no-log");
 }

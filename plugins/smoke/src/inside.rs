@@ -35,14 +35,21 @@ impl Inside {
         let port = port.map(|port| port.to_string()).unwrap_or_default();
         let text = cx
             .script("inside", INSIDE)
-            .args([&port, &config.health, log.unwrap_or_default(), &config.open_warning])
+            .args([
+                &port,
+                &config.health,
+                log.unwrap_or_default(),
+                &config.open_warning,
+            ])
             .timeout(Duration::from_secs(60))
             .probe()?
             .into_success("look at the service from inside")?
             .stdout_text();
         let value = |key: &str| field(&text, key).map(str::to_owned);
         Ok(Self {
-            port: value("port").and_then(|port| port.parse().ok()).unwrap_or_default(),
+            port: value("port")
+                .and_then(|port| port.parse().ok())
+                .unwrap_or_default(),
             ipv4: value("ipv4").unwrap_or_default(),
             ipv6: value("ipv6"),
             log: value("log"),
@@ -105,7 +112,11 @@ impl Inside {
 
     /// Why the service is not reached from outside, as far as it shows inside.
     pub(crate) fn hint(&self) -> &'static str {
-        match (self.answers(), self.answers_over_ipv6(), self.ipv6.is_some()) {
+        match (
+            self.answers(),
+            self.answers_over_ipv6(),
+            self.ipv6.is_some(),
+        ) {
             (true, false, true) => {
                 "; inside it answers over IPv4 only: let it listen on `::`, not on 0.0.0.0"
             }
@@ -143,6 +154,42 @@ pub(crate) fn judge_process(expected: &Expectation, found: Option<&Listener>) ->
             found.describe()
         )),
         Expectation::Not(_) | Expectation::Any => Verdict::Passed(Some(found.describe())),
+    }
+}
+
+/// Whether the process runs in its checkout: elsewhere it makes an empty
+/// `data/` and looks healthy. Where the old process ran is not judged.
+pub(crate) fn judge_directory(
+    app_dir: Option<&str>,
+    old: Option<&Listener>,
+    found: Option<&Listener>,
+) -> Verdict {
+    let (Some(app_dir), Some(found)) = (app_dir, found) else {
+        let why = "the process or its directory is not known";
+        return Verdict::Skipped(why.to_owned());
+    };
+    if old.is_some_and(|old| old.is_same_process(found)) {
+        return Verdict::Skipped("the process is the one from before".to_owned());
+    }
+    if found.cwd.is_empty() {
+        return Verdict::Skipped("the login user may not see the process's directory".to_owned());
+    }
+    let app_dir = app_dir.trim_end_matches('/');
+    let inside = |cwd: &str| cwd == app_dir || cwd.starts_with(&format!("{app_dir}/"));
+    // A relative path begins at a login directory that is not known here.
+    let matches = match app_dir.starts_with('/') {
+        true => inside(&found.cwd),
+        false => {
+            found.cwd.ends_with(&format!("/{app_dir}"))
+                || found.cwd.contains(&format!("/{app_dir}/"))
+        }
+    };
+    match matches {
+        true => Verdict::Passed(Some(found.cwd.clone())),
+        false => Verdict::Failed(format!(
+            "expected the service to run in {app_dir}, found {}: it would use another `data`",
+            found.cwd
+        )),
     }
 }
 

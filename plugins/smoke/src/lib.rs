@@ -24,10 +24,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vdeploy_plugin::{Cx, Error, Step};
 use vdeploy_service::baseline::{Baseline, Listener, Pulled, Restarted};
-use vdeploy_service::endpoints::Endpoint;
-use vdeploy_service::rolled_back::RolledBack;
 use vdeploy_service::data;
+use vdeploy_service::endpoints::Endpoint;
 use vdeploy_service::replace::owner;
+use vdeploy_service::rolled_back::RolledBack;
 
 use inside::Inside;
 use report::{Report, Verdict};
@@ -36,6 +36,7 @@ use report::{Report, Verdict};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Config {
+    app_dir: Option<String>,
     port: Option<u16>,
     log: Option<String>,
     health: String,
@@ -88,22 +89,46 @@ impl Step for Smoke {
         let config = cx.config();
         let earlier = Earlier::read(cx)?;
         let mut report = Report::new(cx);
-        if earlier.rolled_back.as_ref().is_some_and(|back| back.nothing_left) {
+        if earlier
+            .rolled_back
+            .as_ref()
+            .is_some_and(|back| back.nothing_left)
+        {
             let why = "the first deploy was taken back, so there is no service to test";
             report.add("process", Verdict::Skipped(why.to_owned()));
-            return Ok(Output { summary: why.to_owned(), skipped: 1, ..Output::default() });
+            return Ok(Output {
+                summary: why.to_owned(),
+                skipped: 1,
+                ..Output::default()
+            });
         }
         let begun = cx.now_ms();
         let token = cx.secret(&config.auth_secret)?;
 
         let inside = Inside::look(cx, earlier.port(config), earlier.log(config).as_deref())?;
         report.add("health from inside", inside.health());
-        report.add("health from inside over IPv6", inside.health_over_ipv6(config.ipv6));
-        report.add("no open-server warning in the log", inside.log_is_clean(&config.open_warning));
+        report.add(
+            "health from inside over IPv6",
+            inside.health_over_ipv6(config.ipv6),
+        );
+        report.add(
+            "no open-server warning in the log",
+            inside.log_is_clean(&config.open_warning),
+        );
 
         report.begin();
         let found = owner(cx, inside.port)?;
-        report.add("process", inside::judge_process(&earlier.expectation(cx), found.as_ref()));
+        report.add(
+            "process",
+            inside::judge_process(&earlier.expectation(cx), found.as_ref()),
+        );
+
+        let old = earlier
+            .before
+            .as_ref()
+            .and_then(|before| before.service.as_ref());
+        let directory = inside::judge_directory(earlier.app_dir(config), old, found.as_ref());
+        report.add("working directory", directory);
 
         report.begin();
         report.add("health from outside", outside::health(cx, inside.hint())?);
@@ -123,7 +148,10 @@ impl Step for Smoke {
 
         match report.failure("") {
             None => Ok(Output {
-                summary: format!("{} checks passed, {} skipped", report.passed, report.skipped),
+                summary: format!(
+                    "{} checks passed, {} skipped",
+                    report.passed, report.skipped
+                ),
                 passed: report.passed,
                 skipped: report.skipped,
                 service: found,
@@ -141,7 +169,13 @@ impl Step for Smoke {
 }
 
 fn round_up(duration: Duration) -> Duration {
-    Duration::from_secs(duration.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
+    Duration::from_secs(
+        duration
+            .as_millis()
+            .div_ceil(1000)
+            .try_into()
+            .unwrap_or(u64::MAX),
+    )
 }
 
 fn judge_data(
@@ -150,7 +184,9 @@ fn judge_data(
     earlier: &Earlier,
 ) -> Result<Verdict, Error> {
     let Some(before) = earlier.before.as_ref().map(|before| &before.counts) else {
-        return Ok(Verdict::Skipped("no step `preflight` has counted before".to_owned()));
+        return Ok(Verdict::Skipped(
+            "no step `preflight` has counted before".to_owned(),
+        ));
     };
     let data::Counted { counts: now, .. } = data::count(cx, token)?;
     let lost: Vec<String> = before
@@ -163,10 +199,9 @@ fn judge_data(
         .collect();
     Ok(match lost.is_empty() {
         true => Verdict::Passed(Some(now.describe())),
-        false if cx.config().data_may_shrink => Verdict::Skipped(format!(
-            "`data-may-shrink` allows it: {}",
-            lost.join(", ")
-        )),
+        false if cx.config().data_may_shrink => {
+            Verdict::Skipped(format!("`data-may-shrink` allows it: {}", lost.join(", ")))
+        }
         false => Verdict::Failed(format!(
             "expected no store to lose entries, found {}: does the service run in its directory?",
             lost.join(", ")
@@ -198,6 +233,15 @@ impl Earlier {
         })
     }
 
+    fn app_dir<'a>(&'a self, config: &'a Config) -> Option<&'a str> {
+        let known = self.before.as_ref().map(|before| before.app_dir.as_str());
+        config
+            .app_dir
+            .as_deref()
+            .or(known)
+            .filter(|path| !path.is_empty())
+    }
+
     fn port(&self, config: &Config) -> Option<u16> {
         let known = self.before.as_ref().map(|before| before.port);
         config.port.or(known.filter(|&port| port != 0))
@@ -219,12 +263,18 @@ impl Earlier {
     }
 
     fn expectation(&self, cx: &Cx<Config>) -> Expectation {
-        let old = self.before.as_ref().and_then(|before| before.service.clone());
+        let old = self
+            .before
+            .as_ref()
+            .and_then(|before| before.service.clone());
         if cx.dry_run() {
             return old.map_or(Expectation::Any, Expectation::Exactly);
         }
         if let Some(back) = &self.rolled_back {
-            return back.service.clone().map_or(Expectation::Any, Expectation::Exactly);
+            return back
+                .service
+                .clone()
+                .map_or(Expectation::Any, Expectation::Exactly);
         }
         if let Some(restarted) = &self.restarted {
             return Expectation::Exactly(restarted.service.clone());

@@ -44,7 +44,9 @@ pub(crate) fn health(cx: &Cx<Config>, hint: &str) -> Result<Verdict, Error> {
             config.outside_timeout
         ))),
         Err(error) if matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Denied) => Err(error),
-        Err(error) => Ok(Verdict::Failed(format!("expected an answer from {url}, found: {error}"))),
+        Err(error) => Ok(Verdict::Failed(format!(
+            "expected an answer from {url}, found: {error}"
+        ))),
     }
 }
 

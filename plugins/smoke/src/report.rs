@@ -35,7 +35,13 @@ impl From<Result<(), String>> for Verdict {
 impl<'a, C> Report<'a, C> {
     pub(crate) fn new(cx: &'a Cx<C>) -> Self {
         let since = cx.now_ms();
-        Self { cx, since, failed: Vec::new(), passed: 0, skipped: 0 }
+        Self {
+            cx,
+            since,
+            failed: Vec::new(),
+            passed: 0,
+            skipped: 0,
+        }
     }
 
     /// Starts the clock of the next checks.
@@ -76,9 +82,17 @@ impl<'a, C> Report<'a, C> {
             && !others.is_empty()
         {
             let names: Vec<&str> = others.iter().map(|(name, _)| name.as_str()).collect();
-            message.push_str(&format!("; {} more failed: {}", others.len(), names.join(", ")));
+            message.push_str(&format!(
+                "; {} more failed: {}",
+                others.len(),
+                names.join(", ")
+            ));
         }
-        message.push_str(&format!(" ({} of {} checks failed)", self.failed.len(), self.made()));
+        message.push_str(&format!(
+            " ({} of {} checks failed)",
+            self.failed.len(),
+            self.made()
+        ));
         if !log.is_empty() {
             message.push_str(&format!("; last lines of the service's log:\n{log}"));
         }

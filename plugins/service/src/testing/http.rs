@@ -10,9 +10,8 @@ use vdeploy_plugin::{Error, ErrorKind};
 /// A handler that sends every request to `port`.
 pub(super) fn to_port(port: u16) -> impl FnMut(&FakeRequest) -> Result<FakeResponse, Error> {
     move |request| {
-        exchange(port, request).map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "http.connect", error.to_string())
-        })
+        exchange(port, request)
+            .map_err(|error| Error::new(ErrorKind::Unavailable, "http.connect", error.to_string()))
     }
 }
 
@@ -32,6 +31,9 @@ fn exchange(port: u16, request: &FakeRequest) -> io::Result<FakeResponse> {
     let (head, body) = text
         .split_once("\r\n\r\n")
         .ok_or_else(|| io::Error::other("the answer has no end of its head"))?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     Ok(FakeResponse::new(status.unwrap_or_default(), body))
 }

@@ -41,7 +41,11 @@ impl Stage {
         fs::write(home.path().join("app/dist/server.js"), SERVER)?;
         let port = TcpListener::bind("[::]:0")?.local_addr()?.port();
         let children = RefCell::default();
-        Ok(Self { home, port, children })
+        Ok(Self {
+            home,
+            port,
+            children,
+        })
     }
 
     /// The service's port.
@@ -148,7 +152,11 @@ impl Drop for Stage {
         if let Some(marker) = self.marker() {
             let cwd = fs::read_link(format!("/proc/{}/cwd", marker.pid)).unwrap_or_default();
             if cwd.starts_with(self.home.path()) {
-                drop(Command::new("kill").args(["-KILL", &marker.pid.to_string()]).status());
+                drop(
+                    Command::new("kill")
+                        .args(["-KILL", &marker.pid.to_string()])
+                        .status(),
+                );
             }
         }
     }
@@ -160,6 +168,9 @@ fn start_ticks(pid: u32) -> io::Result<u64> {
     if fields.starts_with('Z') {
         return Err(io::Error::from(io::ErrorKind::NotFound));
     }
-    let ticks = fields.split(' ').nth(19).and_then(|field| field.parse().ok());
+    let ticks = fields
+        .split(' ')
+        .nth(19)
+        .and_then(|field| field.parse().ok());
     ticks.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
