@@ -6,26 +6,37 @@ fail() {
     exit 1
 }
 
-untracked() { git ls-files --others --exclude-standard </dev/null | grep -v '^\.vdeploy/'; }
+untracked() { git -c core.quotePath=false ls-files --others --exclude-standard </dev/null | grep -v '^\.vdeploy/'; }
 
-# Tracked changes become a patch; of untracked files there is a list, and a
-# copy of each that the new commit would overwrite.
+# Untracked files that the new commit would overwrite.
+in_the_way() {
+    untracked | while IFS= read -r path; do
+        git cat-file -e "$sha:$path" 2>/dev/null </dev/null && printf '%s\n' "$path"
+    done
+}
+
+# Tracked changes become a patch. Untracked files stay where they are and are
+# only listed in it; those in the way are copied.
 save_hot_fixes() {
     saved=
     patch=.vdeploy/hotfix-$run.patch
-    list=$(untracked)
-    git diff --quiet HEAD </dev/null 2>/dev/null && [ -z "$list" ] && return 0
+    copies=.vdeploy/hotfix-$run
+    lost=$(in_the_way)
+    git diff --quiet HEAD </dev/null 2>/dev/null && [ -z "$lost" ] && return 0
+    mask=$(umask)
     umask 077
     {
-        [ -z "$list" ] || printf '%s\n' "$list" | sed 's/^/# untracked: /'
+        untracked | sed 's/^/# untracked: /'
         git diff --binary --no-color --no-ext-diff HEAD </dev/null
     } >"$patch.new" || fail "cannot save the hot-fixes to $patch"
-    printf '%s\n' "$list" | while IFS= read -r path; do
-        [ -n "$path" ] && git cat-file -e "$sha:$path" 2>/dev/null </dev/null || continue
-        mkdir -p ".vdeploy/hotfix-$run/$(dirname "$path")" &&
-            cp -p "$path" ".vdeploy/hotfix-$run/$path" || fail "cannot keep a copy of $path"
+    printf '%s' "$lost${lost:+
+}" | while IFS= read -r path; do
+        mkdir -p "$copies/$(dirname "$path")" && cp -p "$path" "$copies/$path" ||
+            fail "cannot keep a copy of $path"
     done || exit 1
     mv -f "$patch.new" "$patch" || fail "cannot save the hot-fixes to $patch"
+    # The checkout's files are not private.
+    umask "$mask"
     saved=$patch
 }
 

@@ -164,6 +164,12 @@ fn hot_fixes_are_kept_and_come_back_with_undo() {
         (world.read("src.txt"), world.read("extra.txt")),
         ("one".into(), "theirs".into())
     );
+    let mode = |file: &str| {
+        let data = std::fs::metadata(world.path("app").join(file)).unwrap();
+        std::os::unix::fs::PermissionsExt::mode(&data.permissions()) & 0o777
+    };
+    assert_eq!(mode(".vdeploy/hotfix-RUN1.patch"), 0o600);
+    assert_ne!(mode("extra.txt") & 0o044, 0);
     // Data is untracked and stays.
     assert_eq!(world.read("data/board.json"), "{}");
 
@@ -171,6 +177,16 @@ fn hot_fixes_are_kept_and_come_back_with_undo() {
     assert_eq!(world.read("src.txt"), "fixed here");
     assert_eq!(world.read("extra.txt"), "mine");
     assert_eq!(world.read("data/board.json"), "{}");
+}
+
+#[test]
+fn an_untracked_file_that_stays_is_no_hot_fix() {
+    let world = World::new();
+    world.write(".auth-token", "s3cret");
+    let host = world.host("main");
+    assert_eq!(run(&host).hot_fixes, None);
+    assert_eq!(host.warnings(), [""; 0]);
+    assert_eq!(world.read(".auth-token"), "s3cret");
 }
 
 #[test]

@@ -96,7 +96,7 @@ impl Step for NpmBuild {
         Ok(Built {
             summary: format!("built {}, modules {modules}", short(&sha)),
             modules: modules.to_owned(),
-            previous: found.built.map(|_| PREVIOUS_DIR.to_owned()),
+            previous: made.kept_previous.then(|| PREVIOUS_DIR.to_owned()),
             ..built
         })
     }

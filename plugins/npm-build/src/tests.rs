@@ -135,6 +135,19 @@ fn a_rollback_of_an_older_run_knows_it_by_its_output() {
 }
 
 #[test]
+fn what_was_built_by_hand_comes_back_too() {
+    let world = World::new();
+    std::fs::create_dir(world.app().join("dist")).unwrap();
+    world.write("dist/server.js", "by hand");
+    let built = world.build("RUN1");
+    assert_eq!(built.previous.as_deref(), Some(PREVIOUS_DIR));
+    world.undo("RUN1", Some(&built));
+    world.undo("RUN1", Some(&built));
+    assert_eq!(world.read("dist/server.js"), "by hand");
+    assert!(!world.has(".vdeploy/build.json"));
+}
+
+#[test]
 fn undo_of_a_first_build_takes_it_away() {
     let world = World::new();
     world.build("RUN1");

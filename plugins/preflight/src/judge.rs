@@ -113,18 +113,12 @@ impl Verdict {
             self.wrong(format!("the checkout {app_dir} has no remote `origin`"));
         }
         let mut local = Vec::new();
-        if !checkout.hot_fixes.is_empty() {
-            let shown: Vec<&str> = checkout
-                .hot_fixes
-                .iter()
-                .take(10)
-                .map(String::as_str)
-                .collect();
-            let more = checkout.hot_fixes.len().saturating_sub(shown.len());
-            let more = if more > 0 {
-                format!(", and {more} more")
-            } else {
-                String::new()
+        let changed = tracked(&checkout.hot_fixes);
+        if !changed.is_empty() {
+            let shown: Vec<&str> = changed.iter().take(10).copied().collect();
+            let more = match changed.len().saturating_sub(shown.len()) {
+                0 => String::new(),
+                more => format!(", and {more} more"),
             };
             local.push(format!(
                 "files changed on the target: {}{more}",
@@ -218,6 +212,13 @@ impl Verdict {
     }
 }
 
+/// Without the untracked files: git leaves them where they are, and no build
+/// sees them. The service's own `.auth-token` is one.
+fn tracked(status: &[String]) -> Vec<&str> {
+    let lines = status.iter().map(String::as_str);
+    lines.filter(|line| !line.starts_with("??")).collect()
+}
+
 fn is_node(listener: &Listener) -> bool {
     let program = listener.exe.rsplit('/').next().unwrap_or_default();
     program == "node" || program == "nodejs"
@@ -236,7 +237,7 @@ pub fn unchanged(baseline: &Baseline) -> bool {
         && baseline.sha == *wanted
         && built.sha == *wanted
         && running.sha == *wanted
-        && baseline.hot_fixes.is_empty()
+        && tracked(&baseline.hot_fixes).is_empty()
         && running.is_about(service)
         && built.node == baseline.node
         && running.node == baseline.node

@@ -133,6 +133,7 @@ fn unchanged_needs_every_proof() {
         testing::run::<Preflight>(&host).unwrap().unchanged
     };
     assert!(unchanged(current()));
+    assert!(unchanged(current().facts("hot-fix=?? .auth-token\n")));
     assert!(!unchanged(current().facts("hot-fix= M src/a.ts\n")));
     assert!(!unchanged(current().without("build")));
     assert!(!unchanged(

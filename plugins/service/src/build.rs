@@ -55,6 +55,8 @@ pub struct Order<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
     pub reused_modules: bool,
+    /// Whether artifacts were live before; they are in `.vdeploy/previous`.
+    pub kept_previous: bool,
     /// Whether the target had no lock file and `npm ci` could not be used.
     pub without_lock: bool,
 }
@@ -166,14 +168,16 @@ pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>) -> Result<Made, Er
     {
         run(cx, recipe, order, test)?;
     }
-    script(cx, "swap", SWAP, order.app_dir)
+    let swapped = script(cx, "swap", SWAP, order.app_dir)
         .args([order.sha, order.node, lock, &recipe.install, order.run])
         .arg(cx.now_ms().to_string())
         .args(&recipe.artifacts)
         .exec()?
-        .into_success("take the build live")?;
+        .into_success("take the build live")?
+        .stdout_text();
     Ok(Made {
         reused_modules,
+        kept_previous: pairs(&swapped).any(|pair| pair == ("previous", "kept")),
         without_lock,
     })
 }

@@ -32,3 +32,6 @@ printf '{"sha":"%s","node":"%s","lock":"%s","modules":"%s","install":"%s","built
     mv .vdeploy/previous.new .vdeploy/previous &&
     mv -f .vdeploy/build.json.new .vdeploy/build.json || fail "cannot write the build marker"
 rm -rf .vdeploy/build
+for artifact in "$@"; do
+    if [ -e ".vdeploy/previous/$artifact" ]; then echo previous=kept; fi
+done

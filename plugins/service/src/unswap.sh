@@ -23,6 +23,7 @@ if [ "$live" != "$run" ]; then
     echo state=untouched
     exit 0
 fi
+state=removed
 for artifact in "$@"; do
     previous=.vdeploy/previous/$artifact undone=.vdeploy/undone/$artifact
     # An artifact that was put back before this was interrupted is in `undone`
@@ -33,13 +34,17 @@ for artifact in "$@"; do
         rm -rf "$undone"
         mv "$artifact" "$undone" || fail "cannot move the new $artifact away"
     fi
-    if [ -e "$previous" ]; then mv "$previous" "$artifact" || fail "cannot put $artifact back"; fi
+    if [ -e "$previous" ]; then
+        mv "$previous" "$artifact" || fail "cannot put $artifact back"
+        state=restored
+    fi
 done
+# Without a marker what is live again was built by hand.
 if [ -f .vdeploy/previous/build.json ]; then
     mv -f .vdeploy/previous/build.json .vdeploy/build.json || fail "cannot put the build marker back"
-    echo state=restored
+    state=restored
 else
     rm -f .vdeploy/build.json
-    echo state=removed
 fi
 rm -rf .vdeploy/undone
+echo "state=$state"

@@ -250,7 +250,7 @@ fn response(answer: FakeResponse) -> Response {
 }
 
 fn ask<Q, T>(
-    handlers: &mut [Box<dyn FnMut(&Q) -> Answer<T>>],
+    handlers: &mut [impl FnMut(&Q) -> Answer<T>],
     question: &Q,
 ) -> Option<Result<T, Error>> {
     handlers.iter_mut().find_map(|handler| handler(question).0)
