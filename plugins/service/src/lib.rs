@@ -16,7 +16,18 @@
 
 pub mod baseline;
 pub mod build;
+pub mod checkout;
 pub mod data;
+pub mod endpoints;
 pub mod facts;
 pub mod listener;
+pub mod process;
+pub mod records;
 pub mod remote;
+pub mod replace;
+pub mod rolled_back;
+pub mod shape;
+pub mod start;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;

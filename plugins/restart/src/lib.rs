@@ -1,0 +1,186 @@
+//! The step `restart`: stops exactly the process that preflight found, starts
+//! the new version with its token, and waits until it serves. Its undo stops
+//! the new process and nothing else.
+//!
+//! This plugin must not know how the version was built, nor how it is tested.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use vdeploy_plugin::{Cx, Error, Step, Undo};
+use vdeploy_service::baseline::{Baseline, Listener, Pulled, Restarted};
+use vdeploy_service::process;
+use vdeploy_service::replace::{Replace, owner, replace, running_marker};
+use vdeploy_service::start::{self, Keeper, Launch};
+
+/// See `plugin.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    app_dir: Option<String>,
+    port: Option<u16>,
+    log: Option<String>,
+    start: String,
+    ready_line: String,
+    open_warning: String,
+    auth_secret: String,
+    auth_env: String,
+    ready_timeout: u64,
+    stop_timeout: u64,
+    quiet_ms: u64,
+    manager: Manager,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Manager {
+    Auto,
+    Process,
+}
+
+/// The step.
+#[derive(Debug)]
+pub struct Restart;
+
+impl Step for Restart {
+    type Config = Config;
+    type Output = Restarted;
+
+    fn check(cx: &Cx<Config>) -> Result<(), Error> {
+        cx.secret(&cx.config().auth_secret).map(drop)
+    }
+
+    fn run(cx: &Cx<Config>) -> Result<Restarted, Error> {
+        let config = cx.config();
+        let before = baseline(cx)?;
+        if before.unchanged
+            && let Some(service) = before.service
+        {
+            return Ok(Restarted {
+                summary: format!("unchanged: {} keeps running", service.describe()),
+                skipped: true,
+                service,
+                log: before.log,
+                ..Restarted::default()
+            });
+        }
+        let pulled: Option<Pulled> = cx.output_of("git-pull")?;
+        let sha = pulled.map_or(before.sha, |pulled| pulled.new_sha);
+        let token = cx.secret(&config.auth_secret)?;
+        let port = config.port.unwrap_or(before.port);
+        let known: Vec<Listener> = before.service.into_iter().collect();
+        let replaced = replace(
+            cx,
+            &Replace {
+                launch: Launch {
+                    app_dir: config.app_dir.as_deref().unwrap_or(&before.app_dir),
+                    command: &config.start,
+                    port: Some(port),
+                    log: config.log.as_deref().unwrap_or(&before.log),
+                    ready_line: &config.ready_line,
+                    open_warning: &config.open_warning,
+                    patience: Duration::from_secs(config.ready_timeout),
+                    sha: &sha,
+                    token: &token,
+                    token_env: &config.auth_env,
+                    keeper: Keeper::Nobody,
+                },
+                port,
+                known: &known,
+                stop_patience: Duration::from_secs(config.stop_timeout),
+                quiet: Duration::from_millis(config.quiet_ms),
+                unit_allowed: config.manager == Manager::Auto,
+            },
+        )?;
+        // A second try finds the old process gone; preflight still knows it.
+        let old = replaced.old.or_else(|| known.into_iter().next());
+        let summary = match (&old, cx.dry_run()) {
+            (_, true) => format!("would start {}", config.start),
+            (Some(old), _) => format!(
+                "pid {} serves port {} in place of pid {}",
+                replaced.service.pid, replaced.started.port, old.pid
+            ),
+            (None, _) => format!(
+                "pid {} serves port {}; nothing served it before",
+                replaced.service.pid, replaced.started.port
+            ),
+        };
+        Ok(Restarted {
+            summary,
+            skipped: false,
+            service: replaced.service,
+            old,
+            log: replaced.started.log,
+            started_at_ms: replaced.started.started_at_ms,
+        })
+    }
+}
+
+impl Undo for Restart {
+    /// Stops the new process, so that the build under it can be taken away.
+    /// Without an output the marker tells whether this run has started one.
+    fn undo(cx: &Cx<Config>, output: Option<Restarted>) -> Result<(), Error> {
+        let config = cx.config();
+        let Some(before) = undo_baseline(cx)? else {
+            return Ok(());
+        };
+        let port = config.port.unwrap_or(before.port);
+        let Some(found) = owner(cx, port)? else {
+            return Ok(());
+        };
+        let is_new = match output {
+            Some(output) => !output.skipped && output.service.is_same_process(&found),
+            None => {
+                let app_dir = config.app_dir.as_deref().unwrap_or(&before.app_dir);
+                running_marker(cx, app_dir)?
+                    .is_some_and(|marker| marker.run == cx.run_id() && marker.is_about(&found))
+            }
+        };
+        if !is_new {
+            cx.info(format!(
+                "{} has port {port}; this step did not start it",
+                found.describe()
+            ));
+            return Ok(());
+        }
+        match &found.unit {
+            Some(unit) => start::stop_unit(cx, unit),
+            None => {
+                let patience = Duration::from_secs(config.stop_timeout);
+                process::stop(cx, &found, port, patience).map(drop)
+            }
+        }
+    }
+}
+
+fn baseline(cx: &Cx<Config>) -> Result<Baseline, Error> {
+    cx.output_of("preflight")?.ok_or_else(|| {
+        Error::invalid(
+            "restart.no-baseline",
+            "there is no output of a step `preflight`, so the process to stop is not known; put it before this step",
+        )
+    })
+}
+
+/// In a rollback of an earlier run its outputs are the ones that count.
+fn undo_baseline(cx: &Cx<Config>) -> Result<Option<Baseline>, Error> {
+    match cx.rolled_back_output_of("preflight")? {
+        Some(before) => Ok(Some(before)),
+        None => cx.output_of("preflight"),
+    }
+}
+
+vdeploy_plugin::register_undoable_step!(Restart);
+
+#[cfg(test)]
+mod tests;

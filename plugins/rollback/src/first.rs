@@ -1,0 +1,45 @@
+//! A first deploy has no old version: what it started is taken away.
+
+use std::time::Duration;
+
+use vdeploy_plugin::{Cx, Error};
+use vdeploy_service::process;
+use vdeploy_service::replace::owner;
+use vdeploy_service::rolled_back::RolledBack;
+use vdeploy_service::start::stop_unit;
+
+use crate::{Config, FailedRun};
+
+pub(crate) fn take_away(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, Error> {
+    let port = failed.before.port;
+    let stopped = match owner(cx, port)? {
+        None => "nothing runs".to_owned(),
+        Some(found) if failed.started(cx, &found)? => {
+            match &found.unit {
+                Some(unit) => stop_unit(cx, unit)?,
+                None => {
+                    let patience = Duration::from_secs(cx.config().stop_timeout);
+                    process::stop(cx, &found, port, patience)?;
+                }
+            }
+            format!("{} was stopped", found.describe())
+        }
+        Some(found) => {
+            cx.warn(format!(
+                "{} has port {port}; it is not ours and was left alone",
+                found.describe()
+            ));
+            "nothing of ours runs".to_owned()
+        }
+    };
+    Ok(RolledBack {
+        summary: format!(
+            "it was the first deploy, so there is no old version to bring back; {stopped}"
+        ),
+        to: "git".to_owned(),
+        nothing_left: true,
+        port,
+        log: failed.before.log.clone(),
+        ..RolledBack::default()
+    })
+}

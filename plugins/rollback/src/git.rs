@@ -1,0 +1,192 @@
+//! The old version on the same VM: its commit, its build, its process. Each is
+//! looked at first, and left alone where it is right already.
+
+use std::time::Duration;
+
+use vdeploy_plugin::{Cx, Error, ResultExt};
+use vdeploy_service::baseline::{BuildMarker, Listener};
+use vdeploy_service::build::{self, Order};
+use vdeploy_service::checkout;
+use vdeploy_service::facts::{self, Facts, Place};
+use vdeploy_service::records::short;
+use vdeploy_service::replace::{Replace, owner, replace};
+use vdeploy_service::rolled_back::RolledBack;
+
+use crate::{Config, FailedRun};
+
+pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, Error> {
+    let before = &failed.before;
+    if before.sha.is_empty() {
+        return Err(Error::failed(
+            "rollback.no-commit",
+            "preflight found no commit in the checkout, so there is none to go back to; use `to = \"snapshot\"`",
+        ));
+    }
+    check_out(cx, failed).context("bring the old commit back")?;
+    put_build_back(cx, failed).context("bring the old build back")?;
+    let back = RolledBack {
+        to: "git".to_owned(),
+        port: before.port,
+        log: before.log.clone(),
+        sha: before.sha.clone(),
+        ..RolledBack::default()
+    };
+
+    let found = owner(cx, before.port)?;
+    if let (Some(found), Some(old)) = (&found, &before.service)
+        && found.is_same_process(old)
+    {
+        return Ok(RolledBack {
+            summary: format!(
+                "{} never stopped; {} is live",
+                old.describe(),
+                short(&before.sha)
+            ),
+            service: Some(found.clone()),
+            untouched: true,
+            ..back
+        });
+    }
+    // The old process is gone, but it tells who keeps it.
+    let mut known: Vec<Listener> = before.service.iter().cloned().collect();
+    if let Some(found) = found
+        && failed.started(cx, &found)?
+    {
+        known.push(found);
+    }
+    let config = cx.config();
+    let token = cx.secret(&config.auth_secret)?;
+    let replaced = replace(
+        cx,
+        &Replace {
+            launch: failed.launch(config, &token),
+            port: before.port,
+            known: &known,
+            stop_patience: Duration::from_secs(config.stop_timeout),
+            quiet: Duration::from_millis(config.quiet_ms),
+            unit_allowed: true,
+        },
+    )
+    .context("start the old version")?;
+    if cx.dry_run() {
+        return Ok(RolledBack {
+            summary: format!("would start {} again", short(&before.sha)),
+            ..back
+        });
+    }
+    Ok(RolledBack {
+        summary: format!(
+            "{} is live again as pid {} on port {}",
+            short(&before.sha),
+            replaced.service.pid,
+            before.port
+        ),
+        service: Some(replaced.service),
+        log: replaced.started.log,
+        ..back
+    })
+}
+
+fn look(cx: &Cx<Config>, failed: &FailedRun) -> Result<Facts, Error> {
+    let before = &failed.before;
+    facts::look(
+        cx,
+        &Place {
+            app_dir: before.app_dir.clone(),
+            port: Some(before.port),
+            log: before.log.clone(),
+        },
+    )
+}
+
+fn check_out(cx: &Cx<Config>, failed: &FailedRun) -> Result<(), Error> {
+    let before = &failed.before;
+    let now = look(cx, failed)?.checkout;
+    if now.sha == before.sha && now.branch == before.branch {
+        return Ok(());
+    }
+    let hot_fixes = failed.pulled.hot_fixes.as_deref();
+    let back = checkout::Back {
+        sha: &before.sha,
+        branch: before.branch.as_deref(),
+        hot_fixes,
+        run: &failed.run,
+    };
+    if !checkout::switch_back(cx, &before.app_dir, &back)? {
+        cx.warn(format!(
+            "{} is checked out again, but its hot-fixes in {} could not be applied",
+            short(&before.sha),
+            hot_fixes.unwrap_or_default()
+        ));
+    }
+    Ok(())
+}
+
+fn put_build_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<(), Error> {
+    let (config, before) = (cx.config(), &failed.before);
+    build::put_back(cx, &before.app_dir, &failed.run, &config.recipe.artifacts)?;
+    if cx.dry_run() {
+        return Ok(());
+    }
+    let now = look(cx, failed)?;
+    let entry = cx
+        .ssh("test")
+        .args(["-f", &config.recipe.entry])
+        .cwd(&before.app_dir)
+        .probe()?;
+    if entry.ok() && is_old_build(before.built.as_ref(), now.built.as_ref(), &before.sha) {
+        return Ok(());
+    }
+    let node = now.node.ok_or_else(|| {
+        Error::invalid("rollback.no-node", "the target has no `node` in its PATH")
+    })?;
+    cx.warn(format!(
+        "the old build is gone; {} is built again",
+        short(&before.sha)
+    ));
+    // A name of its own, so that a second try does not take this build for the
+    // failed run's.
+    let run = format!("{}-rollback", failed.run);
+    build::make(
+        cx,
+        &config.recipe,
+        Order {
+            app_dir: &before.app_dir,
+            sha: &before.sha,
+            node: &node,
+            run: &run,
+        },
+    )
+    .map(drop)
+}
+
+/// Whether the live build is what was live before the run. A build that was
+/// made by hand has no marker.
+fn is_old_build(before: Option<&BuildMarker>, now: Option<&BuildMarker>, sha: &str) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => before.sha == now.sha,
+        (None, None) => true,
+        (None, Some(now)) => now.sha == sha,
+        (Some(_), None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_of_another_commit_is_not_the_old_one() {
+        let build = |sha: &str| BuildMarker {
+            sha: sha.to_owned(),
+            ..BuildMarker::default()
+        };
+        let (old, new) = (build("old"), build("new"));
+        assert!(is_old_build(Some(&old), Some(&old), "old"));
+        assert!(!is_old_build(Some(&old), Some(&new), "old"));
+        assert!(!is_old_build(Some(&old), None, "old"));
+        assert!(is_old_build(None, None, "old"));
+        assert!(is_old_build(None, Some(&old), "old"));
+        assert!(!is_old_build(None, Some(&new), "old"));
+    }
+}

@@ -1,0 +1,168 @@
+//! The step `rollback`: the old version is live again at its end, or there was
+//! none and the new one is gone. The steps' own undos have run before it, or
+//! nothing has: it looks at what stands and does what is missing.
+//!
+//! This plugin must not know why the run failed.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod first;
+mod git;
+mod snapshot;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use vdeploy_plugin::{Cx, Error, Secret, Step};
+use vdeploy_service::baseline::{Baseline, Built, Listener, Pulled, Restarted, SnapshotTaken};
+use vdeploy_service::build::Recipe;
+use vdeploy_service::replace::running_marker;
+use vdeploy_service::rolled_back::RolledBack;
+use vdeploy_service::start::{Keeper, Launch};
+
+/// See `plugin.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    to: To,
+    app_dir: Option<String>,
+    port: Option<u16>,
+    log: Option<String>,
+    start: String,
+    ready_line: String,
+    open_warning: String,
+    auth_secret: String,
+    auth_env: String,
+    ready_timeout: u64,
+    stop_timeout: u64,
+    quiet_ms: u64,
+    #[serde(flatten)]
+    recipe: Recipe,
+    memory_timeout: u64,
+    old_vm: OldVm,
+    agent: String,
+    tags: Vec<String>,
+    role: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum To {
+    Git,
+    Snapshot,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OldVm {
+    Pause,
+    Keep,
+}
+
+/// The step.
+#[derive(Debug)]
+pub struct Rollback;
+
+impl Step for Rollback {
+    type Config = Config;
+    type Output = RolledBack;
+
+    fn check(cx: &Cx<Config>) -> Result<(), Error> {
+        cx.config().recipe.validate()?;
+        cx.secret(&cx.config().auth_secret).map(drop)
+    }
+
+    fn run(cx: &Cx<Config>) -> Result<RolledBack, Error> {
+        let failed = FailedRun::read(cx)?;
+        match cx.config().to {
+            To::Snapshot => snapshot::roll_back(cx, &failed),
+            To::Git if failed.before.first_deploy => first::take_away(cx, &failed),
+            To::Git => git::roll_back(cx, &failed),
+        }
+    }
+}
+
+/// What the run that is rolled back has told.
+#[derive(Debug)]
+struct FailedRun {
+    /// Its id.
+    run: String,
+    before: Baseline,
+    snapshot: SnapshotTaken,
+    pulled: Pulled,
+    restarted: Restarted,
+}
+
+impl FailedRun {
+    fn read(cx: &Cx<Config>) -> Result<Self, Error> {
+        let before: Option<Baseline> = cx.rolled_back_output_of("preflight")?;
+        let mut before = before.ok_or_else(|| {
+            Error::invalid(
+                "rollback.no-baseline",
+                "the run that is rolled back has no output of a step `preflight`, so what was there before is not known; nothing was done",
+            )
+        })?;
+        let config = cx.config();
+        if let Some(app_dir) = &config.app_dir {
+            before.app_dir.clone_from(app_dir);
+        }
+        if let Some(log) = &config.log {
+            before.log.clone_from(log);
+        }
+        before.port = config.port.unwrap_or(before.port);
+        let pulled: Pulled = cx.rolled_back_output_of("git-pull")?.unwrap_or_default();
+        let built: Built = cx.rolled_back_output_of("npm-build")?.unwrap_or_default();
+        let run = [&pulled.run, &built.run]
+            .into_iter()
+            .find(|run| !run.is_empty())
+            .cloned()
+            .unwrap_or_else(|| cx.run_id());
+        Ok(Self {
+            run,
+            before,
+            snapshot: cx.rolled_back_output_of("snapshot")?.unwrap_or_default(),
+            pulled,
+            restarted: cx.rolled_back_output_of("restart")?.unwrap_or_default(),
+        })
+    }
+
+    /// Whether the failed run has started this process.
+    fn started(&self, cx: &Cx<Config>, found: &Listener) -> Result<bool, Error> {
+        if !self.restarted.skipped && self.restarted.service.is_same_process(found) {
+            return Ok(true);
+        }
+        let marker = running_marker(cx, &self.before.app_dir)?;
+        Ok(marker.is_some_and(|marker| {
+            marker.is_about(found) && marker.run == self.run && marker.sha != self.before.sha
+        }))
+    }
+
+    fn launch<'a>(&'a self, config: &'a Config, token: &'a Secret) -> Launch<'a> {
+        Launch {
+            app_dir: &self.before.app_dir,
+            command: &config.start,
+            port: Some(self.before.port),
+            log: &self.before.log,
+            ready_line: &config.ready_line,
+            open_warning: &config.open_warning,
+            patience: Duration::from_secs(config.ready_timeout),
+            sha: &self.before.sha,
+            token,
+            token_env: &config.auth_env,
+            keeper: Keeper::Nobody,
+        }
+    }
+}
+
+vdeploy_plugin::register_step!(Rollback);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+//! The old version on a new VM, as the snapshot has it. Its process runs from
+//! memory, with its token; where the platform keeps no memory it is started.
+//! The old VM is paused after the new one has answered, never before, and
+//! never deleted.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use vdeploy_plugin::{Cx, Error, ErrorKind, ResultExt, Secret};
+use vdeploy_service::baseline::Listener;
+use vdeploy_service::records::{CommitRecord, Records, VmEntry, host_of, short};
+use vdeploy_service::replace::owner;
+use vdeploy_service::rolled_back::RolledBack;
+use vdeploy_service::start::{self, Keeper, Launch};
+
+use crate::{Config, FailedRun, OldVm};
+
+const RESTORED: &str = "restored";
+
+/// What this run has restored, so that a second try does not do it again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Restored {
+    run: String,
+    snapshot: String,
+    vm: String,
+    old_vm: Option<String>,
+}
+
+pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, Error> {
+    let before = &failed.before;
+    let id = failed.snapshot.id.as_deref().ok_or_else(|| {
+        Error::failed(
+            "rollback.no-snapshot",
+            "the run that is rolled back took no snapshot; use `to = \"git\"`",
+        )
+    })?;
+    let restored = restore(cx, failed, id)?;
+    let mut back = RolledBack {
+        to: "snapshot".to_owned(),
+        port: before.port,
+        log: before.log.clone(),
+        sha: before.sha.clone(),
+        vm: Some(restored.vm.clone()),
+        old_vm: restored.old_vm.clone(),
+        ..RolledBack::default()
+    };
+    if cx.dry_run() {
+        back.summary = format!("would restore snapshot {id} to a new VM");
+        return Ok(back);
+    }
+
+    let vm = &restored.vm;
+    let token = cx.secret(&cx.config().auth_secret)?;
+    let (service, from_memory) = if before.service.is_none() && before.first_deploy {
+        // Nothing ran when the snapshot was taken.
+        back.nothing_left = true;
+        (None, false)
+    } else {
+        let found = serve(cx, failed, &token)?;
+        answer(cx)
+            .with_context(|| format!("VM {vm} is restored, but its service is not reached"))?;
+        record(cx, failed, &restored, id, &token)?;
+        found
+    };
+    let old_vm = release_old_vm(cx, restored.old_vm.as_deref())?;
+    let how = match (&service, from_memory) {
+        (None, _) => "nothing ran in it".to_owned(),
+        (Some(service), true) => format!("pid {} came back with its memory", service.pid),
+        (Some(service), false) => format!("pid {} was started in it", service.pid),
+    };
+    back.summary = format!(
+        "{} is live again in VM {vm}: {how}{old_vm}",
+        short(&before.sha)
+    );
+    back.service = service;
+    Ok(back)
+}
+
+fn restore(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<Restored, Error> {
+    let earlier: Option<Restored> = cx.state().get_json(RESTORED)?;
+    if let Some(earlier) = earlier
+        && earlier.run == cx.run_id()
+        && earlier.snapshot == id
+        && cx.target_vm().as_ref() == Some(&earlier.vm)
+    {
+        return Ok(earlier);
+    }
+    if !cx.snapshot().exists(id)? {
+        return Err(Error::failed(
+            "rollback.snapshot-gone",
+            format!("the platform no longer has snapshot {id}; use `to = \"git\"`"),
+        ));
+    }
+    let old_vm = cx.target_vm().or_else(|| failed.snapshot.vm.clone());
+    let restored = Restored {
+        run: cx.run_id(),
+        snapshot: id.to_owned(),
+        vm: cx.snapshot().restore(id)?,
+        old_vm,
+    };
+    cx.state().put_json(RESTORED, &restored)?;
+    Ok(restored)
+}
+
+/// Waits for the process that was in the VM's memory, and starts one where
+/// there is none. True when it came from memory.
+fn serve(
+    cx: &Cx<Config>,
+    failed: &FailedRun,
+    token: &Secret,
+) -> Result<(Option<Listener>, bool), Error> {
+    let (config, before) = (cx.config(), &failed.before);
+    let waited = cx.wait_until(
+        Duration::from_secs(config.memory_timeout),
+        "the process in the restored VM",
+        || owner(cx, before.port),
+    );
+    match waited {
+        Ok(found) => return Ok((Some(found), true)),
+        Err(error) if error.code == "wait.timeout" => {}
+        Err(error) => return Err(error),
+    }
+    let unit = before.service.as_ref().and_then(|old| old.unit.as_deref());
+    let launch = Launch {
+        keeper: unit.map_or(Keeper::Nobody, Keeper::Unit),
+        ..failed.launch(config, token)
+    };
+    start::start(cx, &launch).context("start the old version in the restored VM")?;
+    Ok((owner(cx, before.port)?, false))
+}
+
+/// Waits until the service answers over the new VM's address.
+fn answer(cx: &Cx<Config>) -> Result<(), Error> {
+    let url = cx.target_endpoint("/health")?;
+    let patience = Duration::from_secs(cx.config().ready_timeout);
+    cx.wait_until(patience, &format!("an answer from {url}"), || {
+        match cx.http("GET", &url).timeout(Duration::from_secs(10)).send() {
+            Ok(answer) if answer.ok() => Ok(Some(())),
+            Ok(_) => Ok(None),
+            Err(error) if matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Denied) => {
+                Err(error)
+            }
+            // A new name and a new certificate may need a moment.
+            Err(_) => Ok(None),
+        }
+    })
+}
+
+/// The snapshot is older than its own record and than the new VM: ledger and
+/// registry in it are put right. A failure is a warning.
+fn record(
+    cx: &Cx<Config>,
+    failed: &FailedRun,
+    restored: &Restored,
+    id: &str,
+    token: &Secret,
+) -> Result<(), Error> {
+    let records = Records::new(cx, token);
+    let commit = || match failed.snapshot.vm.as_ref().or(restored.old_vm.as_ref()) {
+        Some(vm) => records
+            .record_commit(&CommitRecord {
+                commit_id: id.to_owned(),
+                vm_id: vm.clone(),
+                label: failed.snapshot.label.clone(),
+                agent: cx.config().agent.clone(),
+                tags: cx.config().tags.clone(),
+            })
+            .map(drop),
+        None => Ok(()),
+    };
+    warn(
+        cx,
+        &format!("the ledger of VM {} lacks snapshot {id}", restored.vm),
+        commit(),
+    )?;
+    let registered = register(cx, &records, failed, restored);
+    warn(
+        cx,
+        &format!("the registry does not show VM {}", restored.vm),
+        registered,
+    )?;
+    if let Some(old) = &restored.old_vm {
+        let stopped = match records.vm(old) {
+            Ok(Some(_)) => records.patch_vm(old, &json!({"status": "stopped"})),
+            other => other.map(drop),
+        };
+        warn(
+            cx,
+            &format!("the registry still shows VM {old} as running"),
+            stopped,
+        )?;
+    }
+    Ok(())
+}
+
+fn register(
+    cx: &Cx<Config>,
+    records: &Records<'_, Config>,
+    failed: &FailedRun,
+    restored: &Restored,
+) -> Result<(), Error> {
+    let config = cx.config();
+    let old = match &restored.old_vm {
+        Some(old) => records.vm(old)?,
+        None => None,
+    };
+    let old = old.unwrap_or_else(|| VmEntry {
+        name: cx.target_name(),
+        role: config.role.clone(),
+        services: json!([{
+            "name": "agent-services", "port": failed.before.port, "healthPath": "/health",
+        }]),
+        ..VmEntry::default()
+    });
+    let url = cx.target_url().unwrap_or_default();
+    records
+        .put_vm(&VmEntry {
+            id: restored.vm.clone(),
+            status: "running".to_owned(),
+            address: host_of(&url).to_owned(),
+            registered_by: config.agent.clone(),
+            ..old
+        })
+        .map(drop)
+}
+
+/// Says what is wrong now, unless the run is being stopped.
+fn warn(cx: &Cx<Config>, what: &str, result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(error) if error.kind == ErrorKind::Cancelled => Err(error),
+        Err(error) => {
+            cx.warn(format!("{what}: {error}"));
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Two services with one token would both be written to: the old one stops.
+fn release_old_vm(cx: &Cx<Config>, old: Option<&str>) -> Result<String, Error> {
+    let Some(old) = old.filter(|_| cx.config().old_vm == OldVm::Pause) else {
+        return Ok(String::new());
+    };
+    let paused = cx.snapshot().pause_old(old);
+    let note = match &paused {
+        Ok(()) => format!("; the old VM {old} is paused"),
+        Err(_) => format!("; the old VM {old} still runs"),
+    };
+    warn(
+        cx,
+        &format!("the old VM {old} could not be paused; agents may still write to it"),
+        paused,
+    )?;
+    Ok(note)
+}

@@ -1,0 +1,237 @@
+//! The rollback to a snapshot, with a real service in the part of the one in
+//! the restored VM. The rollback by git has `tests/git.rs`.
+
+use serde_json::{Value, json};
+use vdeploy_plugin::testing::{self, FakeHost, FakeResponse};
+use vdeploy_service::testing::{Stage, TOKEN};
+
+use super::*;
+
+const MANIFEST: &str = include_str!("../plugin.toml");
+const SHA: &str = "1111111111111111111111111111111111111111";
+
+fn host(stage: &Stage, host: FakeHost, config: Value) -> FakeHost {
+    let mut all = json!({"to": "snapshot", "memory-timeout": 0, "ready-timeout": 10});
+    for (key, value) in config.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    let before = Baseline {
+        app_dir: stage.app(),
+        port: stage.port(),
+        log: stage.log(),
+        sha: SHA.to_owned(),
+        service: Some(Listener {
+            pid: 1,
+            start_ticks: 1,
+            ..Listener::default()
+        }),
+        ..Baseline::default()
+    };
+    stage
+        .behind(host)
+        .manifest(MANIFEST)
+        .config(all)
+        .known_snapshot("snap-1")
+        .restores_to("vm-2", Some("https://vm-2.vm.vers.sh:3000"))
+        .rolled_back_output("preflight", serde_json::to_value(before).unwrap())
+        .rolled_back_output(
+            "snapshot",
+            json!({"id": "snap-1", "vm": "vm-1", "label": "pre-deploy 1111111"}),
+        )
+}
+
+fn stored(stage: &Stage, store: &str) -> Vec<Value> {
+    serde_json::from_str(&stage.read(&format!("app/data/{store}.json"))).unwrap_or_default()
+}
+
+/// A service whose registry is as old as the snapshot.
+fn restored_service(stage: &Stage) -> Listener {
+    let entry = json!([{
+        "id": "vm-1", "name": "infra-main", "role": "infra", "status": "running",
+        "address": "vm-1.vm.vers.sh", "services": [{"name": "board", "port": 3000}],
+    }]);
+    std::fs::create_dir_all(stage.path("app/data")).unwrap();
+    std::fs::write(stage.path("app/data/registry.json"), entry.to_string()).unwrap();
+    stage.serve(&[]).unwrap()
+}
+
+#[test]
+fn the_process_comes_back_with_the_vm_and_its_records_are_put_right() {
+    let stage = Stage::new().unwrap();
+    let service = restored_service(&stage);
+    let host = host(&stage, FakeHost::new(), json!({}));
+    let output = testing::run::<Rollback>(&host).unwrap();
+    assert_eq!(
+        output.summary,
+        format!(
+            "1111111 is live again in VM vm-2: pid {} came back with its memory; the old VM vm-1 is paused",
+            service.pid
+        )
+    );
+    assert!(output.service.unwrap().is_same_process(&service));
+    assert_eq!(
+        (output.vm.as_deref(), output.old_vm.as_deref()),
+        (Some("vm-2"), Some("vm-1"))
+    );
+
+    let commits = stored(&stage, "commits");
+    assert_eq!(
+        (&commits[0]["commitId"], &commits[0]["vmId"]),
+        (&json!("snap-1"), &json!("vm-1"))
+    );
+    assert_eq!(commits[0]["label"], "pre-deploy 1111111");
+    let vms = stored(&stage, "registry");
+    assert_eq!(
+        (&vms[0]["id"], &vms[0]["status"]),
+        (&json!("vm-1"), &json!("stopped"))
+    );
+    assert_eq!(
+        (&vms[1]["id"], &vms[1]["status"]),
+        (&json!("vm-2"), &json!("running"))
+    );
+    assert_eq!(vms[1]["address"], "vm-2.vm.vers.sh");
+    assert_eq!(
+        (&vms[1]["name"], &vms[1]["services"]),
+        (&vms[0]["name"], &vms[0]["services"])
+    );
+    assert_eq!(host.changes().last().unwrap(), "snapshot.pause-old vm-1");
+    assert_eq!(host.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn a_second_try_makes_no_second_vm_and_no_second_record() {
+    let stage = Stage::new().unwrap();
+    restored_service(&stage);
+    let host = host(&stage, FakeHost::new(), json!({}));
+    testing::run::<Rollback>(&host).unwrap();
+    let again = testing::run::<Rollback>(&host).unwrap();
+    assert_eq!(
+        (again.vm.as_deref(), again.old_vm.as_deref()),
+        (Some("vm-2"), Some("vm-1"))
+    );
+    let restores = host
+        .call_lines()
+        .into_iter()
+        .filter(|line| line.starts_with("snapshot.restore"));
+    assert_eq!(restores.count(), 1);
+    assert_eq!(
+        (
+            stored(&stage, "commits").len(),
+            stored(&stage, "registry").len()
+        ),
+        (1, 2)
+    );
+}
+
+#[test]
+fn without_memory_the_service_is_started_with_its_token() {
+    let stage = Stage::new().unwrap();
+    let host = host(&stage, FakeHost::new(), json!({}));
+    let output = testing::run::<Rollback>(&host).unwrap();
+    assert!(
+        output.summary.contains("was started in it"),
+        "{}",
+        output.summary
+    );
+    let service = output.service.unwrap();
+    let environment = std::fs::read_to_string(format!("/proc/{}/environ", service.pid)).unwrap();
+    assert!(environment.contains(&format!("VERS_AUTH_TOKEN={TOKEN}")));
+    assert!(
+        host.commands()
+            .iter()
+            .all(|command| !command.line().contains(TOKEN))
+    );
+}
+
+#[test]
+fn an_open_server_is_refused_in_the_restored_vm_too() {
+    let stage = Stage::new().unwrap();
+    let host = host(
+        &stage,
+        FakeHost::new(),
+        json!({"start": "FORGET_TOKEN=1 node dist/server.js"}),
+    );
+    let error = testing::run::<Rollback>(&host).unwrap_err();
+    assert_eq!(error.code, "restart.open-server");
+    assert!(!host.changes().iter().any(|line| line.contains("pause-old")));
+}
+
+#[test]
+fn the_old_vm_stays_until_the_new_one_answers() {
+    let stage = Stage::new().unwrap();
+    restored_service(&stage);
+    let silent = FakeHost::new().on_http("GET", "/health", FakeResponse::new(502, ""));
+    let host = host(&stage, silent, json!({}));
+    let error = testing::run::<Rollback>(&host).unwrap_err();
+    assert!(
+        error
+            .message
+            .starts_with("VM vm-2 is restored, but its service is not reached"),
+        "{error}"
+    );
+    assert!(!host.changes().iter().any(|line| line.contains("pause-old")));
+}
+
+#[test]
+fn records_that_fail_are_warnings() {
+    let stage = Stage::new().unwrap();
+    restored_service(&stage);
+    let broken = FakeHost::new()
+        .on_http("POST", "/commits", FakeResponse::new(500, "Internal"))
+        .on_http("POST", "/registry/vms", FakeResponse::new(500, "Internal"));
+    let host = host(&stage, broken, json!({}));
+    testing::run::<Rollback>(&host).unwrap();
+    let warnings = host.warnings();
+    assert!(
+        warnings[0].starts_with("the ledger of VM vm-2 lacks snapshot snap-1"),
+        "{warnings:?}"
+    );
+    assert!(
+        warnings[1].starts_with("the registry does not show VM vm-2"),
+        "{warnings:?}"
+    );
+    assert_eq!(warnings.len(), 2);
+}
+
+#[test]
+fn the_old_vm_can_be_kept() {
+    let stage = Stage::new().unwrap();
+    restored_service(&stage);
+    let host = host(&stage, FakeHost::new(), json!({"old-vm": "keep"}));
+    let output = testing::run::<Rollback>(&host).unwrap();
+    assert!(!output.summary.contains("paused"));
+    assert!(!host.changes().iter().any(|line| line.contains("pause-old")));
+}
+
+#[test]
+fn a_snapshot_that_is_not_there_is_named_before_anything_is_done() {
+    let stage = Stage::new().unwrap();
+    let none = host(&stage, FakeHost::new(), json!({})).rolled_back_output("snapshot", json!({}));
+    assert_eq!(
+        testing::run::<Rollback>(&none).unwrap_err().code,
+        "rollback.no-snapshot"
+    );
+    let gone = host(&stage, FakeHost::new(), json!({}))
+        .rolled_back_output("snapshot", json!({"id": "snap-0"}));
+    let error = testing::run::<Rollback>(&gone).unwrap_err();
+    assert_eq!(error.code, "rollback.snapshot-gone");
+    assert_eq!(gone.changes(), Vec::<String>::new());
+}
+
+#[test]
+fn a_dry_run_restores_nothing() {
+    let stage = Stage::new().unwrap();
+    let host = host(&stage, FakeHost::new(), json!({})).dry_run(true);
+    let output = testing::run::<Rollback>(&host).unwrap();
+    assert_eq!(output.summary, "would restore snapshot snap-1 to a new VM");
+}
+
+#[test]
+fn without_a_baseline_nothing_is_done() {
+    let host = FakeHost::new().manifest(MANIFEST);
+    assert_eq!(
+        testing::run::<Rollback>(&host).unwrap_err().code,
+        "rollback.no-baseline"
+    );
+    assert!(host.calls().is_empty());
+}

@@ -1,0 +1,133 @@
+# Shell functions about single processes of the target; put in front of a
+# script. POSIX sh and /proc, nothing else. Numbers and times go into global
+# variables, not through subshells, so that a poll forks nothing.
+
+# Sets `state`, `parent`, `session` and `start` (ticks since boot) of process $1.
+# Fails when there is none. A zombie counts as none: it runs no more.
+look_at() {
+    state= parent= session= start=
+    { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
+    # The second field is a name in brackets that may hold anything.
+    line=${line##*) }
+    set -- $line
+    [ $# -ge 20 ] || return 1
+    state=$1 parent=$2 session=$4
+    shift 19
+    start=$1
+    case $state in Z | X) return 1 ;; esac
+}
+
+# Whether process $1 still is the one that began at $2.
+is_same() { look_at "$1" && [ "$start" = "$2" ]; }
+
+# Whether process $1 is process $2 or comes from it.
+comes_from() {
+    child=$1
+    while [ "$child" -gt 1 ] 2>/dev/null; do
+        [ "$child" = "$2" ] && return 0
+        look_at "$child" || return 1
+        child=$parent
+    done
+    return 1
+}
+
+# Sets `inodes` to the sockets that listen on port $1, as `[1] [2] `.
+find_sockets() {
+    inodes=
+    hex=$(printf '%04X' "$1")
+    for table in /proc/net/tcp /proc/net/tcp6; do
+        [ -r "$table" ] || continue
+        while read -r _ here _ st _ _ _ _ _ inode _; do
+            [ "$st" = 0A ] || continue
+            case $here in *":$hex") inodes="$inodes[$inode] " ;; esac
+        done <"$table"
+    done
+    [ -n "$inodes" ]
+}
+
+# Whether process $1 holds one of `inodes`.
+holds_socket() {
+    links=$(ls -l "/proc/$1/fd" 2>/dev/null </dev/null)
+    for inode in $inodes; do
+        case $links in *"socket:$inode"*) return 0 ;; esac
+    done
+    return 1
+}
+
+# Sets `owner` to the process that comes from $2 and listens on port $1: of
+# several that share the socket the one that the others come from.
+find_owner() {
+    owner=
+    find_sockets "$1" || return 1
+    if holds_socket "$2"; then
+        owner=$2
+        return 0
+    fi
+    for entry in /proc/[0-9]*; do
+        candidate=${entry#/proc/}
+        comes_from "$candidate" "$2" && holds_socket "$candidate" || continue
+        if [ -z "$owner" ] || comes_from "$owner" "$candidate"; then owner=$candidate; fi
+    done
+    [ -n "$owner" ]
+}
+
+# Waits `pause` seconds and makes it longer: from 50 ms up to 1 s.
+back_off() {
+    sleep "$pause" </dev/null 2>/dev/null || sleep 1 </dev/null
+    case $pause in
+        0.05) pause=0.1 ;;
+        0.1) pause=0.2 ;;
+        0.2) pause=0.4 ;;
+        0.4) pause=0.8 ;;
+        *) pause=1 ;;
+    esac
+}
+
+# Waits until process $1 that began at $2 has ended, for $3 seconds.
+wait_for_end() {
+    pause=0.05
+    until_time=$(($(date +%s) + $3))
+    while is_same "$1" "$2"; do
+        [ "$(date +%s)" -lt "$until_time" ] || return 1
+        back_off
+    done
+}
+
+# Ends process $1 that began at $2: TERM, and KILL when it is still there
+# after $3 seconds. Sets `ended` to gone, stopped, killed, denied or stuck.
+end_process() {
+    ended=gone
+    is_same "$1" "$2" || return 0
+    if ! kill -TERM "$1" 2>/dev/null; then
+        is_same "$1" "$2" || return 0
+        ended=denied
+        return 1
+    fi
+    ended=stopped
+    wait_for_end "$1" "$2" "$3" && return 0
+    ended=killed
+    kill -KILL "$1" 2>/dev/null
+    wait_for_end "$1" "$2" 5 && return 0
+    ended=stuck
+    return 1
+}
+
+# Ends process $1, everything that comes from it and everything in its session,
+# each with $2 seconds from TERM to KILL. For a start that went wrong.
+end_family() {
+    for round in 1 2 3; do
+        family=
+        for entry in /proc/[0-9]*; do
+            member=${entry#/proc/}
+            look_at "$member" || continue
+            begin_of_member=$start
+            if [ "$session" = "$1" ] || comes_from "$member" "$1"; then
+                family="$family $member:$begin_of_member"
+            fi
+        done
+        [ -n "$family" ] || return 0
+        for member in $family; do
+            end_process "${member%%:*}" "${member#*:}" "$2"
+        done
+    done
+}

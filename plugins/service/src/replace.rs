@@ -1,0 +1,192 @@
+//! Puts one process of the service in the place of another: stops exactly the
+//! one that is known, starts the new one, and looks who has the port then.
+//!
+//! This module must not know which of the two is the newer version.
+
+use std::time::Duration;
+
+use vdeploy_plugin::{Cx, Error};
+
+use crate::baseline::{Listener, RUNNING_MARKER, RunningMarker};
+use crate::listener::{self, Port};
+use crate::process::{self, Ended};
+use crate::start::{self, Keeper, Launch, Started};
+
+/// What is replaced, and how patiently.
+#[derive(Debug, Clone)]
+pub struct Replace<'a> {
+    /// What is started. Its `keeper` is taken from the process that is found.
+    pub launch: Launch<'a>,
+    pub port: u16,
+    /// The processes that may be stopped. Any other one on the port is foreign.
+    pub known: &'a [Listener],
+    /// From TERM to KILL.
+    pub stop_patience: Duration,
+    /// Time without a write of ours before TERM.
+    pub quiet: Duration,
+    /// Whether a systemd unit may be restarted.
+    pub unit_allowed: bool,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// Who serves now.
+    pub service: Listener,
+    /// Who was stopped.
+    pub old: Option<Listener>,
+    pub started: Started,
+}
+
+/// Stops the known process on the port, if there is one, and starts the new
+/// one. Run twice in one run it ends with one new process: the second call
+/// takes over what the first has started.
+///
+/// # Errors
+/// `restart.foreign-process`, `restart.managed`, `restart.wrong-process`, and
+/// those of [`process::stop`] and [`start::start`].
+pub fn replace<C>(cx: &Cx<C>, replace: &Replace<'_>) -> Result<Replaced, Error> {
+    let found = owner(cx, replace.port)?;
+    let mut launch = replace.launch.clone();
+    let unit = unit_of(found.as_ref(), replace.known);
+    if let Some(unit) = &unit {
+        if !replace.unit_allowed {
+            return Err(Error::failed(
+                "restart.managed",
+                format!(
+                    "the systemd unit {unit} keeps the process; set `manager` to `auto`, or disable the unit"
+                ),
+            ));
+        }
+        launch.keeper = Keeper::Unit(unit);
+    }
+    let mut old = None;
+    if let Some(found) = &found {
+        if replace
+            .known
+            .iter()
+            .any(|known| known.is_same_process(found))
+        {
+            // The service keeps writes of the last 100 ms in memory and says
+            // nothing when they are on the disk: there is no event to wait for.
+            cx.sleep(replace.quiet);
+            if unit.is_none() {
+                stop(cx, found, replace)?;
+            }
+            old = Some(found.clone());
+        } else if !left_by_this_run(cx, launch.app_dir, found)? {
+            return Err(foreign(found, replace));
+        }
+    }
+    let started = start::start(cx, &launch)?;
+    if cx.dry_run() {
+        return Ok(Replaced {
+            started,
+            old,
+            ..Replaced::default()
+        });
+    }
+    match owner(cx, started.port)? {
+        Some(service)
+            if service.pid == started.pid && service.start_ticks == started.start_ticks =>
+        {
+            Ok(Replaced {
+                service,
+                old,
+                started,
+            })
+        }
+        other => Err(Error::failed(
+            "restart.wrong-process",
+            format!(
+                "pid {} served port {}, and now {} has it",
+                started.pid,
+                started.port,
+                other.map_or("nobody".to_owned(), |other| other.describe())
+            ),
+        )
+        .maybe_applied()),
+    }
+}
+
+/// Who listens on the port, if anybody.
+///
+/// # Errors
+/// Those of [`listener::find`], and `restart.hidden-process` when somebody
+/// listens whom the login user may not look at.
+pub fn owner<C>(cx: &Cx<C>, port: u16) -> Result<Option<Listener>, Error> {
+    match listener::find(cx, port)? {
+        Port::Free => Ok(None),
+        Port::Owned(listener) => Ok(Some(listener)),
+        Port::Hidden { uid } => Err(Error::failed(
+            "restart.hidden-process",
+            format!(
+                "port {port} is held by a process of user id {uid} that the login user may not look at; log in as that user or as root"
+            ),
+        )),
+    }
+}
+
+fn stop<C>(cx: &Cx<C>, found: &Listener, replace: &Replace<'_>) -> Result<(), Error> {
+    let ended = process::stop(cx, found, replace.port, replace.stop_patience)?;
+    if ended == Ended::Killed {
+        cx.warn(format!(
+            "{} did not end within {} s of TERM and was killed",
+            found.describe(),
+            replace.stop_patience.as_secs()
+        ));
+    }
+    Ok(())
+}
+
+/// The unit that keeps the service: of who has the port, or of who had it.
+fn unit_of(found: Option<&Listener>, known: &[Listener]) -> Option<String> {
+    match found {
+        Some(found) => found.unit.clone(),
+        None => known.iter().find_map(|known| known.unit.clone()),
+    }
+}
+
+/// The marker of what was started last.
+///
+/// # Errors
+/// Those of a probe. A marker that cannot be read counts as none.
+pub fn running_marker<C>(cx: &Cx<C>, app_dir: &str) -> Result<Option<RunningMarker>, Error> {
+    let output = cx
+        .ssh("cat")
+        .arg(format!("{app_dir}/{RUNNING_MARKER}"))
+        .probe()?;
+    Ok(output
+        .ok()
+        .then(|| serde_json::from_slice(&output.stdout).ok())
+        .flatten())
+}
+
+/// Whether an earlier try of this run has started this process.
+fn left_by_this_run<C>(cx: &Cx<C>, app_dir: &str, found: &Listener) -> Result<bool, Error> {
+    let marker = running_marker(cx, app_dir)?;
+    Ok(marker.is_some_and(|marker| marker.run == cx.run_id() && marker.is_about(found)))
+}
+
+fn foreign(found: &Listener, replace: &Replace<'_>) -> Error {
+    let known = match replace.known {
+        [] => "nobody had it at preflight".to_owned(),
+        known => {
+            let known: Vec<String> = known.iter().map(Listener::describe).collect();
+            format!("known is {}", known.join(" and "))
+        }
+    };
+    Error::failed(
+        "restart.foreign-process",
+        format!(
+            "port {} is held by {} in {}, which is not ours ({known}); it was left alone: end it yourself, or set another `port`",
+            replace.port,
+            found.describe(),
+            if found.cwd.is_empty() {
+                "an unknown directory"
+            } else {
+                &found.cwd
+            },
+        ),
+    )
+}

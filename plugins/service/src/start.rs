@@ -1,0 +1,238 @@
+//! Starts the service, detached and with its token, and waits until it serves.
+//! The token goes through the environment only; a server without one is not
+//! left running.
+//!
+//! This module must not know which version it starts, nor why.
+
+use std::time::Duration;
+
+use vdeploy_plugin::{Cx, Error, Secret};
+
+use crate::process::{field, log_lines, with_functions};
+
+const MARKER: &str = include_str!("marker.sh");
+const START: &str = include_str!("start.sh");
+const UNIT: &str = include_str!("unit.sh");
+
+/// What the script itself may take beyond the patience it is given.
+const MARGIN: Duration = Duration::from_secs(45);
+
+/// Who keeps the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeper<'a> {
+    /// Nobody: it is started detached, with the token of the project.
+    Nobody,
+    /// This systemd unit, which brings its own token.
+    Unit(&'a str),
+}
+
+/// What is to be started.
+#[derive(Debug, Clone)]
+pub struct Launch<'a> {
+    /// Absolute, or relative to the login directory.
+    pub app_dir: &'a str,
+    /// A shell command; it becomes the service, or its parent.
+    pub command: &'a str,
+    /// None: `PORT` of the login environment, else 3000.
+    pub port: Option<u16>,
+    /// Absolute, or relative to the directory for temporary files.
+    pub log: &'a str,
+    /// What the service prints when its port is open. Empty: the port decides.
+    pub ready_line: &'a str,
+    /// What the service prints when it lets everybody in. Empty: not looked for.
+    pub open_warning: &'a str,
+    /// How long it may take to serve.
+    pub patience: Duration,
+    /// The commit that is started, for the marker.
+    pub sha: &'a str,
+    pub token: &'a Secret,
+    /// The environment variable that takes the token.
+    pub token_env: &'a str,
+    pub keeper: Keeper<'a>,
+}
+
+/// A service that serves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Started {
+    /// The process that listens. With `npm start` a grandchild of the one that
+    /// was started.
+    pub pid: u32,
+    pub start_ticks: u64,
+    pub port: u16,
+    /// Absolute path of the log.
+    pub log: String,
+    /// Absolute path of the app directory.
+    pub app_dir: String,
+    /// Milliseconds since 1970.
+    pub started_at_ms: u64,
+    /// An earlier try of this run had started it.
+    pub adopted: bool,
+}
+
+/// Starts the service and waits until its log has the ready line and the port
+/// belongs to the new process. The old log is kept as `LOG.previous`. A
+/// process that an earlier try of this run started, and that still runs, is
+/// taken over.
+///
+/// # Errors
+/// `restart.open-server`, `restart.not-ready` (both leave no process),
+/// `restart.died`, `restart.port-taken`, `restart.no-directory`,
+/// `restart.no-log`, `restart.unit-failed`.
+pub fn start<C>(cx: &Cx<C>, launch: &Launch<'_>) -> Result<Started, Error> {
+    let port = launch.port.map(|port| port.to_string()).unwrap_or_default();
+    let seconds = launch.patience.as_secs().max(1).to_string();
+    let run = cx.run_id();
+    let command = match launch.keeper {
+        Keeper::Nobody => cx
+            .script("start", &with_functions(&format!("{MARKER}\n{START}")))
+            .args([launch.app_dir, launch.command, &port, launch.log])
+            .args([launch.ready_line, launch.open_warning, &seconds])
+            .args([launch.sha, &run])
+            .secret_env(launch.token_env, launch.token),
+        Keeper::Unit(unit) => cx
+            .script("unit", &with_functions(&format!("{MARKER}\n{UNIT}")))
+            .args(["restart", unit, launch.app_dir, &port])
+            .args([launch.ready_line, launch.open_warning, &seconds])
+            .args([launch.sha, &run]),
+    };
+    let output = command
+        .timeout(launch.patience.saturating_add(MARGIN))
+        .exec()?;
+    if cx.dry_run() {
+        return Ok(Started {
+            app_dir: launch.app_dir.to_owned(),
+            log: launch.log.to_owned(),
+            port: launch.port.unwrap_or_default(),
+            ..Started::default()
+        });
+    }
+    let text = output.into_success("start the service")?.stdout_text();
+    if field(&text, "state") != Some("ready") {
+        return Err(why_not(launch, &text).maybe_applied());
+    }
+    if field(&text, "forgotten").is_some() {
+        cx.warn("the marker .vdeploy/running.json cannot be written: the next run cannot tell what runs");
+    }
+    let number = |key: &str| field(&text, key).and_then(|value| value.parse::<u64>().ok());
+    match (number("listener"), number("listener-start"), number("port")) {
+        (Some(pid), Some(start_ticks), Some(port)) => Ok(Started {
+            pid: u32::try_from(pid).unwrap_or_default(),
+            start_ticks,
+            port: u16::try_from(port).unwrap_or_default(),
+            log: field(&text, "log").unwrap_or_default().to_owned(),
+            app_dir: field(&text, "app").unwrap_or_default().to_owned(),
+            started_at_ms: number("started-at-ms").unwrap_or_default(),
+            adopted: field(&text, "adopted").is_some(),
+        }),
+        _ => Err(Error::failed(
+            "restart.no-answer",
+            format!("the service serves, but its process was not named: {text}"),
+        )
+        .maybe_applied()),
+    }
+}
+
+/// Stops the service of a systemd unit.
+///
+/// # Errors
+/// `restart.unit-failed`.
+pub fn stop_unit<C>(cx: &Cx<C>, unit: &str) -> Result<(), Error> {
+    let output = cx
+        .script("unit", &with_functions(&format!("{MARKER}\n{UNIT}")))
+        .args(["stop", unit])
+        .timeout(Duration::from_secs(120))
+        .exec()?;
+    if cx.dry_run() {
+        return Ok(());
+    }
+    let text = output.into_success("stop the unit")?.stdout_text();
+    match field(&text, "state") {
+        Some("stopped") => Ok(()),
+        _ => Err(Error::failed(
+            "restart.unit-failed",
+            with_log(&format!("`systemctl stop {unit}` failed"), &text),
+        )
+        .maybe_applied()),
+    }
+}
+
+/// The error for a start that did not end in `ready`.
+fn why_not(launch: &Launch<'_>, text: &str) -> Error {
+    let log = field(text, "log").unwrap_or(launch.log);
+    let port = field(text, "port").unwrap_or("of the service");
+    let state = field(text, "state").unwrap_or_default();
+    let (code, message) = match state {
+        "open" => (
+            "restart.open-server",
+            format!(
+                "the new process prints `{}`: it would let everybody in, so it was stopped; {}",
+                launch.open_warning,
+                match launch.keeper {
+                    Keeper::Nobody => format!(
+                        "look whether the secret `{}` is empty and whether the service reads {}",
+                        launch.token.name(),
+                        launch.token_env
+                    ),
+                    Keeper::Unit(unit) => format!("give {} to the unit {unit}", launch.token_env),
+                }
+            ),
+        ),
+        "died" if log_lines(text).contains("EADDRINUSE") => (
+            "restart.port-taken",
+            format!("the new process ended because port {port} is taken (EADDRINUSE)"),
+        ),
+        "died" => (
+            "restart.died",
+            format!("the new process ended with {} before it served", exit(text)),
+        ),
+        "late" => (
+            "restart.not-ready",
+            format!(
+                "the new process did not serve within {} s and was stopped; {}",
+                launch.patience.as_secs(),
+                match field(text, "ready-line") {
+                    Some(_) =>
+                        format!("it printed the ready line, but it does not listen on port {port}"),
+                    None => format!("its log never had `{}`", launch.ready_line),
+                }
+            ),
+        ),
+        "no-directory" => (
+            "restart.no-directory",
+            format!("the app directory {} cannot be entered", launch.app_dir),
+        ),
+        "no-log" => (
+            "restart.no-log",
+            format!("the log {log} cannot be written; set `log` to another path"),
+        ),
+        "failed" => (
+            "restart.unit-failed",
+            "`systemctl restart` failed".to_owned(),
+        ),
+        _ => (
+            "restart.no-answer",
+            format!("the start gave no clear answer: {text}"),
+        ),
+    };
+    match state {
+        "open" | "died" | "late" | "failed" => Error::failed(code, with_log(&message, text)),
+        _ => Error::failed(code, message),
+    }
+}
+
+fn exit(text: &str) -> String {
+    match field(text, "exit").and_then(|code| code.parse::<u32>().ok()) {
+        Some(code @ 129..=192) => format!("signal {}", code - 128),
+        Some(code) => format!("exit code {code}"),
+        None => "an unknown exit code".to_owned(),
+    }
+}
+
+fn with_log(message: &str, text: &str) -> String {
+    let lines = log_lines(text);
+    if lines.is_empty() {
+        return format!("{message}; its log is empty");
+    }
+    let log = field(text, "log").unwrap_or("its log");
+    format!("{message}; last lines of {log}:\n{lines}")
+}

@@ -1,0 +1,101 @@
+# Starts the service detached and waits until it serves, or says why not.
+# $1 app directory, $2 command, $3 port or nothing, $4 log, $5 ready line,
+# $6 warning of an open server, $7 seconds, $8 commit, $9 run.
+# The token comes in the environment and goes into no argument.
+# Prints KEY=VALUE lines and, after `--log--`, the last lines of the log.
+answer() {
+    echo "state=$1"
+    [ -z "$pid" ] || echo "pid=$pid"
+    [ -z "$begin" ] || echo "start=$begin"
+    [ -z "$owner" ] || echo "listener=$owner"
+    [ -z "$owner" ] || ! look_at "$owner" || echo "listener-start=$start"
+    [ -z "$code" ] || echo "exit=$code"
+    [ -z "$seen" ] || echo "ready-line=seen"
+    [ -z "$adopted" ] || echo "adopted=yes"
+    [ -z "$forgotten" ] || echo "forgotten=yes"
+    [ "$started_at" = 0 ] || echo "started-at-ms=${started_at}000"
+    echo "port=$port"
+    echo "log=$log"
+    echo "app=$app"
+    echo "--log--"
+    tail -n 40 "$log" 2>/dev/null </dev/null
+    exit 0
+}
+
+launch() {
+    if [ -s "$log" ]; then
+        mv -f "$log" "$log.previous" || answer no-log
+    fi
+    (: >"$log") 2>/dev/null || answer no-log
+    PORT=$port
+    export PORT
+    detach=nohup
+    if command -v setsid >/dev/null 2>&1; then detach=setsid; fi
+    # One plain command takes the place of its shell, so `ps` shows no wrapper.
+    case $command in
+        *['=;&|()<>`']*) line=$command ;;
+        *) line="exec $command" ;;
+    esac
+    # Nothing of this connection stays open in the service.
+    $detach sh -c "$line" </dev/null >>"$log" 2>&1 \
+        3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+    pid=$!
+    started_at=$(date +%s)
+    # A process that has already ended still has its entry until `wait`.
+    look_at "$pid"
+    begin=$start
+}
+
+watch() {
+    pause=0.05
+    until_time=$(($(date +%s) + seconds))
+    while :; do
+        is_same "$pid" "$begin" && alive=yes || alive=
+        if [ -n "$warning" ] && grep -qF -e "$warning" "$log" 2>/dev/null </dev/null; then
+            verdict=open
+            return
+        fi
+        if [ -z "$alive" ]; then
+            verdict=died
+            [ -n "$adopted" ] || { wait "$pid"; code=$?; }
+            return
+        fi
+        if grep -qF -e "$ready" "$log" 2>/dev/null </dev/null; then seen=yes; fi
+        if [ -n "$seen" ] && find_owner "$port" "$pid"; then
+            # The warning may have come between the two looks at the log.
+            verdict=ready
+            if [ -n "$warning" ] && grep -qF -e "$warning" "$log" </dev/null; then verdict=open; fi
+            return
+        fi
+        if [ "$(date +%s)" -ge "$until_time" ]; then
+            verdict=late
+            return
+        fi
+        back_off
+    done
+}
+
+main() {
+    app=$1 command=$2 port=${3:-${PORT:-3000}} log=$4 ready=$5 warning=$6
+    seconds=$7 sha=$8 run=$9
+    pid= begin= owner= code= adopted= forgotten= seen=
+    started_at=0
+    case $log in /*) ;; *) log=${TMPDIR:-/tmp}/$log ;; esac
+    cd "$app" 2>/dev/null || answer no-directory
+    app=$(pwd -P)
+    if find_earlier_try; then adopted=yes; else launch; remember "$pid" "$begin" || forgotten=yes; fi
+    watch
+    case $verdict in
+        ready)
+            if [ "$owner" != "$pid" ] && look_at "$owner"; then
+                remember "$owner" "$start" || forgotten=yes
+            fi
+            ;;
+        open | late)
+            # No open or half-started server is left behind.
+            end_family "$pid" 5
+            ;;
+    esac
+    answer "$verdict"
+}
+main "$@"

@@ -1,0 +1,176 @@
+//! A stage for tests of plugins: a login home with a checkout, a real service
+//! on a free port, and handlers that make a fake host play against both.
+//!
+//! Nothing here is in a plugin: it is left out of the build for WASM.
+
+mod http;
+
+use std::cell::RefCell;
+use std::fs;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use vdeploy_plugin::testing::{FakeHost, local_shell};
+
+use crate::baseline::{Listener, RUNNING_MARKER, RunningMarker};
+
+/// The token that the stage's services take.
+pub const TOKEN: &str = "s3cret-of-the-test";
+/// A service with the endpoints of the runbook, and its faults.
+const SERVER: &str = include_str!("server.js");
+
+/// A login home with an app in it. Dropping it ends what it started.
+#[derive(Debug)]
+pub struct Stage {
+    home: tempfile::TempDir,
+    port: u16,
+    children: RefCell<Vec<Child>>,
+}
+
+impl Stage {
+    /// An app with `dist/server.js`, and a port that nobody has.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn new() -> io::Result<Self> {
+        let home = tempfile::tempdir()?;
+        fs::create_dir_all(home.path().join("app/dist"))?;
+        fs::write(home.path().join("app/dist/server.js"), SERVER)?;
+        let port = TcpListener::bind("[::]:0")?.local_addr()?.port();
+        let children = RefCell::default();
+        Ok(Self {
+            home,
+            port,
+            children,
+        })
+    }
+
+    /// The service's port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A path under the home.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// The app directory, absolute.
+    pub fn app(&self) -> String {
+        self.path("app").to_string_lossy().into_owned()
+    }
+
+    /// The log, absolute.
+    pub fn log(&self) -> String {
+        self.path("service.log").to_string_lossy().into_owned()
+    }
+
+    /// The text of a file under the home; empty when there is none.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// A host whose commands run in the home and whose requests go to the
+    /// service, whatever host their URL names.
+    pub fn host(&self) -> FakeHost {
+        self.behind(FakeHost::new())
+    }
+
+    /// As [`Stage::host`], after the answers that `host` has already.
+    pub fn behind(&self, host: FakeHost) -> FakeHost {
+        host.secret("auth-token", TOKEN)
+            .snapshot_taken(true)
+            .ssh(local_shell(self.home.path()))
+            .http(http::to_port(self.port))
+    }
+
+    /// Starts a service without any plugin, as somebody did before the run,
+    /// with the faults that `env` asks for. Waits until it listens.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not listen within 20 s.
+    pub fn serve(&self, env: &[(&str, &str)]) -> io::Result<Listener> {
+        let log = fs::File::create(self.path("service.log"))?;
+        let child = Command::new("node")
+            .arg("dist/server.js")
+            .current_dir(self.path("app"))
+            .env("PORT", self.port.to_string())
+            .env("VERS_AUTH_TOKEN", TOKEN)
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let pid = child.id();
+        self.children.borrow_mut().push(child);
+        let end = Instant::now() + Duration::from_secs(20);
+        let mut pause = Duration::from_millis(10);
+        while !self.answers() {
+            if Instant::now() > end {
+                return Err(io::Error::other("the service does not listen"));
+            }
+            std::thread::sleep(pause);
+            pause = pause.saturating_mul(2).min(Duration::from_millis(500));
+        }
+        Ok(Listener {
+            pid,
+            start_ticks: start_ticks(pid)?,
+            cwd: self.app(),
+            argv: vec!["node".to_owned(), "dist/server.js".to_owned()],
+            ..Listener::default()
+        })
+    }
+
+    /// Whether somebody takes connections on the port.
+    pub fn answers(&self) -> bool {
+        TcpStream::connect(("localhost", self.port)).is_ok()
+    }
+
+    /// Whether the process runs.
+    pub fn runs(&self, process: &Listener) -> bool {
+        start_ticks(process.pid).is_ok_and(|ticks| ticks == process.start_ticks)
+    }
+
+    /// What the plugins have noted in the checkout.
+    pub fn marker(&self) -> Option<RunningMarker> {
+        serde_json::from_str(&self.read(&format!("app/{RUNNING_MARKER}"))).ok()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for child in self.children.get_mut() {
+            // It may have ended by itself.
+            drop(child.kill());
+            drop(child.wait());
+        }
+        // A process that a plugin started is no child; its directory says that
+        // it is ours.
+        if let Some(marker) = self.marker() {
+            let cwd = fs::read_link(format!("/proc/{}/cwd", marker.pid)).unwrap_or_default();
+            if cwd.starts_with(self.home.path()) {
+                drop(
+                    Command::new("kill")
+                        .args(["-KILL", &marker.pid.to_string()])
+                        .status(),
+                );
+            }
+        }
+    }
+}
+
+fn start_ticks(pid: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"))?;
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    if fields.starts_with('Z') {
+        return Err(io::Error::from(io::ErrorKind::NotFound));
+    }
+    let ticks = fields
+        .split(' ')
+        .nth(19)
+        .and_then(|field| field.parse().ok());
+    ticks.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}

@@ -1,0 +1,293 @@
+//! The step `smoke`: is the service that runs the right one, is it reached,
+//! does it keep strangers out, is its data there, and does it stay? Probes
+//! only, so it may be run at any time. Every check is made and reported; the
+//! step fails at the end.
+//!
+//! This plugin must not know how the service came to run.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod inside;
+mod outside;
+mod report;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use vdeploy_plugin::{Cx, Error, Step};
+use vdeploy_service::baseline::{Baseline, Listener, Pulled, Restarted};
+use vdeploy_service::data;
+use vdeploy_service::endpoints::Endpoint;
+use vdeploy_service::replace::owner;
+use vdeploy_service::rolled_back::RolledBack;
+
+use inside::Inside;
+use report::{Report, Verdict};
+
+/// See `plugin.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    app_dir: Option<String>,
+    port: Option<u16>,
+    log: Option<String>,
+    health: String,
+    health_expect: String,
+    #[serde(default = "Endpoint::defaults")]
+    endpoints: Vec<Endpoint>,
+    auth_secret: String,
+    open_warning: String,
+    ipv6: bool,
+    data_may_shrink: bool,
+    stable_seconds: u64,
+    outside_timeout: u64,
+}
+
+/// What the step tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Output {
+    pub summary: String,
+    pub passed: usize,
+    pub skipped: usize,
+    /// The process that was tested.
+    pub service: Option<Listener>,
+}
+
+/// Which process should have the port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Expectation {
+    Exactly(Listener),
+    /// Something was deployed by other steps than ours: not the old one.
+    Not(Listener),
+    Any,
+}
+
+/// The step.
+#[derive(Debug)]
+pub struct Smoke;
+
+impl Step for Smoke {
+    type Config = Config;
+    type Output = Output;
+
+    fn check(cx: &Cx<Config>) -> Result<(), Error> {
+        outside::validate(cx.config())?;
+        cx.target_endpoint(&cx.config().health)?;
+        cx.secret(&cx.config().auth_secret).map(drop)
+    }
+
+    fn run(cx: &Cx<Config>) -> Result<Output, Error> {
+        let config = cx.config();
+        let earlier = Earlier::read(cx)?;
+        let mut report = Report::new(cx);
+        if earlier
+            .rolled_back
+            .as_ref()
+            .is_some_and(|back| back.nothing_left)
+        {
+            let why = "the first deploy was taken back, so there is no service to test";
+            report.add("process", Verdict::Skipped(why.to_owned()));
+            return Ok(Output {
+                summary: why.to_owned(),
+                skipped: 1,
+                ..Output::default()
+            });
+        }
+        let begun = cx.now_ms();
+        let token = cx.secret(&config.auth_secret)?;
+
+        let inside = Inside::look(cx, earlier.port(config), earlier.log(config).as_deref())?;
+        report.add("health from inside", inside.health());
+        report.add(
+            "health from inside over IPv6",
+            inside.health_over_ipv6(config.ipv6),
+        );
+        report.add(
+            "no open-server warning in the log",
+            inside.log_is_clean(&config.open_warning),
+        );
+
+        report.begin();
+        let found = owner(cx, inside.port)?;
+        report.add(
+            "process",
+            inside::judge_process(&earlier.expectation(cx), found.as_ref()),
+        );
+
+        let old = earlier
+            .before
+            .as_ref()
+            .and_then(|before| before.service.as_ref());
+        let directory = inside::judge_directory(earlier.app_dir(config), old, found.as_ref());
+        report.add("working directory", directory);
+
+        report.begin();
+        report.add("health from outside", outside::health(cx, inside.hint())?);
+        report.begin();
+        outside::endpoints(cx, &token, &mut report)?;
+
+        report.begin();
+        let counted = judge_data(cx, &token, &earlier)?;
+        report.add("data did not shrink", counted);
+
+        // The checks before it are a part of the window.
+        report.begin();
+        let window = Duration::from_secs(config.stable_seconds)
+            .saturating_sub(Duration::from_millis(cx.now_ms().saturating_sub(begun)));
+        let stays = inside::judge_stability(cx, found.as_ref(), inside.port, round_up(window))?;
+        report.add(&format!("stays up for {} s", config.stable_seconds), stays);
+
+        match report.failure("") {
+            None => Ok(Output {
+                summary: format!(
+                    "{} checks passed, {} skipped",
+                    report.passed, report.skipped
+                ),
+                passed: report.passed,
+                skipped: report.skipped,
+                service: found,
+            }),
+            Some(_) => {
+                // The log again: a crash wrote its reason after the first look.
+                let last = Inside::look(cx, Some(inside.port), earlier.log(config).as_deref())
+                    .map_or(inside.last_lines, |inside| inside.last_lines);
+                Err(report
+                    .failure(&last)
+                    .unwrap_or_else(|| Error::failed("smoke.failed", "a check failed")))
+            }
+        }
+    }
+}
+
+fn round_up(duration: Duration) -> Duration {
+    Duration::from_secs(
+        duration
+            .as_millis()
+            .div_ceil(1000)
+            .try_into()
+            .unwrap_or(u64::MAX),
+    )
+}
+
+fn judge_data(
+    cx: &Cx<Config>,
+    token: &vdeploy_plugin::Secret,
+    earlier: &Earlier,
+) -> Result<Verdict, Error> {
+    let Some(before) = earlier.before.as_ref().map(|before| &before.counts) else {
+        return Ok(Verdict::Skipped(
+            "no step `preflight` has counted before".to_owned(),
+        ));
+    };
+    let data::Counted { counts: now, .. } = data::count(cx, token)?;
+    let lost: Vec<String> = before
+        .shrunk(&now)
+        .into_iter()
+        .map(|(store, before, after)| match after {
+            Some(after) => format!("{store} {before} before and {after} now"),
+            None => format!("{store} {before} before and not to be counted now"),
+        })
+        .collect();
+    Ok(match lost.is_empty() {
+        true => Verdict::Passed(Some(now.describe())),
+        false if cx.config().data_may_shrink => {
+            Verdict::Skipped(format!("`data-may-shrink` allows it: {}", lost.join(", ")))
+        }
+        false => Verdict::Failed(format!(
+            "expected no store to lose entries, found {}: does the service run in its directory?",
+            lost.join(", ")
+        )),
+    })
+}
+
+/// What earlier steps say about the service.
+#[derive(Debug, Default)]
+struct Earlier {
+    before: Option<Baseline>,
+    pulled: Option<Pulled>,
+    restarted: Option<Restarted>,
+    rolled_back: Option<RolledBack>,
+}
+
+impl Earlier {
+    fn read(cx: &Cx<Config>) -> Result<Self, Error> {
+        let rolled_back: Option<RolledBack> = cx.output_of("rollback")?;
+        let before = match cx.output_of("preflight")? {
+            None => cx.rolled_back_output_of("preflight")?,
+            before => before,
+        };
+        Ok(Self {
+            before,
+            pulled: cx.output_of("git-pull")?,
+            restarted: cx.output_of("restart")?,
+            rolled_back,
+        })
+    }
+
+    fn app_dir<'a>(&'a self, config: &'a Config) -> Option<&'a str> {
+        let known = self.before.as_ref().map(|before| before.app_dir.as_str());
+        config
+            .app_dir
+            .as_deref()
+            .or(known)
+            .filter(|path| !path.is_empty())
+    }
+
+    fn port(&self, config: &Config) -> Option<u16> {
+        let known = self.before.as_ref().map(|before| before.port);
+        config.port.or(known.filter(|&port| port != 0))
+    }
+
+    fn log(&self, config: &Config) -> Option<String> {
+        let rolled_back = self.rolled_back.as_ref().map(|back| &back.log);
+        let restarted = self.restarted.as_ref().map(|restarted| &restarted.log);
+        let before = self.before.as_ref().map(|before| &before.log);
+        let known = rolled_back.or(restarted).or(before);
+        let known = known.filter(|log| !log.is_empty());
+        match (&config.log, known) {
+            (Some(log), _) => Some(log.clone()),
+            (None, Some(log)) if log.starts_with('/') => Some(log.clone()),
+            // The log of a systemd unit is in its journal.
+            (None, Some(_)) => None,
+            (None, None) => Some("agent-services.log".to_owned()),
+        }
+    }
+
+    fn expectation(&self, cx: &Cx<Config>) -> Expectation {
+        let old = self
+            .before
+            .as_ref()
+            .and_then(|before| before.service.clone());
+        if cx.dry_run() {
+            return old.map_or(Expectation::Any, Expectation::Exactly);
+        }
+        if let Some(back) = &self.rolled_back {
+            return back
+                .service
+                .clone()
+                .map_or(Expectation::Any, Expectation::Exactly);
+        }
+        if let Some(restarted) = &self.restarted {
+            return Expectation::Exactly(restarted.service.clone());
+        }
+        let unchanged = self.before.as_ref().is_some_and(|before| before.unchanged);
+        match old {
+            Some(old) if self.pulled.is_some() && !unchanged => Expectation::Not(old),
+            _ => Expectation::Any,
+        }
+    }
+}
+
+vdeploy_plugin::register_step!(Smoke);
+
+#[cfg(test)]
+mod tests;

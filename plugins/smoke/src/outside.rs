@@ -1,0 +1,126 @@
+//! The checks from outside the target, over the address that agents use.
+
+use std::time::Duration;
+
+use vdeploy_plugin::{Cx, Error, ErrorKind, RequestBuilder, Response, Secret};
+use vdeploy_service::endpoints::{Endpoint, Shown, begin_of};
+use vdeploy_service::shape::Shape;
+
+use crate::Config;
+use crate::report::{Report, Verdict};
+
+/// For one request.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// A token that nobody has.
+const WRONG: &str = "Bearer this-is-not-the-token";
+
+/// Health over the target's address. The way there may need a moment after a
+/// restart, so no answer is asked again, and an answer is final.
+pub(crate) fn health(cx: &Cx<Config>, hint: &str) -> Result<Verdict, Error> {
+    let config = cx.config();
+    let url = cx.target_endpoint(&config.health)?;
+    let mut last = String::new();
+    let answer = cx.wait_until(
+        Duration::from_secs(config.outside_timeout),
+        "an answer from outside",
+        || match cx.http("GET", &url).timeout(PATIENCE).send() {
+            // A gateway without a service behind it answers for it.
+            Ok(answer) if matches!(answer.status(), 502..=504) => {
+                last = format!("{}: {}", answer.status(), begin_of(answer.body()));
+                Ok(None)
+            }
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if may_pass(&error) => {
+                last = error.message;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        },
+    );
+    match answer {
+        Ok(answer) => Ok(judge_health(config, &answer)),
+        Err(error) if error.code == "wait.timeout" => Ok(Verdict::Failed(format!(
+            "expected an answer from {url}, found none in {} s: {last}{hint}",
+            config.outside_timeout
+        ))),
+        Err(error) if matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Denied) => Err(error),
+        Err(error) => Ok(Verdict::Failed(format!(
+            "expected an answer from {url}, found: {error}"
+        ))),
+    }
+}
+
+fn may_pass(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Timeout)
+        || error.code.starts_with("http.c")
+        || error.code == "http.dns"
+}
+
+fn judge_health(config: &Config, answer: &Response) -> Verdict {
+    let health = Endpoint {
+        path: config.health.clone(),
+        expect: config.health_expect.clone(),
+        auth: false,
+    };
+    health
+        .judge(Shown::NoToken, answer.status(), answer.body())
+        .into()
+}
+
+/// Asks every endpoint with the token, without one and with a wrong one, all
+/// at once.
+pub(crate) fn endpoints(
+    cx: &Cx<Config>,
+    token: &Secret,
+    report: &mut Report<'_, Config>,
+) -> Result<(), Error> {
+    let asked: Vec<(&Endpoint, Shown)> = cx
+        .config()
+        .endpoints
+        .iter()
+        .flat_map(|endpoint| endpoint.shows().iter().map(move |&shown| (endpoint, shown)))
+        .collect();
+    let requests = asked
+        .iter()
+        .map(|(endpoint, shown)| request(cx, token, endpoint, *shown))
+        .collect::<Result<Vec<_>, Error>>()?;
+    let answers = cx.http_all(requests);
+    for ((endpoint, shown), answer) in asked.iter().zip(answers) {
+        let name = format!("GET {} {}", endpoint.path, shown.describe());
+        let verdict = match answer {
+            Ok(answer) => endpoint.judge(*shown, answer.status(), answer.body()),
+            Err(error) if matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Denied) => {
+                return Err(error);
+            }
+            Err(error) => Err(format!("expected an answer, found: {error}")),
+        };
+        report.add(&name, verdict);
+    }
+    Ok(())
+}
+
+fn request(
+    cx: &Cx<Config>,
+    token: &Secret,
+    endpoint: &Endpoint,
+    shown: Shown,
+) -> Result<RequestBuilder, Error> {
+    let request = cx
+        .http("GET", cx.target_endpoint(&endpoint.path)?)
+        .timeout(PATIENCE);
+    Ok(match shown {
+        Shown::RightToken => request.bearer(token),
+        Shown::NoToken => request,
+        Shown::WrongToken => request.header("authorization", WRONG),
+    })
+}
+
+/// Whether the shape of the health check can be used.
+pub(crate) fn validate(config: &Config) -> Result<(), Error> {
+    let shapes = config.endpoints.iter().map(Endpoint::validate);
+    let health = Shape::parse(&config.health_expect).map(drop);
+    for result in shapes.chain([health]) {
+        result.map_err(|why| Error::invalid("config.invalid", why))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+# Watches one process for a while. $1 pid, $2 start time, $3 port, $4 seconds.
+# Prints `stable=yes`, or `stable=ended` or `stable=silent` as soon as it is so:
+# it has ended, or it has let go of the port.
+main() {
+    until_time=$(($(date +%s) + $4))
+    while :; do
+        is_same "$1" "$2" || { echo stable=ended; return; }
+        find_sockets "$3" || { echo stable=silent; return; }
+        [ "$(date +%s)" -lt "$until_time" ] || break
+        # Short and even: a crash is to be seen, not waited for.
+        sleep 0.2 </dev/null 2>/dev/null || sleep 1 </dev/null
+    done
+    echo stable=yes
+}
+main "$@"
