@@ -104,7 +104,10 @@ fn components(dir: &Path) -> Result<Vec<(String, PathBuf)>, String> {
         let path = entry
             .map_err(|error| format!("{}: {error}", dir.display()))?
             .path();
-        if path.extension().is_some_and(|extension| extension == "wasm") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "wasm")
+        {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             found.push((name.into_owned(), path));
         }

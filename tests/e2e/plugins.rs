@@ -42,6 +42,7 @@ path = "{}"
 {grants}
 
 [plans.default]
+extends = "default"
 [[plans.default.step]]
 id = "version-check"
 plugin = "version-check"
@@ -103,6 +104,7 @@ ssh = ["sh -s **"]
 secrets = ["auth-token@ssh"]
 
 [plans.default]
+extends = "default"
 [[plans.default.step]]
 id = "own-restart"
 plugin = "own-restart"

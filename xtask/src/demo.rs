@@ -62,10 +62,13 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     heading("plugins");
     plugins::build(workspace)?;
     heading("host");
+    // With `--workspace` the dependencies get the features that the tests give
+    // them, so that `cargo xtask test` does not compile them again.
     command::run(command::cargo(&workspace.root).args([
         "build",
         "--locked",
-        "--package",
+        "--workspace",
+        "--bin",
         "vdeploy",
     ]))?;
 

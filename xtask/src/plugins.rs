@@ -251,12 +251,25 @@ pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
     }
     let write = || -> Result<()> {
         let dir = path.parent().context("a file is in a directory")?;
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        let mut file = readable_by_all().tempfile_in(dir)?;
         file.write_all(contents)?;
         file.persist(path)?;
         Ok(())
     };
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A temporary file with the permissions of an ordinary one.
+fn readable_by_all() -> tempfile::Builder<'static, 'static> {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix sets permissions"))]
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // The umask takes away what the person does not want.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder
 }
 
 fn remove_if_there(path: &Path) -> Result<()> {

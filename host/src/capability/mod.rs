@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod clock;
+pub mod doubles;
 pub mod error;
 pub mod glob;
 pub mod grant;

@@ -15,14 +15,15 @@
 //! A host gets secrets over `https` only, unless it is a loopback address. How
 //! the target is reached is the project's choice.
 
-use super::address::{HostPattern, has_credentials, same_origin};
+use super::address::{HostPattern, has_credentials, is_loopback, same_origin};
 use super::error::{EffectError, ErrorKind};
 use super::grant::ScopeError;
 use super::http::parse_host_and_port;
+use crate::ids::is_name;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use url::{Host, Url};
+use url::Url;
 use zeroize::Zeroizing;
 
 /// A secret and the one place it may go. Grammar: module doc.
@@ -52,7 +53,7 @@ impl SecretScope {
         let Some((name, to)) = text.trim().split_once('@') else {
             return Err(wrong("it does not say where the secret may go".to_owned()));
         };
-        if !is_secret_name(name) {
+        if !is_name(name) {
             return Err(wrong(format!("`{name}` is not a secret's name")));
         }
         let to = match to {
@@ -140,23 +141,6 @@ impl fmt::Display for SecretScope {
     }
 }
 
-/// Letters, digits, `-` and `_`: what TOML takes as a bare key.
-pub fn is_secret_name(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        None => false,
-    }
-}
-
 /// A secret's value. Never printed, wiped when the last handle is dropped.
 #[derive(Clone)]
 pub struct SecretValue(Arc<Zeroizing<String>>);
@@ -205,6 +189,11 @@ impl LoadedSecrets {
         Self {
             values: values.into_iter().collect(),
         }
+    }
+
+    /// Every value, for the masker.
+    pub fn values(&self) -> impl Iterator<Item = &SecretValue> {
+        self.values.values()
     }
 }
 

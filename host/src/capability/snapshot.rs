@@ -58,6 +58,13 @@ pub trait Progress: Send + Sync {
     fn doing(&self, text: &str);
 }
 
+/// Says nothing.
+#[derive(Debug)]
+pub struct NoProgress;
+impl Progress for NoProgress {
+    fn doing(&self, _: &str) {}
+}
+
 /// Takes and restores snapshots of the run's target.
 #[async_trait]
 pub trait Snapshot: Send + Sync + Debug {

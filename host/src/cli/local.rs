@@ -6,7 +6,9 @@ use super::error::CliError;
 use super::exit::ExitCode;
 use super::session;
 use super::terminal;
-use crate::local::{Cloud, CloudOptions, Endpoints, LocalError, VmSummary, read_endpoints, read_vms};
+use crate::local::{
+    Cloud, CloudOptions, Endpoints, LocalError, VmSummary, read_endpoints, read_vms,
+};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::path::{Path, PathBuf};

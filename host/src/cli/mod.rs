@@ -4,6 +4,7 @@
 mod error;
 pub mod exit;
 mod local;
+mod output;
 mod plan;
 mod plugin;
 mod rollback;
@@ -13,6 +14,7 @@ mod session;
 mod signals;
 mod start;
 mod terminal;
+mod world;
 
 pub use error::CliError;
 pub use exit::ExitCode;
@@ -23,7 +25,7 @@ use std::path::PathBuf;
 /// Deploys a service to a VM so that the run ends in one of two states: the new
 /// version is live and verified, or the old version is live and verified.
 #[derive(Debug, Parser)]
-#[command(name = "vdeploy", version, after_help = exit::HELP, max_term_width = 100)]
+#[command(name = "vdeploy", version, after_help = exit::ExitCode::help(), max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

@@ -48,7 +48,7 @@ pub async fn main(global: &Global, command: PlanCommand) -> Result<ExitCode, Cli
             let engine = start::engine(&session.state_dir)?;
             for plan in &plans {
                 let plugins = start::load_plugins(&engine, &session.project, plan).await?;
-                prepare::configs(plan, &plugins).map_err(start::all_problems)?;
+                prepare::configs(plan, &plugins, false).map_err(start::all_problems)?;
                 terminal::say(&format!(
                     "plan {}: {} steps, {} plugins, fine",
                     plan.name,

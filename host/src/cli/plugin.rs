@@ -42,7 +42,10 @@ fn read(file: &str) -> Result<(String, Vec<u8>), CliError> {
     if let Some(name) = file.strip_prefix("builtin:") {
         let known = || builtin::names().collect::<Vec<_>>().join(", ");
         let bytes = builtin::bytes(name).ok_or_else(|| {
-            CliError::usage(format!("no built-in plugin `{name}`; there are: {}", known()))
+            CliError::usage(format!(
+                "no built-in plugin `{name}`; there are: {}",
+                known()
+            ))
         })?;
         return Ok((name.to_owned(), bytes.to_vec()));
     }

@@ -79,14 +79,22 @@ fn newest_change(
             continue;
         }
         let changed = store.journal(&record.id)?.iter().any(|stored| {
-            matches!(&stored.entry, Entry::Intent { changes_target: true, .. })
+            matches!(
+                &stored.entry,
+                Entry::Intent {
+                    changes_target: true,
+                    ..
+                }
+            )
         });
         if changed {
             return Ok(record);
         }
     }
-    Err(CliError::usage(format!("no run has changed the target `{target}` yet"))
-        .hint("`vdeploy runs list` shows the runs; name one: `vdeploy rollback RUN`"))
+    Err(
+        CliError::usage(format!("no run has changed the target `{target}` yet"))
+            .hint("`vdeploy runs list` shows the runs; name one: `vdeploy rollback RUN`"),
+    )
 }
 
 /// What the steps of that run returned.

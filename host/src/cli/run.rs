@@ -92,10 +92,8 @@ pub async fn main(global: &Global, args: RunArgs) -> Result<ExitCode, CliError> 
     let session = Session::open(global)?;
     let mut plan = session.plan(&args.plan)?;
     if let Some(policy) = args.on_failure {
-        plan.on_failure = policy.into();
-        for step in &mut plan.steps {
-            step.on_failure = None;
-        }
+        crate::config::apply_on_failure(&mut plan, policy.into())
+            .map_err(|e| CliError::usage(e.to_string()))?;
     }
     if let Some(to) = args.rollback_to {
         plan.rollback_to = to.into();

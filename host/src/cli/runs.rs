@@ -6,8 +6,8 @@ use super::exit::ExitCode;
 use super::session;
 use super::terminal;
 use crate::capability::clock::{Clock as _, SystemClock};
-use crate::ids::TargetName;
-use crate::journal::store::Store as _;
+use crate::ids::{RunId, TargetName};
+use crate::journal::Store;
 use crate::report::runs as render;
 use clap::Subcommand;
 
@@ -49,22 +49,41 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
         } => {
             let target = target.map(TargetName::new);
             let runs = store.runs(target.as_ref(), limit)?;
+            let running = running(&*store, runs.iter().map(|run| (&run.id, &run.target)))?;
             if json {
-                render::list_json(&runs)
+                render::list_json(&runs, &running).to_string()
             } else {
-                render::list(&runs, now)
+                render::list(&runs, &running, now)
             }
         }
         RunsCommand::Show { run, json } => {
             let record = store.run(&run)?;
             let journal = store.journal(&record.id)?;
+            let running = !running(&*store, [(&record.id, &record.target)])?.is_empty();
             if json {
-                render::show_json(&record, &journal)
+                render::show_json(&record, &journal, running).to_string()
             } else {
-                render::show(&record, &journal, now)
+                render::show(&record, &journal, running, now)
             }
         }
     };
     terminal::say(text.trim_end());
     Ok(ExitCode::Success)
+}
+
+/// Those of the runs that hold their target at the moment.
+fn running<'a>(
+    store: &dyn Store,
+    runs: impl IntoIterator<Item = (&'a RunId, &'a TargetName)>,
+) -> Result<Vec<RunId>, CliError> {
+    let mut running = Vec::new();
+    for (run, target) in runs {
+        if store
+            .lease_holder(target)?
+            .is_some_and(|holder| holder.run == *run)
+        {
+            running.push(run.clone());
+        }
+    }
+    Ok(running)
 }

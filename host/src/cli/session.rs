@@ -56,7 +56,11 @@ pub fn state_dir(global: &Global) -> Result<PathBuf, CliError> {
     if let Some(dir) = &global.state {
         return Ok(dir.clone());
     }
-    let from = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let from = |name: &str| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     from("XDG_STATE_HOME")
         .or_else(|| from("HOME").map(|home| home.join(".local/state")))
         .map(|base| base.join("vdeploy"))

@@ -7,8 +7,13 @@ use tracing_subscriber::EnvFilter;
 /// Diagnostics of the host go to stderr: warnings by default, more with
 /// `--verbose` or `VDEPLOY_LOG`.
 pub fn tracing(verbose: bool) {
-    let fallback = if verbose { "vdeploy=debug" } else { "vdeploy=warn" };
-    let filter = EnvFilter::try_from_env("VDEPLOY_LOG").unwrap_or_else(|_| EnvFilter::new(fallback));
+    let fallback = if verbose {
+        "vdeploy=debug"
+    } else {
+        "vdeploy=warn"
+    };
+    let filter =
+        EnvFilter::try_from_env("VDEPLOY_LOG").unwrap_or_else(|_| EnvFilter::new(fallback));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -26,13 +31,6 @@ pub fn say(text: &str) {
 /// One line (or block) on stderr; a closed stderr does no harm.
 pub fn error_line(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
-}
-
-/// Whether stdout is a terminal that can be redrawn.
-pub fn is_live() -> bool {
-    std::io::stdout().is_terminal()
-        && std::env::var_os("CI").is_none()
-        && std::env::var("TERM").map_or(true, |term| term != "dumb")
 }
 
 /// An error before or instead of a run, for programs that read `--json`.

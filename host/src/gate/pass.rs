@@ -7,7 +7,7 @@ use super::shared::RunShared;
 use crate::capability::grant::Grants;
 use crate::capability::{EffectError, ErrorKind};
 use crate::ids::{PluginName, StepId};
-use crate::journal::Entry;
+use crate::journal::{Entry, StoreError};
 use crate::run::event::{CheckStatus, Level, Phase, RunEvent};
 use serde_json::Value;
 use std::sync::Arc;
@@ -133,16 +133,19 @@ impl Gate {
                 (Err(error.clone()), Err(error))
             }
         };
-        self.write(&result(request, journal))?;
+        let entry = result(request, journal);
+        if change {
+            self.write(&entry)?;
+        } else {
+            shared.record_later(entry).map_err(closed)?;
+        }
         tell(finished(response.is_ok(), false));
         response
     }
 
     /// Writes to the journal; a failure ends the run's effects.
     fn write(&self, entry: &Entry) -> Result<(), EffectError> {
-        self.shared.record(entry).map_err(|error| {
-            EffectError::new(ErrorKind::Cancelled, "gate.closed", error.to_string()).in_doubt()
-        })
+        self.shared.record(entry).map_err(closed)
     }
 
     /// A masked log line of the plugin.
@@ -165,6 +168,11 @@ impl Gate {
             detail: detail.map(|d| masker.mask(d).into_owned()),
         });
     }
+}
+
+/// The journal can no longer be written: what was just done is in doubt.
+pub(super) fn closed(error: StoreError) -> EffectError {
+    EffectError::new(ErrorKind::Cancelled, "gate.closed", error.to_string()).in_doubt()
 }
 
 /// Whole milliseconds.

@@ -3,14 +3,17 @@
 
 use crate::capability::World;
 use crate::capability::mask::Masker;
-use crate::ids::{RunId, SnapshotId};
+use crate::ids::{RunId, SnapshotId, VmId};
 use crate::journal::store::Granted;
-use crate::journal::{Entry, Store, StoreError};
+use crate::journal::{Entry, Store, StoreError, moves};
 use crate::run::event::RunEvent;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::mpsc::UnboundedSender;
+
+/// Most probe results that wait for the next durable entry.
+const MAX_LATER: usize = 64;
 
 /// Why nothing more may be done.
 #[derive(Clone, Debug)]
@@ -32,6 +35,7 @@ pub struct RunShared {
     pub dry_run: bool,
     store: Arc<dyn Store>,
     lease: Mutex<Option<Granted>>,
+    later: Mutex<Vec<Entry>>,
     events: UnboundedSender<RunEvent>,
     calls: AtomicU64,
     cancelled: AtomicBool,
@@ -68,6 +72,7 @@ impl RunShared {
             dry_run,
             store,
             lease: Mutex::new(None),
+            later: Mutex::default(),
             events,
             calls: AtomicU64::new(0),
             cancelled: AtomicBool::new(false),
@@ -89,12 +94,33 @@ impl RunShared {
         let _ = self.events.send(event);
     }
 
-    /// Appends to the journal. After a failure nothing more is done in this
-    /// run: every later call is refused.
+    /// Appends to the journal, durably, after what `record_later` kept. After a
+    /// failure nothing more is done in this run: every later call is refused.
     pub fn record(&self, entry: &Entry) -> Result<(), StoreError> {
+        let mut entries = lock(&self.later);
+        entries.push(entry.clone());
+        self.write(&mut entries)
+    }
+
+    /// Appends the result of a probe with the next durable entry. A crash can
+    /// lose it, which does no harm: a probe may be repeated.
+    pub fn record_later(&self, entry: Entry) -> Result<(), StoreError> {
+        let mut entries = lock(&self.later);
+        entries.push(entry);
+        if entries.len() < MAX_LATER {
+            return Ok(());
+        }
+        self.write(&mut entries)
+    }
+
+    fn write(&self, entries: &mut Vec<Entry>) -> Result<(), StoreError> {
         let lease = lock(&self.lease).clone();
-        match self.store.append(&self.run, lease.as_ref(), entry) {
-            Ok(_) => Ok(()),
+        let written = self.store.append_all(&self.run, lease.as_ref(), entries);
+        match written {
+            Ok(()) => {
+                entries.clear();
+                Ok(())
+            }
             Err(error) => {
                 self.break_off(&error.to_string());
                 Err(error)
@@ -174,6 +200,26 @@ impl RunShared {
         drop(snapshot);
         self.emit(RunEvent::SnapshotTaken {
             snapshot: id.clone(),
+        });
+        Ok(())
+    }
+
+    /// A restore made another VM the target.
+    pub fn target_moved(&self, from: Option<VmId>, to: &VmId) -> Result<(), StoreError> {
+        self.record(&Entry::TargetMoved {
+            from: from.clone(),
+            to: to.clone(),
+        })?;
+        if let Some(from) = &from {
+            let target = self.world.target.facts().name;
+            if let Err(error) = moves::remember(&*self.store, &target, from, to) {
+                self.break_off(&error.to_string());
+                return Err(error);
+            }
+        }
+        self.emit(RunEvent::TargetMoved {
+            from,
+            to: to.clone(),
         });
         Ok(())
     }

@@ -1,12 +1,11 @@
 //! `snapshot.create`, `restore`, `exists` and `pause-old` through the gate.
 
 use super::call::{Call, Effect};
-use super::pass::{Answer, Gate, denied};
+use super::pass::{Answer, Gate, closed, denied};
 use crate::capability::grant::Grants;
 use crate::capability::snapshot::{Progress, SnapshotScope};
-use crate::capability::{EffectError, ErrorKind};
+use crate::capability::EffectError;
 use crate::ids::{SnapshotId, VmId};
-use crate::journal::Entry;
 use crate::run::event::RunEvent;
 use serde_json::{Value, json};
 
@@ -27,9 +26,7 @@ impl Gate {
         let pretend = || Ok(SnapshotId::from("dry-run"));
         self.pass(call, pretend, async |_| {
             let id = self.shared.world.snapshot.create(label, self).await?;
-            self.shared
-                .snapshot_taken(label, &id)
-                .map_err(journal_lost)?;
+            self.shared.snapshot_taken(label, &id).map_err(closed)?;
             Ok(Answer {
                 journal: json!({ "snapshot": id }),
                 value: id,
@@ -51,16 +48,7 @@ impl Gate {
         self.pass(call, pretend, async |_| {
             let from = self.shared.world.target.facts().vm;
             let to = self.shared.world.snapshot.restore(id, self).await?;
-            self.shared
-                .record(&Entry::TargetMoved {
-                    from: from.clone(),
-                    to: to.clone(),
-                })
-                .map_err(journal_lost)?;
-            self.shared.emit(RunEvent::TargetMoved {
-                from,
-                to: to.clone(),
-            });
+            self.shared.target_moved(from, &to).map_err(closed)?;
             Ok(Answer {
                 journal: json!({ "vm": to }),
                 value: to,
@@ -149,8 +137,4 @@ impl Progress for Gate {
             text: self.shared.masker.mask(text).into_owned(),
         });
     }
-}
-
-fn journal_lost(error: crate::journal::StoreError) -> EffectError {
-    EffectError::new(ErrorKind::Cancelled, "gate.closed", error.to_string()).in_doubt()
 }

@@ -302,6 +302,20 @@ impl Store for SqliteStore {
         self.write(|tx, now| runs::append(tx, now, run, lease, entry))
     }
 
+    fn append_all(
+        &self,
+        run: &RunId,
+        lease: Option<&Granted>,
+        entries: &[Entry],
+    ) -> Result<(), StoreError> {
+        self.write(|tx, now| {
+            for entry in entries {
+                runs::append(tx, now, run, lease, entry)?;
+            }
+            Ok(())
+        })
+    }
+
     fn run(&self, id_or_prefix: &str) -> Result<RunRecord, StoreError> {
         self.read(|db| runs::find(db, id_or_prefix))
     }

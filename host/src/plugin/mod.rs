@@ -13,7 +13,7 @@ pub mod manifest;
 mod state;
 
 pub use call::{Invocation, StepContext};
-pub use component::Plugin;
+pub use component::{Plugin, digest};
 pub use engine::Engine;
 pub use error::PluginError;
 pub use manifest::Manifest;

@@ -16,7 +16,13 @@ pub type Plugins = BTreeMap<PluginName, Plugin>;
 pub type Configs = BTreeMap<StepId, Value>;
 
 /// Completes every step's configuration; reports every problem of every step.
-pub fn configs(plan: &Plan, plugins: &Plugins) -> Result<Configs, Vec<PluginError>> {
+/// A step of a rollback whose plugin has the key `to` is told how the rollback
+/// is done.
+pub fn configs(
+    plan: &Plan,
+    plugins: &Plugins,
+    is_rollback: bool,
+) -> Result<Configs, Vec<PluginError>> {
     let mut complete = Configs::new();
     let mut problems = Vec::new();
     for step in plan.all_steps() {
@@ -29,7 +35,7 @@ pub fn configs(plan: &Plan, plugins: &Plugins) -> Result<Configs, Vec<PluginErro
         };
         let manifest = &plugin.description.manifest;
         let mut given = step.config.clone();
-        let in_rollback = plan.rollback.iter().any(|s| s.id == step.id);
+        let in_rollback = is_rollback || plan.rollback.iter().any(|s| s.id == step.id);
         if in_rollback && manifest.config_keys().any(|key| key == "to") {
             let to = match plan.rollback_to {
                 RollbackTo::Git => "git",
