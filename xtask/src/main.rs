@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::command::Failed;
 use xtask::workspace::Workspace;
-use xtask::{bench, ci, demo, dist, licences, plugin_build, plugins, setup, test, wit_check};
+use xtask::{bench, ci, demo, dist, fixtures, licences, plugin_build, plugins, setup, test, wit_check};
 
 /// What a checkout of vdeploy needs beyond cargo.
 #[derive(Debug, Parser)]
@@ -42,6 +42,8 @@ enum Task {
         #[arg(long)]
         offline: bool,
     },
+    /// Build the plugins that the tests use, where they are stale.
+    Fixtures,
     /// Deploy the sample service to a VM of the local cloud, from nothing.
     Demo,
     /// Run all tests.
@@ -89,6 +91,10 @@ fn perform(task: Task) -> Result<()> {
         Task::PluginBuild { dir, out, offline } => {
             setup::wasm_target(&workspace)?;
             plugin_build::build(&workspace, &dir, &out, offline)
+        }
+        Task::Fixtures => {
+            setup::wasm_target(&workspace)?;
+            fixtures::build(&workspace)
         }
         Task::Demo => demo::run(&workspace),
         Task::Test { args } => test::run(&workspace, &args),

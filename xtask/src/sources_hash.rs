@@ -58,7 +58,11 @@ pub fn hash_files(root: &Path, files: Vec<PathBuf>) -> io::Result<String> {
 }
 
 /// Adds the files below `root/dir` to `files`, named relative to `root`.
-fn collect(root: &Path, dir: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+/// Directories named `target` are left out.
+///
+/// # Errors
+/// When a directory cannot be read; the message names it.
+pub fn collect(root: &Path, dir: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     let full = root.join(dir);
     let entries = fs::read_dir(&full).map_err(|source| in_file(&full, &source))?;
     for entry in entries {

@@ -4,6 +4,7 @@
 use anyhow::Result;
 
 use crate::command::{self, heading};
+use crate::fixtures;
 use crate::plugins;
 use crate::setup;
 use crate::workspace::Workspace;
@@ -18,6 +19,7 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     setup::everything(workspace)?;
     heading("plugins");
     plugins::build(workspace)?;
+    fixtures::build(workspace)?;
     // The end-to-end tests start the program. It is built together with the
     // tests, so that every dependency is compiled once, with one set of
     // features.
