@@ -10,7 +10,9 @@ use crate::capability::grant::Grants;
 use crate::ids::{Digest, PluginName};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::component_types::ComponentEntityType;
+use wasmparser::types::Types;
+use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 use wasmtime::component::{Component, HasSelf, Linker};
 
 /// The package every import must come from.
@@ -25,7 +27,7 @@ pub struct Description {
     pub size: usize,
     /// The embedded manifest.
     pub manifest: Manifest,
-    /// Interfaces it imports, for example `ssh`, without package and version.
+    /// Interfaces it can call, for example `ssh`, without package and version.
     pub interfaces: Vec<String>,
     /// Interfaces it exports.
     pub exports: Vec<String>,
@@ -40,7 +42,10 @@ impl Description {
         };
         let broken = |e: wasmparser::BinaryReaderError| load(format!("it is no valid WASM: {e}"));
         let mut manifest = None;
-        let mut imports = Vec::new();
+        let types = Validator::new_with_features(WasmFeatures::default())
+            .validate_all(bytes)
+            .map_err(broken)?;
+        let mut interfaces = Vec::new();
         let mut exports = Vec::new();
         let mut depth = 0_u32;
         for payload in Parser::new(0).parse_all(bytes) {
@@ -59,7 +64,11 @@ impl Description {
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ComponentImportSection(section) if depth == 0 => {
                     for import in section {
-                        imports.push(import.map_err(broken)?.name.name.to_owned());
+                        let import = import.map_err(broken)?.name.name.to_owned();
+                        let interface = interface(name, &import)?;
+                        if calls_into(&types, &import) {
+                            interfaces.push(interface);
+                        }
                     }
                 }
                 Payload::ComponentExportSection(section) if depth == 0 => {
@@ -86,10 +95,7 @@ impl Description {
             digest: digest(bytes),
             size: bytes.len(),
             manifest,
-            interfaces: imports
-                .iter()
-                .map(|import| interface(name, import))
-                .collect::<Result<_, _>>()?,
+            interfaces,
             exports: exports.iter().map(|e| short(e).to_owned()).collect(),
         })
     }
@@ -97,6 +103,24 @@ impl Description {
     /// Whether it can be undone.
     pub fn has_undo(&self) -> bool {
         self.exports.iter().any(|e| e == "undo")
+    }
+}
+
+/// Whether the component imports a function of this interface, and not only a
+/// type: `ssh` and `http` take secrets, so a plugin that uses them imports the
+/// type `secret` without having any way to get one.
+fn calls_into(types: &Types, import: &str) -> bool {
+    match types.as_ref().component_entity_type_of_import(import) {
+        Some(ComponentEntityType::Instance(id)) => types
+            .as_ref()
+            .get(id)
+            .is_none_or(|instance| {
+                instance
+                    .exports
+                    .values()
+                    .any(|export| matches!(export.ty, ComponentEntityType::Func(_)))
+            }),
+        _ => true,
     }
 }
 
@@ -212,7 +236,9 @@ fn linker(engine: &Engine, grants: &Grants) -> wasmtime::Result<Linker<HostState
     let mut linker = Linker::new(engine.wasmtime());
     macro_rules! offer {
         ($($interface:literal => $module:ident),+ $(,)?) => {
-            $(if grants.gives_interface($interface) {
+            // `secrets` is also where the type `secret` lives, which `ssh` and
+            // `http` need; `secrets.get` is refused by the gate without a grant.
+            $(if $interface == "secrets" || grants.gives_interface($interface) {
                 contract::$module::add_to_linker::<_, HasSelf<_>>(&mut linker, |s| s)?;
             })+
         };
