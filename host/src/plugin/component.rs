@@ -110,18 +110,15 @@ impl Description {
 /// type: `ssh` and `http` take secrets, so a plugin that uses them imports the
 /// type `secret` without having any way to get one.
 fn calls_into(types: &Types, import: &str) -> bool {
-    match types.as_ref().component_entity_type_of_import(import) {
-        Some(ComponentEntityType::Instance(id)) => types
-            .as_ref()
-            .get(id)
-            .is_none_or(|instance| {
-                instance
-                    .exports
-                    .values()
-                    .any(|export| matches!(export.ty, ComponentEntityType::Func(_)))
-            }),
-        _ => true,
-    }
+    let types = types.as_ref();
+    let Some(item) = types.component_item_for_import(import) else {
+        return true;
+    };
+    let ComponentEntityType::Instance(id) = item.ty else {
+        return true;
+    };
+    let mut exports = types[id].exports.values();
+    exports.any(|export| matches!(export.ty, ComponentEntityType::Func(_)))
 }
 
 /// Lower-case hex SHA-256.
