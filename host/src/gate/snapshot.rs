@@ -2,9 +2,9 @@
 
 use super::call::{Call, Effect};
 use super::pass::{Answer, Gate, closed, denied};
+use crate::capability::EffectError;
 use crate::capability::grant::Grants;
 use crate::capability::snapshot::{Progress, SnapshotScope};
-use crate::capability::EffectError;
 use crate::ids::{SnapshotId, VmId};
 use crate::run::event::RunEvent;
 use serde_json::{Value, json};
