@@ -73,3 +73,12 @@ impl RunId {
         Self(ulid::Ulid::generate().to_string())
     }
 }
+
+/// Whether `text` can be a name in a project: letters, digits, `-` and `_`,
+/// which TOML takes as a bare key.
+pub fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}

@@ -14,9 +14,21 @@
     )
 )]
 
+pub mod backoff;
 pub mod capability;
+pub mod cli;
+pub mod config;
+pub mod gate;
+pub mod http;
 pub mod ids;
 pub mod journal;
+pub mod local;
 pub mod plan;
+pub mod plugin;
+pub mod report;
+pub mod resolve;
 pub mod run;
+pub mod ssh;
 pub mod target;
+pub mod tls;
+pub mod vers;

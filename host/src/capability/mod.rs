@@ -4,9 +4,14 @@
 //! Only this module touches the outside world for a plugin. It knows nothing
 //! of WASM: `plugin` translates between WIT and these types.
 
+pub mod address;
 pub mod clock;
+pub mod doubles;
 pub mod error;
+pub mod glob;
+pub mod grant;
 pub mod http;
+pub mod mask;
 pub mod quote;
 pub mod secrets;
 pub mod snapshot;
@@ -15,4 +20,6 @@ pub mod state;
 pub mod world;
 
 pub use error::{EffectError, ErrorKind};
+pub use grant::{Grants, ScopeError};
+pub use mask::Masker;
 pub use world::World;

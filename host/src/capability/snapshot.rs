@@ -1,14 +1,68 @@
 //! Snapshots of the run's target. Scopes: `create`, `restore`.
 
 use super::error::EffectError;
+use super::grant::ScopeError;
 use crate::ids::{SnapshotId, VmId};
 use async_trait::async_trait;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
+
+/// What a plugin may do with snapshots.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum SnapshotScope {
+    /// Take one.
+    Create,
+    /// Make a VM from one, move the target there, pause the old VM.
+    Restore,
+}
+
+impl SnapshotScope {
+    /// Reads a scope. The error says how to write one.
+    pub fn parse(text: &str) -> Result<Self, ScopeError> {
+        match text.trim() {
+            "create" => Ok(Self::Create),
+            "restore" => Ok(Self::Restore),
+            _ => Err(ScopeError::new(format!(
+                "snapshot scope \"{text}\" does not exist; write \"create\" or \"restore\""
+            ))),
+        }
+    }
+
+    /// Whether everything that `other` allows is allowed by this one.
+    pub fn covers(self, other: Self) -> bool {
+        self == other
+    }
+
+    /// The power as a sentence without a full stop.
+    pub fn sentence(self) -> String {
+        match self {
+            Self::Create => "takes snapshots of the target".to_owned(),
+            Self::Restore => {
+                "restores a snapshot to a new VM and moves the target there".to_owned()
+            }
+        }
+    }
+}
+
+impl fmt::Display for SnapshotScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Create => "create",
+            Self::Restore => "restore",
+        })
+    }
+}
 
 /// Says what is being waited for, for the screen.
 pub trait Progress: Send + Sync {
     /// One line, present tense.
     fn doing(&self, text: &str);
+}
+
+/// Says nothing.
+#[derive(Debug)]
+pub struct NoProgress;
+impl Progress for NoProgress {
+    fn doing(&self, _: &str) {}
 }
 
 /// Takes and restores snapshots of the run's target.
@@ -25,4 +79,19 @@ pub trait Snapshot: Send + Sync + Debug {
     async fn exists(&self, id: &SnapshotId) -> Result<bool, EffectError>;
     /// Pauses a VM that is no longer the run's target.
     async fn pause_old(&self, vm: &VmId) -> Result<(), EffectError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_scopes_are_apart_and_read_back() {
+        for scope in [SnapshotScope::Create, SnapshotScope::Restore] {
+            assert_eq!(SnapshotScope::parse(&scope.to_string()).unwrap(), scope);
+        }
+        assert!(!SnapshotScope::Restore.covers(SnapshotScope::Create));
+        let error = SnapshotScope::parse("creat").unwrap_err().to_string();
+        assert!(error.contains("write \"create\" or \"restore\""), "{error}");
+    }
 }

@@ -13,12 +13,165 @@
 //!
 //! The first word is the program. `probe:` before the pattern allows probes
 //! only: `probe:git **`.
+//!
+//! Two limits keep a pattern from meaning more than it says. A word with `/`
+//! and `*` does not match an argument that climbs with `..`. Variables that
+//! decide which program or library is loaded (`PATH`, `LD_…`, `IFS`, `ENV`,
+//! `BASH_ENV`) can be set only under a scope whose program is `sh`, `bash`,
+//! `env` or `*`.
 
 use super::error::EffectError;
+use super::glob;
+use super::grant::ScopeError;
 use super::secrets::Secret;
 use async_trait::async_trait;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::time::Duration;
+
+/// Which commands a plugin may run on the target. Grammar: module doc.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SshScope {
+    probe_only: bool,
+    /// The program and the fixed arguments, as patterns; never empty.
+    words: Vec<String>,
+    /// Ended with `**`.
+    open: bool,
+}
+
+impl SshScope {
+    /// Reads a scope. The error says how to write one.
+    pub fn parse(text: &str) -> Result<Self, ScopeError> {
+        let how = "write the program and its arguments, `*` for one argument, `**` at the end \
+                   for the rest, for example \"git fetch **\" or \"probe:df *\"";
+        let (probe_only, rest) = match text.trim().strip_prefix("probe:") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let mut words: Vec<String> = rest.split_whitespace().map(str::to_owned).collect();
+        let open = words.last().is_some_and(|w| w == "**");
+        if open {
+            words.pop();
+        }
+        if words.is_empty() {
+            return Err(ScopeError::new(format!(
+                "ssh scope \"{text}\" names no program; {how}"
+            )));
+        }
+        if let Some(word) = words.iter().find(|w| w.contains("**")) {
+            return Err(ScopeError::new(format!(
+                "ssh scope \"{text}\" has `{word}` before its end; {how}"
+            )));
+        }
+        if words.iter().any(|w| w.chars().any(char::is_control)) {
+            return Err(ScopeError::new(format!(
+                "ssh scope {text:?} has a control character; {how}"
+            )));
+        }
+        Ok(Self {
+            probe_only,
+            words,
+            open,
+        })
+    }
+
+    /// Whether it covers this command; `probe` says how it is called.
+    pub fn allows(&self, command: &Command, probe: bool) -> bool {
+        if self.probe_only && !probe {
+            return false;
+        }
+        let given: Vec<&str> = std::iter::once(command.program.as_str())
+            .chain(command.args.iter().map(String::as_str))
+            .collect();
+        let names = command.env.iter().map(|(name, _)| name);
+        let secret_names = command.secret_env.iter().map(|(name, _)| name);
+        self.takes(given.len(), false)
+            && self
+                .words
+                .iter()
+                .zip(&given)
+                .all(|(w, g)| word_matches(w, g))
+            && (self.frees_environment() || !names.chain(secret_names).any(|n| chooses_program(n)))
+    }
+
+    /// Whether every command that `other` allows is allowed by this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        (!self.probe_only || other.probe_only)
+            && self.takes(other.words.len(), other.open)
+            && self
+                .words
+                .iter()
+                .zip(&other.words)
+                .all(|(mine, theirs)| word_matches(mine, theirs))
+            && (self.frees_environment() || !other.frees_environment())
+    }
+
+    /// Whether only probes are allowed.
+    pub fn is_probe_only(&self) -> bool {
+        self.probe_only
+    }
+
+    /// The power as a sentence without a full stop.
+    pub fn sentence(&self) -> String {
+        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        let any = |program: &str| match program {
+            "*" => "any command".to_owned(),
+            "sh" | "bash" => "any shell script".to_owned(),
+            _ => format!("`{program}` with any arguments"),
+        };
+        let what = match (words.as_slice(), self.open) {
+            ([program], true) => any(program),
+            (["sh" | "bash", "-s" | "-c" | "*", ..], _) => any("sh"),
+            (_, false) if !words.iter().any(|w| w.contains('*')) => {
+                format!("exactly `{}`", words.join(" "))
+            }
+            (_, false) => format!("commands like `{}`", words.join(" ")),
+            (_, true) => format!("`{}` with any further arguments", words.join(" ")),
+        };
+        match self.probe_only {
+            true => format!("runs {what} on the target, only to look"),
+            false => format!("runs {what} on the target"),
+        }
+    }
+
+    fn takes(&self, count: usize, others_follow: bool) -> bool {
+        match self.open {
+            true => count >= self.words.len(),
+            false => count == self.words.len() && !others_follow,
+        }
+    }
+
+    fn frees_environment(&self) -> bool {
+        self.words
+            .first()
+            .is_some_and(|p| matches!(p.as_str(), "sh" | "bash" | "env" | "*"))
+    }
+}
+
+impl fmt::Display for SshScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.probe_only {
+            f.write_str("probe:")?;
+        }
+        f.write_str(&self.words.join(" "))?;
+        if self.open {
+            f.write_str(" **")?;
+        }
+        Ok(())
+    }
+}
+
+fn word_matches(pattern: &str, text: &str) -> bool {
+    let climbs = |t: &str| t.split('/').any(|part| part == "..");
+    let is_path = pattern.contains('/') && pattern.contains('*');
+    glob::matches(pattern, text) && !(is_path && climbs(text) && !climbs(pattern))
+}
+
+/// Variables by which a harmless program becomes another one.
+pub(super) fn chooses_program(name: &str) -> bool {
+    matches!(name, "PATH" | "IFS" | "ENV" | "BASH_ENV")
+        || name.starts_with("LD_")
+        || name.starts_with("DYLD_")
+}
 
 /// A command for the target, before quoting.
 #[derive(Clone, Debug)]
@@ -119,4 +272,178 @@ pub trait Ssh: Send + Sync + Debug {
     async fn run(&self, command: &Command, live: &dyn LiveOutput) -> Result<Output, EffectError>;
     /// Ends the connection in an orderly way.
     async fn close(&self);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(text: &str) -> SshScope {
+        SshScope::parse(text).unwrap()
+    }
+
+    fn command(line: &str) -> Command {
+        let mut words = line.split(' ').map(str::to_owned);
+        let mut command = Command::new(words.next().unwrap());
+        command.args = words.collect();
+        command
+    }
+
+    fn allows(pattern: &str, line: &str) -> bool {
+        scope(pattern).allows(&command(line), false)
+    }
+
+    #[test]
+    fn allows_what_the_pattern_says() {
+        for (pattern, line) in [
+            ("npm ci", "npm ci"),
+            ("git **", "git"),
+            ("git **", "git reset --hard origin/main"),
+            ("git fetch *", "git fetch origin"),
+            ("git fetch **", "git fetch"),
+            ("node *.js", "node server.js"),
+            ("* **", "rm -rf /"),
+            ("cat /proc/*/cwd", "cat /proc/12/cwd"),
+            ("  git   fetch  ", "git fetch"),
+        ] {
+            assert!(allows(pattern, line), "{pattern} | {line}");
+        }
+    }
+
+    #[test]
+    fn refuses_near_misses() {
+        for (pattern, line) in [
+            ("npm ci", "npm cit"),
+            ("npm ci", "npm"),
+            ("npm ci", "npm ci --force"),
+            ("git **", "gitk --all"),
+            ("git **", "/tmp/git fetch"),
+            ("git fetch *", "git fetch"),
+            ("git fetch *", "git fetch origin main"),
+            ("git fetch **", "git push"),
+            ("node *.js", "node server.jsx"),
+            ("cat /tmp/*", "cat /tmp/../etc/shadow"),
+            ("npm ci", "npm ci\nrm"),
+        ] {
+            assert!(!allows(pattern, line), "{pattern} | {line}");
+        }
+    }
+
+    #[test]
+    fn one_star_is_exactly_one_argument_even_with_spaces_in_it() {
+        let mut c = command("sh -c");
+        c.args.push("a b c".to_owned());
+        assert!(scope("sh -c *").allows(&c, false));
+        c.args.push("d".to_owned());
+        assert!(!scope("sh -c *").allows(&c, false));
+    }
+
+    #[test]
+    fn a_probe_scope_allows_probes_only() {
+        let c = command("git status");
+        assert!(scope("probe:git **").allows(&c, true));
+        assert!(!scope("probe:git **").allows(&c, false));
+        assert!(scope("git **").allows(&c, true));
+    }
+
+    #[test]
+    fn a_variable_that_picks_the_program_needs_a_scope_for_a_shell() {
+        for name in ["PATH", "LD_PRELOAD", "BASH_ENV"] {
+            let mut c = command("cat notes");
+            c.env.push((name.to_owned(), "/tmp".to_owned()));
+            assert!(!scope("cat **").allows(&c, false), "{name}");
+            assert!(scope("* **").allows(&c, false), "{name}");
+        }
+        let mut c = command("cat notes");
+        c.env.push(("LC_ALL".to_owned(), "C".to_owned()));
+        assert!(scope("cat **").allows(&c, false));
+    }
+
+    #[test]
+    fn covers_is_true_only_for_what_is_narrower() {
+        for (wide, narrow) in [
+            ("git **", "git **"),
+            ("git **", "git fetch *"),
+            ("git **", "probe:git **"),
+            ("git *", "git fetch"),
+            ("* **", "sh -s **"),
+            ("node *.js", "node dist/*.js"),
+        ] {
+            assert!(scope(wide).covers(&scope(narrow)), "{wide} | {narrow}");
+        }
+        for (a, b) in [
+            ("git fetch *", "git **"),
+            ("git *", "git fetch origin"),
+            ("probe:git **", "git **"),
+            ("git fetch", "git *"),
+            ("git fetch", "git fetch **"),
+            ("s* **", "sh -s **"),
+            ("cat /tmp/*", "cat /tmp/../*"),
+        ] {
+            assert!(!scope(a).covers(&scope(b)), "{a} | {b}");
+        }
+    }
+
+    #[test]
+    fn reads_back_what_it_prints_and_refuses_nonsense_with_the_way_to_write_it() {
+        for text in ["git **", "probe:df -P *", "npm ci"] {
+            assert_eq!(scope(text).to_string(), text);
+        }
+        for text in ["", "**", "probe:", "git ** origin", "git a**"] {
+            let error = SshScope::parse(text).unwrap_err().to_string();
+            assert!(error.contains("for example \"git fetch **\""), "{error}");
+        }
+    }
+
+    #[test]
+    fn sentences_name_the_power() {
+        for (text, sentence) in [
+            ("git **", "runs `git` with any arguments on the target"),
+            ("npm ci", "runs exactly `npm ci` on the target"),
+            ("sh -s **", "runs any shell script on the target"),
+            ("* **", "runs any command on the target"),
+            (
+                "probe:git status **",
+                "runs `git status` with any further arguments on the target, only to look",
+            ),
+            ("kill *", "runs commands like `kill *` on the target"),
+        ] {
+            assert_eq!(scope(text).sentence(), sentence);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Sink(Mutex<Vec<(Stream, Vec<u8>)>>);
+    impl LiveOutput for Sink {
+        fn chunk(&self, stream: Stream, bytes: &[u8]) {
+            self.0.lock().unwrap().push((stream, bytes.to_vec()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_recorded_connection_answers_in_order_and_then_is_closed() {
+        let output = Output {
+            exit_code: Some(0),
+            stderr: b"oops".to_vec(),
+            ..Output::default()
+        };
+        let ssh = RecordingSsh::queue([Ok(output.clone())]);
+        let sink = Sink::default();
+        assert_eq!(ssh.run(&Command::new("a"), &sink).await.unwrap(), output);
+        assert_eq!(
+            *sink.0.lock().unwrap(),
+            [(Stream::Stderr, b"oops".to_vec())]
+        );
+        let error = ssh.run(&Command::new("b"), &sink).await.unwrap_err();
+        assert_eq!(error.code, "ssh.closed");
+        let programs: Vec<String> = ssh.commands().into_iter().map(|c| c.program).collect();
+        assert_eq!(programs, ["a", "b"]);
+        let denied = DenySsh.run(&Command::new("c"), &sink).await.unwrap_err();
+        assert_eq!(denied.code, "ssh.denied");
+    }
 }

@@ -2,7 +2,12 @@
 //! outlive the process (leases, target facts, plugin state).
 
 pub mod entry;
+pub mod moves;
+pub mod plugin_state;
+pub mod sqlite;
 pub mod store;
 
 pub use entry::Entry;
+pub use plugin_state::StoreState;
+pub use sqlite::SqliteStore;
 pub use store::{Store, StoreError};

@@ -155,6 +155,17 @@ pub trait Store: Send + Sync + Debug {
         lease: Option<&Granted>,
         entry: &Entry,
     ) -> Result<u64, StoreError>;
+    /// Appends several in order, in one transaction where the store has them.
+    fn append_all(
+        &self,
+        run: &RunId,
+        lease: Option<&Granted>,
+        entries: &[Entry],
+    ) -> Result<(), StoreError> {
+        entries
+            .iter()
+            .try_for_each(|entry| self.append(run, lease, entry).map(|_| ()))
+    }
     /// The run with this id or unique prefix; `latest` names the newest.
     fn run(&self, id_or_prefix: &str) -> Result<RunRecord, StoreError>;
     /// Newest first.

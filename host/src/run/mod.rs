@@ -1,7 +1,14 @@
-//! One execution of a plan on one target.
+//! One execution of a plan on one target: what to do next (`machine`), doing
+//! it (`driver`), and what to say of the result (`verdict`).
 
+pub mod driver;
 pub mod event;
+pub mod lease;
+pub mod machine;
 pub mod outcome;
+pub mod prepare;
+pub mod verdict;
 
+pub use driver::{Execution, Finished};
 pub use event::RunEvent;
 pub use outcome::Outcome;

@@ -1,0 +1,401 @@
+//! What the project gives one plugin: its grants, asked by the gate at every
+//! call.
+//!
+//! Pure: knows no plugin bytes, no target and no network. The scope grammars
+//! are in the capability files. A plugin without a grant for a capability has
+//! no such capability.
+
+use super::http::HttpScope;
+use super::secrets::SecretScope;
+use super::snapshot::SnapshotScope;
+use super::ssh::{Command, SshScope, chooses_program};
+use crate::ids::PluginName;
+use std::collections::BTreeSet;
+use url::Url;
+
+/// A scope that cannot be read. The message says how to write one.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ScopeError {
+    /// One line: what is wrong and how it is written.
+    pub message: String,
+}
+
+impl ScopeError {
+    /// An error with this message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+        }
+    }
+}
+
+/// Everything that one plugin may do. The default is nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Grants {
+    /// Commands on the target.
+    pub ssh: Vec<SshScope>,
+    /// Requests from the host.
+    pub http: Vec<HttpScope>,
+    /// Secrets, and where each may go.
+    pub secrets: Vec<SecretScope>,
+    /// Names of secrets whose value the plugin may read.
+    pub secrets_reveal: Vec<String>,
+    /// Snapshots of the target.
+    pub snapshot: Vec<SnapshotScope>,
+    /// Values kept between runs.
+    pub state: bool,
+}
+
+impl Grants {
+    /// Whether `command` may be run; `probe` says which way it is called.
+    pub fn allows_ssh(&self, command: &Command, probe: bool) -> bool {
+        self.ssh.iter().any(|s| s.allows(command, probe))
+    }
+
+    /// Whether `method` may be sent to `url`. `target_url` is where the run's
+    /// target is now.
+    pub fn allows_http(&self, method: &str, url: &Url, target_url: Option<&str>) -> bool {
+        self.http.iter().any(|s| s.allows(method, url, target_url))
+    }
+
+    /// Whether a scope names the URL's host as a written-out IP address, which
+    /// is what opens link-local addresses.
+    pub fn names_literal_host(&self, url: &Url) -> bool {
+        self.http.iter().any(|s| s.names_literal_host(url))
+    }
+
+    /// Whether the plugin may hold this secret at all.
+    pub fn allows_secret(&self, name: &str) -> bool {
+        self.secrets.iter().any(|s| s.name() == name) || self.allows_reveal(name)
+    }
+
+    /// Whether the secret may go into a command's environment.
+    pub fn allows_secret_to_ssh(&self, name: &str) -> bool {
+        self.secrets
+            .iter()
+            .any(|s| s.name() == name && s.allows_ssh())
+    }
+
+    /// Whether the secret may go into a header of a request to `url`.
+    pub fn allows_secret_to_url(&self, name: &str, url: &Url, target_url: Option<&str>) -> bool {
+        self.secrets
+            .iter()
+            .any(|s| s.name() == name && s.allows_url(url, target_url))
+    }
+
+    /// Whether the plugin may read the secret's value.
+    pub fn allows_reveal(&self, name: &str) -> bool {
+        self.secrets_reveal.iter().any(|n| n == name)
+    }
+
+    /// Whether the plugin may do this with snapshots.
+    pub fn allows_snapshot(&self, scope: SnapshotScope) -> bool {
+        self.snapshot.contains(&scope)
+    }
+
+    /// Whether a component that imports `interface` (its bare name: `http`,
+    /// `ssh`, …) has what it needs. Context, log, clock, checks and types are
+    /// given to everyone.
+    pub fn gives_interface(&self, interface: &str) -> bool {
+        match interface {
+            "context" | "log" | "clock" | "checks" | "types" => true,
+            "ssh" => !self.ssh.is_empty(),
+            "http" => !self.http.is_empty(),
+            "secrets" => !self.secrets.is_empty() || !self.secrets_reveal.is_empty(),
+            "secrets-reveal" => !self.secrets_reveal.is_empty(),
+            "snapshot" => !self.snapshot.is_empty(),
+            "state" => self.state,
+            _ => false,
+        }
+    }
+
+    /// Whether everything that `other` allows is allowed by these grants,
+    /// scope by scope.
+    pub fn covers(&self, other: &Self) -> bool {
+        let reveals: BTreeSet<&String> = self.secrets_reveal.iter().collect();
+        other
+            .ssh
+            .iter()
+            .all(|o| self.ssh.iter().any(|s| s.covers(o)))
+            && other
+                .http
+                .iter()
+                .all(|o| self.http.iter().any(|s| s.covers(o)))
+            && other
+                .secrets
+                .iter()
+                .all(|o| self.secrets.iter().any(|s| s.covers(o)))
+            && other.secrets_reveal.iter().all(|n| reveals.contains(n))
+            && other.snapshot.iter().all(|s| self.snapshot.contains(s))
+            && (self.state || !other.state)
+    }
+
+    /// Names of all secrets that these grants speak of.
+    pub fn secret_names(&self) -> BTreeSet<&str> {
+        let scoped = self.secrets.iter().map(SecretScope::name);
+        scoped
+            .chain(self.secrets_reveal.iter().map(String::as_str))
+            .collect()
+    }
+
+    /// The powers as plain sentences without full stops, one a scope.
+    pub fn sentences(&self) -> Vec<String> {
+        let mut out: Vec<String> = self.ssh.iter().map(SshScope::sentence).collect();
+        out.extend(self.http.iter().map(HttpScope::sentence));
+        out.extend(self.secrets.iter().map(SecretScope::sentence));
+        out.extend(
+            self.secrets_reveal
+                .iter()
+                .map(|name| format!("reads the value of secret `{name}`")),
+        );
+        out.extend(self.snapshot.iter().map(|s| s.sentence()));
+        if self.state {
+            out.push("keeps small values between runs".to_owned());
+        }
+        out
+    }
+
+    /// The TOML to paste into the project file so that `plugin` is given
+    /// `interface`. `wanted` are the scopes that its manifest asks for;
+    /// without any, one example is shown.
+    pub fn line_to_add(interface: &str, plugin: &PluginName, wanted: &[String]) -> String {
+        let line = match (interface, wanted) {
+            ("state", _) => "state = true".to_owned(),
+            (_, []) => {
+                let example = match interface {
+                    "ssh" => "PROGRAM **",
+                    "http" => "GET target/**",
+                    "secrets" => "NAME@target",
+                    "secrets-reveal" => "NAME",
+                    "snapshot" => "create",
+                    _ => "",
+                };
+                format!("{interface} = [{}]", quoted(example))
+            }
+            (_, wanted) => {
+                let scopes: Vec<String> = wanted.iter().map(|s| quoted(s)).collect();
+                format!("{interface} = [{}]", scopes.join(", "))
+            }
+        };
+        format!("[plugins.{plugin}.grants]\n{line}")
+    }
+
+    /// The TOML that would allow this refused command.
+    pub fn line_for_ssh(plugin: &PluginName, command: &Command, probe: bool) -> String {
+        let sets_path = command.env.iter().any(|(name, _)| chooses_program(name));
+        let program = match command.program.split_whitespace().count() {
+            1 if !sets_path => command.program.as_str(),
+            _ => "*",
+        };
+        let scope = match probe {
+            true => format!("probe:{program} **"),
+            false => format!("{program} **"),
+        };
+        Self::line_to_add("ssh", plugin, &[scope])
+    }
+
+    /// The TOML that would allow this refused request.
+    pub fn line_for_http(
+        plugin: &PluginName,
+        method: &str,
+        url: &Url,
+        target_url: Option<&str>,
+    ) -> String {
+        let at_target = target_url.is_some_and(|base| super::address::same_origin(url, base));
+        let origin = match at_target {
+            true => "target".to_owned(),
+            false => url.origin().ascii_serialization(),
+        };
+        let path = match url.path() {
+            path if path.contains(['%', '*']) => "/**",
+            path => path,
+        };
+        Self::line_to_add("http", plugin, &[format!("{method} {origin}{path}")])
+    }
+
+    /// The TOML that would let this secret go to commands on the target.
+    pub fn line_for_secret_to_ssh(plugin: &PluginName, name: &str) -> String {
+        Self::line_to_add("secrets", plugin, &[format!("{name}@ssh")])
+    }
+
+    /// The TOML that would let this secret go to `url`.
+    pub fn line_for_secret_to_url(
+        plugin: &PluginName,
+        name: &str,
+        url: &Url,
+        target_url: Option<&str>,
+    ) -> String {
+        let to = match (url.host_str(), url.port()) {
+            _ if target_url.is_some_and(|base| super::address::same_origin(url, base)) => {
+                "target".to_owned()
+            }
+            (Some(host), Some(port)) => format!("{host}:{port}"),
+            (Some(host), None) => host.to_owned(),
+            (None, _) => "HOST".to_owned(),
+        };
+        Self::line_to_add("secrets", plugin, &[format!("{name}@{to}")])
+    }
+}
+
+/// A TOML string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants() -> Grants {
+        Grants {
+            ssh: vec![
+                SshScope::parse("probe:git **").unwrap(),
+                SshScope::parse("npm ci").unwrap(),
+            ],
+            http: vec![HttpScope::parse("GET target/**").unwrap()],
+            secrets: vec![SecretScope::parse("auth@ssh").unwrap()],
+            secrets_reveal: vec!["webhook".to_owned()],
+            snapshot: vec![SnapshotScope::Create],
+            state: false,
+        }
+    }
+
+    fn command(program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args = args.iter().map(|a| (*a).to_owned()).collect();
+        command
+    }
+
+    #[test]
+    fn nothing_is_allowed_by_default() {
+        let none = Grants::default();
+        let url = Url::parse("https://h/").unwrap();
+        assert!(!none.allows_ssh(&command("true", &[]), true));
+        assert!(!none.allows_http("GET", &url, Some("https://h")));
+        assert!(!none.allows_secret("auth"));
+        assert!(!none.allows_snapshot(SnapshotScope::Create));
+        for interface in [
+            "ssh",
+            "http",
+            "secrets",
+            "secrets-reveal",
+            "snapshot",
+            "state",
+        ] {
+            assert!(!none.gives_interface(interface), "{interface}");
+        }
+        for interface in ["context", "log", "clock", "checks", "types"] {
+            assert!(none.gives_interface(interface), "{interface}");
+        }
+        assert!(!none.gives_interface("filesystem"));
+        assert!(none.sentences().is_empty());
+    }
+
+    #[test]
+    fn a_grant_opens_its_own_door_only() {
+        let g = grants();
+        let url = Url::parse("https://vm:3000/x").unwrap();
+        let target = Some("https://vm:3000");
+        assert!(g.allows_ssh(&command("git", &["status"]), true));
+        assert!(!g.allows_ssh(&command("git", &["status"]), false));
+        assert!(g.allows_ssh(&command("npm", &["ci"]), false));
+        assert!(g.allows_http("GET", &url, target));
+        assert!(!g.allows_http("POST", &url, target));
+        assert!(g.allows_secret_to_ssh("auth"));
+        assert!(!g.allows_secret_to_url("auth", &url, target));
+        assert!(!g.allows_reveal("auth"));
+        assert!(g.allows_reveal("webhook") && g.allows_secret("webhook"));
+        assert!(!g.allows_secret_to_ssh("webhook"));
+        assert!(!g.allows_snapshot(SnapshotScope::Restore));
+        assert!(!g.gives_interface("state"));
+        assert_eq!(
+            g.secret_names().into_iter().collect::<Vec<_>>(),
+            ["auth", "webhook"]
+        );
+    }
+
+    #[test]
+    fn covers_compares_every_kind_of_grant() {
+        let g = grants();
+        assert!(g.covers(&g));
+        assert!(g.covers(&Grants::default()));
+        assert!(!Grants::default().covers(&g));
+        let mut more = g.clone();
+        more.state = true;
+        assert!(!g.covers(&more) && more.covers(&g));
+        let mut more = g.clone();
+        more.secrets_reveal.push("auth".to_owned());
+        assert!(!g.covers(&more) && more.covers(&g));
+    }
+
+    #[test]
+    fn the_line_to_add_is_toml_that_gives_the_interface() {
+        let smoke = PluginName::from("smoke");
+        assert_eq!(
+            Grants::line_to_add("http", &smoke, &["GET target/**".to_owned()]),
+            "[plugins.smoke.grants]\nhttp = [\"GET target/**\"]"
+        );
+        assert_eq!(
+            Grants::line_to_add("state", &smoke, &[]),
+            "[plugins.smoke.grants]\nstate = true"
+        );
+        assert_eq!(
+            Grants::line_to_add("ssh", &smoke, &["a **".to_owned(), "b \"c\"".to_owned()]),
+            "[plugins.smoke.grants]\nssh = [\"a **\", 'b \"c\"']"
+        );
+    }
+
+    #[test]
+    fn the_line_for_a_refused_call_allows_that_call() {
+        let plugin = PluginName::from("p");
+        let scope_of = |line: &str| {
+            let table: toml::Table = line.parse().unwrap();
+            let (_, list) = table["plugins"]["p"]["grants"]
+                .as_table()
+                .unwrap()
+                .iter()
+                .next()
+                .unwrap();
+            list[0].as_str().unwrap().to_owned()
+        };
+        let mut odd = command("two words", &["x"]);
+        odd.env.push(("PATH".to_owned(), "/x".to_owned()));
+        for (c, probe) in [
+            (command("git", &["fetch", "a b"]), false),
+            (command("git", &["fetch"]), true),
+            (odd, false),
+        ] {
+            let line = scope_of(&Grants::line_for_ssh(&plugin, &c, probe));
+            assert!(SshScope::parse(&line).unwrap().allows(&c, probe), "{line}");
+        }
+        let target = Some("https://vm:3000");
+        for url in ["https://vm:3000/a?b", "https://h/x", "http://h:81/a%2Fb"] {
+            let url = Url::parse(url).unwrap();
+            let line = scope_of(&Grants::line_for_http(&plugin, "PUT", &url, target));
+            let scope = HttpScope::parse(&line).unwrap();
+            assert!(scope.allows("PUT", &url, target), "{line}");
+        }
+        for url in ["https://vm:3000/a", "https://h/x", "https://h:81/"] {
+            let url = Url::parse(url).unwrap();
+            let line = scope_of(&Grants::line_for_secret_to_url(&plugin, "s", &url, target));
+            let scope = SecretScope::parse(&line).unwrap();
+            assert!(scope.allows_url(&url, target), "{line}");
+        }
+    }
+
+    #[test]
+    fn sentences_say_what_a_person_wants_to_know() {
+        assert_eq!(
+            grants().sentences(),
+            [
+                "runs `git` with any arguments on the target, only to look",
+                "runs exactly `npm ci` on the target",
+                "sends GET requests to any path of the service on the target",
+                "passes secret `auth` to commands on the target, unseen",
+                "reads the value of secret `webhook`",
+                "takes snapshots of the target",
+            ]
+        );
+    }
+}

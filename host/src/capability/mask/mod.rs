@@ -1,0 +1,260 @@
+//! Takes secrets out of everything that is shown or stored.
+//!
+//! Built once from a run's secrets. Finds each value raw, URL-encoded, in
+//! base64 (at any alignment), in hex, JSON-escaped and shell-quoted, also
+//! across the chunks of a stream. What is found becomes `***`. Forms that no
+//! encoder here makes (encrypted, compressed, reversed) are not found.
+
+mod forms;
+mod search;
+mod stream;
+
+pub use stream::{MaskedLines, MaskedStream};
+
+use super::secrets::SecretValue;
+use forms::add_forms;
+use search::Search;
+use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What stands in the place of a secret.
+pub const MASK: &str = "***";
+/// Shorter secrets are refused: masking them would hide common text.
+pub const SHORTEST_SECRET: usize = 4;
+/// A shorter line of a secret with several lines is not looked for alone.
+const SHORTEST_LINE: usize = 8;
+
+/// Why a masker cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum MaskError {
+    /// The value would be found in ordinary text.
+    #[error("a secret is shorter than {SHORTEST_SECRET} characters and cannot be masked")]
+    TooShort,
+    /// The search automaton was refused, for example for its size.
+    #[error("the secrets cannot be searched for")]
+    Search(#[from] aho_corasick::BuildError),
+}
+
+/// Replaces secrets. Cheap to clone.
+#[derive(Clone)]
+pub struct Masker {
+    search: Option<Arc<Search>>,
+}
+
+impl fmt::Debug for Masker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Masker(***)")
+    }
+}
+
+impl Masker {
+    /// A masker for these values.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a SecretValue>) -> Result<Self, MaskError> {
+        let mut forms = BTreeSet::new();
+        for secret in secrets {
+            let value = secret.expose();
+            if value.chars().count() < SHORTEST_SECRET {
+                return Err(MaskError::TooShort);
+            }
+            add_forms(value, &mut forms);
+            if value.contains('\n') {
+                let lines = value.lines().map(str::trim);
+                for line in lines.filter(|l| l.chars().count() >= SHORTEST_LINE) {
+                    add_forms(line, &mut forms);
+                }
+            }
+        }
+        if forms.is_empty() {
+            return Ok(Self::none());
+        }
+        let search = Search::new(forms)?;
+        Ok(Self {
+            search: Some(Arc::new(search)),
+        })
+    }
+
+    /// A masker that changes nothing.
+    pub fn none() -> Self {
+        Self { search: None }
+    }
+
+    /// `text` with every secret replaced.
+    pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let found = self.find(text.as_bytes());
+        if found.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        // Every form is valid UTF-8, so matches begin and end between characters.
+        let masked = replace(text.as_bytes(), &found);
+        Cow::Owned(String::from_utf8_lossy(&masked).into_owned())
+    }
+
+    /// `bytes` with every secret replaced.
+    pub fn mask_bytes<'t>(&self, bytes: &'t [u8]) -> Cow<'t, [u8]> {
+        let found = self.find(bytes);
+        match found.is_empty() {
+            true => Cow::Borrowed(bytes),
+            false => Cow::Owned(replace(bytes, &found)),
+        }
+    }
+
+    /// Masks every string, key and number inside `value`.
+    pub fn mask_json(&self, value: &mut Value) {
+        match value {
+            Value::Null | Value::Bool(_) => {}
+            Value::Number(number) => {
+                if let Cow::Owned(masked) = self.mask(&number.to_string()) {
+                    *value = Value::String(masked);
+                }
+            }
+            Value::String(text) => {
+                if let Cow::Owned(masked) = self.mask(text) {
+                    *text = masked;
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|v| self.mask_json(v)),
+            Value::Object(map) => {
+                if map.keys().any(|k| matches!(self.mask(k), Cow::Owned(_))) {
+                    let old = std::mem::take(map);
+                    map.extend(
+                        old.into_iter()
+                            .map(|(k, v)| (self.mask(&k).into_owned(), v)),
+                    );
+                }
+                map.values_mut().for_each(|v| self.mask_json(v));
+            }
+        }
+    }
+
+    /// A masker of one stream of bytes that arrives in chunks.
+    pub fn stream(&self) -> MaskedStream {
+        MaskedStream::new(self.clone())
+    }
+
+    /// How many bytes at the beginning cannot be part of a secret that goes
+    /// on after `bytes`.
+    fn settled(&self, bytes: &[u8]) -> usize {
+        self.search
+            .as_ref()
+            .map_or(bytes.len(), |s| s.settled(bytes))
+    }
+
+    fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        self.search
+            .as_ref()
+            .map_or_else(Vec::new, |s| s.find(bytes))
+    }
+}
+
+fn replace(bytes: &[u8], found: &[Range<usize>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    for range in found {
+        out.extend_from_slice(bytes.get(at..range.start).unwrap_or_default());
+        out.extend_from_slice(MASK.as_bytes());
+        at = range.end;
+    }
+    out.extend_from_slice(bytes.get(at..).unwrap_or_default());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    use serde_json::json;
+
+    fn masker(values: &[&str]) -> Masker {
+        let values: Vec<SecretValue> = values
+            .iter()
+            .map(|v| SecretValue::new((*v).to_owned()))
+            .collect();
+        Masker::new(&values).unwrap()
+    }
+
+    const SECRET: &str = "p@ss w/rd'$\"\\é+x=1";
+
+    #[test]
+    fn every_form_of_a_secret_is_replaced() {
+        let m = masker(&[SECRET]);
+        let url = url::Url::parse_with_params("https://h/", [("t", SECRET)]).unwrap();
+        let mut userinfo = url::Url::parse("https://h/").unwrap();
+        userinfo.set_password(Some(SECRET)).unwrap();
+        for (text, masked) in [
+            (SECRET.to_owned(), "***".to_owned()),
+            (format!("a{SECRET}b"), "a***b".to_owned()),
+            (url.to_string(), "https://h/?t=***".to_owned()),
+            (userinfo.to_string(), "https://:***@h/".to_owned()),
+            (
+                url.to_string().replace('+', "%20").to_lowercase(),
+                "https://h/?t=***".to_owned(),
+            ),
+            (json!(SECRET).to_string(), "\"***\"".to_owned()),
+            (super::super::quote::sh(SECRET), "'***'".to_owned()),
+            (STANDARD.encode(SECRET), "***".to_owned()),
+            (URL_SAFE_NO_PAD.encode(SECRET), "***".to_owned()),
+        ] {
+            assert_eq!(m.mask(&text), masked, "{text}");
+        }
+    }
+
+    #[test]
+    fn base64_of_a_longer_text_with_the_secret_inside_does_not_decode_to_it() {
+        let m = masker(&["abcdefgh"]);
+        for before in ["", "u", "u:", "us:", "use:"] {
+            for after in ["", "1", "12", "123"] {
+                for engine in [&STANDARD, &URL_SAFE_NO_PAD] {
+                    let text = engine.encode(format!("{before}abcdefgh{after}"));
+                    let masked = m.mask(&text).into_owned();
+                    assert!(masked.contains(MASK), "{before} {after} {masked}");
+                    assert!(masked.len() <= text.len() - 5, "{text} {masked}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn text_without_a_secret_is_borrowed_and_unchanged() {
+        let m = masker(&["abcdefgh"]);
+        assert!(matches!(m.mask("abcdefg h"), Cow::Borrowed("abcdefg h")));
+        assert!(matches!(Masker::none().mask("x"), Cow::Borrowed("x")));
+    }
+
+    #[test]
+    fn overlapping_secrets_leave_no_tail() {
+        let m = masker(&["abcdef", "defghi"]);
+        assert_eq!(m.mask("xabcdefghiy"), "x***y");
+        assert_eq!(m.mask("abcdefabcdef"), "******");
+        assert_eq!(masker(&["abcd", "abcdefgh"]).mask("abcdefgh"), "***");
+    }
+
+    #[test]
+    fn a_secret_of_several_lines_is_found_line_by_line() {
+        let m = masker(&["-----BEGIN KEY-----\nAAAABBBBCCCC\nshort\n"]);
+        assert_eq!(m.mask("| AAAABBBBCCCC"), "| ***");
+        assert_eq!(m.mask("short"), "short");
+    }
+
+    #[test]
+    fn json_is_masked_in_strings_keys_and_numbers() {
+        let m = masker(&["12345678", "s3cret"]);
+        let mut value = json!({"a": ["x s3cret"], "s3cret": 1, "n": 12345678, "ok": 1234});
+        m.mask_json(&mut value);
+        assert_eq!(
+            value,
+            json!({"a": ["x ***"], "***": 1, "n": "***", "ok": 1234})
+        );
+    }
+
+    #[test]
+    fn short_secrets_are_refused_and_nothing_is_printed_of_a_masker() {
+        let short = SecretValue::new("abc".to_owned());
+        assert!(matches!(Masker::new([&short]), Err(MaskError::TooShort)));
+        assert_eq!(format!("{:?}", masker(&["abcdefgh"])), "Masker(***)");
+    }
+}

@@ -1,0 +1,127 @@
+//! Finds forms in bytes, and in bytes with their URL encoding undone.
+
+use aho_corasick::{AhoCorasick, BuildError, Input};
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// A search for all forms of all secrets at once.
+pub(super) struct Search {
+    automaton: AhoCorasick,
+    /// Every form, sorted.
+    forms: Vec<String>,
+}
+
+impl Search {
+    /// A search for these forms.
+    pub(super) fn new(forms: BTreeSet<String>) -> Result<Self, BuildError> {
+        let forms: Vec<String> = forms.into_iter().collect();
+        let automaton = AhoCorasick::new(&forms)?;
+        Ok(Self { automaton, forms })
+    }
+
+    /// Where secrets are, in order; overlapping ones are one range.
+    pub(super) fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let mut found = self.all(bytes);
+        if bytes.contains(&b'%') {
+            let decoded = Decoded::new(bytes);
+            let ranges = self.all(&decoded.bytes).into_iter();
+            found.extend(ranges.map(|r| decoded.offset(r.start)..decoded.offset(r.end)));
+        }
+        found.sort_unstable_by_key(|r| (r.start, r.end));
+        let mut merged: Vec<Range<usize>> = Vec::with_capacity(found.len());
+        for range in found {
+            match merged.last_mut() {
+                Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+                _ => merged.push(range),
+            }
+        }
+        merged
+    }
+
+    /// How many bytes at the beginning cannot be part of a form that goes on
+    /// after `bytes`.
+    pub(super) fn settled(&self, bytes: &[u8]) -> usize {
+        let whole = bytes.len() - unfinished_escape(bytes);
+        let decoded = Decoded::new(bytes.get(..whole).unwrap_or_default());
+        let by_decoded = self
+            .first_beginning(&decoded.bytes)
+            .map(|at| decoded.offset(at));
+        let by_raw = self.first_beginning(bytes);
+        whole
+            .min(by_raw.unwrap_or(whole))
+            .min(by_decoded.unwrap_or(whole))
+    }
+
+    /// All occurrences, overlapping ones too.
+    fn all(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        match self.automaton.try_find_overlapping_iter(Input::new(bytes)) {
+            Ok(matches) => matches.map(|m| m.range()).collect(),
+            // Never for this automaton; hiding all is the safe answer.
+            Err(_) => std::iter::once(0..bytes.len()).collect(),
+        }
+    }
+
+    /// The first place from which on `bytes` may be the beginning of a form.
+    fn first_beginning(&self, bytes: &[u8]) -> Option<usize> {
+        let begins_a_form = |text: &[u8]| {
+            let at = self.forms.partition_point(|f| f.as_bytes() < text);
+            let form = self.forms.get(at);
+            form.is_some_and(|f| f.as_bytes().starts_with(text))
+        };
+        let first = (bytes.len() + 1).saturating_sub(self.automaton.max_pattern_len());
+        (first..bytes.len()).find(|at| bytes.get(*at..).is_some_and(begins_a_form))
+    }
+}
+
+/// Bytes with `%XX` decoded. Encoders differ in what they leave as it is, so
+/// the text is decoded instead of the secret encoded.
+struct Decoded {
+    bytes: Vec<u8>,
+    /// Where each byte began before decoding.
+    starts: Vec<usize>,
+    /// Length before decoding.
+    len: usize,
+}
+
+impl Decoded {
+    fn new(raw: &[u8]) -> Self {
+        let hex = |b: Option<&u8>| {
+            let digit = char::from(*b?).to_digit(16)?;
+            u8::try_from(digit).ok()
+        };
+        let mut bytes = Vec::with_capacity(raw.len());
+        let mut starts = Vec::with_capacity(raw.len());
+        let mut at = 0;
+        while let Some(b) = raw.get(at) {
+            starts.push(at);
+            match (*b, hex(raw.get(at + 1)), hex(raw.get(at + 2))) {
+                (b'%', Some(high), Some(low)) => {
+                    bytes.push(high * 16 + low);
+                    at += 3;
+                }
+                _ => {
+                    bytes.push(*b);
+                    at += 1;
+                }
+            }
+        }
+        Self {
+            bytes,
+            starts,
+            len: raw.len(),
+        }
+    }
+
+    fn offset(&self, at: usize) -> usize {
+        self.starts.get(at).copied().unwrap_or(self.len)
+    }
+}
+
+/// Length of a `%` or `%X` at the end that the next chunk may complete.
+fn unfinished_escape(bytes: &[u8]) -> usize {
+    match bytes {
+        [.., b'%'] => 1,
+        [.., b'%', digit] if digit.is_ascii_hexdigit() => 2,
+        _ => 0,
+    }
+}

@@ -1,0 +1,94 @@
+//! An error of the command line: what is wrong, what to do next, and the exit
+//! code.
+
+use super::exit::ExitCode;
+use super::terminal;
+use crate::journal::StoreError;
+use crate::plugin::PluginError;
+use std::fmt;
+
+/// Ends the process with a message.
+#[derive(Debug)]
+pub struct CliError {
+    /// The process's exit code.
+    pub exit: ExitCode,
+    /// What is wrong, where.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl CliError {
+    /// An error with this exit code.
+    pub fn new(exit: ExitCode, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// Wrong usage or configuration.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(ExitCode::Usage, message)
+    }
+
+    /// The same error with what to do next.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Prints it: for people on stderr, and as the last JSON line on stdout
+    /// where a program reads that.
+    pub fn show(&self, json: bool) {
+        if json {
+            terminal::json_error(self);
+        }
+        terminal::error_line(&self.to_string());
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let exit = match error {
+            StoreError::NoRun(_) | StoreError::AmbiguousRun { .. } => ExitCode::Usage,
+            _ => ExitCode::Internal,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<PluginError> for CliError {
+    fn from(error: PluginError) -> Self {
+        let exit = match error {
+            PluginError::Engine { .. } => ExitCode::Internal,
+            PluginError::Config { .. } => ExitCode::Usage,
+            _ => ExitCode::PluginRefused,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+/// Several problems as one error: the first one's exit code, every message.
+impl FromIterator<CliError> for Option<CliError> {
+    fn from_iter<I: IntoIterator<Item = CliError>>(errors: I) -> Self {
+        let mut errors = errors.into_iter();
+        let mut all = errors.next()?;
+        for next in errors {
+            all.message.push_str("\n\n");
+            all.message.push_str(&next.message);
+        }
+        Some(all)
+    }
+}

@@ -1,0 +1,90 @@
+//! The command line: arguments in, exit code out. Only this module and
+//! `report` print; only this module and `config` read the environment.
+
+mod error;
+pub mod exit;
+mod local;
+mod output;
+mod plan;
+mod plugin;
+mod rollback;
+mod run;
+mod runs;
+mod session;
+mod signals;
+mod start;
+mod terminal;
+mod world;
+
+pub use error::CliError;
+pub use exit::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Deploys a service to a VM so that the run ends in one of two states: the new
+/// version is live and verified, or the old version is live and verified.
+#[derive(Debug, Parser)]
+#[command(name = "vdeploy", version, after_help = exit::ExitCode::help(), max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The project file [default: vdeploy.toml here or in a parent directory,
+    /// else the built-in project]
+    #[arg(long, global = true, value_name = "FILE", env = "VDEPLOY_PROJECT")]
+    pub project: Option<PathBuf>,
+    /// Where runs, leases and compiled plugins are kept [default:
+    /// $XDG_STATE_HOME/vdeploy or ~/.local/state/vdeploy]
+    #[arg(long, global = true, value_name = "DIR", env = "VDEPLOY_STATE")]
+    pub state: Option<PathBuf>,
+    /// Show every call, the output of commands and debug lines
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a plan on a target
+    Run(run::RunArgs),
+    /// Look at plans without running them
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
+    /// Bring back what was live before a run, and verify it
+    Rollback(rollback::RollbackArgs),
+    /// Look at earlier runs
+    #[command(subcommand)]
+    Runs(runs::RunsCommand),
+    /// The embedded cloud on this machine, for first steps and rehearsals
+    #[command(subcommand)]
+    Local(local::LocalCommand),
+    /// Look at plugins
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+}
+
+/// Does what `cli` says and returns the process's exit code.
+pub async fn main(cli: Cli) -> ExitCode {
+    terminal::tracing(cli.global.verbose);
+    let json = matches!(&cli.command, Command::Run(args) if args.output.json)
+        || matches!(&cli.command, Command::Rollback(args) if args.output.json);
+    let result = match cli.command {
+        Command::Run(args) => run::main(&cli.global, args).await,
+        Command::Plan(command) => plan::main(&cli.global, command).await,
+        Command::Rollback(args) => rollback::main(&cli.global, args).await,
+        Command::Runs(command) => runs::main(&cli.global, command),
+        Command::Local(command) => local::main(&cli.global, command).await,
+        Command::Plugin(command) => plugin::main(command),
+    };
+    result.unwrap_or_else(|error| {
+        error.show(json);
+        error.exit
+    })
+}

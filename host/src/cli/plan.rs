@@ -1,0 +1,62 @@
+//! `vdeploy plan`: look at plans without running them.
+
+use super::Global;
+use super::error::CliError;
+use super::exit::ExitCode;
+use super::session::Session;
+use super::start;
+use super::terminal;
+use crate::run::prepare;
+use clap::Subcommand;
+
+/// Subcommands of `vdeploy plan`.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// The plans of the project
+    List,
+    /// A plan as TOML, with its plugins and their grants
+    Show {
+        /// The plan
+        #[arg(default_value = "default")]
+        plan: String,
+    },
+    /// Load the plugins and check grants and configuration; touches no target
+    Check {
+        /// The plan [default: every plan]
+        plan: Option<String>,
+    },
+}
+
+/// Does it.
+pub async fn main(global: &Global, command: PlanCommand) -> Result<ExitCode, CliError> {
+    let session = Session::open(global)?;
+    match command {
+        PlanCommand::List => {
+            for plan in session.project.plans.values() {
+                terminal::say(&format!("{:<12} {}", plan.name, plan.summary));
+            }
+        }
+        PlanCommand::Show { plan } => {
+            let plan = session.plan(&plan)?;
+            terminal::say(crate::config::render_plan(&plan, &session.project).trim_end());
+        }
+        PlanCommand::Check { plan } => {
+            let plans = match plan {
+                Some(name) => vec![session.plan(&name)?],
+                None => session.project.plans.values().cloned().collect(),
+            };
+            let engine = start::engine(&session.state_dir)?;
+            for plan in &plans {
+                let plugins = start::load_plugins(&engine, &session.project, plan).await?;
+                prepare::configs(plan, &plugins, false).map_err(start::all_problems)?;
+                terminal::say(&format!(
+                    "plan {}: {} steps, {} plugins, fine",
+                    plan.name,
+                    plan.all_steps().count(),
+                    plugins.len()
+                ));
+            }
+        }
+    }
+    Ok(ExitCode::Success)
+}

@@ -1,0 +1,60 @@
+//! `vdeploy plugin`: look at plugins.
+
+use super::error::CliError;
+use super::exit::ExitCode;
+use super::terminal;
+use crate::ids::PluginName;
+use crate::plugin::builtin;
+use crate::plugin::inspect::Inspection;
+use clap::Subcommand;
+use std::path::{Path, PathBuf};
+
+/// Subcommands of `vdeploy plugin`.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Who a plugin is and what it can do, read from its bytes without running
+    /// them
+    Inspect {
+        /// A component file, or `builtin:NAME`
+        file: String,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Does it.
+pub fn main(command: PluginCommand) -> Result<ExitCode, CliError> {
+    let PluginCommand::Inspect { file, json } = command;
+    let (name, bytes) = read(&file)?;
+    let inspection = Inspection::of(&PluginName::new(name), &bytes)?;
+    let text = if json {
+        serde_json::to_string(&inspection)
+            .map_err(|e| CliError::new(ExitCode::Internal, e.to_string()))?
+    } else {
+        inspection.to_string()
+    };
+    terminal::say(text.trim_end());
+    Ok(ExitCode::Success)
+}
+
+fn read(file: &str) -> Result<(String, Vec<u8>), CliError> {
+    if let Some(name) = file.strip_prefix("builtin:") {
+        let known = || builtin::names().collect::<Vec<_>>().join(", ");
+        let bytes = builtin::bytes(name).ok_or_else(|| {
+            CliError::usage(format!(
+                "no built-in plugin `{name}`; there are: {}",
+                known()
+            ))
+        })?;
+        return Ok((name.to_owned(), bytes.to_vec()));
+    }
+    let path = PathBuf::from(file);
+    let bytes = std::fs::read(&path).map_err(|e| CliError::usage(format!("{file}: {e}")))?;
+    let stem = path
+        .file_stem()
+        .unwrap_or(Path::new(file).as_os_str())
+        .to_string_lossy()
+        .into_owned();
+    Ok((stem, bytes))
+}

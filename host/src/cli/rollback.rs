@@ -1,0 +1,115 @@
+//! `vdeploy rollback`: bring back what was live before a run.
+
+use super::Global;
+use super::error::CliError;
+use super::exit::ExitCode;
+use super::run::{OutputArgs, RollbackToArg};
+use super::session::Session;
+use super::start::{self, Request};
+use crate::journal::Entry;
+use crate::journal::store::{RunRecord, Store};
+use crate::run::event::Phase;
+use clap::Args;
+use std::collections::BTreeMap;
+
+/// Arguments of `vdeploy rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The run to roll back: an id or its beginning [default: the newest run
+    /// of the target that changed something]
+    pub run: Option<String>,
+    /// How it is done [default: as the plan says]
+    #[arg(long, value_enum)]
+    pub to: Option<RollbackToArg>,
+    /// The target, where no run is named
+    #[arg(long, short)]
+    pub target: Option<String>,
+    /// Make no change: answer probes for real, show every change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Go on without a snapshot of the broken state; the reason is recorded
+    #[arg(long, value_name = "REASON")]
+    pub without_snapshot: Option<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Runs the plan `rollback` against the outputs of the run.
+pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliError> {
+    let session = Session::open(global)?;
+    let store = session.store()?;
+    let record = match &args.run {
+        Some(run) => store.run(run)?,
+        None => newest_change(&*store, &session, args.target.as_deref())?,
+    };
+    let outputs = outputs(&*store, &record)?;
+    let mut plan = session.plan("rollback")?;
+    let to = match args.to {
+        Some(to) => to.into(),
+        None => record.plan.rollback_to,
+    };
+    plan.rollback_to = to;
+    start::start(
+        session,
+        Request {
+            plan,
+            target: Some(record.target.to_string()),
+            reference: None,
+            set: Vec::new(),
+            dry_run: args.dry_run,
+            without_snapshot: args.without_snapshot,
+            rolls_back: Some((record.id, outputs)),
+            output: args.output,
+            verbose: global.verbose,
+        },
+    )
+    .await
+}
+
+/// The newest run of the target that changed it and was not a rollback itself.
+fn newest_change(
+    store: &dyn Store,
+    session: &Session,
+    target: Option<&str>,
+) -> Result<RunRecord, CliError> {
+    let (target, _) = start::target(&session.project, target)?;
+    for summary in store.runs(Some(&target), 200)? {
+        let record = store.run(summary.id.as_str())?;
+        if record.rolls_back.is_some() || record.dry_run {
+            continue;
+        }
+        let changed = store.journal(&record.id)?.iter().any(|stored| {
+            matches!(
+                &stored.entry,
+                Entry::Intent {
+                    changes_target: true,
+                    ..
+                }
+            )
+        });
+        if changed {
+            return Ok(record);
+        }
+    }
+    Err(
+        CliError::usage(format!("no run has changed the target `{target}` yet"))
+            .hint("`vdeploy runs list` shows the runs; name one: `vdeploy rollback RUN`"),
+    )
+}
+
+/// What the steps of that run returned.
+fn outputs(store: &dyn Store, record: &RunRecord) -> Result<start::Outputs, CliError> {
+    let mut outputs = BTreeMap::new();
+    for stored in store.journal(&record.id)? {
+        if let Entry::StepFinished {
+            step,
+            phase: Phase::Run,
+            output: Some(output),
+            ..
+        } = stored.entry
+        {
+            outputs.insert(step, output);
+        }
+    }
+    Ok(outputs)
+}

@@ -1,0 +1,116 @@
+//! `vdeploy run`: a plan on a target.
+
+use super::Global;
+use super::error::CliError;
+use super::exit::ExitCode;
+use super::session::Session;
+use super::start::{self, Request};
+use crate::plan::{OnFailure, RollbackTo};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// Arguments of `vdeploy run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The plan [default: default]
+    #[arg(long, short, default_value = "default", hide_default_value = true)]
+    pub plan: String,
+    /// The target [default: the only one, or `default-target` of the project]
+    #[arg(long, short)]
+    pub target: Option<String>,
+    /// What to deploy: a branch, tag or commit
+    #[arg(long = "ref", value_name = "REF")]
+    pub reference: Option<String>,
+    /// Set one configuration value of a step; can be repeated
+    #[arg(long, value_name = "STEP.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// What to do when a step fails after something was changed
+    #[arg(long, value_enum)]
+    pub on_failure: Option<OnFailureArg>,
+    /// How a rollback is done
+    #[arg(long, value_enum)]
+    pub rollback_to: Option<RollbackToArg>,
+    /// Make no change: answer probes for real, show every change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Go on without a snapshot; the reason is recorded
+    #[arg(long, value_name = "REASON")]
+    pub without_snapshot: Option<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// How a run is reported.
+#[derive(Clone, Debug, Args)]
+pub struct OutputArgs {
+    /// One JSON event a line on stdout; the first line has the format version
+    #[arg(long)]
+    pub json: bool,
+    /// Also write the named checks and steps as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}
+
+/// `--on-failure`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum OnFailureArg {
+    /// Bring the old version back and verify it
+    Rollback,
+    /// Leave everything as it is
+    Keep,
+}
+
+impl From<OnFailureArg> for OnFailure {
+    fn from(arg: OnFailureArg) -> Self {
+        match arg {
+            OnFailureArg::Rollback => Self::Rollback,
+            OnFailureArg::Keep => Self::Keep,
+        }
+    }
+}
+
+/// `--rollback-to` and `vdeploy rollback --to`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RollbackToArg {
+    /// On the same VM: undo the steps, old commit, old build, restart
+    Git,
+    /// On a new VM, from the snapshot taken before the run
+    Snapshot,
+}
+
+impl From<RollbackToArg> for RollbackTo {
+    fn from(arg: RollbackToArg) -> Self {
+        match arg {
+            RollbackToArg::Git => Self::Git,
+            RollbackToArg::Snapshot => Self::Snapshot,
+        }
+    }
+}
+
+/// Runs the plan.
+pub async fn main(global: &Global, args: RunArgs) -> Result<ExitCode, CliError> {
+    let session = Session::open(global)?;
+    let mut plan = session.plan(&args.plan)?;
+    if let Some(policy) = args.on_failure {
+        crate::config::apply_on_failure(&mut plan, policy.into())
+            .map_err(|e| CliError::usage(e.to_string()))?;
+    }
+    if let Some(to) = args.rollback_to {
+        plan.rollback_to = to.into();
+    }
+    start::start(
+        session,
+        Request {
+            plan,
+            target: args.target,
+            reference: args.reference,
+            set: args.set,
+            dry_run: args.dry_run,
+            without_snapshot: args.without_snapshot,
+            rolls_back: None,
+            output: args.output,
+            verbose: global.verbose,
+        },
+    )
+    .await
+}

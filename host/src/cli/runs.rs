@@ -1,0 +1,89 @@
+//! `vdeploy runs`: look at earlier runs.
+
+use super::Global;
+use super::error::CliError;
+use super::exit::ExitCode;
+use super::session;
+use super::terminal;
+use crate::capability::clock::{Clock as _, SystemClock};
+use crate::ids::{RunId, TargetName};
+use crate::journal::Store;
+use crate::report::runs as render;
+use clap::Subcommand;
+
+/// Subcommands of `vdeploy runs`.
+#[derive(Debug, Subcommand)]
+pub enum RunsCommand {
+    /// Earlier runs, newest first
+    List {
+        /// Only runs on this target
+        #[arg(long, short)]
+        target: Option<String>,
+        /// At most so many
+        #[arg(long, short = 'n', default_value_t = 20)]
+        limit: u32,
+        /// One JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// One run: its steps, what it changed, how it ended
+    Show {
+        /// An id, its beginning, or `latest`
+        #[arg(default_value = "latest")]
+        run: String,
+        /// One JSON object with the whole journal
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Does it.
+pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError> {
+    let store = session::open_store(&session::state_dir(global)?)?;
+    let now = SystemClock.now_unix_ms();
+    let text = match command {
+        RunsCommand::List {
+            target,
+            limit,
+            json,
+        } => {
+            let target = target.map(TargetName::new);
+            let runs = store.runs(target.as_ref(), limit)?;
+            let running = running(&*store, runs.iter().map(|run| (&run.id, &run.target)))?;
+            if json {
+                render::list_json(&runs, &running).to_string()
+            } else {
+                render::list(&runs, &running, now)
+            }
+        }
+        RunsCommand::Show { run, json } => {
+            let record = store.run(&run)?;
+            let journal = store.journal(&record.id)?;
+            let running = !running(&*store, [(&record.id, &record.target)])?.is_empty();
+            if json {
+                render::show_json(&record, &journal, running).to_string()
+            } else {
+                render::show(&record, &journal, running, now)
+            }
+        }
+    };
+    terminal::say(text.trim_end());
+    Ok(ExitCode::Success)
+}
+
+/// Those of the runs that hold their target at the moment.
+fn running<'a>(
+    store: &dyn Store,
+    runs: impl IntoIterator<Item = (&'a RunId, &'a TargetName)>,
+) -> Result<Vec<RunId>, CliError> {
+    let mut running = Vec::new();
+    for (run, target) in runs {
+        if store
+            .lease_holder(target)?
+            .is_some_and(|holder| holder.run == *run)
+        {
+            running.push(run.clone());
+        }
+    }
+    Ok(running)
+}

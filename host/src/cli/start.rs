@@ -1,0 +1,461 @@
+//! From arguments to a run: project, plugins, secrets, target, lease; then the
+//! run itself, its reports and its exit code.
+
+use super::error::CliError;
+use super::exit::ExitCode;
+use super::run::OutputArgs;
+use super::session::Session;
+use super::{output, signals, world};
+use crate::capability::mask::Masker;
+use crate::capability::secrets::LoadedSecrets;
+use crate::capability::{EffectError, World};
+use crate::config::{self, PluginSource, Project, TargetConfig};
+use crate::gate::RunShared;
+use crate::ids::{PluginName, RunId, StepId, TargetName};
+use crate::journal::store::{Holder, RunRecord};
+use crate::journal::{Entry, Store, moves};
+use crate::plan::{Plan, RollbackTo, Step};
+use crate::plugin::{self, Engine, Plugin, PluginError, builtin};
+use crate::report::EventBus;
+use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
+use crate::run::prepare::{self, Plugins};
+use crate::run::{Execution, Finished, Outcome, RunEvent};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Outputs of an earlier run's steps.
+pub type Outputs = BTreeMap<StepId, Value>;
+
+/// What to run.
+#[derive(Debug)]
+pub struct Request {
+    /// The plan, with overrides applied except `--set` and `--ref`.
+    pub plan: Plan,
+    /// As typed.
+    pub target: Option<String>,
+    /// `--ref`.
+    pub reference: Option<String>,
+    /// `--set`, in order.
+    pub set: Vec<String>,
+    /// Make no change.
+    pub dry_run: bool,
+    /// Why there is no snapshot.
+    pub without_snapshot: Option<String>,
+    /// The run that is rolled back, with its steps' outputs.
+    pub rolls_back: Option<(RunId, Outputs)>,
+    /// How it is reported.
+    pub output: OutputArgs,
+    /// More of everything.
+    pub verbose: bool,
+}
+
+/// Everything a run needs, checked; nothing was touched yet.
+struct Ready {
+    plan: Plan,
+    plugins: Plugins,
+    configs: prepare::Configs,
+    target: TargetName,
+    world: World,
+    masker: Arc<Masker>,
+    store: Arc<dyn Store>,
+    run: RunId,
+    notices: Vec<String>,
+}
+
+/// Runs it and returns the exit code.
+pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliError> {
+    let ready = ready(session, &request).await?;
+    let bus = EventBus::start(output::reporters(&request.output, request.verbose)?);
+    let events = bus.sender();
+    let shared = Arc::new(RunShared::new(
+        ready.run.clone(),
+        ready.world.clone(),
+        ready.masker.clone(),
+        request.dry_run,
+        ready.store.clone(),
+        events.clone(),
+    ));
+    let watch = signals::watch(shared.clone())
+        .map_err(|e| CliError::new(ExitCode::Internal, format!("signals: {e}")))?;
+    let began = Instant::now();
+    let facts = ready.world.target.facts();
+    shared.emit(RunEvent::RunStarted {
+        run: ready.run.clone(),
+        plan: ready.plan.name.clone(),
+        target: ready.target.clone(),
+        vm: facts.vm,
+        steps: ready.plan.steps.iter().map(|s| s.id.clone()).collect(),
+        dry_run: request.dry_run,
+    });
+    for notice in &ready.notices {
+        shared.emit(RunEvent::Log {
+            step: None,
+            level: crate::run::event::Level::Info,
+            message: notice.clone(),
+        });
+    }
+    let finished = held(ready, &request, shared.clone()).await;
+    let exit = ExitCode::from(finished.outcome);
+    shared.emit(RunEvent::RunFinished {
+        run: shared.run.clone(),
+        outcome: finished.outcome,
+        unchanged: finished.unchanged,
+        exit_code: exit.code(),
+        message: finished.message,
+        next: finished.next,
+        url: shared.world.target.facts().url,
+        duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+    });
+    shared.world.ssh.close().await;
+    drop(watch);
+    drop(events);
+    bus.finish().await;
+    Ok(exit)
+}
+
+/// Checks everything that can be checked without the target.
+async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
+    let project = &session.project;
+    let (target, target_config) = target(project, request.target.as_deref())?;
+    let mut plan = request.plan.clone();
+    for set in &request.set {
+        config::apply_set(&mut plan, set).map_err(|e| CliError::usage(e.to_string()))?;
+    }
+    let engine = engine(&session.state_dir)?;
+    let plugins = load_plugins(&engine, project, &plan).await?;
+    if let Some(reference) = &request.reference {
+        let takes_ref = |step: &Step| {
+            plugins.get(&step.plugin).is_some_and(|plugin| {
+                plugin
+                    .description
+                    .manifest
+                    .config_keys()
+                    .any(|key| key == "ref")
+            })
+        };
+        config::apply_ref(&mut plan, reference, takes_ref)
+            .map_err(|e| CliError::usage(e.to_string()))?;
+    }
+    let configs =
+        prepare::configs(&plan, &plugins, request.rolls_back.is_some()).map_err(all_problems)?;
+    let secrets = secrets(project, &plan, &target, target_config).await?;
+    let route = world::route(target_config, &secrets, &session.state_dir)?;
+    let hidden = secrets.values().chain([&route.vers.api_key]);
+    let masker = Masker::new(hidden).map_err(|e| CliError::usage(e.to_string()))?;
+    let store: Arc<dyn Store> = session.store()?;
+    let vm = moves::current_vm(&*store, &target, &route.vm)?;
+    let mut notices = Vec::new();
+    if vm != route.vm {
+        notices.push(format!(
+            "the target moved from VM {} to {vm} in an earlier rollback",
+            route.vm
+        ));
+    }
+    let run = RunId::generate();
+    let world = world::build(
+        route,
+        target.clone(),
+        vm,
+        run.clone(),
+        secrets,
+        store.clone(),
+    )?;
+    Ok(Ready {
+        plan,
+        plugins,
+        configs,
+        target,
+        world,
+        masker: Arc::new(masker),
+        store,
+        run,
+        notices,
+    })
+}
+
+/// Takes the lease, runs, gives it back.
+async fn held(ready: Ready, request: &Request, shared: Arc<RunShared>) -> Finished {
+    let who = started_by();
+    let keeper = LeaseKeeper::acquire(
+        ready.store.clone(),
+        ready.target.clone(),
+        ready.run.clone(),
+        who.clone(),
+        DEFAULT_TTL,
+    )
+    .await;
+    let keeper = match keeper {
+        Ok(Ok(keeper)) => keeper,
+        Ok(Err(holder)) => return refused(Outcome::Held, held_by(&ready.target, &holder)),
+        Err(error) => return refused(Outcome::Internal, error.to_string()),
+    };
+    shared.hold_lease(keeper.granted().clone());
+    let lost = keeper.lost();
+    let watched = shared.clone();
+    let watch = tokio::spawn(async move {
+        let why = lost.await;
+        watched.break_off(&format!("the lease was lost: {why}"));
+    });
+    let finished = recorded(ready, request, shared, who).await;
+    watch.abort();
+    if let Err(error) = keeper.release().await {
+        tracing::warn!(%error, "the lease could not be given back; it ends by itself");
+    }
+    finished
+}
+
+/// Records the run, reaches the target, executes the plan.
+async fn recorded(
+    ready: Ready,
+    request: &Request,
+    shared: Arc<RunShared>,
+    who: String,
+) -> Finished {
+    let record = RunRecord {
+        id: ready.run.clone(),
+        plan: ready.plan.clone(),
+        target: ready.target.clone(),
+        vm: ready.world.target.facts().vm.map(|vm| vm.to_string()),
+        plugins: ready
+            .plugins
+            .iter()
+            .map(|(name, plugin)| (name.clone(), plugin.description.digest.clone()))
+            .collect(),
+        rolls_back: request.rolls_back.as_ref().map(|(run, _)| run.clone()),
+        started_by: who,
+        started_at: ready.world.clock.now_unix_ms(),
+        host_version: env!("CARGO_PKG_VERSION").to_owned(),
+        dry_run: request.dry_run,
+    };
+    if let Err(error) = ready.store.create_run(&record) {
+        return refused(Outcome::Internal, error.to_string());
+    }
+    if let Some(reason) = &request.without_snapshot
+        && let Err(error) = shared.waive_snapshot(reason)
+    {
+        return refused(Outcome::Internal, error.to_string());
+    }
+    let is_rollback = request.rolls_back.is_some();
+    let restores = is_rollback && ready.plan.rollback_to == RollbackTo::Snapshot;
+    if let Err(error) = connect(&ready, &shared).await {
+        if !restores || error.code == "ssh.host-key" {
+            return unreachable(&ready, &shared, &error);
+        }
+        shared.emit(RunEvent::Log {
+            step: None,
+            level: crate::run::event::Level::Warn,
+            message: format!("the target cannot be reached ({error}); going on to the snapshot"),
+        });
+    }
+    let execution = Execution {
+        traits: prepare::traits(&ready.plan, &ready.plugins, is_rollback),
+        plan: ready.plan,
+        plugins: ready.plugins,
+        configs: ready.configs,
+        shared,
+        rolls_back: request
+            .rolls_back
+            .as_ref()
+            .map(|(_, outputs)| Arc::new(outputs.clone())),
+    };
+    execution.execute().await
+}
+
+/// Connects, where a plugin of the plan will run commands.
+async fn connect(ready: &Ready, shared: &RunShared) -> Result<(), EffectError> {
+    let uses_ssh = |plugin: &Plugin| plugin.description.interfaces.iter().any(|i| i == "ssh");
+    if !ready.plugins.values().any(uses_ssh) {
+        return Ok(());
+    }
+    shared.emit(RunEvent::Doing {
+        text: "connecting to the target".to_owned(),
+    });
+    tokio::select! {
+        connected = ready.world.ssh.connect() => connected,
+        () = shared.stopped() => Ok(()),
+    }
+}
+
+fn unreachable(ready: &Ready, shared: &RunShared, error: &EffectError) -> Finished {
+    let message = format!(
+        "plan {}: the target `{}` cannot be used, and nothing was changed\n{}",
+        ready.plan.name,
+        ready.target,
+        shared.masker.mask(&error.to_string())
+    );
+    let entry = Entry::Finished {
+        outcome: Outcome::Unreachable,
+        message: message.clone(),
+    };
+    if let Err(error) = shared.record(&entry) {
+        tracing::warn!(%error, "the end of the run could not be recorded");
+    }
+    refused(Outcome::Unreachable, message)
+}
+
+fn refused(outcome: Outcome, message: String) -> Finished {
+    Finished {
+        outcome,
+        unchanged: false,
+        message,
+        next: Vec::new(),
+    }
+}
+
+fn held_by(target: &TargetName, holder: &Holder) -> String {
+    let since = jiff::Timestamp::from_millisecond(i64::try_from(holder.since).unwrap_or(0))
+        .map(|t| t.to_string())
+        .unwrap_or_default();
+    format!(
+        "the target `{target}` is held by run {} ({}), since {since}; wait for it to end: \
+         `vdeploy runs show {}` says how far it is. A run that died gives the target free after \
+         {} s",
+        holder.run,
+        holder.who,
+        holder.run,
+        DEFAULT_TTL.as_secs()
+    )
+}
+
+/// Who starts a run: user@machine and pid, or the CI job.
+fn started_by() -> String {
+    let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let machine = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let user = env("USER")
+        .or_else(|| env("LOGNAME"))
+        .unwrap_or_else(|| "?".to_owned());
+    let job = env("GITHUB_RUN_ID")
+        .map(|id| format!(" github run {id}"))
+        .or_else(|| env("CI_JOB_URL").map(|url| format!(" {url}")))
+        .unwrap_or_default();
+    format!("{user}@{machine} pid {}{job}", std::process::id())
+}
+
+/// The target that was asked for, or the project's default.
+pub fn target<'p>(
+    project: &'p Project,
+    name: Option<&str>,
+) -> Result<(TargetName, &'p TargetConfig), CliError> {
+    project
+        .target(name.map(TargetName::from).as_ref())
+        .map(|(name, config)| (name.clone(), config))
+        .map_err(|e| CliError::usage(e.to_string()))
+}
+
+/// The engine, with compiled plugins kept in the state directory (or where
+/// `VDEPLOY_CACHE` says).
+pub fn engine(state_dir: &Path) -> Result<Engine, CliError> {
+    let dir =
+        std::env::var_os("VDEPLOY_CACHE").map_or_else(|| state_dir.join("compiled"), Into::into);
+    // wasmtime wants an absolute directory.
+    let dir = std::path::absolute(&dir).unwrap_or(dir);
+    Ok(Engine::new(Some(&dir))?)
+}
+
+/// Loads the plugins that the plan names, all at once.
+pub async fn load_plugins(
+    engine: &Engine,
+    project: &Project,
+    plan: &Plan,
+) -> Result<Plugins, CliError> {
+    let names: BTreeSet<&PluginName> = plan.all_steps().map(|step| &step.plugin).collect();
+    let mut loading = Vec::new();
+    for name in names {
+        let config = project
+            .plugin(name)
+            .map_err(|e| CliError::usage(e.to_string()))?
+            .clone();
+        let (engine, name) = (engine.clone(), name.clone());
+        loading.push(tokio::task::spawn_blocking(move || {
+            load(&engine, &name, &config).map(|plugin| (name, plugin))
+        }));
+    }
+    let mut plugins = Plugins::new();
+    let mut problems = Vec::new();
+    for task in loading {
+        match task.await {
+            Ok(Ok((name, plugin))) => {
+                plugins.insert(name, plugin);
+            }
+            Ok(Err(error)) => problems.push(CliError::from(error)),
+            Err(error) => {
+                problems.push(CliError::new(
+                    ExitCode::Internal,
+                    format!("loading: {error}"),
+                ));
+            }
+        }
+    }
+    match problems.into_iter().collect::<Option<CliError>>() {
+        Some(error) => Err(error),
+        None => Ok(plugins),
+    }
+}
+
+fn load(
+    engine: &Engine,
+    name: &PluginName,
+    config: &config::PluginConfig,
+) -> Result<Plugin, PluginError> {
+    let read;
+    let bytes = match &config.source {
+        PluginSource::Builtin(builtin) => {
+            builtin::bytes(builtin).ok_or_else(|| PluginError::Read {
+                plugin: name.clone(),
+                path: format!("builtin:{builtin}"),
+                message: "this vdeploy has no such built-in plugin".to_owned(),
+            })?
+        }
+        PluginSource::Path(path) => {
+            read = std::fs::read(path).map_err(|e| PluginError::Read {
+                plugin: name.clone(),
+                path: path.display().to_string(),
+                message: e.to_string(),
+            })?;
+            &read
+        }
+    };
+    let found = plugin::digest(bytes);
+    match &config.digest {
+        Some(pinned) if *pinned != found => Err(PluginError::Digest {
+            plugin: name.clone(),
+            found: found.to_string(),
+            pinned: pinned.to_string(),
+        }),
+        _ => Plugin::load(engine, name, bytes, &config.grants),
+    }
+}
+
+/// Every problem with the configuration as one error.
+pub fn all_problems(problems: Vec<PluginError>) -> CliError {
+    problems
+        .into_iter()
+        .map(CliError::from)
+        .collect::<Option<CliError>>()
+        .unwrap_or_else(|| CliError::usage("the configuration is wrong"))
+}
+
+/// Fetches what the plan's plugins were granted and what the target needs.
+async fn secrets(
+    project: &Project,
+    plan: &Plan,
+    target_name: &TargetName,
+    target: &TargetConfig,
+) -> Result<LoadedSecrets, CliError> {
+    let needs = config::SecretNeeds::of_run(project, plan, target_name, target);
+    config::fetch_secrets(project, &needs)
+        .await
+        .map_err(|missing| {
+            let mut text = String::from("secrets are missing; nothing was touched");
+            for secret in &missing {
+                text.push_str(&format!("\n{secret}"));
+            }
+            CliError::new(ExitCode::Refused, text)
+        })
+}

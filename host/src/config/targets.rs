@@ -1,0 +1,319 @@
+//! `[targets.NAME]`: where a run can go. Resolves names and defaults; makes no
+//! connection.
+
+use super::parse::{At, TableReader};
+use super::span::{Place, Problem};
+use crate::capability::address::{has_credentials, is_loopback};
+use crate::capability::http::parse_host_and_port;
+use crate::ids::VmId;
+use std::path::{Path, PathBuf};
+use url::Url;
+
+/// The platform's API when a target names none.
+pub const DEFAULT_API_URL: &str = "https://api.vers.sh";
+
+/// One target of the project.
+#[derive(Clone, Debug)]
+pub enum TargetConfig {
+    /// A VM of the Vers platform.
+    Vers(Box<VersTarget>),
+    /// A VM of the local cloud.
+    Local(LocalTarget),
+}
+
+/// How a VM of the Vers platform is reached.
+#[derive(Clone, Debug)]
+pub struct VersTarget {
+    /// Which VM.
+    pub vm: VmSource,
+    /// Root of the REST API, without `/api/v1` and without a slash at the end.
+    pub api_url: Url,
+    /// Name of the secret with the API key.
+    pub api_key: At<String>,
+    /// VMs are `{vm}.DOMAIN`.
+    pub vm_domain: String,
+    /// `HOST:PORT` to dial instead of the VM's own host name on 443.
+    pub gateway: Option<String>,
+    /// PEM file of further certificate authorities.
+    pub ca_file: Option<PathBuf>,
+    /// Whether TLS certificates are verified.
+    pub tls_verify: bool,
+    /// Which SSH host key is accepted.
+    pub host_key: HostKey,
+    /// SSH user.
+    pub user: String,
+    /// Where the service is reached; `{vm}` stands for the VM id.
+    pub url: String,
+}
+
+/// A VM of the local cloud; all else is in the cloud's own files.
+#[derive(Clone, Debug)]
+pub struct LocalTarget {
+    /// Directory of the cloud; None is the default of `vdeploy local`.
+    pub dir: Option<PathBuf>,
+    /// Which VM; None is the one that `vdeploy local up` made first.
+    pub vm: Option<VmId>,
+}
+
+/// Where a VM id comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum VmSource {
+    /// Written in the project file.
+    Id(VmId),
+    /// In this environment variable.
+    Env {
+        /// The variable.
+        variable: String,
+        /// Where the project file says so.
+        place: Place,
+    },
+}
+
+/// Which SSH host key is accepted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HostKey {
+    /// The first one seen; from then on only that one.
+    FirstUse,
+    /// Only the key with this fingerprint (`SHA256:…`).
+    Pinned(String),
+}
+
+impl VmSource {
+    /// The VM id. `env` reads an environment variable.
+    pub fn resolve(&self, env: impl Fn(&str) -> Option<String>) -> Result<VmId, Problem> {
+        match self {
+            Self::Id(id) => Ok(id.clone()),
+            Self::Env { variable, place } => {
+                let value = env(variable).unwrap_or_default();
+                if value.trim().is_empty() {
+                    return Err(Problem::at(
+                        place,
+                        format!("the VM id is to come from {variable}, which is not set"),
+                    )
+                    .help(format!(
+                        "export {variable}=VM_ID, or write `vm = \"VM_ID\"` in the target"
+                    )));
+                }
+                parse_vm(value.trim())
+                    .map_err(|message| Problem::at(place, format!("{variable}: {message}")))
+            }
+        }
+    }
+}
+
+impl TargetConfig {
+    /// The secret that the host itself needs for this target.
+    pub fn api_key(&self) -> Option<&At<String>> {
+        match self {
+            Self::Vers(target) => Some(&target.api_key),
+            Self::Local(_) => None,
+        }
+    }
+
+    /// Reads `[targets.NAME]`. Paths are relative to `base`.
+    pub(super) fn read(name: &str, table: TableReader<'_>, base: &Path) -> Option<Self> {
+        let what = format!("[targets.{name}]");
+        #[derive(Clone, Copy)]
+        enum Kind {
+            Vers,
+            Local,
+        }
+        if !table.has("type") {
+            table.problem(
+                format!("{what} has no `type`"),
+                "write type = \"vers\" or type = \"local\"",
+            );
+        }
+        match table
+            .one_of("type", &[("vers", Kind::Vers), ("local", Kind::Local)])?
+            .value
+        {
+            Kind::Vers => read_vers(&what, table, base).map(|t| Self::Vers(Box::new(t))),
+            Kind::Local => {
+                table.only(&what, &["type", "dir", "vm"]);
+                let dir = table.string("dir").map(|d| base.join(d.value));
+                let vm = table.read("vm", parse_vm).map(|v| v.value);
+                Some(Self::Local(LocalTarget { dir, vm }))
+            }
+        }
+    }
+}
+
+fn read_vers(what: &str, table: TableReader<'_>, base: &Path) -> Option<VersTarget> {
+    table.only(
+        what,
+        &[
+            "type",
+            "vm",
+            "vm-env",
+            "api-url",
+            "api-key",
+            "vm-domain",
+            "gateway",
+            "ca-file",
+            "tls-verify",
+            "host-key",
+            "user",
+            "url",
+        ],
+    );
+    let vm = match (table.read("vm", parse_vm), table.string("vm-env")) {
+        _ if table.has("vm") == table.has("vm-env") => {
+            let message = match table.has("vm") {
+                true => format!("{what} has both `vm` and `vm-env`"),
+                false => format!("{what} does not say which VM"),
+            };
+            table.problem(
+                message,
+                "write vm = \"VM_ID\", or vm-env = \"VARIABLE\" to take it from the environment",
+            );
+            None
+        }
+        (Some(id), _) => Some(VmSource::Id(id.value)),
+        (None, Some(variable)) => Some(VmSource::Env {
+            variable: variable.value,
+            place: variable.place,
+        }),
+        (None, None) => None,
+    };
+    if !table.has("host-key") {
+        table.problem(
+            format!("{what} has no `host-key`"),
+            "write host-key = \"SHA256:…\" (from ssh-keyscan on the VM), or host-key = \
+             \"first-use\" to pin the key that the first run sees",
+        );
+    }
+    let host_key = table.read("host-key", parse_host_key);
+    let api_url = match table.has("api-url") {
+        true => table.read("api-url", parse_api_url).map(|u| u.value),
+        false => parse_api_url(DEFAULT_API_URL).ok(),
+    };
+    let gateway = table.read("gateway", parse_gateway).map(|g| g.value);
+    let user = table.read("user", parse_user).map(|u| u.value);
+    let vm_domain = table.read("vm-domain", parse_domain).map(|d| d.value);
+    let vm_domain = vm_domain.or_else(|| api_url.as_ref().map(domain_of_api))?;
+    let url = match table.has("url") {
+        true => table.read("url", parse_service_url).map(|u| u.value),
+        false => Some(format!("https://{{vm}}.{vm_domain}:3000")),
+    };
+    let api_key = table.string("api-key").or_else(|| {
+        (!table.has("api-key")).then(|| At {
+            value: "vers-api-key".to_owned(),
+            place: table.place(),
+        })
+    });
+    Some(VersTarget {
+        vm: vm?,
+        api_url: api_url?,
+        api_key: api_key?,
+        vm_domain,
+        gateway,
+        ca_file: table.string("ca-file").map(|f| base.join(f.value)),
+        tls_verify: table.boolean("tls-verify").unwrap_or(true),
+        host_key: host_key?.value,
+        user: user.unwrap_or_else(|| "root".to_owned()),
+        url: url?,
+    })
+}
+
+/// A VM id becomes part of a host name.
+fn parse_vm(text: &str) -> Result<VmId, String> {
+    let fits = text.len() <= 63
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    match fits {
+        true => Ok(VmId::new(text)),
+        false => Err(format!(
+            "`{text}` is not a VM id; write the full id as `vers list` shows it"
+        )),
+    }
+}
+
+fn parse_host_key(text: &str) -> Result<HostKey, String> {
+    let digest = text
+        .strip_prefix("SHA256:")
+        .map(|d| d.trim_end_matches('='));
+    match digest {
+        _ if text == "first-use" => Ok(HostKey::FirstUse),
+        Some(digest)
+            if digest.len() == 43
+                && digest
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "+/".contains(c)) =>
+        {
+            Ok(HostKey::Pinned(format!("SHA256:{digest}")))
+        }
+        _ => Err(format!(
+            "`{text}` is not a host key; write \"SHA256:…\" as ssh-keygen -l prints it, or \
+             \"first-use\""
+        )),
+    }
+}
+
+/// The same variable has meant the root and the root with `/api/v1` to
+/// different clients, so both are taken.
+fn parse_api_url(text: &str) -> Result<Url, String> {
+    let text = text.trim_end_matches('/');
+    let root = text.strip_suffix("/api/v1").unwrap_or(text);
+    let url = parse_origin(root, "api-url")?;
+    match url.scheme() == "https" || is_loopback(&url) {
+        true => Ok(url),
+        false => Err(format!(
+            "`{text}` would send the API key unencrypted; write an https URL"
+        )),
+    }
+}
+
+fn parse_service_url(text: &str) -> Result<String, String> {
+    let text = text.trim_end_matches('/');
+    parse_origin(&text.replace("{vm}", "vm"), "url")?;
+    Ok(text.to_owned())
+}
+
+fn parse_origin(text: &str, key: &str) -> Result<Url, String> {
+    let wrong = |what: &str| {
+        format!("`{key}` is `{text}`, {what}; write SCHEME://HOST or SCHEME://HOST:PORT")
+    };
+    let url = Url::parse(text).map_err(|e| wrong(&format!("not a URL ({e})")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("neither http nor https"));
+    }
+    if has_credentials(&url) {
+        return Err(wrong("with a user name or password"));
+    }
+    match url.path() == "/" && url.query().is_none() && url.fragment().is_none() {
+        true => Ok(url),
+        false => Err(wrong("with more than a host and a port")),
+    }
+}
+
+fn parse_gateway(text: &str) -> Result<String, String> {
+    match parse_host_and_port(text) {
+        Ok((_, Some(_))) => Ok(text.to_owned()),
+        _ => Err(format!("`{text}` is not a gateway; write HOST:PORT")),
+    }
+}
+
+fn parse_user(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match !text.is_empty() && !text.starts_with('-') && text.chars().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("`{text}` is not a user name")),
+    }
+}
+
+fn parse_domain(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    match !text.is_empty() && text.starts_with(|c| c != '.') && text.chars().all(fits) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err(format!(
+            "`{text}` is not a domain; write for example \"vm.vers.sh\""
+        )),
+    }
+}
+
+/// `api.X` has its VMs at `vm.X`; anything else at the platform's own domain.
+fn domain_of_api(api: &Url) -> String {
+    let domain = api.host_str().and_then(|h| h.strip_prefix("api."));
+    format!("vm.{}", domain.unwrap_or("vers.sh"))
+}

@@ -1,0 +1,212 @@
+//! Calls whose effect stays in the host: secrets, state, clock.
+
+use super::call::{Call, Effect};
+use super::pass::{Answer, Gate, denied, millis};
+use crate::capability::grant::Grants;
+use crate::capability::secrets::Secret;
+use crate::capability::state::{MAX_KEY, MAX_VALUE};
+use crate::capability::{EffectError, ErrorKind};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+impl Gate {
+    /// The handle of a granted secret.
+    pub async fn secret(&self, name: &str) -> Result<Secret, EffectError> {
+        let grant = if self.grants.allows_secret(name) {
+            Ok(())
+        } else {
+            Err(denied(
+                "secret.denied",
+                &format!("the secret `{name}`"),
+                &Grants::line_for_secret_to_ssh(&self.plugin, name),
+            ))
+        };
+        let call = Call {
+            function: "secrets.get",
+            action: format!("secret {name}"),
+            request: json!({ "name": name }),
+            effect: Effect::Probe,
+            grant,
+            quiet: true,
+        };
+        let secrets = self.shared.world.secrets.clone();
+        let secret = secrets.get(name);
+        self.pass_now(call, secret, |_| Value::from("a handle"))
+            .await
+    }
+
+    /// The value of a secret, for a plugin with the grant to read it. The
+    /// journal never has it.
+    pub async fn reveal(&self, secret: &Secret) -> Result<String, EffectError> {
+        let grant = if self.grants.allows_reveal(&secret.name) {
+            Ok(())
+        } else {
+            Err(denied(
+                "secret.reveal-denied",
+                &format!("reading the secret `{}`", secret.name),
+                &Grants::line_to_add(
+                    "secrets-reveal",
+                    &self.plugin,
+                    std::slice::from_ref(&secret.name),
+                ),
+            ))
+        };
+        let call = Call {
+            function: "secrets-reveal.reveal",
+            action: format!("reveal secret {}", secret.name),
+            request: json!({ "name": secret.name }),
+            effect: Effect::Probe,
+            grant,
+            quiet: true,
+        };
+        let value = Ok(secret.value.expose().to_owned());
+        self.pass_now(call, value, |_| Value::from("***")).await
+    }
+
+    /// A value of this plugin on this target.
+    pub async fn state_get(&self, key: &str) -> Result<Option<Vec<u8>>, EffectError> {
+        let call = self.state_call("state.get", key, Value::Null, Effect::Probe);
+        let target = self.shared.world.target.facts().name;
+        let state = self.shared.world.state.clone();
+        self.pass(
+            call,
+            || Ok(None),
+            async |_| {
+                let value = state.get(&self.plugin, &target, key)?;
+                Ok(Answer {
+                    journal: value.as_deref().map_or(Value::Null, super::ssh::text),
+                    value,
+                })
+            },
+        )
+        .await
+    }
+
+    /// Stores (`Some`) or removes (`None`) a value of this plugin.
+    pub async fn state_set(&self, key: &str, value: Option<&[u8]>) -> Result<(), EffectError> {
+        let function = if value.is_some() {
+            "state.put"
+        } else {
+            "state.delete"
+        };
+        let shown = value.map_or(Value::Null, super::ssh::text);
+        let mut call = self.state_call(function, key, shown, Effect::Change);
+        if call.grant.is_ok() && value.is_some_and(|v| v.len() > MAX_VALUE) {
+            call.grant = Err(EffectError::new(
+                ErrorKind::Invalid,
+                "state.too-large",
+                format!("a value has at most {MAX_VALUE} bytes"),
+            ));
+        }
+        let target = self.shared.world.target.facts().name;
+        let state = self.shared.world.state.clone();
+        self.pass(
+            call,
+            || Ok(()),
+            async |_| {
+                match value {
+                    Some(bytes) => state.put(&self.plugin, &target, key, bytes)?,
+                    None => state.delete(&self.plugin, &target, key)?,
+                }
+                Ok(Answer {
+                    value: (),
+                    journal: Value::Null,
+                })
+            },
+        )
+        .await
+    }
+
+    fn state_call(&self, function: &'static str, key: &str, value: Value, effect: Effect) -> Call {
+        let grant = if !self.grants.state {
+            Err(denied(
+                "state.denied",
+                &format!("`{function}`"),
+                &Grants::line_to_add("state", &self.plugin, &[]),
+            ))
+        } else if key.is_empty() || key.len() > MAX_KEY {
+            Err(EffectError::new(
+                ErrorKind::Invalid,
+                "state.key",
+                format!("a key has 1 to {MAX_KEY} bytes"),
+            ))
+        } else {
+            Ok(())
+        };
+        Call {
+            function,
+            action: format!("{function} {key}"),
+            request: json!({ "key": key, "value": value }),
+            effect,
+            grant,
+            quiet: true,
+        }
+    }
+
+    /// Milliseconds since 1970.
+    pub async fn now(&self) -> Result<u64, EffectError> {
+        let call = Call {
+            function: "clock.now-unix-ms",
+            action: "clock".to_owned(),
+            request: Value::Null,
+            effect: Effect::Probe,
+            grant: Ok(()),
+            quiet: true,
+        };
+        let now = self.shared.world.clock.now_unix_ms();
+        self.pass_now(call, Ok(now), |now| Value::from(*now)).await
+    }
+
+    /// Waits, at most to the step's deadline, and no longer than the run.
+    pub async fn sleep(&self, duration: Duration) -> Result<(), EffectError> {
+        let duration = duration.min(self.time_left());
+        let call = Call {
+            function: "clock.sleep-ms",
+            action: format!("wait {} ms", millis(duration)),
+            request: json!({ "ms": millis(duration) }),
+            effect: Effect::Probe,
+            grant: Ok(()),
+            quiet: false,
+        };
+        let clock = self.shared.world.clock.clone();
+        self.pass(
+            call,
+            || Ok(()),
+            async |_| {
+                tokio::select! {
+                    () = clock.sleep(duration) => {}
+                    () = self.shared.stopped() => {}
+                }
+                Ok(Answer {
+                    value: (),
+                    journal: Value::Null,
+                })
+            },
+        )
+        .await
+    }
+
+    /// A call that is answered without waiting.
+    async fn pass_now<T>(
+        &self,
+        call: Call,
+        answer: Result<T, EffectError>,
+        journal: impl FnOnce(&T) -> Value,
+    ) -> Result<T, EffectError> {
+        let never = || {
+            Err(EffectError::new(
+                ErrorKind::Failed,
+                "gate.pretend",
+                "a probe is never pretended",
+            ))
+        };
+        self.pass(call, never, async |_| {
+            let value = answer?;
+            Ok(Answer {
+                journal: journal(&value),
+                value,
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,22 @@
+//! The gate: the one path every effect takes.
+//!
+//! `plugin → WIT import → GATE { grant? · check phase? · cancelled? · dry run? ·
+//! snapshot taken? · journal intent · perform · journal result · mask · event }
+//! → capability → the world`. There is no other way out of a plugin.
+//!
+//! The gate knows capabilities, grants and the journal. It does not know WASM
+//! or plans.
+
+mod call;
+mod http;
+mod local;
+mod pass;
+mod rules;
+mod shared;
+mod snapshot;
+mod ssh;
+
+pub use call::{Call, Effect};
+pub use pass::Gate;
+pub use rules::{Decision, Situation, decide};
+pub use shared::{Broken, RunShared};

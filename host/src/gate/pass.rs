@@ -1,0 +1,190 @@
+//! The path itself: decide, journal the intent, perform, mask, journal the
+//! result, tell.
+
+use super::call::{Call, Effect};
+use super::rules::{Decision, Situation, decide};
+use super::shared::RunShared;
+use crate::capability::grant::Grants;
+use crate::capability::{EffectError, ErrorKind};
+use crate::ids::{PluginName, StepId};
+use crate::journal::{Entry, StoreError};
+use crate::run::event::{CheckStatus, Level, Phase, RunEvent};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The gate of one plugin call: who calls, in which phase, until when.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// What the run's gates share.
+    pub shared: Arc<RunShared>,
+    /// Who calls.
+    pub plugin: PluginName,
+    /// For which step.
+    pub step: StepId,
+    /// Which function is running.
+    pub phase: Phase,
+    /// What the plugin may do.
+    pub grants: Arc<Grants>,
+    /// When the step's time is over.
+    pub deadline: Instant,
+}
+
+/// What a passed call answers with: the value for the plugin, and its form in
+/// the journal.
+pub(super) struct Answer<T> {
+    pub value: T,
+    pub journal: Value,
+}
+
+impl Gate {
+    /// What is left of the step's time.
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Takes `call` through the gate. `perform` touches the world and answers
+    /// with masked values; `pretend` answers for it in a dry run.
+    pub(super) async fn pass<T, F>(
+        &self,
+        call: Call,
+        pretend: impl FnOnce() -> Result<T, EffectError>,
+        perform: F,
+    ) -> Result<T, EffectError>
+    where
+        F: AsyncFnOnce(u64) -> Result<Answer<T>, EffectError>,
+    {
+        let shared = &self.shared;
+        let situation = Situation {
+            phase: self.phase,
+            dry_run: shared.dry_run,
+            snapshot_stands: shared.snapshot_stands(),
+            cancelled: shared.is_cancelled(),
+            broken: shared.broken().is_some(),
+        };
+        let decision = decide(&call, situation);
+        let number = shared.next_call();
+        let change = call.effect.is_change();
+        let mut request = call.request.clone();
+        shared.masker.mask_json(&mut request);
+        let result = |request: Value, response| Entry::Result {
+            call: number,
+            step: self.step.clone(),
+            function: call.function.to_owned(),
+            request,
+            response,
+        };
+
+        if let Decision::Refuse(error) = decision {
+            if shared.broken().is_none() {
+                self.write(&result(request, Err(error.clone())))?;
+            }
+            self.say(Level::Warn, &format!("refused {}: {error}", call.action));
+            return Err(error);
+        }
+
+        let tell = |event| {
+            if !call.quiet {
+                shared.emit(event);
+            }
+        };
+        tell(RunEvent::CallStarted {
+            step: self.step.clone(),
+            call: number,
+            action: shared.masker.mask(&call.action).into_owned(),
+            change,
+        });
+        let began = Instant::now();
+        let finished = |ok, not_made| RunEvent::CallFinished {
+            step: self.step.clone(),
+            call: number,
+            ok,
+            not_made,
+            duration_ms: millis(began.elapsed()),
+        };
+
+        if decision == Decision::Pretend {
+            self.write(&result(request, Ok(Value::from("not made: dry run"))))?;
+            tell(finished(true, true));
+            return pretend();
+        }
+
+        let request = if change {
+            self.write(&Entry::Intent {
+                call: number,
+                step: self.step.clone(),
+                function: call.function.to_owned(),
+                request,
+                changes_target: call.effect == Effect::ChangeTarget,
+            })?;
+            Value::Null
+        } else {
+            request
+        };
+        if call.effect == Effect::ChangeTarget {
+            shared.target_will_change();
+        }
+
+        let (response, journal) = match perform(number).await {
+            Ok(answer) => (Ok(answer.value), Ok(answer.journal)),
+            Err(mut error) => {
+                error.message = shared.masker.mask(&error.message).into_owned();
+                (Err(error.clone()), Err(error))
+            }
+        };
+        let entry = result(request, journal);
+        if change {
+            self.write(&entry)?;
+        } else {
+            shared.record_later(entry).map_err(closed)?;
+        }
+        tell(finished(response.is_ok(), false));
+        response
+    }
+
+    /// Writes to the journal; a failure ends the run's effects.
+    fn write(&self, entry: &Entry) -> Result<(), EffectError> {
+        self.shared.record(entry).map_err(closed)
+    }
+
+    /// A masked log line of the plugin.
+    pub fn say(&self, level: Level, message: &str) {
+        self.shared.emit(RunEvent::Log {
+            step: Some(self.step.clone()),
+            level,
+            message: self.shared.masker.mask(message).into_owned(),
+        });
+    }
+
+    /// A masked named check of the plugin.
+    pub fn check(&self, name: &str, status: CheckStatus, duration_ms: u64, detail: Option<&str>) {
+        let masker = &self.shared.masker;
+        self.shared.emit(RunEvent::Check {
+            step: self.step.clone(),
+            name: masker.mask(name).into_owned(),
+            status,
+            duration_ms,
+            detail: detail.map(|d| masker.mask(d).into_owned()),
+        });
+    }
+}
+
+/// The journal can no longer be written: what was just done is in doubt.
+pub(super) fn closed(error: StoreError) -> EffectError {
+    EffectError::new(ErrorKind::Cancelled, "gate.closed", error.to_string()).in_doubt()
+}
+
+/// Whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The error of a call that no grant covers, with the line to add.
+pub(super) fn denied(code: &str, what: &str, line: &str) -> EffectError {
+    EffectError::new(
+        ErrorKind::Denied,
+        code,
+        format!("no grant covers {what}; to allow it, add to the project file:\n{line}"),
+    )
+}

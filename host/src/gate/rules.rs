@@ -1,0 +1,181 @@
+//! The gate's decision, as a pure function.
+
+use super::call::{Call, Effect};
+use crate::capability::{EffectError, ErrorKind};
+use crate::run::event::Phase;
+
+/// What is done with a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// Make it.
+    Perform,
+    /// Dry run: show it and answer as if it had succeeded.
+    Pretend,
+    /// Do not make it; the plugin gets this error.
+    Refuse(EffectError),
+}
+
+/// What the decision depends on besides the call.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation {
+    /// The plugin function that is running.
+    pub phase: Phase,
+    /// Whether no change is to be made.
+    pub dry_run: bool,
+    /// Whether a snapshot of the target stands in this run's journal, or was
+    /// waived on the command line.
+    pub snapshot_stands: bool,
+    /// Whether the run is being stopped.
+    pub cancelled: bool,
+    /// Whether the journal can no longer be written or the lease was lost.
+    pub broken: bool,
+}
+
+/// Decides. The order of the rules is part of the contract: a missing grant is
+/// reported before anything else, so that it shows in a dry run too.
+pub fn decide(call: &Call, now: Situation) -> Decision {
+    if let Err(error) = &call.grant {
+        return Decision::Refuse(error.clone());
+    }
+    if now.phase == Phase::Check && call.effect.is_change() {
+        return Decision::Refuse(EffectError::new(
+            ErrorKind::Denied,
+            "gate.check",
+            format!(
+                "`{}` is a change, and `check` may only probe",
+                call.function
+            ),
+        ));
+    }
+    if now.broken {
+        return Decision::Refuse(EffectError::new(
+            ErrorKind::Cancelled,
+            "gate.closed",
+            "the journal cannot be written or the lease was lost; nothing more is done",
+        ));
+    }
+    if now.cancelled {
+        return Decision::Refuse(EffectError::new(
+            ErrorKind::Cancelled,
+            "gate.cancelled",
+            "the run is being stopped",
+        ));
+    }
+    if now.dry_run && call.effect.is_change() {
+        return Decision::Pretend;
+    }
+    if call.effect == Effect::ChangeTarget && !now.snapshot_stands {
+        return Decision::Refuse(EffectError::new(
+            ErrorKind::Denied,
+            "gate.no-snapshot",
+            "no snapshot of the target stands in this run, so it may not be changed; \
+             put a snapshot step before this one",
+        ));
+    }
+    Decision::Perform
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn call(effect: Effect) -> Call {
+        Call {
+            function: "ssh.exec",
+            action: String::new(),
+            request: Value::Null,
+            effect,
+            grant: Ok(()),
+            quiet: false,
+        }
+    }
+
+    const RUNNING: Situation = Situation {
+        phase: Phase::Run,
+        dry_run: false,
+        snapshot_stands: true,
+        cancelled: false,
+        broken: false,
+    };
+
+    fn code(decision: &Decision) -> &str {
+        match decision {
+            Decision::Refuse(error) => &error.code,
+            Decision::Perform => "perform",
+            Decision::Pretend => "pretend",
+        }
+    }
+
+    #[test]
+    fn a_change_of_the_target_needs_a_snapshot_and_nothing_else_does() {
+        let bare = Situation {
+            snapshot_stands: false,
+            ..RUNNING
+        };
+        for (effect, expected) in [
+            (Effect::Probe, "perform"),
+            (Effect::Change, "perform"),
+            (Effect::TakeSnapshot, "perform"),
+            (Effect::ChangeTarget, "gate.no-snapshot"),
+        ] {
+            assert_eq!(code(&decide(&call(effect), bare)), expected, "{effect:?}");
+        }
+        assert_eq!(
+            code(&decide(&call(Effect::ChangeTarget), RUNNING)),
+            "perform"
+        );
+    }
+
+    #[test]
+    fn check_may_only_probe() {
+        let check = Situation {
+            phase: Phase::Check,
+            ..RUNNING
+        };
+        assert_eq!(code(&decide(&call(Effect::Probe), check)), "perform");
+        for effect in [Effect::Change, Effect::ChangeTarget, Effect::TakeSnapshot] {
+            assert_eq!(code(&decide(&call(effect), check)), "gate.check");
+        }
+    }
+
+    #[test]
+    fn a_dry_run_probes_for_real_and_only_pretends_to_change() {
+        let dry = Situation {
+            dry_run: true,
+            snapshot_stands: false,
+            ..RUNNING
+        };
+        assert_eq!(code(&decide(&call(Effect::Probe), dry)), "perform");
+        assert_eq!(code(&decide(&call(Effect::ChangeTarget), dry)), "pretend");
+        assert_eq!(code(&decide(&call(Effect::TakeSnapshot), dry)), "pretend");
+    }
+
+    #[test]
+    fn a_missing_grant_is_reported_even_in_a_dry_run() {
+        let mut refused = call(Effect::ChangeTarget);
+        refused.grant = Err(EffectError::new(ErrorKind::Denied, "ssh.denied", "no"));
+        let dry = Situation {
+            dry_run: true,
+            ..RUNNING
+        };
+        assert_eq!(code(&decide(&refused, dry)), "ssh.denied");
+    }
+
+    #[test]
+    fn a_stopped_or_broken_run_touches_nothing() {
+        for effect in [Effect::Probe, Effect::ChangeTarget] {
+            let cancelled = Situation {
+                cancelled: true,
+                ..RUNNING
+            };
+            assert_eq!(code(&decide(&call(effect), cancelled)), "gate.cancelled");
+            let broken = Situation {
+                broken: true,
+                cancelled: true,
+                ..RUNNING
+            };
+            assert_eq!(code(&decide(&call(effect), broken)), "gate.closed");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What all gates of one run share: the world, the journal, the snapshot that
+//! stands, and whether the run is being stopped.
+
+use crate::capability::World;
+use crate::capability::mask::Masker;
+use crate::ids::{RunId, SnapshotId, VmId};
+use crate::journal::store::Granted;
+use crate::journal::{Entry, Store, StoreError, moves};
+use crate::run::event::RunEvent;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Most probe results that wait for the next durable entry.
+const MAX_LATER: usize = 64;
+
+/// Why nothing more may be done.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// For a person.
+    pub message: String,
+}
+
+/// Shared by every gate of a run.
+#[derive(Debug)]
+pub struct RunShared {
+    /// The run.
+    pub run: RunId,
+    /// The outside.
+    pub world: World,
+    /// Hides secret values in everything that is shown or stored.
+    pub masker: Arc<Masker>,
+    /// Whether no change is made.
+    pub dry_run: bool,
+    store: Arc<dyn Store>,
+    lease: Mutex<Option<Granted>>,
+    later: Mutex<Vec<Entry>>,
+    events: UnboundedSender<RunEvent>,
+    calls: AtomicU64,
+    cancelled: AtomicBool,
+    cancel_signal: tokio::sync::Notify,
+    snapshot: Mutex<Snapshots>,
+    target_changed: AtomicBool,
+    broken: Mutex<Option<Broken>>,
+}
+
+#[derive(Debug, Default)]
+struct Snapshots {
+    stands: bool,
+    by_label: BTreeMap<String, SnapshotId>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl RunShared {
+    /// For one run; `events` receives what happens.
+    pub fn new(
+        run: RunId,
+        world: World,
+        masker: Arc<Masker>,
+        dry_run: bool,
+        store: Arc<dyn Store>,
+        events: UnboundedSender<RunEvent>,
+    ) -> Self {
+        Self {
+            run,
+            world,
+            masker,
+            dry_run,
+            store,
+            lease: Mutex::new(None),
+            later: Mutex::default(),
+            events,
+            calls: AtomicU64::new(0),
+            cancelled: AtomicBool::new(false),
+            cancel_signal: tokio::sync::Notify::new(),
+            snapshot: Mutex::new(Snapshots::default()),
+            target_changed: AtomicBool::new(false),
+            broken: Mutex::new(None),
+        }
+    }
+
+    /// From now on journal writes are fenced by this lease.
+    pub fn hold_lease(&self, lease: Granted) {
+        *lock(&self.lease) = Some(lease);
+    }
+
+    /// Sends an event; reports that are gone do no harm to the run.
+    pub fn emit(&self, event: RunEvent) {
+        // A closed receiver means that nobody watches any more; the run goes on.
+        let _ = self.events.send(event);
+    }
+
+    /// Appends to the journal, durably, after what `record_later` kept. After a
+    /// failure nothing more is done in this run: every later call is refused.
+    pub fn record(&self, entry: &Entry) -> Result<(), StoreError> {
+        let mut entries = lock(&self.later);
+        entries.push(entry.clone());
+        self.write(&mut entries)
+    }
+
+    /// Appends the result of a probe with the next durable entry. A crash can
+    /// lose it, which does no harm: a probe may be repeated.
+    pub fn record_later(&self, entry: Entry) -> Result<(), StoreError> {
+        let mut entries = lock(&self.later);
+        entries.push(entry);
+        if entries.len() < MAX_LATER {
+            return Ok(());
+        }
+        self.write(&mut entries)
+    }
+
+    fn write(&self, entries: &mut Vec<Entry>) -> Result<(), StoreError> {
+        let lease = lock(&self.lease).clone();
+        let written = self.store.append_all(&self.run, lease.as_ref(), entries);
+        match written {
+            Ok(()) => {
+                entries.clear();
+                Ok(())
+            }
+            Err(error) => {
+                self.break_off(&error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// Closes the gate for good.
+    pub fn break_off(&self, message: &str) {
+        let mut broken = lock(&self.broken);
+        if broken.is_none() {
+            *broken = Some(Broken {
+                message: message.to_owned(),
+            });
+        }
+        drop(broken);
+        self.cancel_signal.notify_waiters();
+    }
+
+    /// Why the gate is closed, if it is.
+    pub fn broken(&self) -> Option<Broken> {
+        lock(&self.broken).clone()
+    }
+
+    /// Asks the run to stop: no new call is made.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        self.cancel_signal.notify_waiters();
+    }
+
+    /// Opens the gate again for the rollback that follows a stop.
+    pub fn resume_for_rollback(&self) {
+        self.cancelled.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether the run is being stopped.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Resolves when the run is being stopped or the gate was closed.
+    pub async fn stopped(&self) {
+        loop {
+            let notified = self.cancel_signal.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if self.is_cancelled() || self.broken().is_some() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// The number of the next call, from 1.
+    pub fn next_call(&self) -> u64 {
+        self.calls.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Whether the target may be changed as far as snapshots go.
+    pub fn snapshot_stands(&self) -> bool {
+        lock(&self.snapshot).stands
+    }
+
+    /// A snapshot with this label taken earlier in this run.
+    pub fn snapshot_with_label(&self, label: &str) -> Option<SnapshotId> {
+        lock(&self.snapshot).by_label.get(label).cloned()
+    }
+
+    /// A snapshot was taken.
+    pub fn snapshot_taken(&self, label: &str, id: &SnapshotId) -> Result<(), StoreError> {
+        self.record(&Entry::SnapshotTaken {
+            snapshot: id.clone(),
+        })?;
+        let mut snapshot = lock(&self.snapshot);
+        snapshot.stands = true;
+        snapshot.by_label.insert(label.to_owned(), id.clone());
+        drop(snapshot);
+        self.emit(RunEvent::SnapshotTaken {
+            snapshot: id.clone(),
+        });
+        Ok(())
+    }
+
+    /// A restore made another VM the target.
+    pub fn target_moved(&self, from: Option<VmId>, to: &VmId) -> Result<(), StoreError> {
+        self.record(&Entry::TargetMoved {
+            from: from.clone(),
+            to: to.clone(),
+        })?;
+        if let Some(from) = &from {
+            let target = self.world.target.facts().name;
+            if let Err(error) = moves::remember(&*self.store, &target, from, to) {
+                self.break_off(&error.to_string());
+                return Err(error);
+            }
+        }
+        self.emit(RunEvent::TargetMoved {
+            from,
+            to: to.clone(),
+        });
+        Ok(())
+    }
+
+    /// The operator goes on without a snapshot, in so many words.
+    pub fn waive_snapshot(&self, reason: &str) -> Result<(), StoreError> {
+        self.record(&Entry::SnapshotWaived {
+            reason: reason.to_owned(),
+        })?;
+        lock(&self.snapshot).stands = true;
+        Ok(())
+    }
+
+    /// A change of the target is about to be made.
+    pub fn target_will_change(&self) {
+        self.target_changed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether anything on the target was changed, or may have been.
+    pub fn target_changed(&self) -> bool {
+        self.target_changed.load(Ordering::SeqCst)
+    }
+}

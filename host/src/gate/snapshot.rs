@@ -1,0 +1,140 @@
+//! `snapshot.create`, `restore`, `exists` and `pause-old` through the gate.
+
+use super::call::{Call, Effect};
+use super::pass::{Answer, Gate, closed, denied};
+use crate::capability::grant::Grants;
+use crate::capability::snapshot::{Progress, SnapshotScope};
+use crate::capability::EffectError;
+use crate::ids::{SnapshotId, VmId};
+use crate::run::event::RunEvent;
+use serde_json::{Value, json};
+
+impl Gate {
+    /// Takes a snapshot of the target. The same label in the same run answers
+    /// with the first snapshot.
+    pub async fn snapshot_create(&self, label: &str) -> Result<SnapshotId, EffectError> {
+        if let Some(id) = self.shared.snapshot_with_label(label) {
+            return Ok(id);
+        }
+        let call = self.snapshot_call(
+            "snapshot.create",
+            format!("snapshot create {label}"),
+            json!({ "label": label }),
+            Effect::TakeSnapshot,
+            SnapshotScope::Create,
+        );
+        let pretend = || Ok(SnapshotId::from("dry-run"));
+        self.pass(call, pretend, async |_| {
+            let id = self.shared.world.snapshot.create(label, self).await?;
+            self.shared.snapshot_taken(label, &id).map_err(closed)?;
+            Ok(Answer {
+                journal: json!({ "snapshot": id }),
+                value: id,
+            })
+        })
+        .await
+    }
+
+    /// Restores to a new VM, which is the run's target from then on.
+    pub async fn snapshot_restore(&self, id: &SnapshotId) -> Result<VmId, EffectError> {
+        let call = self.snapshot_call(
+            "snapshot.restore",
+            format!("snapshot restore {id}"),
+            json!({ "snapshot": id }),
+            Effect::ChangeTarget,
+            SnapshotScope::Restore,
+        );
+        let pretend = || Ok(VmId::from("dry-run"));
+        self.pass(call, pretend, async |_| {
+            let from = self.shared.world.target.facts().vm;
+            let to = self.shared.world.snapshot.restore(id, self).await?;
+            self.shared.target_moved(from, &to).map_err(closed)?;
+            Ok(Answer {
+                journal: json!({ "vm": to }),
+                value: to,
+            })
+        })
+        .await
+    }
+
+    /// Whether the platform knows the snapshot.
+    pub async fn snapshot_exists(&self, id: &SnapshotId) -> Result<bool, EffectError> {
+        let call = self.snapshot_call(
+            "snapshot.exists",
+            format!("snapshot exists {id}"),
+            json!({ "snapshot": id }),
+            Effect::Probe,
+            SnapshotScope::Restore,
+        );
+        self.pass(
+            call,
+            || Ok(false),
+            async |_| {
+                let known = self.shared.world.snapshot.exists(id).await?;
+                Ok(Answer {
+                    value: known,
+                    journal: Value::from(known),
+                })
+            },
+        )
+        .await
+    }
+
+    /// Pauses a VM that a restore left behind.
+    pub async fn snapshot_pause_old(&self, vm: &VmId) -> Result<(), EffectError> {
+        let call = self.snapshot_call(
+            "snapshot.pause-old",
+            format!("pause the old VM {vm}"),
+            json!({ "vm": vm }),
+            Effect::ChangeTarget,
+            SnapshotScope::Restore,
+        );
+        self.pass(
+            call,
+            || Ok(()),
+            async |_| {
+                self.shared.world.snapshot.pause_old(vm).await?;
+                Ok(Answer {
+                    value: (),
+                    journal: Value::Null,
+                })
+            },
+        )
+        .await
+    }
+
+    fn snapshot_call(
+        &self,
+        function: &'static str,
+        action: String,
+        request: Value,
+        effect: Effect,
+        scope: SnapshotScope,
+    ) -> Call {
+        let grant = if self.grants.allows_snapshot(scope) {
+            Ok(())
+        } else {
+            Err(denied(
+                "snapshot.denied",
+                &format!("`{function}`"),
+                &Grants::line_to_add("snapshot", &self.plugin, &[scope.to_string()]),
+            ))
+        };
+        Call {
+            function,
+            action,
+            request,
+            effect,
+            grant,
+            quiet: false,
+        }
+    }
+}
+
+impl Progress for Gate {
+    fn doing(&self, text: &str) {
+        self.shared.emit(RunEvent::Doing {
+            text: self.shared.masker.mask(text).into_owned(),
+        });
+    }
+}

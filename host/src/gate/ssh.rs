@@ -1,0 +1,182 @@
+//! `ssh.probe` and `ssh.exec` through the gate.
+
+use super::call::{Call, Effect};
+use super::pass::{Answer, Gate, denied};
+use crate::capability::grant::Grants;
+use crate::capability::mask::MaskedLines;
+use crate::capability::ssh::{Command, LiveOutput, Output, Stream};
+use crate::capability::{EffectError, ErrorKind};
+use crate::run::event::RunEvent;
+use serde_json::{Value, json};
+use std::sync::Mutex;
+
+/// Longest line of live output that is shown as one.
+const MAX_LINE: usize = 8 * 1024;
+
+impl Gate {
+    /// Runs a command on the target; `probe` promises that it only reads.
+    pub async fn ssh(&self, mut command: Command, probe: bool) -> Result<Output, EffectError> {
+        command.timeout = command.timeout.min(self.time_left());
+        let shown = command.display();
+        let call = Call {
+            function: if probe { "ssh.probe" } else { "ssh.exec" },
+            action: format!("ssh {}", one_line(&shown)),
+            request: json!({
+                "program": command.program,
+                "args": command.args,
+                "env": command.env.iter().map(|(k, v)| json!([k, v])).collect::<Vec<_>>(),
+                "secret-env": command
+                    .secret_env
+                    .iter()
+                    .map(|(k, s)| json!([k, s.name]))
+                    .collect::<Vec<_>>(),
+                "cwd": command.cwd,
+                "stdin": String::from_utf8_lossy(&command.stdin),
+            }),
+            effect: if probe {
+                Effect::Probe
+            } else {
+                Effect::ChangeTarget
+            },
+            grant: self.ssh_grant(&command, probe, &shown),
+            quiet: false,
+        };
+        let pretend = || {
+            Ok(Output {
+                exit_code: Some(0),
+                ..Output::default()
+            })
+        };
+        self.pass(call, pretend, async |_| {
+            let live = Lines::new(self);
+            let ran = self.shared.world.ssh.run(&command, &live).await;
+            live.finish();
+            let mut output = ran?;
+            let masker = &self.shared.masker;
+            output.stdout = masker.mask_bytes(&output.stdout).into_owned();
+            output.stderr = masker.mask_bytes(&output.stderr).into_owned();
+            let journal = json!({
+                "exit-code": output.exit_code,
+                "signal": output.signal,
+                "stdout": text(&output.stdout),
+                "stderr": text(&output.stderr),
+                "truncated": output.truncated,
+            });
+            Ok(Answer {
+                value: output,
+                journal,
+            })
+        })
+        .await
+    }
+
+    fn ssh_grant(&self, command: &Command, probe: bool, shown: &str) -> Result<(), EffectError> {
+        if !self.grants.allows_ssh(command, probe) {
+            return Err(denied(
+                "ssh.denied",
+                &format!("the command `{}`", one_line(shown)),
+                &Grants::line_for_ssh(&self.plugin, command, probe),
+            ));
+        }
+        for (variable, secret) in &command.secret_env {
+            if !self.grants.allows_secret_to_ssh(&secret.name) {
+                return Err(denied(
+                    "secret.denied",
+                    &format!(
+                        "the secret `{}` in the environment ({variable}) of a command",
+                        secret.name
+                    ),
+                    &Grants::line_for_secret_to_ssh(&self.plugin, &secret.name),
+                ));
+            }
+        }
+        if command.program.is_empty() || command.program.contains('\0') {
+            return Err(EffectError::new(
+                ErrorKind::Invalid,
+                "ssh.invalid",
+                "the program's name is empty or has a NUL byte",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes for the journal: text as it is, anything else as Base64.
+pub(super) fn text(bytes: &[u8]) -> Value {
+    use base64::Engine as _;
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Value::from(text),
+        Err(_) => json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) }),
+    }
+}
+
+/// The first line, shortened, with a mark when something follows.
+fn one_line(text: &str) -> String {
+    let mut lines = text.lines();
+    let first: String = lines.next().unwrap_or_default().chars().take(160).collect();
+    if lines.next().is_some() || first.len() < text.len() {
+        format!("{first} …")
+    } else {
+        first
+    }
+}
+
+/// Turns live bytes into masked line events.
+struct Lines<'a> {
+    gate: &'a Gate,
+    stdout: Mutex<MaskedLines>,
+    stderr: Mutex<MaskedLines>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(gate: &'a Gate) -> Self {
+        let lines = || Mutex::new(MaskedLines::new(&gate.shared.masker, MAX_LINE));
+        Self {
+            gate,
+            stdout: lines(),
+            stderr: lines(),
+        }
+    }
+
+    fn with(&self, stream: Stream, take: impl FnOnce(&mut MaskedLines) -> Vec<String>) {
+        let buffer = match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        };
+        let lines = take(&mut buffer.lock().unwrap_or_else(|e| e.into_inner()));
+        for mut line in lines {
+            if line.ends_with('\r') {
+                line.pop();
+            }
+            self.gate.shared.emit(RunEvent::Output {
+                step: self.gate.step.clone(),
+                stream,
+                line,
+            });
+        }
+    }
+
+    fn finish(&self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.with(stream, MaskedLines::finish);
+        }
+    }
+}
+
+impl LiveOutput for Lines<'_> {
+    fn chunk(&self, stream: Stream, bytes: &[u8]) {
+        self.with(stream, |lines| lines.push(bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_long_or_many_lined_command_is_shown_in_one_line() {
+        assert_eq!(one_line("git fetch"), "git fetch");
+        assert_eq!(one_line("sh -c 'a\nb'"), "sh -c 'a …");
+        assert!(one_line(&"x".repeat(500)).chars().count() < 170);
+    }
+}

@@ -1,0 +1,130 @@
+//! What went wrong with a request, in the contract's codes.
+
+use super::names::NameError;
+use crate::capability::http::Request;
+use crate::capability::{EffectError, ErrorKind};
+use crate::tls::find_rustls_error;
+use std::error::Error;
+use url::Url;
+
+/// An address without what may be private: query, fragment, user.
+pub(super) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.to_string()
+}
+
+pub(super) fn invalid(message: String) -> EffectError {
+    EffectError::new(ErrorKind::Invalid, "http.invalid", message)
+}
+
+pub(super) fn denied(message: String) -> EffectError {
+    EffectError::new(ErrorKind::Denied, "http.denied", message)
+}
+
+/// A change whose answer is missing may have been made.
+fn maybe(request: &Request, error: EffectError) -> EffectError {
+    match request.is_probe() {
+        true => error,
+        false => error.in_doubt(),
+    }
+}
+
+pub(super) fn timed_out(request: &Request, url: &Url) -> EffectError {
+    let text = format!(
+        "{} did not answer within {} s; check that it runs, or allow more time",
+        shown(url),
+        request.timeout.as_secs_f64()
+    );
+    maybe(
+        request,
+        EffectError::new(ErrorKind::Timeout, "http.timeout", text),
+    )
+}
+
+pub(super) fn too_large(request: &Request, url: &Url) -> EffectError {
+    let text = format!(
+        "the answer of {} is longer than {} bytes; ask for less, or allow more",
+        shown(url),
+        request.max_response
+    );
+    maybe(
+        request,
+        EffectError::new(ErrorKind::Failed, "http.too-large", text),
+    )
+}
+
+/// An error of the HTTP library.
+pub(super) fn classify(request: &Request, url: &Url, error: &reqwest::Error) -> EffectError {
+    let at = shown(url);
+    let host = url.host_str().unwrap_or_default();
+    let unavailable = |code, text| EffectError::new(ErrorKind::Unavailable, code, text);
+    if error.is_builder() {
+        return invalid(format!(
+            "the request to {at} cannot be built: {}",
+            last(error)
+        ));
+    }
+    match find::<NameError>(error) {
+        Some(NameError::LinkLocal(ip)) => {
+            return denied(format!(
+                "{host} leads to {ip}, a link-local or metadata address; only a grant that names \
+                 the address allows it"
+            ));
+        }
+        Some(NameError::Unknown(why)) => {
+            let text = format!("the name {host} cannot be resolved ({why}); check it");
+            return unavailable("http.dns", text);
+        }
+        None => {}
+    }
+    if let Some(why) = find_rustls_error(error) {
+        let text = format!(
+            "TLS with {at} failed ({why}); check the certificate, and set `ca-file` for a private \
+             CA"
+        );
+        let error = EffectError::new(ErrorKind::Failed, "http.tls", text);
+        // The handshake comes before the request; a later failure does not.
+        return match why {
+            rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_) => error,
+            _ => maybe(request, error),
+        };
+    }
+    if error.is_connect() {
+        let text = format!(
+            "no connection to {at} ({}); check that it runs",
+            last(error)
+        );
+        return unavailable("http.connect", text);
+    }
+    if error.is_timeout() {
+        return timed_out(request, url);
+    }
+    let text = format!(
+        "{at} ended the connection before its answer was whole ({})",
+        last(error)
+    );
+    maybe(request, unavailable("http.closed", text))
+}
+
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(e) = next {
+        if let Some(found) = e.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = e.source();
+    }
+    None
+}
+
+fn last(error: &(dyn Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    last.to_string()
+}

@@ -1,0 +1,69 @@
+//! Where a target went: a restore makes a new VM, and the project file still
+//! names the old one. Kept as facts of the target, so the next run finds it.
+
+use super::store::{Store, StoreError};
+use crate::ids::{TargetName, VmId};
+
+/// More moves than any target makes; a longer chain is broken data.
+const MAX_MOVES: usize = 10_000;
+
+fn key(from: &VmId) -> String {
+    format!("moved-from:{from}")
+}
+
+/// The VM that is the target now, when the project names `first`.
+pub fn current_vm(
+    store: &dyn Store,
+    target: &TargetName,
+    first: &VmId,
+) -> Result<VmId, StoreError> {
+    let mut vm = first.clone();
+    for _ in 0..MAX_MOVES {
+        match store.fact(target, &key(&vm))? {
+            Some(next) => vm = VmId::new(next),
+            None => return Ok(vm),
+        }
+    }
+    Err(StoreError::Corrupt {
+        what: format!("moves of the target `{target}`"),
+        message: format!("they lead from {first} in a circle"),
+    })
+}
+
+/// Remembers that a restore moved the target.
+pub fn remember(
+    store: &dyn Store,
+    target: &TargetName,
+    from: &VmId,
+    to: &VmId,
+) -> Result<(), StoreError> {
+    store.set_fact(target, &key(from), Some(to.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::sqlite::SqliteStore;
+
+    #[test]
+    fn a_chain_of_moves_is_followed_to_its_end() {
+        let store = SqliteStore::in_memory().unwrap();
+        let target = TargetName::from("infra");
+        let (a, b, c) = (VmId::from("a"), VmId::from("b"), VmId::from("c"));
+        assert_eq!(current_vm(&store, &target, &a).unwrap(), a);
+        remember(&store, &target, &a, &b).unwrap();
+        remember(&store, &target, &b, &c).unwrap();
+        assert_eq!(current_vm(&store, &target, &a).unwrap(), c);
+        assert_eq!(current_vm(&store, &"other".into(), &a).unwrap(), a);
+    }
+
+    #[test]
+    fn a_circle_is_an_error_and_not_a_hang() {
+        let store = SqliteStore::in_memory().unwrap();
+        let target = TargetName::from("infra");
+        let (a, b) = (VmId::from("a"), VmId::from("b"));
+        remember(&store, &target, &a, &b).unwrap();
+        remember(&store, &target, &b, &a).unwrap();
+        assert!(current_vm(&store, &target, &a).is_err());
+    }
+}

@@ -1,0 +1,257 @@
+//! From bytes to a plugin that may be called: digest, manifest, imports against
+//! grants, compiled code, linker with the granted interfaces only.
+
+use super::bindings::vdeploy::plugin as contract;
+use super::engine::Engine;
+use super::error::PluginError;
+use super::manifest::{Manifest, SECTION};
+use super::state::HostState;
+use crate::capability::grant::Grants;
+use crate::ids::{Digest, PluginName};
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+use wasmparser::component_types::ComponentEntityType;
+use wasmparser::types::Types;
+use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
+use wasmtime::component::{Component, HasSelf, Linker};
+
+/// The package every import must come from.
+const PACKAGE: &str = "vdeploy:plugin/";
+
+/// What can be read from a plugin's bytes without compiling them.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// SHA-256 of the bytes.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: usize,
+    /// The embedded manifest.
+    pub manifest: Manifest,
+    /// Interfaces it can call, for example `ssh`, without package and version.
+    pub interfaces: Vec<String>,
+    /// Interfaces it exports.
+    pub exports: Vec<String>,
+}
+
+impl Description {
+    /// Reads `bytes` as the plugin `name`.
+    pub fn read(name: &PluginName, bytes: &[u8]) -> Result<Self, PluginError> {
+        let load = |message: String| PluginError::Load {
+            plugin: name.clone(),
+            message,
+        };
+        let broken = |e: wasmparser::BinaryReaderError| load(format!("it is no valid WASM: {e}"));
+        let mut manifest = None;
+        let types = Validator::new_with_features(WasmFeatures::default())
+            .validate_all(bytes)
+            .map_err(broken)?;
+        let mut interfaces = Vec::new();
+        let mut exports = Vec::new();
+        let mut depth = 0_u32;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload.map_err(broken)? {
+                Payload::Version {
+                    encoding: Encoding::Module,
+                    ..
+                } if depth == 0 => {
+                    return Err(load(
+                        "it is a core WASM module, not a component; build it with \
+                         `cargo xtask plugin-build` or `wasm-tools component new`"
+                            .to_owned(),
+                    ));
+                }
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    for import in section {
+                        let import = import.map_err(broken)?.name.name.to_owned();
+                        let interface = interface(name, &import)?;
+                        if calls_into(&types, &import) {
+                            interfaces.push(interface);
+                        }
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        exports.push(export.map_err(broken)?.name.name.to_owned());
+                    }
+                }
+                Payload::CustomSection(section)
+                    if section.name() == SECTION && manifest.is_none() =>
+                {
+                    let text = std::str::from_utf8(section.data())
+                        .map_err(|_| load("its manifest is not UTF-8".to_owned()))?;
+                    manifest = Some(Manifest::parse(text).map_err(load)?);
+                }
+                _ => {}
+            }
+        }
+        let manifest = manifest.ok_or_else(|| {
+            load(format!(
+                "it has no manifest (custom section `{SECTION}`); is it a vdeploy plugin?"
+            ))
+        })?;
+        Ok(Self {
+            digest: digest(bytes),
+            size: bytes.len(),
+            manifest,
+            interfaces,
+            exports: exports.iter().map(|e| short(e).to_owned()).collect(),
+        })
+    }
+
+    /// Whether it can be undone.
+    pub fn has_undo(&self) -> bool {
+        self.exports.iter().any(|e| e == "undo")
+    }
+}
+
+/// Whether the component imports a function of this interface, and not only a
+/// type: `ssh` and `http` take secrets, so a plugin that uses them imports the
+/// type `secret` without having any way to get one.
+fn calls_into(types: &Types, import: &str) -> bool {
+    let types = types.as_ref();
+    let Some(item) = types.component_item_for_import(import) else {
+        return true;
+    };
+    let ComponentEntityType::Instance(id) = item.ty else {
+        return true;
+    };
+    let mut exports = types[id].exports.values();
+    exports.any(|export| matches!(export.ty, ComponentEntityType::Func(_)))
+}
+
+/// Lower-case hex SHA-256.
+pub fn digest(bytes: &[u8]) -> Digest {
+    let hash = Sha256::digest(bytes);
+    Digest::new(hash.iter().map(|b| format!("{b:02x}")).collect::<String>())
+}
+
+/// `vdeploy:plugin/ssh@1.0.0` → `ssh`; anything else does not fit.
+fn interface(plugin: &PluginName, import: &str) -> Result<String, PluginError> {
+    if import.starts_with(PACKAGE) {
+        Ok(short(import).to_owned())
+    } else {
+        Err(PluginError::Incompatible {
+            plugin: plugin.clone(),
+            message: format!(
+                "it imports `{import}`, and this host offers `{PACKAGE}*` only; \
+                 build it for wasm32-unknown-unknown so that it needs no WASI"
+            ),
+        })
+    }
+}
+
+fn short(name: &str) -> &str {
+    let name = name.strip_prefix(PACKAGE).unwrap_or(name);
+    name.split('@').next().unwrap_or(name)
+}
+
+/// A plugin that may be called.
+#[derive(Clone)]
+pub struct Plugin {
+    /// Its name in the project.
+    pub name: PluginName,
+    /// What its bytes say.
+    pub description: Arc<Description>,
+    /// What it may do.
+    pub grants: Arc<Grants>,
+    pub(super) component: Component,
+    pub(super) linker: Arc<Linker<HostState>>,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin")
+            .field("name", &self.name)
+            .field("digest", &self.description.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Plugin {
+    /// Loads `bytes` as the plugin `name` with these grants. Refuses what
+    /// imports a power that is not granted, before any of its code runs.
+    pub fn load(
+        engine: &Engine,
+        name: &PluginName,
+        bytes: &[u8],
+        grants: &Grants,
+    ) -> Result<Self, PluginError> {
+        let description = Description::read(name, bytes)?;
+        for interface in &description.interfaces {
+            if !grants.gives_interface(interface) {
+                let wanted: Vec<String> = description
+                    .manifest
+                    .requests
+                    .iter()
+                    .filter(|r| r.capability == *interface)
+                    .map(|r| r.scope.clone())
+                    .collect();
+                return Err(PluginError::NotGranted {
+                    plugin: name.clone(),
+                    interface: interface.clone(),
+                    line: Grants::line_to_add(interface, name, &wanted),
+                });
+            }
+        }
+        let component =
+            Component::new(engine.wasmtime(), bytes).map_err(|e| PluginError::Load {
+                plugin: name.clone(),
+                message: format!("{e:#}"),
+            })?;
+        let linker = linker(engine, grants).map_err(|e| PluginError::Engine {
+            message: format!("{e:#}"),
+        })?;
+        linker
+            .instantiate_pre(&component)
+            .map_err(|e| incompatible(name, &e))?;
+        Ok(Self {
+            name: name.clone(),
+            description: Arc::new(description),
+            grants: Arc::new(grants.clone()),
+            component,
+            linker: Arc::new(linker),
+        })
+    }
+}
+
+/// A link error in words.
+pub(super) fn incompatible(name: &PluginName, error: &wasmtime::Error) -> PluginError {
+    PluginError::Incompatible {
+        plugin: name.clone(),
+        message: format!(
+            "{error:#}; this host is vdeploy {} with vdeploy:plugin@1.0.0, rebuild the plugin \
+             for it or update vdeploy",
+            env!("CARGO_PKG_VERSION")
+        ),
+    }
+}
+
+/// Offers the interfaces that `grants` give, and no other.
+fn linker(engine: &Engine, grants: &Grants) -> wasmtime::Result<Linker<HostState>> {
+    let mut linker = Linker::new(engine.wasmtime());
+    macro_rules! offer {
+        ($($interface:literal => $module:ident),+ $(,)?) => {
+            // `secrets` is also where the type `secret` lives, which `ssh` and
+            // `http` need; `secrets.get` is refused by the gate without a grant.
+            $(if $interface == "secrets" || grants.gives_interface($interface) {
+                contract::$module::add_to_linker::<_, HasSelf<_>>(&mut linker, |s| s)?;
+            })+
+        };
+    }
+    offer! {
+        "types" => types,
+        "context" => context,
+        "log" => log,
+        "checks" => checks,
+        "clock" => clock,
+        "secrets" => secrets,
+        "secrets-reveal" => secrets_reveal,
+        "http" => http,
+        "ssh" => ssh,
+        "snapshot" => snapshot,
+        "state" => state,
+    }
+    Ok(linker)
+}

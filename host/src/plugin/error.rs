@@ -1,0 +1,110 @@
+//! Why a plugin could not be loaded or did not finish.
+
+use crate::capability::EffectError;
+use crate::ids::PluginName;
+use std::time::Duration;
+
+/// Problems with a plugin. `Failed` is what the plugin itself reports; the
+/// others are the host's.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// The engine could not be set up.
+    #[error("the WASM engine cannot be set up: {message}")]
+    Engine {
+        /// Why.
+        message: String,
+    },
+    /// The file cannot be read.
+    #[error("plugin `{plugin}`: {path}: {message}")]
+    Read {
+        /// The plugin.
+        plugin: PluginName,
+        /// The file.
+        path: String,
+        /// Why, and what to do.
+        message: String,
+    },
+    /// The bytes are no plugin.
+    #[error("plugin `{plugin}` cannot be loaded: {message}")]
+    Load {
+        /// The plugin.
+        plugin: PluginName,
+        /// Why, and what to do.
+        message: String,
+    },
+    /// Built for another contract.
+    #[error("plugin `{plugin}` does not fit this vdeploy: {message}")]
+    Incompatible {
+        /// The plugin.
+        plugin: PluginName,
+        /// What is missing or differs, and what to do.
+        message: String,
+    },
+    /// It imports a power that it was not granted.
+    #[error(
+        "plugin `{plugin}` uses `{interface}` and has no grant for it; \
+         if it may, add to the project file:\n\n{line}"
+    )]
+    NotGranted {
+        /// The plugin.
+        plugin: PluginName,
+        /// The interface.
+        interface: String,
+        /// The lines to add.
+        line: String,
+    },
+    /// The bytes are not the pinned ones.
+    #[error(
+        "plugin `{plugin}`: the file's digest is sha256:{found}, the project pins sha256:{pinned}; \
+         if the new bytes are wanted, change `digest` in [plugins.{plugin}]"
+    )]
+    Digest {
+        /// The plugin.
+        plugin: PluginName,
+        /// Of the file.
+        found: String,
+        /// In the project.
+        pinned: String,
+    },
+    /// A step's configuration does not fit the plugin's schema.
+    #[error("step `{step}`: {message}")]
+    Config {
+        /// The step.
+        step: String,
+        /// What is wrong, where, and what is allowed.
+        message: String,
+    },
+    /// It trapped: a panic or a fault.
+    #[error("the plugin stopped with a fault: {message}")]
+    Trap {
+        /// The panic's message or the trap.
+        message: String,
+    },
+    /// It used up its CPU budget.
+    #[error("the plugin computed for more than {} s without finishing", .budget.as_secs_f32())]
+    Cpu {
+        /// The budget.
+        budget: Duration,
+    },
+    /// The step's time is over.
+    #[error("the step did not finish within {} s", .timeout.as_secs_f32())]
+    Deadline {
+        /// The step's timeout.
+        timeout: Duration,
+    },
+    /// It wanted more memory than it may have.
+    #[error("the plugin wanted more than {} MiB of memory", .limit >> 20)]
+    Memory {
+        /// In bytes.
+        limit: usize,
+    },
+    /// Its output is not what the contract says.
+    #[error("the plugin's output {message}")]
+    Output {
+        /// What is wrong.
+        message: String,
+    },
+    /// What the plugin reports.
+    #[error("{0}")]
+    Failed(EffectError),
+}

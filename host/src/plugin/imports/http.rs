@@ -1,0 +1,186 @@
+//! http: building requests and sending them.
+
+use super::error;
+use crate::capability::http::{HeaderText, Request, Response};
+use crate::capability::secrets::Secret;
+use crate::capability::{EffectError, ErrorKind};
+use crate::plugin::bindings::vdeploy::plugin::{http, types};
+use crate::plugin::state::HostState;
+use std::time::Duration;
+use url::Url;
+use wasmtime::Result;
+use wasmtime::component::Resource;
+
+/// Without a word of the plugin.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_RESPONSE: usize = 1 << 20;
+const MAX_RESPONSE: usize = 16 << 20;
+
+/// A request being built by a plugin; checked when it is sent.
+#[derive(Debug)]
+pub struct RequestDraft {
+    method: String,
+    url: String,
+    headers: Vec<(String, HeaderText)>,
+    body: Vec<u8>,
+    timeout: Duration,
+    max_response: usize,
+}
+
+impl RequestDraft {
+    fn finish(self) -> std::result::Result<Request, EffectError> {
+        let invalid = |message| EffectError::new(ErrorKind::Invalid, "http.invalid", message);
+        let method = self.method.to_ascii_uppercase();
+        let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+        if !known.contains(&method.as_str()) {
+            return Err(invalid(format!(
+                "method `{}` is not one of {}",
+                self.method,
+                known.join(", ")
+            )));
+        }
+        let url = Url::parse(&self.url)
+            .map_err(|e| invalid(format!("`{}` is no absolute URL: {e}", self.url)))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(invalid(format!("`{}` is neither http nor https", self.url)));
+        }
+        Ok(Request {
+            method,
+            url,
+            headers: self.headers,
+            body: self.body,
+            timeout: self.timeout,
+            max_response: self.max_response,
+        })
+    }
+}
+
+impl http::HostRequest for HostState {
+    async fn new(&mut self, method: String, url: String) -> Result<Resource<RequestDraft>> {
+        Ok(self.table.push(RequestDraft {
+            method,
+            url,
+            headers: Vec::new(),
+            body: Vec::new(),
+            timeout: DEFAULT_TIMEOUT,
+            max_response: DEFAULT_RESPONSE,
+        })?)
+    }
+    async fn header(
+        &mut self,
+        request: Resource<RequestDraft>,
+        name: String,
+        value: String,
+    ) -> Result<()> {
+        let headers = &mut self.table.get_mut(&request)?.headers;
+        headers.push((name, HeaderText::Plain(value)));
+        Ok(())
+    }
+    async fn secret_header(
+        &mut self,
+        request: Resource<RequestDraft>,
+        name: String,
+        prefix: String,
+        value: Resource<Secret>,
+    ) -> Result<()> {
+        let secret = self.table.get(&value)?.clone();
+        let headers = &mut self.table.get_mut(&request)?.headers;
+        headers.push((name, HeaderText::Secret { prefix, secret }));
+        Ok(())
+    }
+    async fn body(&mut self, request: Resource<RequestDraft>, bytes: Vec<u8>) -> Result<()> {
+        self.table.get_mut(&request)?.body = bytes;
+        Ok(())
+    }
+    async fn timeout_ms(&mut self, request: Resource<RequestDraft>, duration: u64) -> Result<()> {
+        self.table.get_mut(&request)?.timeout = Duration::from_millis(duration);
+        Ok(())
+    }
+    async fn max_response_bytes(
+        &mut self,
+        request: Resource<RequestDraft>,
+        limit: u64,
+    ) -> Result<()> {
+        self.table.get_mut(&request)?.max_response =
+            usize::try_from(limit).map_or(MAX_RESPONSE, |l| l.min(MAX_RESPONSE));
+        Ok(())
+    }
+    async fn drop(&mut self, request: Resource<RequestDraft>) -> Result<()> {
+        self.table.delete(request)?;
+        Ok(())
+    }
+}
+
+impl http::HostResponse for HostState {
+    async fn status(&mut self, response: Resource<Response>) -> Result<u16> {
+        Ok(self.table.get(&response)?.status)
+    }
+    async fn header(
+        &mut self,
+        response: Resource<Response>,
+        name: String,
+    ) -> Result<Option<String>> {
+        let headers = &self.table.get(&response)?.headers;
+        let found = headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(&name));
+        Ok(found.map(|(_, value)| value.clone()))
+    }
+    async fn body(&mut self, response: Resource<Response>) -> Result<Vec<u8>> {
+        Ok(self.table.get(&response)?.body.clone())
+    }
+    async fn drop(&mut self, response: Resource<Response>) -> Result<()> {
+        self.table.delete(response)?;
+        Ok(())
+    }
+}
+
+type Answered = std::result::Result<Resource<Response>, types::Error>;
+
+impl HostState {
+    fn answer(&mut self, answer: std::result::Result<Response, EffectError>) -> Result<Answered> {
+        match answer {
+            Ok(response) => Ok(Ok(self.table.push(response)?)),
+            Err(e) => Ok(Err(error(e))),
+        }
+    }
+}
+
+impl http::Host for HostState {
+    async fn send(&mut self, request: Resource<RequestDraft>) -> Result<Answered> {
+        let draft = self.table.delete(request)?;
+        self.last_call = Some(format!("http {} {}", draft.method, draft.url));
+        let answer = match draft.finish() {
+            Ok(request) => self.gate.http(request).await,
+            Err(e) => Err(e),
+        };
+        self.answer(answer)
+    }
+
+    async fn send_all(&mut self, requests: Vec<Resource<RequestDraft>>) -> Result<Vec<Answered>> {
+        self.last_call = Some(format!("http, {} requests at once", requests.len()));
+        let mut valid = Vec::new();
+        let mut slots = Vec::new();
+        for request in requests {
+            match self.table.delete(request)?.finish() {
+                Ok(request) => {
+                    slots.push(None);
+                    valid.push(request);
+                }
+                Err(e) => slots.push(Some(Err(e))),
+            }
+        }
+        let mut answers = self.gate.http_all(valid).await.into_iter();
+        let mut all = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let lost = || {
+                Err(EffectError::new(
+                    ErrorKind::Failed,
+                    "http.closed",
+                    "the request got no answer",
+                ))
+            };
+            let answer = slot.or_else(|| answers.next()).unwrap_or_else(lost);
+            all.push(self.answer(answer)?);
+        }
+        Ok(all)
+    }
+}

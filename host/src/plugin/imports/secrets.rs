@@ -1,0 +1,33 @@
+//! secrets and secrets-reveal.
+
+use super::error;
+use crate::capability::secrets::Secret;
+use crate::plugin::bindings::vdeploy::plugin::{secrets, secrets_reveal, types};
+use crate::plugin::state::HostState;
+use wasmtime::Result;
+use wasmtime::component::Resource;
+
+impl secrets::HostSecret for HostState {
+    async fn drop(&mut self, secret: Resource<Secret>) -> Result<()> {
+        self.table.delete(secret)?;
+        Ok(())
+    }
+}
+
+impl secrets::Host for HostState {
+    async fn get(&mut self, name: String) -> Result<Result<Resource<Secret>, types::Error>> {
+        self.last_call = Some(format!("secrets.get {name}"));
+        match self.gate.secret(&name).await {
+            Ok(secret) => Ok(Ok(self.table.push(secret)?)),
+            Err(e) => Ok(Err(error(e))),
+        }
+    }
+}
+
+impl secrets_reveal::Host for HostState {
+    async fn reveal(&mut self, secret: Resource<Secret>) -> Result<Result<String, types::Error>> {
+        let secret = self.table.get(&secret)?.clone();
+        self.last_call = Some(format!("secrets-reveal.reveal {}", secret.name));
+        Ok(self.gate.reveal(&secret).await.map_err(error))
+    }
+}

@@ -1,0 +1,36 @@
+//! snapshot.
+
+use super::error;
+use crate::ids::{SnapshotId, VmId};
+use crate::plugin::bindings::vdeploy::plugin::{snapshot, types};
+use crate::plugin::state::HostState;
+use wasmtime::Result;
+
+impl snapshot::Host for HostState {
+    async fn create(&mut self, label: String) -> Result<Result<String, types::Error>> {
+        self.last_call = Some(format!("snapshot.create {label}"));
+        let made = self.gate.snapshot_create(&label).await;
+        Ok(made.map(|id| id.to_string()).map_err(error))
+    }
+    async fn restore(&mut self, id: String) -> Result<Result<String, types::Error>> {
+        self.last_call = Some(format!("snapshot.restore {id}"));
+        let made = self.gate.snapshot_restore(&SnapshotId::new(id)).await;
+        Ok(made.map(|vm| vm.to_string()).map_err(error))
+    }
+    async fn exists(&mut self, id: String) -> Result<Result<bool, types::Error>> {
+        self.last_call = Some(format!("snapshot.exists {id}"));
+        Ok(self
+            .gate
+            .snapshot_exists(&SnapshotId::new(id))
+            .await
+            .map_err(error))
+    }
+    async fn pause_old(&mut self, vm: String) -> Result<Result<(), types::Error>> {
+        self.last_call = Some(format!("snapshot.pause-old {vm}"));
+        Ok(self
+            .gate
+            .snapshot_pause_old(&VmId::new(vm))
+            .await
+            .map_err(error))
+    }
+}

@@ -1,0 +1,19 @@
+//! Plugins as WASM components: loading, limits, and the translation between
+//! the contract and the gate. Only this module knows wasmtime.
+
+mod bindings;
+pub mod builtin;
+mod call;
+mod component;
+pub mod engine;
+pub mod error;
+mod imports;
+pub mod inspect;
+pub mod manifest;
+mod state;
+
+pub use call::{Invocation, StepContext};
+pub use component::{Plugin, digest};
+pub use engine::Engine;
+pub use error::PluginError;
+pub use manifest::Manifest;

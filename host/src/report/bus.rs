@@ -1,0 +1,173 @@
+//! The way from the run to its reporters: an unbounded channel and one task
+//! that feeds every reporter in order. Nothing sent before `finish` is lost.
+
+use super::Reporter;
+use crate::run::RunEvent;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+/// Most events handed over at once.
+const BATCH: usize = 256;
+
+/// Feeds reporters. A reporter that panics is left out from then on; the run
+/// and the others go on.
+#[derive(Debug)]
+pub struct EventBus {
+    sender: mpsc::UnboundedSender<RunEvent>,
+    close: oneshot::Sender<()>,
+    feeding: JoinHandle<()>,
+}
+
+impl EventBus {
+    /// Starts the task. Needs a tokio runtime.
+    pub fn start(reporters: Vec<Box<dyn Reporter>>) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let (close, closed) = oneshot::channel();
+        let feeding = tokio::spawn(feed(receiver, closed, reporters));
+        Self {
+            sender,
+            close,
+            feeding,
+        }
+    }
+
+    /// A sender for the run. A send after [`EventBus::finish`] fails and may be
+    /// ignored.
+    pub fn sender(&self) -> mpsc::UnboundedSender<RunEvent> {
+        self.sender.clone()
+    }
+
+    /// Waits until every event sent so far was shown, then drops the
+    /// reporters. Senders that still exist do not hold it up.
+    pub async fn finish(self) {
+        let Self {
+            sender,
+            close,
+            feeding,
+        } = self;
+        drop(sender);
+        // The task may have ended with the last sender.
+        let _ = close.send(());
+        let _ = feeding.await;
+    }
+}
+
+async fn feed(
+    mut receiver: mpsc::UnboundedReceiver<RunEvent>,
+    mut closed: oneshot::Receiver<()>,
+    mut reporters: Vec<Box<dyn Reporter>>,
+) {
+    let mut open = true;
+    let mut batch = Vec::new();
+    loop {
+        let received = tokio::select! {
+            biased;
+            count = receiver.recv_many(&mut batch, BATCH) => count,
+            // Also when the bus was dropped: then the senders decide the end.
+            end = &mut closed, if open => {
+                open = false;
+                if end.is_ok() {
+                    receiver.close();
+                }
+                continue;
+            }
+        };
+        if received == 0 {
+            return;
+        }
+        // A terminal that is stopped may block: not on a runtime thread.
+        let events = std::mem::take(&mut batch);
+        match spawn_blocking(move || show(reporters, &events)).await {
+            Ok(left) => reporters = left,
+            // The runtime is shutting down.
+            Err(_) => return,
+        }
+    }
+}
+
+fn show(mut reporters: Vec<Box<dyn Reporter>>, events: &[RunEvent]) -> Vec<Box<dyn Reporter>> {
+    for event in events {
+        let shown = |mut reporter: Box<dyn Reporter>| {
+            let call = AssertUnwindSafe(|| {
+                reporter.event(event);
+                reporter
+            });
+            catch_unwind(call).ok()
+        };
+        reporters = reporters.into_iter().filter_map(shown).collect();
+    }
+    reporters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<String>>>);
+
+    impl Reporter for Seen {
+        fn event(&mut self, event: &RunEvent) {
+            if let RunEvent::Doing { text } = event {
+                self.0.lock().unwrap().push(text.clone());
+            }
+        }
+    }
+
+    struct Panics;
+
+    impl Reporter for Panics {
+        fn event(&mut self, event: &RunEvent) {
+            if *event == doing(3) {
+                panic!("a broken reporter");
+            }
+        }
+    }
+
+    fn doing(number: usize) -> RunEvent {
+        RunEvent::Doing {
+            text: number.to_string(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn everything_arrives_in_order_whatever_else_happens() {
+        let (first, last) = (Seen::default(), Seen::default());
+        let bus = EventBus::start(vec![
+            Box::new(first.clone()),
+            Box::new(Panics),
+            Box::new(last.clone()),
+        ]);
+        let sender = bus.sender();
+        for number in 0..1000 {
+            sender.send(doing(number)).unwrap();
+        }
+        // `sender` lives on: a task of the run that was not ended.
+        bus.finish().await;
+        let expected: Vec<_> = (0..1000).map(|number| number.to_string()).collect();
+        assert_eq!(*first.0.lock().unwrap(), expected);
+        assert_eq!(*last.0.lock().unwrap(), expected);
+        assert!(sender.send(doing(0)).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_bus_shows_what_its_senders_send() {
+        let seen = Seen::default();
+        let bus = EventBus::start(vec![Box::new(seen.clone())]);
+        let sender = bus.sender();
+        let EventBus {
+            sender: own,
+            close,
+            feeding,
+        } = bus;
+        drop((own, close));
+        sender.send(doing(1)).unwrap();
+        tokio::task::yield_now().await;
+        sender.send(doing(2)).unwrap();
+        drop(sender);
+        feeding.await.unwrap();
+        assert_eq!(*seen.0.lock().unwrap(), ["1", "2"]);
+    }
+}

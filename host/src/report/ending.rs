@@ -1,0 +1,106 @@
+//! The final block for people: what became of the run, why, what is live and
+//! what to do next.
+
+use super::narrator::Line;
+use super::story::{Failed, Story};
+use super::text::{self, Tone, duration};
+use crate::run::RunEvent;
+use crate::run::event::{Phase, Section};
+
+/// Checks shown at most.
+const CHECKS: usize = 10;
+/// Lines of a command shown at most.
+const LINES: usize = 5;
+
+/// The lines for a `RunFinished`; none for any other event.
+pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
+    let RunEvent::RunFinished {
+        run,
+        outcome,
+        unchanged,
+        exit_code,
+        message,
+        next,
+        url,
+        duration_ms,
+    } = event
+    else {
+        return Vec::new();
+    };
+    let mut lines = vec![
+        Line::ending(Tone::Plain, ""),
+        Line::ending(
+            text::tone(*outcome),
+            text::outcome(*outcome, *unchanged, story.dry_run),
+        ),
+    ];
+    let plain = |text: String| Line::ending(Tone::Plain, text);
+    lines.extend(message.lines().map(|line| plain(format!("  {line}"))));
+    for (label, failed) in [("cause", &story.cause), ("rollback", &story.rollback)] {
+        if let Some(failed) = failed {
+            lines.extend(explain(label, failed, message));
+        }
+    }
+    let mut row = |label: &str, text: &str| lines.push(plain(format!("  {label:<9} {text}")));
+    row("live", text::live(*outcome, *unchanged, story.dry_run));
+    match (&story.vm, &story.moved_from) {
+        (Some(vm), Some(from)) => row("vm", &format!("{vm} (was {from})")),
+        (Some(vm), None) => row("vm", vm.as_str()),
+        _ => {}
+    }
+    if let Some(snapshot) = &story.snapshot {
+        row("snapshot", snapshot.as_str());
+    }
+    if let Some(url) = url {
+        row("url", url);
+    }
+    let took = duration(*duration_ms);
+    row("run", &format!("{run} ({took}, exit code {exit_code})"));
+    for (index, command) in next.iter().enumerate() {
+        row(if index == 0 { "next" } else { "" }, command);
+    }
+    lines
+}
+
+/// Why a step failed, as far as `message` does not say it.
+fn explain(label: &str, failed: &Failed, message: &str) -> Vec<Line> {
+    let mut rows = Vec::new();
+    if !message.contains(&failed.error.message) {
+        rows.push(headline(failed));
+    }
+    if !failed.checks.is_empty() {
+        for (name, detail) in failed.checks.iter().take(CHECKS) {
+            let detail = detail.as_deref().unwrap_or("failed");
+            rows.push(format!("check {name}: {detail}"));
+        }
+        let more = failed.checks.len().saturating_sub(CHECKS);
+        if more > 0 {
+            rows.push(format!("and {more} more failed checks"));
+        }
+    } else if let Some(command) = &failed.command {
+        rows.push(format!("command {command}"));
+        let skip = failed.tail.len().saturating_sub(LINES);
+        let tail = failed.tail.iter().skip(skip);
+        rows.extend(tail.map(|line| format!("  | {line}")));
+    }
+    rows.iter()
+        .enumerate()
+        .map(|(index, row)| {
+            let label = if index == 0 { label } else { "" };
+            Line::ending(Tone::Plain, format!("  {label:<9} {row}"))
+        })
+        .collect()
+}
+
+/// Step, function and error in one line.
+pub(super) fn headline(failed: &Failed) -> String {
+    let list = match failed.section {
+        Section::Steps => "",
+        other => text::section(other),
+    };
+    let phase = match failed.phase {
+        Phase::Run => String::new(),
+        phase => format!(" ({})", text::phase(phase)),
+    };
+    format!("{list}{}{phase}: {}", failed.step, failed.error)
+}

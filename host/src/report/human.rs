@@ -1,0 +1,340 @@
+//! A live terminal: finished steps stand, and one line at the bottom shows
+//! what is going on, for how long. The line is cut to the terminal's width.
+//!
+//! The progress bar draws the live line alone and drops errors; what stands
+//! goes through a [`Sink`]. So a terminal that goes away ends the show and not
+//! the run.
+
+use super::narrator::{Detail, Narrator};
+use super::text::clean;
+use super::{Reporter, Sink};
+use crate::ids::StepId;
+use crate::run::RunEvent;
+use crate::run::event::{Phase, Section};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt;
+use std::time::Duration;
+
+/// Between two pictures of the spinner.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Shows a run on a terminal.
+pub struct HumanReporter {
+    narrator: Narrator,
+    colour: bool,
+    bar: ProgressBar,
+    sink: Sink,
+    /// What the live line says, from left to right.
+    place: String,
+    action: String,
+    output: String,
+}
+
+impl fmt::Debug for HumanReporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HumanReporter")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HumanReporter {
+    /// Draws on standard output.
+    pub fn stdout(colour: bool, verbose: bool) -> Self {
+        let target = ProgressDrawTarget::stdout();
+        Self::new(target, Sink::stdout(), colour, verbose)
+    }
+
+    /// Draws the live line on `target` and writes what stands to `sink`, which
+    /// must be the same terminal. With `verbose` every line of the plain form stands.
+    pub fn new(target: ProgressDrawTarget, sink: Sink, colour: bool, verbose: bool) -> Self {
+        let bar = ProgressBar::with_draw_target(None, target);
+        // The template is fixed and known to be good.
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
+            bar.set_style(style.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
+        }
+        bar.enable_steady_tick(TICK);
+        Self {
+            narrator: Narrator::new(if verbose {
+                Detail::Verbose
+            } else {
+                Detail::Live
+            }),
+            colour,
+            bar,
+            sink,
+            place: String::new(),
+            action: String::new(),
+            output: String::new(),
+        }
+    }
+
+    fn follow(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::Doing { text } => {
+                self.place = clean(text).into_owned();
+                self.action.clear();
+                self.output.clear();
+                self.bar.reset_elapsed();
+            }
+            RunEvent::StepStarted {
+                step,
+                section,
+                phase,
+                attempt,
+            } => {
+                self.place = self.place_of(step, *section, *phase, *attempt);
+                self.action.clear();
+                self.output.clear();
+                self.bar.reset_elapsed();
+            }
+            RunEvent::CallStarted { action, .. } => {
+                self.action = clean(action).into_owned();
+                self.output.clear();
+            }
+            RunEvent::CallFinished { .. } => {
+                self.action.clear();
+                self.output.clear();
+            }
+            RunEvent::Output { line, .. } => self.output = clean(line).into_owned(),
+            RunEvent::StepFailed {
+                retry_in_ms: Some(_),
+                ..
+            } => {
+                self.action = "waits before the next attempt".to_owned();
+                self.output.clear();
+            }
+            RunEvent::StepFinished { .. } | RunEvent::StepFailed { .. } => {
+                self.place.clear();
+                self.action.clear();
+                self.output.clear();
+            }
+            _ => return,
+        }
+        let parts = [&self.place, &self.action, &self.output];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let message: Vec<_> = parts.iter().map(|part| part.as_str()).collect();
+        self.bar.set_message(message.join(" · "));
+    }
+
+    /// For example `[2/7] git-pull` or `rollback verify`.
+    fn place_of(&self, step: &StepId, section: Section, phase: Phase, attempt: u32) -> String {
+        let steps = &self.narrator.story.steps;
+        let mut place = match steps.iter().position(|id| id == step) {
+            Some(index) if section == Section::Steps && phase != Phase::Undo => {
+                format!("[{}/{}] ", index + 1, steps.len())
+            }
+            _ => super::text::section(section).to_owned(),
+        };
+        match phase {
+            Phase::Check => place.push_str("check "),
+            Phase::Undo => place.push_str("undo "),
+            Phase::Run => {}
+        }
+        place.push_str(step.as_str());
+        if attempt > 1 {
+            place.push_str(&format!(" (attempt {attempt})"));
+        }
+        place
+    }
+}
+
+impl Reporter for HumanReporter {
+    fn event(&mut self, event: &RunEvent) {
+        let lines = self.narrator.tell(event);
+        if let RunEvent::RunFinished { .. } = event {
+            self.bar.finish_and_clear();
+        }
+        if !lines.is_empty() {
+            let (bar, sink, colour) = (&self.bar, &mut self.sink, self.colour);
+            bar.suspend(|| {
+                lines
+                    .iter()
+                    .for_each(|line| sink.line(&line.render(colour)))
+            });
+        }
+        self.follow(event);
+    }
+}
+
+impl Drop for HumanReporter {
+    fn drop(&mut self) {
+        // A bar that panicked panics again, and twice is an abort.
+        if !std::thread::panicking() {
+            self.bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::script;
+    use indicatif::TermLike;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    /// A terminal without moves: text and line ends as they were written, and
+    /// a cleared line is forgotten.
+    #[derive(Clone, Debug)]
+    struct Screen {
+        width: u16,
+        gone: bool,
+        lines: Arc<Mutex<Vec<String>>>,
+        /// The live line as it was drawn.
+        drawn: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Screen {
+        fn new(width: u16) -> Self {
+            Self {
+                width,
+                gone: false,
+                lines: Arc::new(Mutex::new(vec![String::new()])),
+                drawn: Arc::default(),
+            }
+        }
+
+        fn answer(&self) -> io::Result<()> {
+            match self.gone {
+                true => Err(io::ErrorKind::BrokenPipe.into()),
+                false => Ok(()),
+            }
+        }
+
+        fn text(&self) -> String {
+            let lines = self.lines.lock().unwrap();
+            let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
+            lines.join("\n")
+        }
+    }
+
+    impl TermLike for Screen {
+        fn width(&self) -> u16 {
+            self.width
+        }
+        fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+            let mut lines = self.lines.lock().unwrap();
+            let keep = lines.len().saturating_sub(n).max(1);
+            lines.truncate(keep);
+            self.answer()
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            self.answer()
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            self.answer()
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            self.answer()
+        }
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)?;
+            self.lines.lock().unwrap().push(String::new());
+            self.answer()
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            let mut lines = self.lines.lock().unwrap();
+            for (index, part) in text.split('\n').enumerate() {
+                if index > 0 {
+                    lines.push(String::new());
+                }
+                lines.last_mut().unwrap().push_str(part);
+            }
+            self.drawn.lock().unwrap().push(text.trim_end().to_owned());
+            self.answer()
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            self.lines.lock().unwrap().last_mut().unwrap().clear();
+            self.answer()
+        }
+        fn flush(&self) -> io::Result<()> {
+            self.answer()
+        }
+    }
+
+    impl io::Write for Screen {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.write_str(std::str::from_utf8(bytes).unwrap())?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            self.answer()
+        }
+    }
+
+    fn reporter(screen: &Screen, colour: bool) -> HumanReporter {
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 255);
+        HumanReporter::new(target, Sink::new(screen.clone()), colour, false)
+    }
+
+    fn show(screen: &Screen, events: &[RunEvent], colour: bool) {
+        let mut reporter = reporter(screen, colour);
+        for event in events {
+            reporter.event(event);
+        }
+    }
+
+    #[test]
+    fn what_stands_at_the_end() {
+        let screen = Screen::new(100);
+        show(&screen, &script::success(), false);
+        let expected = "\
+run 01K0RUN: plan default on infra (vm-1)
+steps: git-pull, smoke
+  snapshot c-1 stands: from here the run can go back
+✓ checked 2 steps  2.5s
+  warning: git-pull: 2 files were changed by hand
+✓ git-pull  1.2s  abc123 to def456
+✓ smoke  1.2s  1 check passed
+
+deployed: the new version is live and verified
+  live      the new version, verified
+  vm        vm-1
+  snapshot  c-1
+  url       https://vm-1.example
+  run       01K0RUN (1m 05s, exit code 0)
+  next      vdeploy rollback 01K0RUN";
+        assert_eq!(screen.text().trim_end(), expected);
+    }
+
+    #[test]
+    fn colour_is_for_marks_and_failures() {
+        let screen = Screen::new(100);
+        show(&screen, &script::rolled_back(), true);
+        let text = screen.text();
+        for expected in [
+            "\x1b[31m✗\x1b[0m smoke: run failed",
+            "\x1b[31m  FAIL auth (35ms): expected 401, found 200\x1b[0m",
+            "\x1b[33mrolled back: the old version is live and verified\x1b[0m",
+        ] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_narrow_terminal_and_one_that_is_gone_do_no_harm() {
+        for width in [1, 10, 30] {
+            let screen = Screen::new(width);
+            show(&screen, &script::rolled_back(), false);
+            assert!(screen.text().contains("rolled back: the old"), "{width}");
+        }
+        let mut gone = Screen::new(80);
+        gone.gone = true;
+        show(&gone, &script::rolled_back(), true);
+    }
+
+    #[test]
+    fn the_live_line_fits() {
+        let screen = Screen::new(40);
+        let mut reporter = reporter(&screen, false);
+        reporter.event(&script::run_started(&["a", "smoke"], false));
+        reporter.event(&script::started("smoke", Section::Steps, Phase::Run));
+        reporter.event(&script::call("smoke", 1, &"very long ".repeat(20)));
+        reporter.bar.force_draw();
+        let drawn = screen.drawn.lock().unwrap();
+        let live = drawn.iter().rfind(|text| text.contains("[2/2] smoke"));
+        let width = live.unwrap().chars().count();
+        assert!((30..=40).contains(&width), "{width}: {live:?}");
+    }
+}

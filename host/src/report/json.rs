@@ -1,0 +1,82 @@
+//! `--json`: one object a line, each flushed. The first line names the format:
+//! `{"type":"version","format":1,"vdeploy":"0.1.0"}`. Every other line is one
+//! event with `seq` (from 1, no gaps) and `at` (milliseconds since 1970) before
+//! the event's own members, of which `type` says the kind.
+//!
+//! Within one format, members and kinds are only added: readers skip what they
+//! do not know.
+
+use super::{Reporter, Sink};
+use crate::run::RunEvent;
+use serde_json::{Map, Value, json};
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Version of the line format.
+pub const FORMAT: u32 = 1;
+
+/// Milliseconds since 1970.
+type Now = Box<dyn Fn() -> u64 + Send>;
+
+/// Writes JSON lines.
+pub struct JsonReporter {
+    sink: Sink,
+    now: Now,
+    seq: u64,
+}
+
+impl fmt::Debug for JsonReporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JsonReporter")
+            .field("seq", &self.seq)
+            .finish_non_exhaustive()
+    }
+}
+
+impl JsonReporter {
+    /// Writes the version line to `sink`, then waits for events.
+    pub fn new(sink: Sink) -> Self {
+        Self::with_clock(
+            sink,
+            Box::new(|| {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH);
+                since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+            }),
+        )
+    }
+
+    pub(super) fn with_clock(mut sink: Sink, now: Now) -> Self {
+        let version = json!({
+            "type": "version",
+            "format": FORMAT,
+            "vdeploy": env!("CARGO_PKG_VERSION"),
+        });
+        sink.line(&version.to_string());
+        Self { sink, now, seq: 0 }
+    }
+}
+
+impl Reporter for JsonReporter {
+    fn event(&mut self, event: &RunEvent) {
+        self.seq += 1;
+        let mut line = Map::new();
+        line.insert("seq".to_owned(), self.seq.into());
+        line.insert("at".to_owned(), (self.now)().into());
+        match serde_json::to_value(event) {
+            Ok(Value::Object(members)) => line.extend(members),
+            // Cannot happen with the events there are; never drop one silently.
+            Ok(other) => {
+                line.insert("type".to_owned(), "unknown".into());
+                line.insert("value".to_owned(), other);
+            }
+            Err(error) => {
+                line.insert("type".to_owned(), "unwritable".into());
+                line.insert("message".to_owned(), error.to_string().into());
+            }
+        }
+        self.sink.line(&Value::Object(line).to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests;

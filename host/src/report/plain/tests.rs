@@ -1,0 +1,224 @@
+use super::*;
+use crate::report::script;
+use crate::report::sink::tests::Kept;
+use crate::run::event::{Phase, Section};
+use crate::run::outcome::Outcome;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The text of a run in which each event comes a second after the other.
+fn text(events: &[RunEvent], verbose: bool) -> String {
+    let kept = Kept::default();
+    let clock = AtomicU64::new(0);
+    let elapsed = move || clock.fetch_add(1_000, Ordering::Relaxed);
+    let sink = Sink::new(kept.clone());
+    let mut reporter = PlainReporter::with_clock(sink, verbose, Box::new(elapsed));
+    for event in events {
+        reporter.event(event);
+    }
+    kept.text()
+}
+
+#[test]
+fn success() {
+    let expected = "\
+[00:00] run 01K0RUN: plan default on infra (vm-1)
+[00:00] steps: git-pull, smoke
+[00:01] connecting to vm-1
+[00:02] git-pull: check
+[00:04] smoke: check
+[00:06]   snapshot c-1 stands: from here the run can go back
+[00:07] git-pull: run
+[00:12]   warning: 2 files were changed by hand
+[00:13] git-pull: done (1.2s): abc123 to def456
+[00:14] smoke: run
+[00:15]   pass health (35ms)
+[00:16]   skip outside (35ms): no url is set
+[00:17] smoke: done (1.2s)
+
+deployed: the new version is live and verified
+  live      the new version, verified
+  vm        vm-1
+  snapshot  c-1
+  url       https://vm-1.example
+  run       01K0RUN (1m 05s, exit code 0)
+  next      vdeploy rollback 01K0RUN
+";
+    assert_eq!(text(&script::success(), false), expected);
+}
+
+#[test]
+fn verbose_adds_calls_output_and_debug_logs() {
+    let text = text(&script::success(), true);
+    let expected = "\
+[00:07] git-pull: run
+[00:08]   call 1: ssh git fetch origin
+[00:09]   | From example.org:app
+[00:10]   call 1 ok (40ms)
+[00:11]   debug: nothing to clean
+[00:12]   warning: 2 files were changed by hand
+";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains("git-pull: check ok (1.2s)\n"), "{text}");
+}
+
+#[test]
+fn failure_with_rollback() {
+    let expected = "\
+[00:00] run 01K0RUN: plan default on infra (vm-1)
+[00:00] steps: git-pull, smoke, announce
+[00:01] git-pull: run
+[00:05] git-pull: done (1.2s)
+[00:06] smoke: run
+[00:07]   pass health (35ms)
+[00:08]   FAIL auth (35ms): expected 401, found 500
+[00:09] smoke: run failed (2.0s): 1 of 2 checks failed (smoke.checks)
+[00:09]     last call: http GET /board
+[00:09]     the change may have happened all the same
+[00:09] smoke: next attempt in 2.0s
+[00:10] smoke: run
+[00:11]   pass health (35ms)
+[00:12]   FAIL auth (35ms): expected 401, found 200
+[00:13] smoke: run failed (2.0s): 1 of 2 checks failed (smoke.checks)
+[00:13]     last call: http GET /board
+[00:14] rollback begins: smoke failed
+[00:15] git-pull: undo
+[00:16] git-pull: undone (1.2s)
+[00:17] rollback verify: run
+[00:18]   the target is vm-2 now, was vm-1
+[00:19]   pass health (35ms)
+[00:20] rollback verify: done (1.2s)
+
+rolled back: the old version is live and verified
+  cause     smoke: 1 of 2 checks failed (smoke.checks)
+            check auth: expected 401, found 200
+  live      the old version, verified
+  vm        vm-2 (was vm-1)
+  url       https://vm-1.example
+  run       01K0RUN (1m 05s, exit code 11)
+  next      vdeploy runs show 01K0RUN
+            vdeploy run --plan default
+";
+    assert_eq!(text(&script::rolled_back(), false), expected);
+}
+
+#[test]
+fn unchanged() {
+    let expected = "\
+[00:00] run 01K0RUN: plan default on infra (vm-1)
+[00:00] steps: git-pull
+[00:01] git-pull: run
+[00:02] git-pull: done (1.2s): def456 stands
+
+unchanged: this version was live already, verified
+  infra runs def456 already
+  live      the same version as before, verified
+  vm        vm-1
+  url       https://vm-1.example
+  run       01K0RUN (1m 05s, exit code 0)
+";
+    assert_eq!(text(&script::unchanged(), false), expected);
+}
+
+#[test]
+fn a_failed_command_is_shown_with_its_last_lines() {
+    let mut events = vec![
+        script::run_started(&["npm-build"], false),
+        script::started("npm-build", Section::Steps, Phase::Run),
+        script::call("npm-build", 1, "ssh npm ci"),
+        script::output("npm-build", "added 3 packages"),
+        script::called("npm-build", 1, true, false),
+        script::call("npm-build", 2, "ssh npm run build"),
+    ];
+    events.extend((1..=7).map(|n| script::output("npm-build", &format!("line {n}"))));
+    events.extend([
+        script::called("npm-build", 2, false, false),
+        // A look around afterwards does not hide the command that failed.
+        script::call("npm-build", 3, "ssh df"),
+        script::output("npm-build", "plenty of space"),
+        script::called("npm-build", 3, true, false),
+        script::failed("npm-build", Section::Steps, Phase::Run, None),
+        script::finished(
+            Outcome::FailedUnchanged,
+            10,
+            "npm-build failed: 1 of 2 checks failed\nnothing was changed",
+            &[],
+        ),
+    ]);
+    let text = text(&events, false);
+    let expected = "
+failed: nothing was changed on the target
+  npm-build failed: 1 of 2 checks failed
+  nothing was changed
+  cause     command ssh npm run build
+              | line 3
+              | line 4
+              | line 5
+              | line 6
+              | line 7
+  live      the same version as before
+";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn a_call_that_never_came_back_is_the_command() {
+    let events = [
+        script::run_started(&["npm-build"], false),
+        script::started("npm-build", Section::Steps, Phase::Run),
+        script::call("npm-build", 1, "ssh npm ci"),
+        script::output("npm-build", "added 3 packages"),
+        script::called("npm-build", 1, true, false),
+        script::call("npm-build", 2, "ssh npm run build"),
+        script::output("npm-build", "compiling"),
+        script::failed("npm-build", Section::Steps, Phase::Run, None),
+        script::finished(Outcome::FailedUnchanged, 10, "", &[]),
+    ];
+    let text = text(&events, false);
+    let expected = "            command ssh npm run build\n              | compiling\n  live";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn a_failed_rollback_has_a_row_of_its_own() {
+    let events = [
+        script::run_started(&["smoke"], false),
+        script::started("smoke", Section::Steps, Phase::Run),
+        script::failed("smoke", Section::Steps, Phase::Run, None),
+        script::started("verify", Section::Rollback, Phase::Run),
+        script::failed("verify", Section::Rollback, Phase::Run, None),
+        script::started("tidy", Section::Finally, Phase::Run),
+        script::failed("tidy", Section::Finally, Phase::Run, None),
+        script::finished(Outcome::RollbackFailed, 12, "", &[]),
+    ];
+    let text = text(&events, false);
+    let expected = "
+ROLLBACK FAILED: nobody knows what is live
+  cause     smoke: 1 of 2 checks failed (smoke.checks)
+  rollback  rollback verify: 1 of 2 checks failed (smoke.checks)
+  live      unknown: look at the target now
+";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn a_dry_run_shows_what_it_did_not_do() {
+    let events = [
+        script::run_started(&["git-pull"], true),
+        script::started("git-pull", Section::Steps, Phase::Run),
+        script::call("git-pull", 1, "ssh git reset --hard def456"),
+        script::called("git-pull", 1, true, true),
+        script::done("git-pull", Section::Steps, Phase::Run, None),
+        script::finished(Outcome::Deployed, 0, "", &[]),
+    ];
+    let text = text(&events, false);
+    assert!(text.starts_with("[00:00] dry run 01K0RUN:"), "{text}");
+    assert!(
+        text.contains("[00:03]   would do: ssh git reset --hard def456\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\ndry run: the plan would go through\n"),
+        "{text}"
+    );
+    assert!(text.contains("a dry run changes nothing"), "{text}");
+}

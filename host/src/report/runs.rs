@@ -1,0 +1,429 @@
+//! `vdeploy runs list` and `vdeploy runs show`: stored runs as text and as
+//! JSON. Pure: takes what the store gave and the time, returns what to print.
+
+use super::text::{self, clean, duration};
+use crate::ids::RunId;
+use crate::journal::Entry;
+use crate::journal::store::{RunRecord, RunSummary, Stored};
+use crate::run::event::Phase;
+use crate::run::outcome::Outcome;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Version of the JSON forms.
+pub const FORMAT: u32 = 1;
+
+/// Longest request shown of a change, in characters.
+const REQUEST: usize = 100;
+
+/// How a run stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// It ended with this outcome.
+    Ended(Outcome),
+    /// It holds its target's lease.
+    Running,
+    /// It neither ended nor runs: killed, to be resumed.
+    Killed,
+}
+
+impl State {
+    /// From the outcome stored, if any, and whether the run holds a lease.
+    pub fn of(outcome: Option<Outcome>, running: bool) -> Self {
+        match outcome {
+            Some(outcome) => Self::Ended(outcome),
+            None if running => Self::Running,
+            None => Self::Killed,
+        }
+    }
+
+    /// One word, the same in text and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Killed => "killed",
+            Self::Ended(outcome) => match outcome {
+                Outcome::Deployed => "deployed",
+                Outcome::Refused => "refused",
+                Outcome::FailedUnchanged => "failed-unchanged",
+                Outcome::RolledBack => "rolled-back",
+                Outcome::RollbackFailed => "rollback-failed",
+                Outcome::Kept => "kept",
+                Outcome::Held => "held",
+                Outcome::Unreachable => "unreachable",
+                Outcome::PluginRefused => "plugin-refused",
+                Outcome::Interrupted => "interrupted",
+                Outcome::Internal => "internal",
+            },
+        }
+    }
+}
+
+/// Commands that a person may want after a run.
+pub fn next_commands(record: &RunRecord, state: State) -> Vec<String> {
+    let (run, plan) = (&record.id, &record.plan.name);
+    let again = format!("vdeploy run --plan {plan}");
+    let rollback = format!("vdeploy rollback {run}");
+    let resume = format!("vdeploy resume {run}");
+    match state {
+        State::Running => Vec::new(),
+        State::Killed | State::Ended(Outcome::Interrupted) => vec![resume],
+        State::Ended(_) if record.dry_run => vec![again],
+        State::Ended(Outcome::Deployed | Outcome::RollbackFailed | Outcome::Kept) => {
+            vec![rollback]
+        }
+        State::Ended(Outcome::Internal) => vec![resume, rollback],
+        State::Ended(_) => vec![again],
+    }
+}
+
+/// The table of `runs list`. `running` are the runs that hold a lease, `now` is
+/// in milliseconds since 1970.
+pub fn list(runs: &[RunSummary], running: &[RunId], now: u64) -> String {
+    if runs.is_empty() {
+        return "no runs yet; `vdeploy run --plan default` starts one\n".to_owned();
+    }
+    let mut rows =
+        vec![["RUN", "AGE", "PLAN", "TARGET", "OUTCOME", "TOOK", "WHO"].map(String::from)];
+    for run in runs {
+        let state = State::of(run.outcome, running.contains(&run.id));
+        let dry = if run.dry_run { " (dry run)" } else { "" };
+        let took = run
+            .finished_at
+            .map(|end| end.saturating_sub(run.started_at));
+        rows.push([
+            clean(run.id.as_str()).into_owned(),
+            text::age(now.saturating_sub(run.started_at)),
+            clean(run.plan.as_str()).into_owned(),
+            clean(run.target.as_str()).into_owned(),
+            format!("{}{dry}", state.word()),
+            took.map_or_else(|| "-".to_owned(), duration),
+            clean(&run.started_by).into_owned(),
+        ]);
+    }
+    table(&rows, "")
+}
+
+/// The JSON of `runs list`.
+pub fn list_json(runs: &[RunSummary], running: &[RunId]) -> Value {
+    let runs: Vec<_> = runs
+        .iter()
+        .map(|run| {
+            json!({
+                "id": run.id,
+                "plan": run.plan,
+                "target": run.target,
+                "state": State::of(run.outcome, running.contains(&run.id)).word(),
+                "outcome": run.outcome,
+                "dry_run": run.dry_run,
+                "started_by": run.started_by,
+                "started_at": run.started_at,
+                "finished_at": run.finished_at,
+            })
+        })
+        .collect();
+    json!({ "format": FORMAT, "runs": runs })
+}
+
+/// The text of `runs show`. `running`: the run holds its target's lease.
+pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> String {
+    let (state, ended) = end(journal, running);
+    let mut out = String::new();
+    let mut row = |label: &str, text: &str| {
+        let _ = writeln!(out, "{label:<10}{}", clean(text));
+    };
+    row("run", record.id.as_str());
+    row("plan", record.plan.name.as_str());
+    let vm = record
+        .vm
+        .as_ref()
+        .map_or(String::new(), |vm| format!(" ({vm})"));
+    row("target", &format!("{}{vm}", record.target));
+    let age = text::age(now.saturating_sub(record.started_at));
+    let started = moment(record.started_at);
+    row(
+        "started",
+        &format!("{started}, {age} ago, by {}", record.started_by),
+    );
+    row("vdeploy", &record.host_version);
+    if let Some(run) = &record.rolls_back {
+        row("undoes", &format!("run {run}"));
+    }
+    for stored in journal {
+        match &stored.entry {
+            Entry::SnapshotTaken { snapshot } => row("snapshot", snapshot.as_str()),
+            Entry::SnapshotWaived { reason } => row("snapshot", &format!("none: {reason}")),
+            Entry::TargetMoved { to, .. } => row("moved to", to.as_str()),
+            _ => {}
+        }
+    }
+    let took = ended.map_or(String::new(), |(at, _)| {
+        format!(" ({})", duration(at.saturating_sub(record.started_at)))
+    });
+    match state {
+        State::Ended(outcome) => {
+            let words = text::outcome(outcome, false, record.dry_run);
+            row("outcome", &format!("{words}{took}"));
+        }
+        State::Running => row("outcome", "none yet: it is running"),
+        State::Killed => row("outcome", "none: it was killed and can be resumed"),
+    }
+    if let Some((_, message)) = ended {
+        message.lines().for_each(|line| row("", line));
+    }
+
+    let steps = steps(journal);
+    if !steps.is_empty() {
+        let rows: Vec<_> = steps.iter().map(StepRow::cells).collect();
+        let _ = write!(out, "\nsteps\n{}", table(&rows, "  "));
+    }
+    let changes = changes(journal);
+    let _ = match changes.as_slice() {
+        [] => write!(out, "\nchanges: none\n"),
+        changes => {
+            let rows: Vec<_> = changes.iter().map(Change::cells).collect();
+            write!(out, "\nchanges\n{}", table(&rows, "  "))
+        }
+    };
+    let next = next_commands(record, state);
+    if !next.is_empty() {
+        let _ = write!(out, "\nnext\n");
+    }
+    for command in next {
+        let _ = writeln!(out, "  {command}");
+    }
+    out
+}
+
+/// The JSON of `runs show`: the record, the derived parts and the journal.
+pub fn show_json(record: &RunRecord, journal: &[Stored], running: bool) -> Value {
+    let (state, ended) = end(journal, running);
+    let steps: Vec<_> = steps(journal).iter().map(StepRow::json).collect();
+    let changes: Vec<_> = changes(journal).iter().map(Change::json).collect();
+    json!({
+        "format": FORMAT,
+        "state": state.word(),
+        "finished_at": ended.map(|(at, _)| at),
+        "message": ended.map(|(_, message)| message),
+        "next": next_commands(record, state),
+        "steps": steps,
+        "changes": changes,
+        "record": record,
+        "journal": journal,
+    })
+}
+
+/// The state, and time and message of the end. A run that was resumed after
+/// its end goes on.
+fn end(journal: &[Stored], running: bool) -> (State, Option<(u64, &str)>) {
+    match journal.last() {
+        Some(Stored {
+            at,
+            entry: Entry::Finished { outcome, message },
+            ..
+        }) => (State::Ended(*outcome), Some((*at, message))),
+        _ => (State::of(None, running), None),
+    }
+}
+
+/// One call of a plugin function.
+struct StepRow {
+    name: String,
+    phase: Phase,
+    attempt: u32,
+    took: Option<u64>,
+    /// None while it runs or when the run was killed in it.
+    ok: Option<bool>,
+    error: String,
+}
+
+impl StepRow {
+    fn cells(&self) -> [String; 5] {
+        let mark = match self.ok {
+            Some(true) => "✓",
+            Some(false) => "✗",
+            None => "…",
+        };
+        let again = match self.attempt {
+            0 | 1 => String::new(),
+            attempt => format!(" (attempt {attempt})"),
+        };
+        [
+            mark.to_owned(),
+            self.name.clone(),
+            format!("{}{again}", text::phase(self.phase)),
+            self.took
+                .map_or_else(|| "not finished".to_owned(), duration),
+            clean(&self.error).into_owned(),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "step": self.name,
+            "phase": self.phase,
+            "attempt": self.attempt,
+            "ok": self.ok,
+            "duration_ms": self.took,
+            "error": (!self.error.is_empty()).then_some(&self.error),
+        })
+    }
+}
+
+/// Calls of plugin functions in order. Calls never overlap, so an end belongs
+/// to the last beginning; a beginning without an end was cut off.
+fn steps(journal: &[Stored]) -> Vec<StepRow> {
+    let mut rows: Vec<StepRow> = Vec::new();
+    let mut began = 0;
+    for stored in journal {
+        let (ok, error) = match &stored.entry {
+            Entry::StepStarted {
+                step,
+                section,
+                phase,
+                attempt,
+            } => {
+                began = stored.at;
+                rows.push(StepRow {
+                    name: format!("{}{step}", text::section(*section)),
+                    phase: *phase,
+                    attempt: *attempt,
+                    took: None,
+                    ok: None,
+                    error: String::new(),
+                });
+                continue;
+            }
+            Entry::StepFinished { .. } => (true, String::new()),
+            Entry::StepFailed { failure, .. } => (false, failure.error.to_string()),
+            _ => continue,
+        };
+        if let Some(row) = rows.last_mut().filter(|row| row.ok.is_none()) {
+            row.took = Some(stored.at.saturating_sub(began));
+            row.ok = Some(ok);
+            row.error = error;
+        }
+    }
+    rows
+}
+
+/// One change that was begun.
+struct Change<'a> {
+    call: u64,
+    step: &'a str,
+    function: &'a str,
+    request: &'a Value,
+    target: bool,
+    /// `made`, `failed`, `failed, may have happened` or `in doubt`.
+    fate: &'static str,
+}
+
+impl Change<'_> {
+    fn cells(&self) -> [String; 5] {
+        let request = self.request.to_string();
+        let mut shown: String = request.chars().take(REQUEST).collect();
+        if shown.len() < request.len() {
+            shown.push('…');
+        }
+        let place = if self.target {
+            ""
+        } else {
+            " (not on the target)"
+        };
+        [
+            self.call.to_string(),
+            clean(self.step).into_owned(),
+            clean(self.function).into_owned(),
+            format!("{}{place}", self.fate),
+            clean(&shown).into_owned(),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "call": self.call,
+            "step": self.step,
+            "function": self.function,
+            "request": self.request,
+            "changes_target": self.target,
+            "fate": self.fate,
+        })
+    }
+}
+
+fn changes(journal: &[Stored]) -> Vec<Change<'_>> {
+    let mut changes: BTreeMap<u64, Change<'_>> = BTreeMap::new();
+    for stored in journal {
+        match &stored.entry {
+            Entry::Intent {
+                call,
+                step,
+                function,
+                request,
+                changes_target,
+            } => {
+                changes.insert(
+                    *call,
+                    Change {
+                        call: *call,
+                        step: step.as_str(),
+                        function,
+                        request,
+                        target: *changes_target,
+                        fate: "in doubt",
+                    },
+                );
+            }
+            Entry::Result { call, response, .. } => {
+                if let Some(change) = changes.get_mut(call) {
+                    change.fate = match response {
+                        Ok(_) => "made",
+                        Err(error) if error.maybe_applied => "failed, may have happened",
+                        Err(_) => "failed",
+                    };
+                }
+            }
+            _ => {}
+        }
+    }
+    changes.into_values().collect()
+}
+
+/// `2023-11-14 22:13:20 UTC`.
+fn moment(ms: u64) -> String {
+    let at = i64::try_from(ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    match at {
+        Some(at) => at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        None => format!("{ms} ms after 1970"),
+    }
+}
+
+/// Left-aligned columns, two spaces apart, no space at the line's end.
+fn table<const N: usize>(rows: &[[String; N]], indent: &str) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut out = String::new();
+    for row in rows {
+        let cells: Vec<_> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        let _ = writeln!(
+            out,
+            "{}",
+            format!("{indent}{}", cells.join("  ")).trim_end()
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

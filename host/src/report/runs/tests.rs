@@ -1,0 +1,228 @@
+use super::*;
+use crate::capability::{EffectError, ErrorKind};
+use crate::plan::{OnFailure, Plan, RollbackTo};
+use crate::run::event::{Section, StepFailure};
+
+const START: u64 = 1_700_000_000_000;
+
+fn record() -> RunRecord {
+    RunRecord {
+        id: "01K0RUN".into(),
+        plan: Plan {
+            name: "default".into(),
+            summary: String::new(),
+            steps: Vec::new(),
+            rollback: Vec::new(),
+            finally: Vec::new(),
+            on_failure: OnFailure::Rollback,
+            rollback_to: RollbackTo::Git,
+        },
+        target: "infra".into(),
+        vm: Some("vm-1".to_owned()),
+        plugins: BTreeMap::new(),
+        rolls_back: None,
+        started_by: "me@here".to_owned(),
+        started_at: START,
+        host_version: "0.1.0".to_owned(),
+        dry_run: false,
+    }
+}
+
+fn summary(id: &str, outcome: Option<Outcome>) -> RunSummary {
+    RunSummary {
+        id: id.into(),
+        plan: "default".into(),
+        target: "infra".into(),
+        started_by: "me@here".to_owned(),
+        started_at: START,
+        finished_at: outcome.map(|_| START + 65_000),
+        outcome,
+        dry_run: false,
+    }
+}
+
+/// Entries a second apart.
+fn journal(entries: Vec<Entry>) -> Vec<Stored> {
+    (1..)
+        .zip(entries)
+        .map(|(seq, entry)| Stored {
+            seq,
+            at: START + seq * 1_000,
+            entry,
+        })
+        .collect()
+}
+
+fn started(step: &str, section: Section, attempt: u32) -> Entry {
+    Entry::StepStarted {
+        step: step.into(),
+        section,
+        phase: Phase::Run,
+        attempt,
+    }
+}
+
+fn intent(call: u64, step: &str) -> Entry {
+    Entry::Intent {
+        call,
+        step: step.into(),
+        function: "ssh.exec".to_owned(),
+        request: json!({ "program": "git", "args": ["fetch"] }),
+        changes_target: true,
+    }
+}
+
+fn result(call: u64, response: Result<Value, EffectError>) -> Entry {
+    Entry::Result {
+        call,
+        step: "git-pull".into(),
+        function: "ssh.exec".to_owned(),
+        request: Value::Null,
+        response,
+    }
+}
+
+fn error() -> EffectError {
+    EffectError::new(ErrorKind::Failed, "smoke.checks", "1 of 2 checks failed")
+}
+
+fn failed_run() -> Vec<Entry> {
+    vec![
+        Entry::SnapshotTaken {
+            snapshot: "c-1".into(),
+        },
+        started("git-pull", Section::Steps, 1),
+        intent(1, "git-pull"),
+        result(1, Ok(json!({ "exit-code": 0 }))),
+        // A probe: no change.
+        result(2, Ok(Value::Null)),
+        intent(3, "git-pull"),
+        result(3, Err(error().in_doubt())),
+        Entry::StepFinished {
+            step: "git-pull".into(),
+            section: Section::Steps,
+            phase: Phase::Run,
+            output: None,
+        },
+        started("smoke", Section::Steps, 2),
+        Entry::StepFailed {
+            step: "smoke".into(),
+            section: Section::Steps,
+            phase: Phase::Run,
+            failure: StepFailure {
+                error: error(),
+                context: Vec::new(),
+            },
+        },
+        started("verify", Section::Rollback, 1),
+        intent(4, "verify"),
+    ]
+}
+
+#[test]
+fn the_list_is_a_table() {
+    let runs = [
+        summary("01K0C", None),
+        summary("01K0B", None),
+        RunSummary {
+            dry_run: true,
+            ..summary("01K0A", Some(Outcome::RolledBack))
+        },
+    ];
+    let expected = "\
+RUN    AGE  PLAN     TARGET  OUTCOME                TOOK    WHO
+01K0C  5m   default  infra   running                -       me@here
+01K0B  5m   default  infra   killed                 -       me@here
+01K0A  5m   default  infra   rolled-back (dry run)  1m 05s  me@here
+";
+    assert_eq!(list(&runs, &["01K0C".into()], START + 300_000), expected);
+    assert_eq!(
+        list(&[], &[], START),
+        "no runs yet; `vdeploy run --plan default` starts one\n"
+    );
+    let json = list_json(&runs, &["01K0C".into()]);
+    assert_eq!(json["runs"][0]["state"], "running");
+    assert_eq!(json["runs"][1]["state"], "killed");
+    assert_eq!(json["runs"][2]["state"], "rolled-back");
+    assert_eq!(json["runs"][2]["outcome"], "rolled-back");
+}
+
+#[test]
+fn a_killed_run_shows_what_is_in_doubt() {
+    let expected = "\
+run       01K0RUN
+plan      default
+target    infra (vm-1)
+started   2023-11-14 22:13:20 UTC, 1h ago, by me@here
+vdeploy   0.1.0
+snapshot  c-1
+outcome   none: it was killed and can be resumed
+
+steps
+  ✓  git-pull         run              6.0s
+  ✗  smoke            run (attempt 2)  1.0s          1 of 2 checks failed (smoke.checks)
+  …  rollback verify  run              not finished
+
+changes
+  1  git-pull  ssh.exec  made                       {\"program\":\"git\",\"args\":[\"fetch\"]}
+  3  git-pull  ssh.exec  failed, may have happened  {\"program\":\"git\",\"args\":[\"fetch\"]}
+  4  verify    ssh.exec  in doubt                   {\"program\":\"git\",\"args\":[\"fetch\"]}
+
+next
+  vdeploy resume 01K0RUN
+";
+    let shown = show(&record(), &journal(failed_run()), false, START + 3_600_000);
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn an_ended_run_shows_its_outcome_and_message() {
+    let mut entries = failed_run();
+    entries.push(Entry::Finished {
+        outcome: Outcome::RollbackFailed,
+        message: "verify failed\nlook at \x1b[1mvm-1".to_owned(),
+    });
+    let shown = show(&record(), &journal(entries.clone()), false, START);
+    let expected = "\
+outcome   ROLLBACK FAILED: nobody knows what is live (13.0s)
+          verify failed
+          look at vm-1
+";
+    assert!(shown.contains(expected), "{shown}");
+    assert!(shown.ends_with("\nnext\n  vdeploy rollback 01K0RUN\n"));
+
+    let json = show_json(&record(), &journal(entries), false);
+    assert_eq!(json["state"], "rollback-failed");
+    assert_eq!(json["finished_at"], START + 13_000);
+    assert_eq!(json["steps"][0]["duration_ms"], 6_000);
+    assert_eq!(json["changes"][2]["fate"], "in doubt");
+    assert_eq!(json["journal"].as_array().unwrap().len(), 13);
+    assert_eq!(json["record"]["id"], "01K0RUN");
+}
+
+#[test]
+fn a_run_that_changed_nothing_says_so() {
+    let shown = show(&record(), &[], true, START);
+    assert!(shown.contains("it is running"), "{shown}");
+    assert!(shown.ends_with("\nchanges: none\n"), "{shown}");
+}
+
+#[test]
+fn a_state_has_the_word_of_its_outcome() {
+    for outcome in [
+        Outcome::Deployed,
+        Outcome::Refused,
+        Outcome::FailedUnchanged,
+        Outcome::RolledBack,
+        Outcome::RollbackFailed,
+        Outcome::Kept,
+        Outcome::Held,
+        Outcome::Unreachable,
+        Outcome::PluginRefused,
+        Outcome::Interrupted,
+        Outcome::Internal,
+    ] {
+        let word = serde_json::to_value(outcome).unwrap();
+        assert_eq!(word, State::Ended(outcome).word());
+    }
+}

@@ -1,0 +1,135 @@
+//! Lines to a stream that may go away: the first error silences it.
+
+use std::fmt;
+use std::io::{ErrorKind, Write};
+use std::time::{Duration, Instant};
+
+/// How long a full pipe in non-blocking mode may stay full.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A stream of lines. Each line is flushed; after the first error (a closed
+/// pipe, a terminal that went away) everything is dropped.
+pub struct Sink {
+    out: Option<Box<dyn Write + Send>>,
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink")
+            .field("open", &self.out.is_some())
+            .finish()
+    }
+}
+
+impl Sink {
+    /// Writes to `out`.
+    pub fn new(out: impl Write + Send + 'static) -> Self {
+        Self {
+            out: Some(Box::new(out)),
+        }
+    }
+
+    /// Writes to standard output.
+    pub fn stdout() -> Self {
+        Self::new(std::io::stdout())
+    }
+
+    /// Writes to standard error.
+    pub fn stderr() -> Self {
+        Self::new(std::io::stderr())
+    }
+
+    /// Writes `text` and a line end.
+    pub fn line(&mut self, text: &str) {
+        let Some(out) = &mut self.out else { return };
+        let mut bytes = Vec::with_capacity(text.len() + 1);
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(b'\n');
+        if write_all(out.as_mut(), &bytes).is_err() {
+            self.out = None;
+        }
+    }
+}
+
+/// Like `Write::write_all`, but waits while a non-blocking pipe is full: some
+/// CI runners hand one down.
+fn write_all(out: &mut dyn Write, mut bytes: &[u8]) -> std::io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut wait = Duration::from_millis(1);
+    loop {
+        let tried = if bytes.is_empty() {
+            out.flush().map(|()| 0)
+        } else {
+            out.write(bytes)
+        };
+        match tried {
+            Ok(0) if bytes.is_empty() => return Ok(()),
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                std::thread::sleep(wait);
+                wait = (wait * 2).min(Duration::from_millis(50));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    /// Keeps what is written, for the tests of all reporters.
+    #[derive(Clone, Default)]
+    pub(in crate::report) struct Kept(pub Arc<Mutex<Vec<u8>>>);
+
+    impl Kept {
+        pub fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Fails once with each error, then takes one byte a call.
+    struct Moody(Vec<ErrorKind>, Kept);
+
+    impl Write for Moody {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            match self.0.pop() {
+                Some(kind) => Err(kind.into()),
+                None => self.1.write(&bytes[..1]),
+            }
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_pipe_is_waited_for_and_a_closed_one_is_silence() {
+        let kept = Kept::default();
+        let moody = Moody(
+            vec![ErrorKind::WouldBlock, ErrorKind::Interrupted],
+            kept.clone(),
+        );
+        Sink::new(moody).line("hello");
+        assert_eq!(kept.text(), "hello\n");
+
+        let kept = Kept::default();
+        let mut sink = Sink::new(Moody(vec![ErrorKind::BrokenPipe], kept.clone()));
+        sink.line("lost");
+        sink.line("and nothing after it");
+        assert_eq!(kept.text(), "");
+    }
+}

@@ -1,0 +1,164 @@
+//! What a report remembers of a run: enough to say at its end why it failed.
+
+use crate::capability::EffectError;
+use crate::ids::{PlanName, RunId, SnapshotId, StepId, TargetName, VmId};
+use crate::run::RunEvent;
+use crate::run::event::{CheckStatus, Phase, Section};
+use std::collections::VecDeque;
+
+/// Lines of output kept of the last command.
+const TAIL: usize = 10;
+
+/// A step that failed for good.
+#[derive(Clone, Debug)]
+pub(super) struct Failed {
+    pub step: StepId,
+    pub section: Section,
+    pub phase: Phase,
+    pub error: EffectError,
+    /// Name and detail of each check that failed in the last attempt.
+    pub checks: Vec<(String, Option<String>)>,
+    /// The command that failed, or else the last one that printed something.
+    pub command: Option<String>,
+    /// Its last lines.
+    pub tail: Vec<String>,
+}
+
+/// One call of a plugin function.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    pub passed: usize,
+    pub skipped: usize,
+    checks: Vec<(String, Option<String>)>,
+    /// Action of the call that runs.
+    pub call: Option<String>,
+    /// Its last lines.
+    lines: VecDeque<String>,
+    /// The command that a failure shows, and its last lines.
+    shown: Option<(String, Vec<String>)>,
+    /// It failed itself: a later one that succeeded does not replace it.
+    shown_failed: bool,
+}
+
+impl Attempt {
+    pub fn failed(&self) -> usize {
+        self.checks.len()
+    }
+}
+
+/// The run so far.
+#[derive(Debug, Default)]
+pub(super) struct Story {
+    pub run: Option<RunId>,
+    pub plan: Option<PlanName>,
+    pub target: Option<TargetName>,
+    pub vm: Option<VmId>,
+    pub moved_from: Option<VmId>,
+    pub dry_run: bool,
+    pub steps: Vec<StepId>,
+    pub snapshot: Option<SnapshotId>,
+    /// The first failure for good that is no part of the rollback.
+    pub cause: Option<Failed>,
+    /// The first failure for good of an undo or a rollback step.
+    pub rollback: Option<Failed>,
+    pub attempt: Attempt,
+}
+
+impl Story {
+    /// Takes one event in.
+    pub fn hear(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::RunStarted {
+                run,
+                plan,
+                target,
+                vm,
+                steps,
+                dry_run,
+            } => {
+                self.run = Some(run.clone());
+                self.plan = Some(plan.clone());
+                self.target = Some(target.clone());
+                self.vm = vm.clone();
+                self.steps = steps.clone();
+                self.dry_run = *dry_run;
+            }
+            RunEvent::StepStarted { .. } => self.attempt = Attempt::default(),
+            RunEvent::CallStarted { action, .. } => self.attempt.call_began(action),
+            RunEvent::Output { line, .. } => self.attempt.output(line),
+            RunEvent::CallFinished { ok, .. } => self.attempt.call_ended(*ok),
+            RunEvent::Check {
+                name,
+                status,
+                detail,
+                ..
+            } => match status {
+                CheckStatus::Passed => self.attempt.passed += 1,
+                CheckStatus::Skipped => self.attempt.skipped += 1,
+                CheckStatus::Failed => self.attempt.checks.push((name.clone(), detail.clone())),
+            },
+            RunEvent::StepFailed {
+                step,
+                section,
+                phase,
+                failure,
+                retry_in_ms: None,
+                ..
+            } => {
+                let place = match (section, phase) {
+                    (Section::Finally, _) => return,
+                    (Section::Rollback, _) | (_, Phase::Undo) => &mut self.rollback,
+                    _ => &mut self.cause,
+                };
+                if place.is_none() {
+                    let mut attempt = std::mem::take(&mut self.attempt);
+                    // A call that never came back: a deadline, a lost connection.
+                    attempt.call_ended(attempt.lines.is_empty());
+                    let (command, tail) = attempt.shown.unzip();
+                    *place = Some(Failed {
+                        step: step.clone(),
+                        section: *section,
+                        phase: *phase,
+                        error: failure.error.clone(),
+                        checks: attempt.checks,
+                        command,
+                        tail: tail.unwrap_or_default(),
+                    });
+                }
+            }
+            RunEvent::SnapshotTaken { snapshot } => self.snapshot = Some(snapshot.clone()),
+            RunEvent::TargetMoved { from, to } => {
+                if self.moved_from.is_none() {
+                    self.moved_from.clone_from(from);
+                }
+                self.vm = Some(to.clone());
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Attempt {
+    fn call_began(&mut self, action: &str) {
+        self.call = Some(action.to_owned());
+        self.lines.clear();
+    }
+
+    fn output(&mut self, line: &str) {
+        if self.lines.len() == TAIL {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line.to_owned());
+    }
+
+    fn call_ended(&mut self, ok: bool) {
+        let lines: Vec<_> = std::mem::take(&mut self.lines).into();
+        let Some(action) = self.call.take() else {
+            return;
+        };
+        if !ok || (!self.shown_failed && !lines.is_empty()) {
+            self.shown = Some((action, lines));
+            self.shown_failed = !ok;
+        }
+    }
+}

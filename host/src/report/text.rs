@@ -1,0 +1,229 @@
+//! Words and numbers as people read them, and text made safe for a terminal.
+
+use crate::run::event::{Phase, Section};
+use crate::run::outcome::Outcome;
+use std::borrow::Cow;
+
+/// How good or bad a piece of text is; colours follow from it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tone {
+    Plain,
+    Good,
+    Warn,
+    Bad,
+    Dim,
+}
+
+impl Tone {
+    /// The text in this tone's colour.
+    pub fn paint(self, text: &str, colour: bool) -> Cow<'_, str> {
+        let code = match self {
+            _ if !colour || text.is_empty() => return Cow::Borrowed(text),
+            Self::Plain => return Cow::Borrowed(text),
+            Self::Good => "32",
+            Self::Warn => "33",
+            Self::Bad => "31",
+            Self::Dim => "2",
+        };
+        Cow::Owned(format!("\x1b[{code}m{text}\x1b[0m"))
+    }
+}
+
+/// A duration: `35ms`, `1.2s`, `2m 05s`, `1h 02m`.
+pub(super) fn duration(ms: u64) -> String {
+    let secs = ms / 1000;
+    match ms {
+        0..1_000 => format!("{ms}ms"),
+        1_000..60_000 => format!("{secs}.{}s", ms % 1000 / 100),
+        60_000..3_600_000 => format!("{}m {:02}s", secs / 60, secs % 60),
+        _ => format!("{}h {:02}m", secs / 3600, secs / 60 % 60),
+    }
+}
+
+/// Time since the start: `02:05`, `1:02:05`.
+pub(super) fn elapsed(ms: u64) -> String {
+    let secs = ms / 1000;
+    let (hours, minutes, secs) = (secs / 3600, secs / 60 % 60, secs % 60);
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{secs:02}")
+    } else {
+        format!("{minutes:02}:{secs:02}")
+    }
+}
+
+/// How long ago: `12s`, `5m`, `3h`, `9d`.
+pub(super) fn age(ms: u64) -> String {
+    let secs = ms / 1000;
+    match secs {
+        0..60 => format!("{secs}s"),
+        60..3_600 => format!("{}m", secs / 60),
+        3_600..86_400 => format!("{}h", secs / 3600),
+        _ => format!("{}d", secs / 86_400),
+    }
+}
+
+/// A plugin function in a sentence.
+pub(super) fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Check => "check",
+        Phase::Run => "run",
+        Phase::Undo => "undo",
+    }
+}
+
+/// What stands before the name of a step of another list.
+pub(super) fn section(section: Section) -> &'static str {
+    match section {
+        Section::Steps => "",
+        Section::Rollback => "rollback ",
+        Section::Finally => "finally ",
+    }
+}
+
+/// The outcome in words.
+pub(super) fn outcome(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'static str {
+    match outcome {
+        Outcome::Deployed if dry_run => "dry run: the plan would go through",
+        Outcome::Deployed if unchanged => "unchanged: this version was live already, verified",
+        Outcome::Deployed => "deployed: the new version is live and verified",
+        Outcome::Refused => "refused: nothing was changed",
+        Outcome::FailedUnchanged => "failed: nothing was changed on the target",
+        Outcome::RolledBack => "rolled back: the old version is live and verified",
+        Outcome::RollbackFailed => "ROLLBACK FAILED: nobody knows what is live",
+        Outcome::Kept => "failed and kept: the target is as the failure left it",
+        Outcome::Held => "held: another run has the target",
+        Outcome::Unreachable => "unreachable: nothing was changed",
+        Outcome::PluginRefused => "plugin refused: nothing was changed",
+        Outcome::Interrupted => "interrupted: the run can be resumed",
+        Outcome::Internal => "internal error of vdeploy",
+    }
+}
+
+/// What is live now.
+pub(super) fn live(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'static str {
+    match outcome {
+        _ if dry_run => "the same version as before: a dry run changes nothing",
+        Outcome::Deployed if unchanged => "the same version as before, verified",
+        Outcome::Deployed => "the new version, verified",
+        Outcome::RolledBack => "the old version, verified",
+        Outcome::Refused
+        | Outcome::FailedUnchanged
+        | Outcome::Unreachable
+        | Outcome::PluginRefused => "the same version as before",
+        Outcome::Held => "what the other run makes of it; this run changed nothing",
+        Outcome::RollbackFailed => "unknown: look at the target now",
+        Outcome::Kept => "what the failed step left; look at the target",
+        Outcome::Interrupted => "unknown until the run is resumed",
+        Outcome::Internal => "unknown; the journal says what was changed",
+    }
+}
+
+/// The tone of an outcome.
+pub(super) fn tone(outcome: Outcome) -> Tone {
+    match outcome {
+        Outcome::Deployed => Tone::Good,
+        Outcome::RolledBack | Outcome::Held | Outcome::Interrupted | Outcome::Kept => Tone::Warn,
+        _ => Tone::Bad,
+    }
+}
+
+/// `text` without anything that moves a cursor, changes a colour or ends the
+/// line: escape sequences are dropped, tabs become spaces, and of a line that
+/// was redrawn with carriage returns the last state stays.
+pub(super) fn clean(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_control) {
+        return Cow::Borrowed(text);
+    }
+    let text = text.trim_end_matches(['\r', '\n']);
+    let text = text.rsplit('\r').next().unwrap_or(text);
+    let mut clean = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '\x1b' => skip_escape(&mut chars),
+            '\t' | '\n' => clean.push(' '),
+            char if is_control(char) => {}
+            char => clean.push(char),
+        }
+    }
+    Cow::Owned(clean)
+}
+
+/// Control characters, and those that turn the reading direction round.
+fn is_control(char: char) -> bool {
+    char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    match chars.next() {
+        // CSI: up to its final byte.
+        Some('[') => {
+            for char in chars.by_ref() {
+                if ('\x40'..='\x7e').contains(&char) {
+                    break;
+                }
+            }
+        }
+        // OSC and other strings: up to BEL or ESC \.
+        Some(']' | 'P' | 'X' | '^' | '_') => {
+            while let Some(char) = chars.next() {
+                if char == '\x07' {
+                    break;
+                }
+                if char == '\x1b' {
+                    chars.next_if_eq(&'\\');
+                    break;
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_stay_short() {
+        let cases = [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1_250, "1.2s"),
+            (59_999, "59.9s"),
+            (125_000, "2m 05s"),
+            (3_725_000, "1h 02m"),
+        ];
+        for (ms, text) in cases {
+            assert_eq!(duration(ms), text);
+        }
+        assert_eq!(elapsed(125_999), "02:05");
+        assert_eq!(elapsed(3_725_000), "1:02:05");
+        assert_eq!(age(59_000), "59s");
+        assert_eq!(age(90_000_000), "1d");
+    }
+
+    #[test]
+    fn nothing_reaches_the_terminal_but_text() {
+        let cases = [
+            ("plain ü ✓", "plain ü ✓"),
+            ("\x1b[31mred\x1b[0m", "red"),
+            ("\x1b]0;title\x07after", "after"),
+            ("\x1b]8;;http://x\x1b\\link", "link"),
+            ("10%\r 50%\r100%\r\n", "100%"),
+            ("a\tb\nc\x07\u{202e}d", "a b cd"),
+            ("cut \x1b[3", "cut "),
+            ("cut \x1b", "cut "),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(clean(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn colour_only_where_it_is_wanted() {
+        assert_eq!(Tone::Bad.paint("x", true), "\x1b[31mx\x1b[0m");
+        assert_eq!(Tone::Bad.paint("x", false), "x");
+        assert_eq!(Tone::Plain.paint("x", true), "x");
+    }
+}

@@ -1,0 +1,96 @@
+//! From a plan and loaded plugins to something that can be executed: every
+//! step's configuration complete, what each step may change known.
+
+use super::machine::Traits;
+use crate::capability::grant::Grants;
+use crate::ids::{PluginName, StepId};
+use crate::plan::{Plan, RollbackTo};
+use crate::plugin::{Plugin, PluginError};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Plugins by their name in the project.
+pub type Plugins = BTreeMap<PluginName, Plugin>;
+
+/// Complete configuration by step.
+pub type Configs = BTreeMap<StepId, Value>;
+
+/// Completes every step's configuration; reports every problem of every step.
+/// A step of a rollback whose plugin has the key `to` is told how the rollback
+/// is done.
+pub fn configs(
+    plan: &Plan,
+    plugins: &Plugins,
+    is_rollback: bool,
+) -> Result<Configs, Vec<PluginError>> {
+    let mut complete = Configs::new();
+    let mut problems = Vec::new();
+    for step in plan.all_steps() {
+        let Some(plugin) = plugins.get(&step.plugin) else {
+            problems.push(PluginError::Config {
+                step: step.id.to_string(),
+                message: format!("the plugin `{}` is not loaded", step.plugin),
+            });
+            continue;
+        };
+        let manifest = &plugin.description.manifest;
+        let mut given = step.config.clone();
+        let in_rollback = is_rollback || plan.rollback.iter().any(|s| s.id == step.id);
+        if in_rollback && manifest.config_keys().any(|key| key == "to") {
+            let to = match plan.rollback_to {
+                RollbackTo::Git => "git",
+                RollbackTo::Snapshot => "snapshot",
+            };
+            given.entry("to").or_insert_with(|| Value::from(to));
+        }
+        match manifest.complete(&given) {
+            Ok(config) => {
+                complete.insert(step.id.clone(), Value::Object(config));
+            }
+            Err(found) => problems.extend(found.into_iter().map(|message| PluginError::Config {
+                step: step.id.to_string(),
+                message,
+            })),
+        }
+    }
+    if problems.is_empty() {
+        Ok(complete)
+    } else {
+        Err(problems)
+    }
+}
+
+/// What the machine wants to know about the steps.
+pub fn traits(plan: &Plan, plugins: &Plugins, is_rollback: bool) -> Traits {
+    let mut traits = Traits {
+        is_rollback,
+        ..Traits::default()
+    };
+    for (index, step) in plan.steps.iter().enumerate() {
+        let Some(plugin) = plugins.get(&step.plugin) else {
+            continue;
+        };
+        if plugin.description.has_undo() {
+            traits.undoable.insert(index);
+        }
+        if may_change(plugin) {
+            traits.may_change.insert(index);
+        }
+    }
+    traits
+}
+
+/// Whether a plugin both imports and was granted something that changes the
+/// target or takes a snapshot of it.
+fn may_change(plugin: &Plugin) -> bool {
+    let Grants {
+        ssh,
+        http,
+        snapshot,
+        ..
+    } = plugin.grants.as_ref();
+    let imports = |name: &str| plugin.description.interfaces.iter().any(|i| i == name);
+    (imports("ssh") && ssh.iter().any(|scope| !scope.is_probe_only()))
+        || (imports("http") && http.iter().any(|scope| !scope.is_probe_only()))
+        || (imports("snapshot") && !snapshot.is_empty())
+}

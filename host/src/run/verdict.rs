@@ -1,0 +1,145 @@
+//! The words at the end of a run: what happened, why, what is live, what to do
+//! next.
+
+use super::driver::{Execution, Finished, StepProblem};
+use super::event::{Phase, Section};
+use super::outcome::Outcome;
+use crate::gate::Broken;
+use crate::ids::StepId;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// What the verdict is made from.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Nothing had to change.
+    pub unchanged: bool,
+    /// The run.
+    pub execution: &'a Execution,
+    /// Outputs of finished steps.
+    pub outputs: &'a BTreeMap<StepId, Value>,
+    /// Failures, in order.
+    pub problems: &'a [StepProblem],
+    /// Why the gate was closed.
+    pub broken: Option<Broken>,
+}
+
+/// Outcome, message and next commands.
+pub fn finished(facts: &Facts<'_>) -> Finished {
+    let run = &facts.execution.shared.run;
+    let target = facts.execution.shared.world.target.facts();
+    let mut message = headline(facts);
+    for problem in facts.problems {
+        let _ = write!(message, "\n{}", describe(problem));
+    }
+    if let Some(broken) = &facts.broken {
+        let _ = write!(message, "\n{}", broken.message);
+    }
+    if let Some(state) = state_words(facts) {
+        let _ = write!(message, "\n{state}");
+    }
+    if let (true, Some(vm)) = (facts.outcome == Outcome::RollbackFailed, &target.vm) {
+        let _ = write!(message, "\nthe target is the VM {vm}");
+    }
+    Finished {
+        outcome: facts.outcome,
+        unchanged: facts.unchanged,
+        message,
+        next: next_commands(facts, run.as_str()),
+    }
+}
+
+fn headline(facts: &Facts<'_>) -> String {
+    let plan = &facts.execution.plan.name;
+    let dry = facts.execution.shared.dry_run;
+    let text = match facts.outcome {
+        Outcome::Deployed if dry => "dry run: every change above was shown and none was made",
+        Outcome::Deployed if facts.unchanged => {
+            "nothing to do: this version is already live, and it was verified"
+        }
+        Outcome::Deployed if facts.execution.traits.is_rollback => "rolled back and verified",
+        Outcome::Deployed if facts.execution.traits.may_change.is_empty() => "verified",
+        Outcome::Deployed => "deployed and verified",
+        Outcome::Refused => "refused before anything changed",
+        Outcome::FailedUnchanged => "failed; the target is unchanged",
+        Outcome::RolledBack => "failed and rolled back; the old version is live and verified",
+        Outcome::RollbackFailed => {
+            "FAILED, AND THE ROLLBACK FAILED OR COULD NOT BE VERIFIED: look at the target now"
+        }
+        Outcome::Kept => "failed; the target is kept as it is, as the plan says",
+        Outcome::Interrupted => "interrupted",
+        Outcome::Held => "the target is held by another run",
+        Outcome::Unreachable => "the target cannot be reached; nothing was changed",
+        Outcome::PluginRefused => "a plugin was refused; nothing was changed",
+        Outcome::Internal => "vdeploy failed",
+    };
+    format!("plan {plan}: {text}")
+}
+
+fn describe(problem: &StepProblem) -> String {
+    let what = match (problem.section, problem.phase) {
+        (_, Phase::Check) => "the check of step",
+        (_, Phase::Undo) => "the undo of step",
+        (Section::Steps, Phase::Run) => "step",
+        (Section::Rollback, Phase::Run) => "rollback step",
+        (Section::Finally, Phase::Run) => "finally step",
+    };
+    let mut text = format!("{what} `{}`: {}", problem.step, problem.failure.error);
+    for line in &problem.failure.context {
+        let _ = write!(text, "\n    {line}");
+    }
+    text
+}
+
+/// What is live now, from what the steps said.
+fn state_words(facts: &Facts<'_>) -> Option<String> {
+    match facts.outcome {
+        Outcome::Kept => Some("the failed version may be live; nothing was rolled back".to_owned()),
+        Outcome::Interrupted if facts.execution.shared.target_changed() => {
+            Some("the target was changed and is left as it is".to_owned())
+        }
+        Outcome::Interrupted => Some("the target is unchanged".to_owned()),
+        _ => None,
+    }
+}
+
+/// The id of the snapshot that this run took first.
+fn snapshot_id<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
+    facts
+        .execution
+        .plan
+        .steps
+        .iter()
+        .filter_map(|step| facts.outputs.get(&step.id))
+        .find_map(|output| output.get("snapshot").and_then(Value::as_str))
+}
+
+fn next_commands(facts: &Facts<'_>, run: &str) -> Vec<String> {
+    let mut next = Vec::new();
+    let snapshot = snapshot_id(facts).is_some();
+    match facts.outcome {
+        Outcome::Deployed
+            if !facts.unchanged && snapshot && !facts.execution.traits.is_rollback =>
+        {
+            next.push(format!("vdeploy rollback {run}"));
+        }
+        Outcome::Kept | Outcome::Interrupted | Outcome::RollbackFailed
+            if facts.execution.shared.target_changed() =>
+        {
+            if facts.outcome != Outcome::RollbackFailed {
+                next.push(format!("vdeploy rollback {run} --to git"));
+            }
+            if snapshot {
+                next.push(format!("vdeploy rollback {run} --to snapshot"));
+            }
+        }
+        _ => {}
+    }
+    if facts.outcome != Outcome::Deployed {
+        next.push(format!("vdeploy runs show {run}"));
+    }
+    next
+}

@@ -1,0 +1,339 @@
+//! One command on one channel, from the request to its end.
+//!
+//! Knows nothing of connections. Whatever ends the wait (a deadline, a dropped
+//! future) also ends the command on the target, as far as the target lets it.
+
+use super::capture::Capture;
+use super::command_line::CommandLine;
+use super::connect::Connection;
+use super::group::{self, GroupFilter};
+use crate::capability::ssh::{Command, LiveOutput, Output, Stream};
+use crate::capability::{EffectError, ErrorKind};
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How long a command may take to end after TERM, and again after KILL.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Runs the command; `deadline` is the end of its total time.
+pub(super) async fn run(
+    connection: &Arc<Connection>,
+    channel: Channel<Msg>,
+    line: CommandLine,
+    command: &Command,
+    deadline: Instant,
+    live: &dyn LiveOutput,
+) -> Result<Output, EffectError> {
+    let (read, write) = channel.split();
+    let mut session = Session {
+        connection: connection.clone(),
+        halves: Some((read, write)),
+        seen: Seen::new(command.max_output),
+    };
+    let ended = session.follow(line, command, deadline, live).await;
+    if !matches!(ended, End::Late(_)) {
+        session.seen.flush(live);
+    }
+    match ended {
+        End::Closed => {
+            if let Some((_, write)) = session.halves.take()
+                && session.seen.refused
+            {
+                let _ = write.close().await;
+            }
+            session.seen.output()
+        }
+        End::Lost if session.seen.has_status() => {
+            // It ended; only the tail of its output may be missing.
+            session.halves = None;
+            session.seen.cut_off = !session.seen.eof;
+            session.seen.output()
+        }
+        End::Lost => {
+            session.halves = None;
+            Err(session.seen.error(
+                ErrorKind::Unavailable,
+                "ssh.closed",
+                format!("the connection was lost while `{}` ran", command.program),
+            ))
+        }
+        End::Late(limit) => {
+            // A status that arrives from here on is that of the stopped command.
+            session.seen.stopped = !session.seen.has_status();
+            if let Some((read, write)) = session.halves.as_mut() {
+                stop(connection, read, write, &mut session.seen, live).await;
+            }
+            session.halves = None;
+            Err(late(&session.seen, command, limit))
+        }
+    }
+}
+
+/// Which limit was passed.
+#[derive(Clone, Copy)]
+enum Limit {
+    Total,
+    Idle(Duration),
+}
+
+enum End {
+    Closed,
+    Lost,
+    Late(Limit),
+}
+
+struct Session {
+    connection: Arc<Connection>,
+    halves: Option<(ChannelReadHalf, ChannelWriteHalf<Msg>)>,
+    seen: Seen,
+}
+
+impl Session {
+    async fn follow(
+        &mut self,
+        line: CommandLine,
+        command: &Command,
+        deadline: Instant,
+        live: &dyn LiveOutput,
+    ) -> End {
+        let Some((read, write)) = self.halves.as_mut() else {
+            return End::Lost;
+        };
+        let write = &*write;
+        if write.exec(true, line.line).await.is_err() {
+            return End::Lost;
+        }
+        let feed = async {
+            // An error here shows up as the end of the reading half.
+            if !line.stdin.is_empty() {
+                let _ = write.data(line.stdin.as_slice()).await;
+            }
+            let _ = write.eof().await;
+        };
+        tokio::pin!(feed);
+        let mut fed = false;
+        let mut heard = Instant::now();
+        loop {
+            // An idle limit counts from the last byte; without one it never ends.
+            let quiet_until = command
+                .idle_timeout
+                .and_then(|idle| heard.checked_add(idle))
+                .unwrap_or(deadline);
+            tokio::select! {
+                message = read.wait() => match message {
+                    None => return End::Lost,
+                    Some(message) => match self.seen.take(message, live) {
+                        Heard::Output => heard = Instant::now(),
+                        Heard::Other => {}
+                        Heard::Close => return End::Closed,
+                    },
+                },
+                () = &mut feed, if !fed => fed = true,
+                () = sleep_until(deadline) => return End::Late(Limit::Total),
+                () = sleep_until(quiet_until), if command.idle_timeout.is_some() => {
+                    return End::Late(Limit::Idle(command.idle_timeout.unwrap_or_default()));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    /// The caller gave up waiting: the command must not go on unseen.
+    fn drop(&mut self) {
+        let Some((mut read, write)) = self.halves.take() else {
+            return;
+        };
+        let connection = self.connection.clone();
+        let mut seen = std::mem::replace(&mut self.seen, Seen::new(0));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let nobody = crate::capability::ssh::NoLiveOutput;
+                stop(&connection, &mut read, &write, &mut seen, &nobody).await;
+            });
+        }
+    }
+}
+
+/// Ends the command with its process group: TERM, then KILL, then the channel.
+async fn stop(
+    connection: &Connection,
+    read: &mut ChannelReadHalf,
+    write: &ChannelWriteHalf<Msg>,
+    seen: &mut Seen,
+    live: &dyn LiveOutput,
+) {
+    for signal in [Sig::TERM, Sig::KILL] {
+        let told = match seen.group.group() {
+            Some(group) => group::signal(connection, group, &signal_text(&signal)).await,
+            None => false,
+        };
+        // Without a group sshd may still do it, for users other than root.
+        if !told && write.signal(signal).await.is_err() {
+            return;
+        }
+        let drained = async {
+            while let Some(message) = read.wait().await {
+                if matches!(seen.take(message, live), Heard::Close) {
+                    break;
+                }
+            }
+        };
+        if timeout(GRACE, drained).await.is_ok() {
+            return;
+        }
+    }
+    let _ = write.close().await;
+}
+
+fn late(seen: &Seen, command: &Command, limit: Limit) -> EffectError {
+    let (code, what) = match limit {
+        Limit::Total => (
+            "ssh.timeout",
+            format!("ran longer than {} s", command.timeout.as_secs_f64()),
+        ),
+        Limit::Idle(idle) => (
+            "ssh.idle",
+            format!("printed nothing for {} s", idle.as_secs_f64()),
+        ),
+    };
+    let program = &command.program;
+    let text = match seen.exit_code {
+        Some(exit) if !seen.stopped => format!(
+            "`{program}` ended with status {exit}, but something it started kept its output open \
+             until the time limit; send the output of background processes to a file"
+        ),
+        _ => format!("`{program}` {what} and was stopped"),
+    };
+    seen.error(ErrorKind::Timeout, code, text)
+}
+
+enum Heard {
+    Output,
+    Other,
+    Close,
+}
+
+/// What came back so far.
+struct Seen {
+    group: GroupFilter,
+    stdout: Capture,
+    stderr: Capture,
+    last: Stream,
+    exit_code: Option<u32>,
+    signal: Option<String>,
+    refused: bool,
+    eof: bool,
+    cut_off: bool,
+    stopped: bool,
+}
+
+impl Seen {
+    fn new(max_output: usize) -> Self {
+        Self {
+            group: GroupFilter::default(),
+            stdout: Capture::new(max_output),
+            stderr: Capture::new(max_output),
+            last: Stream::Stdout,
+            exit_code: None,
+            signal: None,
+            refused: false,
+            eof: false,
+            cut_off: false,
+            stopped: false,
+        }
+    }
+
+    fn has_status(&self) -> bool {
+        self.exit_code.is_some() || self.signal.is_some()
+    }
+
+    fn take(&mut self, message: ChannelMsg, live: &dyn LiveOutput) -> Heard {
+        match message {
+            ChannelMsg::Data { data } => {
+                self.stdout.push(&data);
+                self.last = Stream::Stdout;
+                live.chunk(Stream::Stdout, &data);
+                return Heard::Output;
+            }
+            ChannelMsg::ExtendedData { data, ext: 1 } => {
+                let data = self.group.pass(&data);
+                if data.is_empty() {
+                    return Heard::Other;
+                }
+                self.stderr.push(&data);
+                self.last = Stream::Stderr;
+                live.chunk(Stream::Stderr, &data);
+                return Heard::Output;
+            }
+            ChannelMsg::ExitStatus { exit_status } => self.exit_code = Some(exit_status),
+            ChannelMsg::ExitSignal { signal_name, .. } => {
+                self.signal = Some(signal_text(&signal_name));
+            }
+            ChannelMsg::Failure => {
+                self.refused = true;
+                return Heard::Close;
+            }
+            ChannelMsg::Eof => self.eof = true,
+            ChannelMsg::Close => return Heard::Close,
+            _ => {}
+        }
+        Heard::Other
+    }
+
+    /// Nothing more will come: what the filter held back is output.
+    fn flush(&mut self, live: &dyn LiveOutput) {
+        let rest = self.group.rest();
+        if !rest.is_empty() {
+            self.stderr.push(&rest);
+            live.chunk(Stream::Stderr, &rest);
+        }
+    }
+
+    fn output(&mut self) -> Result<Output, EffectError> {
+        if self.refused && !self.has_status() {
+            return Err(EffectError::new(
+                ErrorKind::Failed,
+                "ssh.refused",
+                "the target's SSH server refused to run a command; check that the user has a \
+                 shell and no forced command",
+            ));
+        }
+        let truncated = self.stdout.truncated() || self.stderr.truncated() || self.cut_off;
+        let take = |capture: &mut Capture| std::mem::replace(capture, Capture::new(0)).into_bytes();
+        Ok(Output {
+            exit_code: self.exit_code.filter(|_| self.signal.is_none()),
+            signal: self.signal.take(),
+            stdout: take(&mut self.stdout),
+            stderr: take(&mut self.stderr),
+            truncated,
+        })
+    }
+
+    /// An error of a command that did run, with its last words.
+    fn error(&self, kind: ErrorKind, code: &str, text: String) -> EffectError {
+        let (first, second) = match self.last {
+            Stream::Stdout => (&self.stdout, &self.stderr),
+            Stream::Stderr => (&self.stderr, &self.stdout),
+        };
+        let mut words = first.last_lines(3);
+        if words.is_empty() {
+            words = second.last_lines(3);
+        }
+        let message = match words.is_empty() {
+            true => format!("{text}; it had printed nothing"),
+            false => format!("{text}; last output: {words}"),
+        };
+        EffectError::new(kind, code, message).in_doubt()
+    }
+}
+
+fn signal_text(signal: &Sig) -> String {
+    match signal {
+        Sig::Custom(name) => name.trim_start_matches("SIG").to_owned(),
+        known => format!("{known:?}"),
+    }
+}

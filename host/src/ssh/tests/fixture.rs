@@ -1,0 +1,310 @@
+//! What the tests connect to.
+
+use crate::capability::EffectError;
+use crate::capability::secrets::SecretValue;
+use crate::capability::ssh::{Command, LiveOutput, Stream};
+use crate::ids::VmId;
+use crate::ssh::{HostKeyPolicy, KeySource, MemoryHostKeys, RusshSsh, SshConfig};
+use crate::target::TargetHandle;
+use crate::tls::fixtures::{TestTls, test_tls};
+use crate::tls::{Tls, TlsOptions};
+use async_trait::async_trait;
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::{Algorithm, HashAlg, PrivateKey};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+pub(crate) fn new_key() -> PrivateKey {
+    PrivateKey::random(&mut rng(), Algorithm::Ed25519).unwrap()
+}
+
+fn rng() -> impl russh::keys::ssh_key::rand_core::CryptoRng {
+    russh::keys::key::safe_rng()
+}
+
+pub(crate) fn fingerprint(key: &PrivateKey) -> String {
+    key.public_key().fingerprint(HashAlg::Sha256).to_string()
+}
+
+/// Gives one key for every VM and counts how often it is asked.
+#[derive(Debug)]
+pub(crate) struct OneKey {
+    pub(crate) key: PrivateKey,
+    pub(crate) asked: Mutex<Vec<VmId>>,
+}
+
+#[async_trait]
+impl KeySource for OneKey {
+    async fn private_key(&self, vm: &VmId) -> Result<SecretValue, EffectError> {
+        self.asked.lock().unwrap().push(vm.clone());
+        let text = self.key.to_openssh(LineEnding::LF).unwrap();
+        Ok(SecretValue::new(text.to_string()))
+    }
+}
+
+/// Ends TLS and hands each connection on, like the platform's proxy.
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
+    pub(crate) names: Arc<Mutex<Vec<String>>>,
+    pub(crate) tls: TestTls,
+    open: Arc<Mutex<Vec<AbortHandle>>>,
+    accept: AbortHandle,
+}
+
+impl Front {
+    pub(crate) async fn start<F, Fut>(serve: F) -> Self
+    where
+        F: Fn(TlsStream<TcpStream>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let tls = test_tls(&["*.vm.localhost"]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = TlsAcceptor::from(tls.server.clone());
+        let names: Arc<Mutex<Vec<String>>> = Arc::default();
+        let open: Arc<Mutex<Vec<AbortHandle>>> = Arc::default();
+        let (seen, tasks) = (names.clone(), open.clone());
+        let accept = tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let Ok(stream) = acceptor.accept(tcp).await else {
+                    continue;
+                };
+                let name = stream.get_ref().1.server_name().unwrap_or("").to_owned();
+                seen.lock().unwrap().push(name);
+                let task = tokio::spawn(serve(stream));
+                tasks.lock().unwrap().push(task.abort_handle());
+            }
+        });
+        Self {
+            address,
+            names,
+            tls,
+            open,
+            accept: accept.abort_handle(),
+        }
+    }
+
+    pub(crate) fn cut_all(&self) {
+        for task in self.open.lock().unwrap().drain(..) {
+            task.abort();
+        }
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.names.lock().unwrap().len()
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.cut_all();
+        self.accept.abort();
+    }
+}
+
+/// A client of a front.
+pub(crate) struct Client {
+    pub(crate) ssh: Arc<RusshSsh>,
+    pub(crate) target: TargetHandle,
+    pub(crate) keys: Arc<OneKey>,
+    pub(crate) pins: Arc<MemoryHostKeys>,
+}
+
+pub(crate) fn client(front: &Front, user_key: &PrivateKey) -> Client {
+    client_with(front, user_key, |_| {}, None)
+}
+
+pub(crate) fn client_with(
+    front: &Front,
+    user_key: &PrivateKey,
+    change: impl FnOnce(&mut SshConfig),
+    host_keys: Option<HostKeyPolicy>,
+) -> Client {
+    let tls = Tls::new(&TlsOptions {
+        ca_file: Some(front.tls.ca_file.clone()),
+        verify: true,
+    })
+    .unwrap();
+    let mut config = SshConfig::new("vm.localhost", tls);
+    config.gateway = Some(front.address.to_string());
+    config.user = user();
+    change(&mut config);
+    let target = TargetHandle::vers("infra".into(), "one".into(), "https://{vm}.vm.localhost");
+    let keys = Arc::new(OneKey {
+        key: user_key.clone(),
+        asked: Mutex::default(),
+    });
+    let pins = Arc::new(MemoryHostKeys::default());
+    let policy = host_keys.unwrap_or_else(|| HostKeyPolicy::Stored {
+        store: pins.clone(),
+        first_use: true,
+    });
+    let ssh = RusshSsh::new(target.clone(), config, policy, keys.clone());
+    Client {
+        ssh: Arc::new(ssh),
+        target,
+        keys,
+        pins,
+    }
+}
+
+fn user() -> String {
+    let out = std::process::Command::new("id")
+        .arg("-un")
+        .output()
+        .unwrap();
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+/// A real OpenSSH server with its own configuration, behind a front.
+pub(crate) struct Sshd {
+    pub(crate) front: Front,
+    pub(crate) host_key: PrivateKey,
+    pub(crate) user_key: PrivateKey,
+    _server: tokio::process::Child,
+    _dir: tempfile::TempDir,
+}
+
+const SSHD: &str = "/usr/sbin/sshd";
+
+impl Sshd {
+    /// None on a machine without OpenSSH.
+    pub(crate) async fn start() -> Option<Self> {
+        if !Path::new(SSHD).exists() {
+            eprintln!("skipped: no {SSHD} on this machine");
+            return None;
+        }
+        let (host_key, user_key) = (new_key(), new_key());
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        write_private(
+            &at("host_key"),
+            &host_key.to_openssh(LineEnding::LF).unwrap(),
+        );
+        let public = user_key.public_key().to_openssh().unwrap();
+        write_private(&at("authorized_keys"), &public);
+        // Only root needs it, and only root can make it.
+        let _ = std::fs::create_dir_all("/run/sshd");
+        for _ in 0..5 {
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let inner = free.local_addr().unwrap();
+            drop(free);
+            let config = format!(
+                "ListenAddress {inner}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
+                 StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n\
+                 MaxStartups 100\nLogLevel QUIET\n",
+                at("host_key").display(),
+                at("authorized_keys").display(),
+            );
+            std::fs::write(at("config"), config).unwrap();
+            let mut server = tokio::process::Command::new(SSHD)
+                .args(["-D", "-e", "-f"])
+                .arg(at("config"))
+                .kill_on_drop(true)
+                .spawn()
+                .unwrap();
+            // Another process may take the port in between: then it exits.
+            if !listens(inner, &mut server).await {
+                continue;
+            }
+            let front = Front::start(move |mut outside| async move {
+                if let Ok(mut inside) = TcpStream::connect(inner).await {
+                    let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
+                }
+            })
+            .await;
+            return Some(Self {
+                front,
+                host_key,
+                user_key,
+                _server: server,
+                _dir: dir,
+            });
+        }
+        panic!("sshd does not start");
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        client(&self.front, &self.user_key)
+    }
+}
+
+async fn listens(address: SocketAddr, server: &mut tokio::process::Child) -> bool {
+    let mut backoff = crate::backoff::Backoff::up_to(Duration::from_millis(200));
+    for _ in 0..100 {
+        if TcpStream::connect(address).await.is_ok() {
+            return true;
+        }
+        if server.try_wait().unwrap().is_some() {
+            return false;
+        }
+        tokio::time::sleep(backoff.next_wait()).await;
+    }
+    false
+}
+
+fn write_private(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// `sh -c script`.
+pub(crate) fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args = vec!["-c".into(), script.into()];
+    command.timeout = Duration::from_secs(60);
+    command
+}
+
+/// Collects live output and tells when some text has arrived.
+#[derive(Default)]
+pub(crate) struct Watch {
+    text: Mutex<String>,
+    pub(crate) bytes: AtomicUsize,
+    more: tokio::sync::Notify,
+}
+
+impl LiveOutput for Watch {
+    fn chunk(&self, _: Stream, bytes: &[u8]) {
+        self.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        let mut text = self.text.lock().unwrap();
+        if text.len() < 4096 {
+            text.push_str(&String::from_utf8_lossy(bytes));
+        }
+        drop(text);
+        self.more.notify_one();
+    }
+}
+
+impl Watch {
+    /// The first whole line.
+    pub(crate) async fn line(&self) -> String {
+        loop {
+            if let Some((line, _)) = self.text.lock().unwrap().split_once('\n') {
+                return line.to_owned();
+            }
+            self.more.notified().await;
+        }
+    }
+}
+
+/// Waits until the process is gone (or only waits to be reaped).
+pub(crate) async fn gone(pid: &str) -> bool {
+    let mut backoff = crate::backoff::Backoff::up_to(Duration::from_millis(200));
+    for _ in 0..100 {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if stat.is_empty() || stat.contains(") Z ") {
+            return true;
+        }
+        tokio::time::sleep(backoff.next_wait()).await;
+    }
+    false
+}

@@ -1,0 +1,7 @@
+//! The client against a real OpenSSH server and against a server that
+//! misbehaves on purpose, both behind TLS on the loopback.
+
+pub(crate) mod faults;
+pub(crate) mod fixture;
+mod openssh;
+mod trust;

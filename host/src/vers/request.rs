@@ -1,0 +1,241 @@
+//! One request to the API: sending, bounded retries where they are safe, and
+//! reading the answer without believing its form.
+
+use super::client::VersClient;
+use super::error::VersError;
+use crate::backoff::{Backoff, deadline};
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+use zeroize::Zeroizing;
+
+/// Tries of a call that may be repeated.
+const TRIES: usize = 4;
+/// The longest wait that a server can ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// A longer answer is not read.
+const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
+/// Characters of an answer in a message.
+const EXCERPT: usize = 200;
+
+/// A call of the API.
+pub(super) struct Call<'a> {
+    /// For messages.
+    pub(super) name: String,
+    pub(super) method: Method,
+    /// Below `/api/v1`, unescaped.
+    pub(super) path: &'a [&'a str],
+    pub(super) query: &'a [(&'a str, String)],
+    pub(super) body: Option<Value>,
+    pub(super) timeout: Duration,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn get(name: impl Into<String>, path: &'a [&'a str], timeout: Duration) -> Self {
+        Self {
+            name: name.into(),
+            method: Method::GET,
+            path,
+            query: &[],
+            body: None,
+            timeout,
+        }
+    }
+}
+
+/// An answer with a success status.
+pub(super) struct Answer {
+    name: String,
+    body: Zeroizing<String>,
+    excerpt: String,
+}
+
+impl Answer {
+    /// The body as JSON of a certain form.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, VersError> {
+        serde_json::from_str(&self.body).map_err(|e| VersError::Answer {
+            call: self.name.clone(),
+            why: e.to_string(),
+            body: self.excerpt.clone(),
+        })
+    }
+}
+
+impl VersClient {
+    /// Sends a call. A connection that could not be made is tried again for
+    /// every call, since nothing was asked; so is 429, since it was refused.
+    /// What else may pass is tried again for reads only.
+    pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, VersError> {
+        let read = call.method == Method::GET;
+        let deadline = deadline(call.timeout);
+        let mut backoff = Backoff::up_to(Duration::from_secs(2));
+        let mut left = TRIES;
+        loop {
+            left -= 1;
+            let (error, asked) = match self.send_once(&call).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            let again = match &error {
+                VersError::Unreachable { .. } | VersError::Status { status: 429, .. } => true,
+                VersError::Dropped { .. } => read,
+                VersError::Status { status, .. } => read && matches!(status, 502..=504),
+                _ => false,
+            };
+            let wait = asked.unwrap_or_else(|| backoff.next_wait());
+            if !again || left == 0 || Instant::now() + wait >= deadline {
+                return Err(error);
+            }
+            tracing::debug!(%error, ?wait, "asking again");
+            sleep(wait).await;
+        }
+    }
+
+    /// The error, and the wait that the server asked for.
+    async fn send_once(&self, call: &Call<'_>) -> Result<Answer, (VersError, Option<Duration>)> {
+        let mut url = self.root.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["api", "v1"]).extend(call.path);
+        }
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(call.query);
+        }
+        let mut request = self
+            .http
+            .request(call.method.clone(), url)
+            .bearer_auth(self.api_key.expose());
+        if let Some(body) = &call.body {
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.to_string());
+        }
+        let exchange = async {
+            let mut response = request.send().await?;
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await? {
+                if body.len() + chunk.len() > LONGEST_ANSWER {
+                    break;
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok((response.status().as_u16(), response.headers().clone(), body))
+        };
+        let (status, headers, body) = match timeout(call.timeout, exchange).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err((self.no_answer(call, &error), None)),
+            Err(_) => {
+                let error = VersError::Timeout {
+                    call: call.name.clone(),
+                    after: call.timeout,
+                };
+                return Err((error, None));
+            }
+        };
+        let body = match String::from_utf8(body) {
+            Ok(text) => text,
+            Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
+        };
+        // It may hold a private key.
+        let body = Zeroizing::new(body);
+        let excerpt = self.excerpt(&body);
+        if (200..300).contains(&status) {
+            return Ok(Answer {
+                name: call.name.clone(),
+                body,
+                excerpt,
+            });
+        }
+        Err((
+            refusal(&call.name, status, &body, excerpt),
+            retry_after(&headers),
+        ))
+    }
+
+    fn no_answer(&self, call: &Call<'_>, error: &reqwest::Error) -> VersError {
+        let why = innermost(error);
+        let call = call.name.clone();
+        if error.is_connect() || error.is_builder() {
+            VersError::Unreachable {
+                call,
+                root: self.root.to_string(),
+                why,
+            }
+        } else {
+            VersError::Dropped { call, why }
+        }
+    }
+
+    /// The start of a body on one line, without secrets.
+    fn excerpt(&self, body: &str) -> String {
+        if body.contains("PRIVATE KEY") {
+            return "(hidden: it holds a private key)".to_owned();
+        }
+        let masked = body.replace(self.api_key.expose(), "***");
+        let words: Vec<&str> = masked.split_whitespace().collect();
+        let line: String = words.join(" ");
+        let clean = line.chars().filter(|c| !c.is_control());
+        let mut short: String = clean.clone().take(EXCERPT).collect();
+        if clean.count() > EXCERPT {
+            short.push('…');
+        }
+        if short.is_empty() {
+            short.push_str("no text");
+        }
+        short
+    }
+}
+
+/// What a status means. The form of the body decides only where two meanings
+/// share a status.
+fn refusal(call: &str, status: u16, body: &str, excerpt: String) -> VersError {
+    let call = call.to_owned();
+    let json = serde_json::from_str::<Value>(body).is_ok_and(|v| v.is_object());
+    match status {
+        401 => VersError::Key { call, status },
+        403 if !json => VersError::Key { call, status },
+        403 => VersError::NotYours {
+            call,
+            body: excerpt,
+        },
+        404 => VersError::NotFound {
+            call,
+            status,
+            body: excerpt,
+        },
+        409 => VersError::Conflict {
+            call,
+            body: excerpt,
+        },
+        _ => VersError::Status {
+            call,
+            status,
+            body: excerpt,
+        },
+    }
+}
+
+/// `Retry-After` in seconds or as a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+            let span = at.duration_since(jiff::Timestamp::now());
+            Duration::try_from(span).unwrap_or_default()
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
+
+/// The cause at the end of the chain: the outer ones only repeat the address.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut last: &dyn std::error::Error = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    last.to_string()
+}

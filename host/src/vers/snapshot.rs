@@ -1,0 +1,211 @@
+//! Snapshots of the run's target as Vers commits.
+
+use super::client::VersClient;
+use super::commits::CommitMark;
+use super::error::VersError;
+use super::types::{PowerState, VmState};
+use crate::capability::snapshot::{Progress, Snapshot};
+use crate::capability::{EffectError, ErrorKind};
+use crate::ids::{RunId, SnapshotId, VmId};
+use crate::ssh::RusshSsh;
+use crate::target::TargetHandle;
+use async_trait::async_trait;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// Characters of a label in a commit's name.
+const LONGEST_NAME: usize = 64;
+
+/// What a [`VersSnapshot`] needs to know.
+#[derive(Clone, Debug)]
+pub struct SnapshotConfig {
+    /// Stored with each commit.
+    pub run: RunId,
+    /// Whether this run was begun by another process: then a commit that it
+    /// took is looked for before one is taken.
+    pub resumed: bool,
+    /// How long a VM may take to run.
+    pub running_within: Duration,
+    /// How long a running VM may take to answer SSH.
+    pub reached_within: Duration,
+}
+
+impl SnapshotConfig {
+    /// A new run, with 3 minutes for each wait.
+    pub fn new(run: RunId) -> Self {
+        Self {
+            run,
+            resumed: false,
+            running_within: Duration::from_secs(180),
+            reached_within: Duration::from_secs(180),
+        }
+    }
+}
+
+/// Takes and restores commits of the run's target.
+#[derive(Debug)]
+pub struct VersSnapshot {
+    client: Arc<VersClient>,
+    target: TargetHandle,
+    ssh: Arc<RusshSsh>,
+    config: SnapshotConfig,
+    /// Label and id of what this process took; also keeps two calls apart.
+    taken: Mutex<Vec<(VmId, String, SnapshotId)>>,
+}
+
+impl VersSnapshot {
+    /// `ssh` is the run's connection: after a restore it leads to the new VM.
+    pub fn new(
+        client: Arc<VersClient>,
+        target: TargetHandle,
+        ssh: Arc<RusshSsh>,
+        config: SnapshotConfig,
+    ) -> Self {
+        Self {
+            client,
+            target,
+            ssh,
+            config,
+            taken: Mutex::default(),
+        }
+    }
+
+    fn vm(&self) -> Result<VmId, EffectError> {
+        self.target.facts().vm.ok_or_else(|| {
+            EffectError::new(
+                ErrorKind::Invalid,
+                "snapshot.unsupported",
+                "the target is no VM of the platform, so there is no snapshot of it",
+            )
+        })
+    }
+
+    /// The commit for this label that an earlier process of the run took.
+    async fn earlier(&self, mark: CommitMark<'_>) -> Result<Option<SnapshotId>, EffectError> {
+        if !self.config.resumed {
+            return Ok(None);
+        }
+        self.client
+            .find_commit(mark)
+            .await
+            .map_err(|e| failed(e, false))
+    }
+
+    /// Some versions leave the VM paused after a commit.
+    async fn kept_running(
+        &self,
+        vm: &VmId,
+        id: SnapshotId,
+        progress: &dyn Progress,
+    ) -> Result<SnapshotId, EffectError> {
+        progress.doing(&format!("checking that VM {vm} still runs"));
+        let within = self.config.running_within;
+        match self.client.wait_running(vm, within, progress).await {
+            Ok(()) => Ok(id),
+            Err(e) => {
+                let mut e = failed(e, true);
+                e.message = format!("the snapshot {id} was taken, but {}", e.message);
+                Err(e.in_doubt())
+            }
+        }
+    }
+}
+
+fn failed(error: VersError, change: bool) -> EffectError {
+    error.into_effect("snapshot.failed", change)
+}
+
+#[async_trait]
+impl Snapshot for VersSnapshot {
+    async fn create(
+        &self,
+        label: &str,
+        progress: &dyn Progress,
+    ) -> Result<SnapshotId, EffectError> {
+        let vm = self.vm()?;
+        let mut taken = self.taken.lock().await;
+        if let Some((_, _, id)) = taken.iter().find(|(v, l, _)| *v == vm && l == label) {
+            let id = id.clone();
+            drop(taken);
+            return self.kept_running(&vm, id, progress).await;
+        }
+        let name: String = label.chars().take(LONGEST_NAME).collect();
+        let description = format!("vdeploy run {}: {label}", self.config.run);
+        let mark = CommitMark {
+            vm: &vm,
+            name: &name,
+            description: &description,
+            since: None,
+        };
+        progress.doing(&format!("taking a snapshot of VM {vm}"));
+        let id = match self.earlier(mark).await? {
+            Some(id) => id,
+            None => self
+                .client
+                .commit(&vm, &name, &description)
+                .await
+                .map_err(|e| failed(e, true))?,
+        };
+        taken.push((vm.clone(), label.to_owned(), id.clone()));
+        drop(taken);
+        self.kept_running(&vm, id, progress).await
+    }
+
+    async fn restore(&self, id: &SnapshotId, progress: &dyn Progress) -> Result<VmId, EffectError> {
+        let old = self.vm()?;
+        progress.doing(&format!("making a VM from snapshot {id}"));
+        let new = self
+            .client
+            .from_commit(id)
+            .await
+            .map_err(|e| failed(e, true))?;
+        let reach = async {
+            self.client
+                .wait_running(&new, self.config.running_within, progress)
+                .await
+                .map_err(|e| failed(e, true))?;
+            // The disk was copied, and with it the host key.
+            self.ssh.carry_host_key(&old, &new)?;
+            self.ssh
+                .wait_reachable_vm(&new, self.config.reached_within, progress)
+                .await
+        };
+        // The target moves only once the new VM was reached.
+        reach.await.map_err(|mut e| {
+            e.message = format!(
+                "VM {new} was made from snapshot {id}, but it is of no use yet ({}); the target is \
+                 still VM {old}; delete VM {new} if it is not needed",
+                e.message
+            );
+            e.in_doubt()
+        })?;
+        self.target.move_to(new.clone());
+        Ok(new)
+    }
+
+    async fn exists(&self, id: &SnapshotId) -> Result<bool, EffectError> {
+        self.client
+            .has_commit(id)
+            .await
+            .map_err(|e| failed(e, false))
+    }
+
+    async fn pause_old(&self, vm: &VmId) -> Result<(), EffectError> {
+        if self.target.facts().vm.as_ref() == Some(vm) {
+            return Err(EffectError::new(
+                ErrorKind::Invalid,
+                "snapshot.current-target",
+                format!("VM {vm} is the run's target and is not paused; name the old one"),
+            ));
+        }
+        let state = self.client.status(vm).await.map_err(|e| failed(e, false))?;
+        if matches!(state.state, VmState::Paused | VmState::Sleeping) {
+            return Ok(());
+        }
+        self.client
+            .set_state(vm, PowerState::Paused)
+            .await
+            .map_err(|e| failed(e, true))
+    }
+}

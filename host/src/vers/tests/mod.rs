@@ -1,0 +1,7 @@
+//! The client and the snapshots against a fake of the API that answers as the
+//! platform was seen to answer, faults included.
+
+mod calls;
+mod fake;
+mod reconcile;
+mod restore;

@@ -1,0 +1,109 @@
+//! Without a terminal: exit code and JSON are all there is.
+
+use crate::Add;
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use std::process::Stdio;
+use vdeploy_tests::Base;
+
+pub fn add(add: &mut Add<'_>) {
+    crate::test(
+        add,
+        "headless::json_is_one_event_a_line_with_the_format_first",
+        json_lines,
+    );
+    crate::test(
+        add,
+        "headless::plain_output_has_no_control_characters",
+        plain,
+    );
+    crate::test(add, "headless::a_closed_stdout_does_no_harm", closed_stdout);
+    crate::test(add, "headless::usage_errors_are_2_and_say_where", usage);
+    crate::test(
+        add,
+        "headless::a_missing_secret_is_3_before_anything",
+        missing_secret,
+    );
+    crate::test(add, "headless::an_unreachable_target_is_22", unreachable);
+}
+
+fn json_lines(base: &Base) -> Result<()> {
+    let events = base.first.events()?;
+    let first = events.first().and_then(|e| e.get("type"));
+    ensure!(first == Some(&Value::from("version")), "{first:?}");
+    let last = events.last().and_then(|e| e.get("type"));
+    ensure!(last == Some(&Value::from("run-finished")), "{last:?}");
+    ensure!(events[0].get("format").is_some_and(Value::is_u64));
+    Ok(())
+}
+
+fn plain(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    let ran = site.vdeploy(&["run", "--plan", "smoke"])?.expect_code(0)?;
+    ensure!(
+        !ran.text().contains('\u{1b}'),
+        "escape codes:\n{}",
+        ran.text()
+    );
+    ensure!(ran.stdout.contains("smoke"), "{}", ran.text());
+    Ok(())
+}
+
+fn closed_stdout(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    for json in [&["--json"][..], &[]] {
+        let mut args = vec!["run", "--plan", "smoke"];
+        args.extend(json);
+        let mut child = site
+            .command(&args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        drop(child.stdout.take());
+        let code = child.wait()?.code();
+        ensure!(code == Some(0), "{code:?} with {json:?}");
+    }
+    Ok(())
+}
+
+fn usage(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    site.vdeploy(&["run", "--no-such-flag"])?.expect_code(2)?;
+    site.vdeploy(&["run", "--plan", "defualt"])?
+        .expect_code(2)?
+        .expect_text("default")?;
+    site.vdeploy(&["run", "--set", "smoke.stable-secnds=1"])?
+        .expect_code(2)?
+        .expect_text("stable-seconds")?;
+    site.write_project("[plan.default]\n")?;
+    site.vdeploy(&["run"])?
+        .expect_code(2)?
+        .expect_text("vdeploy.toml:6:")?;
+    Ok(())
+}
+
+fn missing_secret(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    let output = site
+        .command(&["run"])
+        .env_remove("VERS_AUTH_TOKEN")
+        .output()?;
+    vdeploy_tests::Ran::from(output)
+        .expect_code(3)?
+        .expect_text("VERS_AUTH_TOKEN")?;
+    ensure!(site.version().as_deref() == Some("1.0.0"));
+    Ok(())
+}
+
+fn unreachable(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    let body = r#"{"state":"Paused"}"#;
+    base.api("PATCH", &format!("/vm/{}/state", site.vm), Some(body))?;
+    let ran = site.vdeploy(&["run", "--plan", "smoke"])?.expect_code(22);
+    base.api(
+        "PATCH",
+        &format!("/vm/{}/state", site.vm),
+        Some(r#"{"state":"Running"}"#),
+    )?;
+    ran.map(|_| ())
+}

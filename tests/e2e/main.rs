@@ -1,0 +1,55 @@
+//! End-to-end tests on the local cloud: real git, npm, tsc, node, SSH and HTTP.
+//!
+//! One cloud is started for all of them and stopped at the end; each test gets
+//! a VM of its own, restored from a snapshot of a deployed good service.
+
+mod first;
+mod headless;
+mod hold;
+mod plugins;
+mod rollback;
+mod secrets;
+mod variants;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::sync::{Arc, OnceLock};
+use vdeploy_tests::Base;
+
+/// The cloud, started by the first test that needs it.
+type Shared = Arc<OnceLock<Result<Base, String>>>;
+
+fn main() -> std::process::ExitCode {
+    let arguments = Arguments::from_args();
+    let shared: Shared = Arc::default();
+    let mut trials = Vec::new();
+    let mut add = |name: String, test: Box<dyn Fn(&Base) -> Result<()> + Send>| {
+        let shared = shared.clone();
+        trials.push(Trial::test(name, move || {
+            let base = shared.get_or_init(|| Base::start().map_err(|e| format!("{e:?}")));
+            match base {
+                Ok(base) => test(base).map_err(|e| Failed::from(format!("{e:?}"))),
+                Err(error) => Err(Failed::from(error.as_str())),
+            }
+        }));
+    };
+    variants::add(&mut add);
+    first::add(&mut add);
+    headless::add(&mut add);
+    hold::add(&mut add);
+    plugins::add(&mut add);
+    rollback::add(&mut add);
+    secrets::add(&mut add);
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // `process::exit` would leave the cloud running.
+    drop(shared);
+    conclusion.exit_code()
+}
+
+/// How a module adds a test.
+type Add<'a> = dyn FnMut(String, Box<dyn Fn(&Base) -> Result<()> + Send>) + 'a;
+
+/// Adds a test by its function.
+fn test(add: &mut Add<'_>, name: &str, test: fn(&Base) -> Result<()>) {
+    add(name.to_owned(), Box::new(test));
+}

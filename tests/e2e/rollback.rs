@@ -1,0 +1,139 @@
+//! `vdeploy rollback RUN`, both ways.
+
+use crate::Add;
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use vdeploy_tests::base::{TOKEN, text};
+use vdeploy_tests::{Base, Ran, Site};
+
+pub fn add(add: &mut Add<'_>) {
+    crate::test(add, "rollback::by_git_on_the_same_vm", by_git);
+    crate::test(add, "rollback::by_snapshot_on_a_new_vm", by_snapshot);
+    crate::test(
+        add,
+        "rollback::a_failed_deploy_can_roll_back_to_the_snapshot",
+        failing_to_snapshot,
+    );
+    crate::test(add, "rollback::keep_leaves_the_failed_version", keep);
+    crate::test(add, "rollback::runs_are_listed_and_shown", runs);
+}
+
+fn deployed_v2<'a>(base: &'a Base) -> Result<(Site<'a>, Ran, String)> {
+    let site = base.site()?;
+    site.add_task("keep me")?;
+    site.remote.push_variant("good-v2")?;
+    let ran = site
+        .deploy(&["--set", "smoke.stable-seconds=0"])?
+        .expect_code(0)?;
+    ensure!(site.version().as_deref() == Some("2.0.0"));
+    let run = text(&ran.event("run-finished")?, "run")?;
+    Ok((site, ran, run))
+}
+
+fn by_git(base: &Base) -> Result<()> {
+    let (site, _, run) = deployed_v2(base)?;
+    site.vdeploy(&["rollback", &run, "--to", "git", "--json"])?
+        .expect_code(0)?;
+    ensure!(
+        site.version().as_deref() == Some("1.0.0"),
+        "{:?}",
+        site.version()
+    );
+    let (status, board) = site.get(&site.vm, "/board/tasks", Some(TOKEN))?;
+    ensure!(
+        status == 200 && board.contains("keep me"),
+        "{status} {board}"
+    );
+    let (status, _) = site.get(&site.vm, "/board/tasks", None)?;
+    ensure!(status == 401, "open after the rollback: {status}");
+    Ok(())
+}
+
+fn by_snapshot(base: &Base) -> Result<()> {
+    let (site, deploy, run) = deployed_v2(base)?;
+    let snapshot = text(&deploy.event_first("snapshot-taken")?, "snapshot")?;
+    let ran = site
+        .vdeploy(&["rollback", &run, "--to", "snapshot", "--json"])?
+        .expect_code(0)?;
+    let vm = text(&ran.event("target-moved")?, "to")?;
+    ensure!(vm != site.vm, "the target did not move");
+    ensure!(
+        site.version_on(&vm).as_deref() == Some("1.0.0"),
+        "{:?}",
+        site.version_on(&vm)
+    );
+    let (status, ledger) = site.get(&vm, "/commits", Some(TOKEN))?;
+    ensure!(
+        status == 200 && ledger.contains(&snapshot),
+        "the snapshot is not in the ledger: {ledger}"
+    );
+    let (_, registry) = site.get(&vm, "/registry/vms", Some(TOKEN))?;
+    ensure!(
+        registry.contains(&vm),
+        "the new VM is not in the registry: {registry}"
+    );
+    let next = site
+        .vdeploy(&["run", "--plan", "smoke", "--json"])?
+        .expect_code(0)?;
+    let started = next.event("run-started")?;
+    ensure!(
+        text(&started, "vm")? == vm,
+        "the next run does not find the new VM: {started}"
+    );
+    Ok(())
+}
+
+fn failing_to_snapshot(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    site.remote.push_variant("wrong-json")?;
+    let ran = site
+        .deploy(&["--rollback-to", "snapshot"])?
+        .expect_code(11)?;
+    let vm = text(&ran.event("target-moved")?, "to")?;
+    ensure!(
+        site.version_on(&vm).as_deref() == Some("1.0.0"),
+        "{:?}",
+        site.version_on(&vm)
+    );
+    Ok(())
+}
+
+fn keep(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    site.remote.push_variant("wrong-json")?;
+    let ran = site.deploy(&["--on-failure", "keep"])?.expect_code(13)?;
+    ensure!(
+        site.version().as_deref() == Some("2.0.0-wrong-json"),
+        "{:?}",
+        site.version()
+    );
+    let end = ran.event("run-finished")?;
+    let next = end.get("next").map(Value::to_string).unwrap_or_default();
+    ensure!(
+        next.contains("vdeploy rollback"),
+        "no way back is named: {end}"
+    );
+    site.vdeploy(&["rollback"])?.expect_code(0)?;
+    ensure!(
+        site.version().as_deref() == Some("1.0.0"),
+        "{:?}",
+        site.version()
+    );
+    Ok(())
+}
+
+fn runs(base: &Base) -> Result<()> {
+    let (site, _, run) = deployed_v2(base)?;
+    site.vdeploy(&["runs", "list"])?
+        .expect_code(0)?
+        .expect_text(&run)?;
+    let prefix = run.get(..run.len() - 2).context("a short run id")?;
+    site.vdeploy(&["runs", "show", prefix])?
+        .expect_code(0)?
+        .expect_text("npm-build")?
+        .expect_text("git")?;
+    site.vdeploy(&["runs", "show", "nonsense"])?
+        .expect_code(2)?
+        .expect_text("runs list")?;
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! One VM with its project file, state directory and git remote: the place of
+//! one test.
+
+use crate::base::{APP, Base, TOKEN, wait_for};
+use crate::binary::git;
+use crate::outcome::Ran;
+use crate::remote::Remote;
+use anyhow::{Context as _, Result};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A VM and what a person has beside it.
+#[derive(Debug)]
+pub struct Site<'a> {
+    base: &'a Base,
+    dir: PathBuf,
+    /// The VM at the start.
+    pub vm: String,
+    /// Where the service comes from.
+    pub remote: Remote,
+}
+
+impl<'a> Site<'a> {
+    /// Writes a project file for `vm` in `dir`.
+    pub fn new(base: &'a Base, dir: PathBuf, vm: String, remote: Remote) -> Result<Self> {
+        let site = Self {
+            base,
+            dir,
+            vm,
+            remote,
+        };
+        site.write_project("")?;
+        Ok(site)
+    }
+
+    /// Writes the project file: the target and `more`.
+    pub fn write_project(&self, more: &str) -> Result<()> {
+        let text = format!(
+            "[targets.infra]\ntype = \"local\"\ndir = \"{}\"\nvm = \"{}\"\n\n{more}",
+            self.base.cloud_dir().display(),
+            self.vm
+        );
+        std::fs::write(self.dir.join("vdeploy.toml"), text)?;
+        Ok(())
+    }
+
+    /// The directory with the project file.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The state directory of this site's runs.
+    pub fn state(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// `vdeploy ARGS` as CI would call it: no terminal, no standard input, the
+    /// token in the environment. Compiled plugins are shared between sites.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.base.vdeploy());
+        command
+            .args(args)
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", &self.dir)
+            .env("CI", "true")
+            .env("VDEPLOY_STATE", self.state())
+            .env("VDEPLOY_CACHE", self.base.cloud_dir().join("plugin-cache"))
+            .env("VERS_AUTH_TOKEN", TOKEN);
+        command
+    }
+
+    /// Runs `vdeploy ARGS` to its end.
+    pub fn vdeploy(&self, args: &[&str]) -> Result<Ran> {
+        let output = self.command(args).output()?;
+        Ok(output.into())
+    }
+
+    /// `vdeploy run --plan default --json ARGS`, with a short stability window
+    /// that still catches a crash after three seconds.
+    pub fn deploy(&self, args: &[&str]) -> Result<Ran> {
+        let mut all = vec!["run", "--plan", "default", "--json"];
+        all.extend(args);
+        self.vdeploy(&all)
+    }
+
+    /// The home directory of a VM.
+    pub fn home(&self, vm: &str) -> Result<PathBuf> {
+        let vms = self.base.vms()?;
+        let found = vms.into_iter().find(|(id, _)| id == vm);
+        Ok(found.with_context(|| format!("no VM {vm}"))?.1)
+    }
+
+    /// The checkout on this site's VM.
+    pub fn app_dir(&self) -> Result<PathBuf> {
+        Ok(self.home(&self.vm)?.join(APP))
+    }
+
+    /// The commit that is checked out.
+    pub fn head(&self) -> Result<String> {
+        git(&self.app_dir()?, &["rev-parse", "HEAD"])
+    }
+
+    /// GET through the cloud's router, as from outside, with the token; status
+    /// and body.
+    pub fn get(&self, vm: &str, path: &str, token: Option<&str>) -> Result<(u16, String)> {
+        let url = format!("http://127.0.0.1:{}{path}", self.base.router_port()?);
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(10)))
+            .build()
+            .into();
+        let mut request = agent.get(&url).header("Host", format!("{vm}.vm.localhost"));
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let mut answer = request.call()?;
+        let body = answer.body_mut().read_to_string()?;
+        Ok((answer.status().as_u16(), body))
+    }
+
+    /// The version that answers on a VM, if any does.
+    pub fn version_on(&self, vm: &str) -> Option<String> {
+        let (status, body) = self.get(vm, "/version", None).ok()?;
+        let value: serde_json::Value = serde_json::from_str(&body).ok()?;
+        (status == 200)
+            .then(|| value.get("version")?.as_str().map(str::to_owned))
+            .flatten()
+    }
+
+    /// The version that answers on this site's VM.
+    pub fn version(&self) -> Option<String> {
+        self.version_on(&self.vm)
+    }
+
+    /// Waits until the service answers.
+    pub fn wait_for_service(&self) -> Result<String> {
+        wait_for("the service", Duration::from_secs(30), || self.version())
+    }
+
+    /// Writes a task to the board, so that the data are not empty.
+    pub fn add_task(&self, title: &str) -> Result<()> {
+        let url = format!("http://127.0.0.1:{}/board/tasks", self.base.router_port()?);
+        ureq::post(&url)
+            .header("Host", format!("{}.vm.localhost", self.vm))
+            .header("Authorization", format!("Bearer {TOKEN}"))
+            .header("Content-Type", "application/json")
+            .send(format!(r#"{{"title":"{title}","createdBy":"test"}}"#))?;
+        Ok(())
+    }
+}
