@@ -2,8 +2,8 @@
 
 use super::call::StepContext;
 use super::engine::{MAX_INSTANCES, MAX_MEMORY, MAX_TABLE};
+use crate::event::Level;
 use crate::gate::Gate;
-use crate::run::event::Level;
 use std::collections::VecDeque;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Result};
