@@ -114,7 +114,11 @@ mod tests {
         write(root.path(), "tests/fixtures/plugins/one/Cargo.lock", "x");
         write(root.path(), "tests/fixtures/plugins/two/plugin.toml", "x");
         assert_eq!(hash(root.path(), "one").unwrap(), before);
-        for file in ["wit/a.wit", "plugins/sdk/a.rs", "tests/fixtures/plugins/one/b.rs"] {
+        for file in [
+            "wit/a.wit",
+            "plugins/sdk/a.rs",
+            "tests/fixtures/plugins/one/b.rs",
+        ] {
             let root = checkout();
             write(root.path(), file, "2");
             assert_ne!(hash(root.path(), "one").unwrap(), before, "{file}");

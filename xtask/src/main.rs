@@ -7,7 +7,9 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::command::Failed;
 use xtask::workspace::Workspace;
-use xtask::{bench, ci, demo, dist, fixtures, licences, plugin_build, plugins, setup, test, wit_check};
+use xtask::{
+    bench, ci, demo, dist, fixtures, licences, plugin_build, plugins, setup, test, wit_check,
+};
 
 /// What a checkout of vdeploy needs beyond cargo.
 #[derive(Debug, Parser)]

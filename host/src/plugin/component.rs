@@ -2,19 +2,34 @@
 //! grants, compiled code, linker with the granted interfaces only.
 
 use super::bindings::vdeploy::plugin as contract;
-use super::engine::Engine;
+use super::engine::{Engine, Limits};
 use super::error::PluginError;
 use super::manifest::{Manifest, SECTION};
+use super::outline::Outline;
 use super::state::HostState;
 use crate::capability::grant::Grants;
 use crate::ids::{Digest, PluginName};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
-use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::{Component, HasSelf, Linker};
 
 /// The package every import must come from.
 const PACKAGE: &str = "vdeploy:plugin/";
+
+/// What this host offers of the package.
+const INTERFACES: [&str; 11] = [
+    "types",
+    "context",
+    "log",
+    "checks",
+    "clock",
+    "secrets",
+    "secrets-reveal",
+    "http",
+    "ssh",
+    "snapshot",
+    "state",
+];
 
 /// What can be read from a plugin's bytes without compiling them.
 #[derive(Clone, Debug)]
@@ -25,7 +40,8 @@ pub struct Description {
     pub size: usize,
     /// The embedded manifest.
     pub manifest: Manifest,
-    /// Interfaces it imports, for example `ssh`, without package and version.
+    /// Interfaces with functions that it imports, for example `ssh`, without
+    /// package and version.
     pub interfaces: Vec<String>,
     /// Interfaces it exports.
     pub exports: Vec<String>,
@@ -38,60 +54,49 @@ impl Description {
             plugin: name.clone(),
             message,
         };
-        let broken = |e: wasmparser::BinaryReaderError| load(format!("it is no valid WASM: {e}"));
-        let mut manifest = None;
-        let mut imports = Vec::new();
-        let mut exports = Vec::new();
-        let mut depth = 0_u32;
-        for payload in Parser::new(0).parse_all(bytes) {
-            match payload.map_err(broken)? {
-                Payload::Version {
-                    encoding: Encoding::Module,
-                    ..
-                } if depth == 0 => {
-                    return Err(load(
-                        "it is a core WASM module, not a component; build it with \
-                         `cargo xtask plugin-build` or `wasm-tools component new`"
-                            .to_owned(),
-                    ));
-                }
-                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-                Payload::End(_) => depth = depth.saturating_sub(1),
-                Payload::ComponentImportSection(section) if depth == 0 => {
-                    for import in section {
-                        imports.push(import.map_err(broken)?.name.name.to_owned());
-                    }
-                }
-                Payload::ComponentExportSection(section) if depth == 0 => {
-                    for export in section {
-                        exports.push(export.map_err(broken)?.name.name.to_owned());
-                    }
-                }
-                Payload::CustomSection(section)
-                    if section.name() == SECTION && manifest.is_none() =>
-                {
-                    let text = std::str::from_utf8(section.data())
-                        .map_err(|_| load("its manifest is not UTF-8".to_owned()))?;
-                    manifest = Some(Manifest::parse(text).map_err(load)?);
-                }
-                _ => {}
-            }
-        }
-        let manifest = manifest.ok_or_else(|| {
+        let outline = Outline::read(bytes).map_err(load)?;
+        let manifest = outline.manifest.ok_or_else(|| {
             load(format!(
                 "it has no manifest (custom section `{SECTION}`); is it a vdeploy plugin?"
             ))
         })?;
-        Ok(Self {
+        let text = std::str::from_utf8(&manifest)
+            .map_err(|_| load("its manifest is not UTF-8".to_owned()))?;
+        let manifest = Manifest::parse(text).map_err(load)?;
+        let mut interfaces = Vec::new();
+        for import in &outline.imports {
+            let interface = interface(name, &import.name)?;
+            if import.calls {
+                interfaces.push(interface);
+            }
+        }
+        let description = Self {
             digest: digest(bytes),
             size: bytes.len(),
             manifest,
-            interfaces: imports
+            interfaces,
+            exports: outline
+                .exports
                 .iter()
-                .map(|import| interface(name, import))
-                .collect::<Result<_, _>>()?,
-            exports: exports.iter().map(|e| short(e).to_owned()).collect(),
-        })
+                .map(|e| short(e).to_owned())
+                .collect(),
+        };
+        if !description.exports.iter().any(|e| e == "step") {
+            return Err(load(format!(
+                "it does not export `{PACKAGE}step`, so there is nothing to run"
+            )));
+        }
+        if description.manifest.undo != description.has_undo() {
+            return Err(load(format!(
+                "its manifest says `undo = {}` and the component {} `undo`; make them agree",
+                description.manifest.undo,
+                match description.has_undo() {
+                    true => "exports",
+                    false => "does not export",
+                }
+            )));
+        }
+        Ok(description)
     }
 
     /// Whether it can be undone.
@@ -108,17 +113,20 @@ pub fn digest(bytes: &[u8]) -> Digest {
 
 /// `vdeploy:plugin/ssh@1.0.0` → `ssh`; anything else does not fit.
 fn interface(plugin: &PluginName, import: &str) -> Result<String, PluginError> {
-    if import.starts_with(PACKAGE) {
-        Ok(short(import).to_owned())
+    let how = if !import.starts_with(PACKAGE) {
+        "build it for wasm32-unknown-unknown so that it needs no WASI"
+    } else if !INTERFACES.contains(&short(import)) {
+        "update vdeploy, or build the plugin against an older SDK"
     } else {
-        Err(PluginError::Incompatible {
-            plugin: plugin.clone(),
-            message: format!(
-                "it imports `{import}`, and this host offers `{PACKAGE}*` only; \
-                 build it for wasm32-unknown-unknown so that it needs no WASI"
-            ),
-        })
-    }
+        return Ok(short(import).to_owned());
+    };
+    Err(PluginError::Incompatible {
+        plugin: plugin.clone(),
+        message: format!(
+            "it imports `{import}`, and this host offers {} of `{PACKAGE}` only; {how}",
+            INTERFACES.join(", ")
+        ),
+    })
 }
 
 fn short(name: &str) -> &str {
@@ -135,6 +143,7 @@ pub struct Plugin {
     pub description: Arc<Description>,
     /// What it may do.
     pub grants: Arc<Grants>,
+    pub(super) limits: Limits,
     pub(super) component: Component,
     pub(super) linker: Arc<Linker<HostState>>,
 }
@@ -189,6 +198,7 @@ impl Plugin {
             name: name.clone(),
             description: Arc::new(description),
             grants: Arc::new(grants.clone()),
+            limits: engine.limits(),
             component,
             linker: Arc::new(linker),
         })
@@ -207,12 +217,14 @@ pub(super) fn incompatible(name: &PluginName, error: &wasmtime::Error) -> Plugin
     }
 }
 
-/// Offers the interfaces that `grants` give, and no other.
+/// Offers the interfaces that `grants` give, and no other. `secrets` is always
+/// there, because `http` and `ssh` name its type; whether its functions may be
+/// imported was decided before, and each call asks the gate.
 fn linker(engine: &Engine, grants: &Grants) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(engine.wasmtime());
     macro_rules! offer {
         ($($interface:literal => $module:ident),+ $(,)?) => {
-            $(if grants.gives_interface($interface) {
+            $(if $interface == "secrets" || grants.gives_interface($interface) {
                 contract::$module::add_to_linker::<_, HasSelf<_>>(&mut linker, |s| s)?;
             })+
         };

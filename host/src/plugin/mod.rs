@@ -10,10 +10,12 @@ pub mod error;
 mod imports;
 pub mod inspect;
 pub mod manifest;
+mod meter;
+pub mod outline;
 mod state;
 
 pub use call::{Invocation, StepContext};
 pub use component::{Plugin, digest};
-pub use engine::Engine;
+pub use engine::{Engine, Limits};
 pub use error::PluginError;
 pub use manifest::Manifest;

@@ -155,6 +155,7 @@ impl Snapshot for RecordingSnapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capability::snapshot::NoProgress;
 
     #[tokio::test]
     async fn a_recorded_snapshot_restores_once_made_and_fails_when_told() {

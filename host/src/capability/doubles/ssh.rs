@@ -107,3 +107,38 @@ impl Ssh for RecordingSsh {
 
     async fn close(&self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Sink(Mutex<Vec<(Stream, Vec<u8>)>>);
+    impl LiveOutput for Sink {
+        fn chunk(&self, stream: Stream, bytes: &[u8]) {
+            self.0.lock().unwrap().push((stream, bytes.to_vec()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_recorded_connection_answers_in_order_and_then_is_closed() {
+        let output = Output {
+            exit_code: Some(0),
+            stderr: b"oops".to_vec(),
+            ..Output::default()
+        };
+        let ssh = RecordingSsh::queue([Ok(output.clone())]);
+        let sink = Sink::default();
+        assert_eq!(ssh.run(&Command::new("a"), &sink).await.unwrap(), output);
+        assert_eq!(
+            *sink.0.lock().unwrap(),
+            [(Stream::Stderr, b"oops".to_vec())]
+        );
+        let error = ssh.run(&Command::new("b"), &sink).await.unwrap_err();
+        assert_eq!(error.code, "ssh.closed");
+        let programs: Vec<String> = ssh.commands().into_iter().map(|c| c.program).collect();
+        assert_eq!(programs, ["a", "b"]);
+        let denied = DenySsh.run(&Command::new("c"), &sink).await.unwrap_err();
+        assert_eq!(denied.code, "ssh.denied");
+    }
+}
