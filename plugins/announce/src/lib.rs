@@ -99,7 +99,7 @@ impl Step for Announce {
         let ledger = if config.snapshot {
             let taken = cx.snapshot().create(&label);
             let taken = taken.inspect(|id| snapshot = Some(id.clone()));
-            let note = notes.note("the snapshot after the deploy", taken.map(|id| id.clone()))?;
+            let note = notes.note("the snapshot after the deploy", taken)?;
             match (&snapshot, cx.target_vm()) {
                 (None, _) => note,
                 (_, None) => "none: the target is no Vers VM".to_owned(),

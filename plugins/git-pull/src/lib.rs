@@ -16,11 +16,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, ResultExt, Step, Undo};
 use vdeploy_service::baseline::{Baseline, Pulled};
+use vdeploy_service::checkout::{self, Back};
 use vdeploy_service::facts::{self, Place, pairs};
 use vdeploy_service::remote::{self, OWN_DIR_FUNCTIONS, is_full_sha};
 
 const SWITCH: &str = include_str!("switch.sh");
-const SWITCH_BACK: &str = include_str!("switch-back.sh");
 const IDLE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Deserialize)]
@@ -106,20 +106,13 @@ impl Undo for GitPull {
         } else {
             pulled.run
         };
-        let text = cx
-            .script(
-                "switch-back",
-                &format!("{OWN_DIR_FUNCTIONS}\n{SWITCH_BACK}"),
-            )
-            .arg(&pulled.old_sha)
-            .arg(pulled.old_branch.unwrap_or_default())
-            .arg(pulled.hot_fixes.unwrap_or_default())
-            .arg(run)
-            .cwd(app_dir)
-            .exec()?
-            .into_success("go back to the old commit")?
-            .stdout_text();
-        if pairs(&text).any(|pair| pair == ("hot-fixes", "failed")) {
+        let back = Back {
+            sha: &pulled.old_sha,
+            branch: pulled.old_branch.as_deref(),
+            hot_fixes: pulled.hot_fixes.as_deref(),
+            run: &run,
+        };
+        if !checkout::switch_back(cx, app_dir, &back)? {
             cx.warn("the old commit is back, but its hot-fixes could not be applied again");
         }
         Ok(())

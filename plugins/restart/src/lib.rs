@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, Step, Undo};
-use vdeploy_service::baseline::{Baseline, Listener, Pulled, Restarted};
+use vdeploy_service::baseline::{Baseline, Listener, Pulled, Restarted, RunningMarker};
 use vdeploy_service::process;
 use vdeploy_service::replace::{Replace, owner, replace, running_marker};
 use vdeploy_service::start::{self, Keeper, Launch};
@@ -135,16 +135,22 @@ impl Undo for Restart {
             return Ok(());
         };
         let port = config.port.unwrap_or(before.port);
-        let Some(found) = owner(cx, port)? else {
+        if output.as_ref().is_some_and(|output| output.skipped) {
             return Ok(());
+        }
+        let patience = Duration::from_secs(config.stop_timeout);
+        let app_dir = config.app_dir.as_deref().unwrap_or(&before.app_dir);
+        let marker = running_marker(cx, app_dir)?.filter(|marker| marker.run == cx.run_id());
+        let Some(found) = owner(cx, port)? else {
+            // It may run and not listen, or no longer.
+            return match marker {
+                Some(marker) => process::stop(cx, &nameless(&marker), port, patience).map(drop),
+                None => Ok(()),
+            };
         };
-        let is_new = match output {
-            Some(output) => !output.skipped && output.service.is_same_process(&found),
-            None => {
-                let app_dir = config.app_dir.as_deref().unwrap_or(&before.app_dir);
-                running_marker(cx, app_dir)?
-                    .is_some_and(|marker| marker.run == cx.run_id() && marker.is_about(&found))
-            }
+        let is_new = match &output {
+            Some(output) => output.service.is_same_process(&found),
+            None => marker.is_some_and(|marker| marker.is_about(&found)),
         };
         if !is_new {
             cx.info(format!(
@@ -155,11 +161,18 @@ impl Undo for Restart {
         }
         match &found.unit {
             Some(unit) => start::stop_unit(cx, unit),
-            None => {
-                let patience = Duration::from_secs(config.stop_timeout);
-                process::stop(cx, &found, port, patience).map(drop)
-            }
+            None => process::stop(cx, &found, port, patience).map(drop),
         }
+    }
+}
+
+/// A process that is known by its marker only.
+fn nameless(marker: &RunningMarker) -> Listener {
+    Listener {
+        pid: marker.pid,
+        start_ticks: marker.start_ticks,
+        argv: vec!["the process that this run has started".to_owned()],
+        ..Listener::default()
     }
 }
 

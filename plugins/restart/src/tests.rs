@@ -239,3 +239,19 @@ fn check_wants_the_token_and_run_wants_preflight() {
         "restart.no-baseline"
     );
 }
+
+#[test]
+fn undo_stops_a_process_of_this_run_that_does_not_listen() {
+    let stage = Stage::new().unwrap();
+    let new = run(&stage, &baseline_of(&stage, None), json!({})).unwrap();
+    let other_port = Baseline {
+        port: std::net::TcpListener::bind("[::]:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port(),
+        ..baseline_of(&stage, None)
+    };
+    undo(&stage, &other_port, None).unwrap();
+    assert!(!stage.runs(&new.service));
+}

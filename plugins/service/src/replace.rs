@@ -62,11 +62,7 @@ pub fn replace<C>(cx: &Cx<C>, replace: &Replace<'_>) -> Result<Replaced, Error> 
     }
     let mut old = None;
     if let Some(found) = &found {
-        if replace
-            .known
-            .iter()
-            .any(|known| known.is_same_process(found))
-        {
+        if is_known(found, replace.known) {
             // The service keeps writes of the last 100 ms in memory and says
             // nothing when they are on the disk: there is no event to wait for.
             cx.sleep(replace.quiet);
@@ -107,6 +103,13 @@ pub fn replace<C>(cx: &Cx<C>, replace: &Replace<'_>) -> Result<Replaced, Error> 
         )
         .maybe_applied()),
     }
+}
+
+/// A unit may have started its process anew since it was seen.
+fn is_known(found: &Listener, known: &[Listener]) -> bool {
+    known.iter().any(|known| {
+        known.is_same_process(found) || (known.unit.is_some() && known.unit == found.unit)
+    })
 }
 
 /// Who listens on the port, if anybody.
@@ -189,4 +192,35 @@ fn foreign(found: &Listener, replace: &Replace<'_>) -> Error {
             },
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: u32, unit: Option<&str>) -> Listener {
+        Listener {
+            pid,
+            start_ticks: 5,
+            unit: unit.map(str::to_owned),
+            ..Listener::default()
+        }
+    }
+
+    #[test]
+    fn a_process_is_known_by_pid_and_start_or_by_its_unit() {
+        let bare = [process(7, None)];
+        assert!(is_known(&process(7, None), &bare));
+        assert!(!is_known(&process(8, None), &bare));
+        let kept = [process(7, Some("a.service"))];
+        assert!(is_known(&process(8, Some("a.service")), &kept));
+        assert!(!is_known(&process(8, Some("b.service")), &kept));
+    }
+
+    #[test]
+    fn the_keeper_is_that_of_the_process_or_of_its_predecessor() {
+        let kept = [process(7, Some("a.service"))];
+        assert_eq!(unit_of(None, &kept).as_deref(), Some("a.service"));
+        assert_eq!(unit_of(Some(&process(8, None)), &kept), None);
+    }
 }

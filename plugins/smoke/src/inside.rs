@@ -157,6 +157,13 @@ pub(crate) fn judge_process(expected: &Expectation, found: Option<&Listener>) ->
     }
 }
 
+/// The port is taken by a process that cannot be told from another.
+pub(crate) fn hidden(uid: &str) -> Verdict {
+    Verdict::Failed(format!(
+        "expected a process that can be looked at, found one of user id {uid}; log in as that user or as root"
+    ))
+}
+
 /// Whether the process runs in its checkout: elsewhere it makes an empty
 /// `data/` and looks healthy. Where the old process ran is not judged.
 pub(crate) fn judge_directory(

@@ -26,7 +26,7 @@ use vdeploy_plugin::{Cx, Error, Step};
 use vdeploy_service::baseline::{Baseline, Listener, Pulled, Restarted};
 use vdeploy_service::data;
 use vdeploy_service::endpoints::Endpoint;
-use vdeploy_service::replace::owner;
+use vdeploy_service::listener::{self, Port};
 use vdeploy_service::rolled_back::RolledBack;
 
 use inside::Inside;
@@ -117,11 +117,16 @@ impl Step for Smoke {
         );
 
         report.begin();
-        let found = owner(cx, inside.port)?;
-        report.add(
-            "process",
-            inside::judge_process(&earlier.expectation(cx), found.as_ref()),
-        );
+        let expected = earlier.expectation(cx);
+        let (found, verdict) = match listener::find(cx, inside.port)? {
+            Port::Owned(found) => {
+                let verdict = inside::judge_process(&expected, Some(&found));
+                (Some(found), verdict)
+            }
+            Port::Free => (None, inside::judge_process(&expected, None)),
+            Port::Hidden { uid } => (None, inside::hidden(&uid)),
+        };
+        report.add("process", verdict);
 
         let old = earlier
             .before
