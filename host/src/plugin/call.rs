@@ -4,6 +4,7 @@
 use super::bindings::vdeploy::plugin::types;
 use super::component::{Plugin, incompatible};
 use super::error::PluginError;
+use super::exports::{Done, Given, Output, full_name};
 use super::imports::effect_error;
 use super::meter::Meter;
 use super::state::{HostState, cut};
@@ -135,23 +136,18 @@ impl Plugin {
             .map_err(|e| self.fault(store, e, true))?;
         match phase {
             Phase::Check => {
-                let check = self
-                    .export::<(), (Result<(), types::Error>,)>(store, &instance, "step", "check")?;
+                let check = self.export::<(), Done>(store, &instance, "step", "check")?;
                 let (result,) = self.run_export(store, check, ()).await?;
                 result.map_err(|e| failed(store, e))?;
                 Ok(Value::Null)
             }
             Phase::Run => {
-                let run = self.export::<(), (Result<String, types::Error>,)>(
-                    store, &instance, "step", "run",
-                )?;
+                let run = self.export::<(), Output>(store, &instance, "step", "run")?;
                 let (result,) = self.run_export(store, run, ()).await?;
                 parse_output(&result.map_err(|e| failed(store, e))?, self.limits.output)
             }
             Phase::Undo => {
-                let undo = self.export::<(Option<String>,), (Result<(), types::Error>,)>(
-                    store, &instance, "undo", "undo",
-                )?;
+                let undo = self.export::<Given, Done>(store, &instance, "undo", "undo")?;
                 let output = output.map(|value| value.to_string());
                 let (result,) = self.run_export(store, undo, (output,)).await?;
                 result.map_err(|e| failed(store, e))?;
@@ -171,7 +167,7 @@ impl Plugin {
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
     {
-        let name = format!("vdeploy:plugin/{interface}@1.0.0");
+        let name = full_name(interface);
         let missing = || PluginError::Incompatible {
             plugin: self.name.clone(),
             message: format!("it does not export `{function}` of `{name}`"),

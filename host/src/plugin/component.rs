@@ -4,6 +4,7 @@
 use super::bindings::vdeploy::plugin as contract;
 use super::engine::{Engine, Limits};
 use super::error::PluginError;
+use super::exports;
 use super::manifest::{Manifest, SECTION};
 use super::state::HostState;
 use crate::capability::grant::Grants;
@@ -235,6 +236,12 @@ impl Plugin {
                 plugin: name.clone(),
                 message: format!("{e:#}"),
             })?;
+        exports::verify(&component, description.has_undo()).map_err(|message| {
+            PluginError::Incompatible {
+                plugin: name.clone(),
+                message,
+            }
+        })?;
         let linker = linker(engine, grants).map_err(|e| PluginError::Engine {
             message: format!("{e:#}"),
         })?;

@@ -7,6 +7,7 @@ mod call;
 mod component;
 pub mod engine;
 pub mod error;
+mod exports;
 mod imports;
 pub mod inspect;
 pub mod manifest;
