@@ -93,7 +93,7 @@ pub fn custom_section<'a>(wasm: &'a [u8], name: &str) -> Result<Option<&'a [u8]>
 }
 
 /// Adds a custom section at the end: id 0, size, name, contents.
-fn append_custom_section(wasm: &mut Vec<u8>, name: &str, contents: &[u8]) -> Result<()> {
+pub(crate) fn append_custom_section(wasm: &mut Vec<u8>, name: &str, contents: &[u8]) -> Result<()> {
     let mut body = Vec::with_capacity(name.len() + contents.len() + 5);
     write_length(&mut body, name.len())?;
     body.extend_from_slice(name.as_bytes());

@@ -1,6 +1,7 @@
 //! `cargo xtask fixtures`: builds the plugins below tests/fixtures/plugins to
 //! `vdeploy-fixtures/NAME.wasm` in the target directory, each only when what
-//! it is made from has changed.
+//! it is made from has changed. Beside them the components that no compiler
+//! makes (`handmade`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::plugin_build;
+use crate::plugins;
 use crate::sources_hash;
 use crate::workspace::Workspace;
+
+mod handmade;
 
 /// Where the crates are.
 const FIXTURES: &str = "tests/fixtures/plugins";
@@ -52,6 +56,9 @@ pub fn build(workspace: &Workspace) -> Result<()> {
         plugin_build::build(workspace, &dir, &component, false)?;
         fs::write(&stamp, format!("{hash}\n"))
             .with_context(|| format!("cannot write {}", stamp.display()))?;
+    }
+    for (name, component) in handmade::components()? {
+        plugins::write_whole(&out.join(format!("{name}.wasm")), &component)?;
     }
     eprintln!("fixtures: in {}, {fresh} were up to date", out.display());
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::call::{Call, Effect};
 use super::pass::{Answer, Gate, denied, millis};
+use super::rules::late;
 use crate::capability::grant::Grants;
 use crate::capability::secrets::Secret;
 use crate::capability::state::{MAX_KEY, MAX_VALUE};
@@ -157,9 +158,12 @@ impl Gate {
         self.pass_now(call, Ok(now), |now| Value::from(*now)).await
     }
 
-    /// Waits, at most to the step's deadline, and no longer than the run.
+    /// Waits, no longer than the run. At the step's deadline the wait ends with
+    /// `gate.deadline`.
     pub async fn sleep(&self, duration: Duration) -> Result<(), EffectError> {
-        let duration = duration.min(self.time_left());
+        let left = self.time_left();
+        let too_long = duration > left;
+        let duration = duration.min(left);
         let call = Call {
             function: "clock.sleep-ms",
             action: format!("wait {} ms", millis(duration)),
@@ -174,7 +178,11 @@ impl Gate {
             || Ok(()),
             async |_| {
                 tokio::select! {
-                    () = clock.sleep(duration) => {}
+                    () = clock.sleep(duration) => {
+                        if too_long {
+                            return Err(late());
+                        }
+                    }
                     () = self.shared.stopped() => {}
                 }
                 Ok(Answer {

@@ -18,5 +18,5 @@ mod ssh;
 
 pub use call::{Call, Effect};
 pub use pass::Gate;
-pub use rules::{Decision, Situation, decide};
+pub use rules::{Decision, LATE, Situation, decide};
 pub use shared::{Broken, RunShared};

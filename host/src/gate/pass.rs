@@ -55,12 +55,28 @@ impl Gate {
     where
         F: AsyncFnOnce(u64) -> Result<Answer<T>, EffectError>,
     {
+        let began = std::time::Instant::now();
+        let answer = self.pass_through(call, pretend, perform).await;
+        self.shared.has_waited(began.elapsed());
+        answer
+    }
+
+    async fn pass_through<T, F>(
+        &self,
+        call: Call,
+        pretend: impl FnOnce() -> Result<T, EffectError>,
+        perform: F,
+    ) -> Result<T, EffectError>
+    where
+        F: AsyncFnOnce(u64) -> Result<Answer<T>, EffectError>,
+    {
         let shared = &self.shared;
         let situation = Situation {
             phase: self.phase,
             dry_run: shared.dry_run,
             snapshot_stands: shared.snapshot_stands(),
             cancelled: shared.is_cancelled(),
+            late: self.time_left().is_zero(),
             broken: shared.broken().is_some(),
         };
         let decision = decide(&call, situation);
@@ -122,20 +138,25 @@ impl Gate {
         } else {
             request
         };
-        if call.effect == Effect::ChangeTarget {
-            shared.target_will_change();
-        }
+        // Before the call: it may be cut off at the step's deadline.
+        let was_changed = match call.effect {
+            Effect::ChangeTarget => shared.set_target_changed(true),
+            _ => true,
+        };
 
         let (response, journal) = match perform(number).await {
             Ok(answer) => (Ok(answer.value), Ok(answer.journal)),
             Err(mut error) => {
                 error.message = shared.masker.mask(&error.message).into_owned();
+                if !error.maybe_applied && !was_changed {
+                    shared.set_target_changed(false);
+                }
                 (Err(error.clone()), Err(error))
             }
         };
         let entry = result(request, journal);
         if change {
-            self.write(&entry)?;
+            shared.record(&entry).map_err(in_doubt)?;
         } else {
             shared.record_later(entry).map_err(closed)?;
         }
@@ -170,9 +191,14 @@ impl Gate {
     }
 }
 
+/// The journal can no longer be written, and nothing was changed.
+fn closed(error: StoreError) -> EffectError {
+    EffectError::new(ErrorKind::Cancelled, "gate.closed", error.to_string())
+}
+
 /// The journal can no longer be written: what was just done is in doubt.
-pub(super) fn closed(error: StoreError) -> EffectError {
-    EffectError::new(ErrorKind::Cancelled, "gate.closed", error.to_string()).in_doubt()
+pub(super) fn in_doubt(error: StoreError) -> EffectError {
+    closed(error).in_doubt()
 }
 
 /// Whole milliseconds.

@@ -27,8 +27,18 @@ pub struct Situation {
     pub snapshot_stands: bool,
     /// Whether the run is being stopped.
     pub cancelled: bool,
+    /// Whether the step's time is over.
+    pub late: bool,
     /// Whether the journal can no longer be written or the lease was lost.
     pub broken: bool,
+}
+
+/// The code of a call after the step's deadline.
+pub const LATE: &str = "gate.deadline";
+
+/// The error of a call after the step's deadline.
+pub(super) fn late() -> EffectError {
+    EffectError::new(ErrorKind::Timeout, LATE, "the step's time is over")
 }
 
 /// Decides. The order of the rules is part of the contract: a missing grant is
@@ -60,6 +70,9 @@ pub fn decide(call: &Call, now: Situation) -> Decision {
             "gate.cancelled",
             "the run is being stopped",
         ));
+    }
+    if now.late {
+        return Decision::Refuse(late());
     }
     if now.dry_run && call.effect.is_change() {
         return Decision::Pretend;
@@ -96,6 +109,7 @@ mod tests {
         dry_run: false,
         snapshot_stands: true,
         cancelled: false,
+        late: false,
         broken: false,
     };
 
@@ -160,6 +174,25 @@ mod tests {
             ..RUNNING
         };
         assert_eq!(code(&decide(&refused, dry)), "ssh.denied");
+    }
+
+    #[test]
+    fn after_the_deadline_nothing_is_called() {
+        let late = Situation {
+            late: true,
+            ..RUNNING
+        };
+        for effect in [Effect::Probe, Effect::ChangeTarget] {
+            assert_eq!(code(&decide(&call(effect), late)), LATE);
+        }
+        let cancelled = Situation {
+            cancelled: true,
+            ..late
+        };
+        assert_eq!(
+            code(&decide(&call(Effect::Probe), cancelled)),
+            "gate.cancelled"
+        );
     }
 
     #[test]

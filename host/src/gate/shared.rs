@@ -10,6 +10,7 @@ use crate::journal::{Entry, Store, StoreError, moves};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Most probe results that wait for the next durable entry.
@@ -38,7 +39,9 @@ pub struct RunShared {
     later: Mutex<Vec<Entry>>,
     events: UnboundedSender<RunEvent>,
     calls: AtomicU64,
+    waited_micros: AtomicU64,
     cancelled: AtomicBool,
+    finishing: AtomicBool,
     cancel_signal: tokio::sync::Notify,
     snapshot: Mutex<Snapshots>,
     target_changed: AtomicBool,
@@ -76,7 +79,9 @@ impl RunShared {
             later: Mutex::default(),
             events,
             calls: AtomicU64::new(0),
+            waited_micros: AtomicU64::new(0),
             cancelled: AtomicBool::new(false),
+            finishing: AtomicBool::new(false),
             cancel_signal: tokio::sync::Notify::new(),
             snapshot: Mutex::new(Snapshots::default()),
             target_changed: AtomicBool::new(false),
@@ -152,14 +157,15 @@ impl RunShared {
         self.cancel_signal.notify_waiters();
     }
 
-    /// Opens the gate again for the rollback that follows a stop.
-    pub fn resume_for_rollback(&self) {
-        self.cancelled.store(false, Ordering::SeqCst);
+    /// Opens the gate again, for good, for what follows a stop: the rollback
+    /// and the finally steps are not stopped.
+    pub fn finish_undisturbed(&self) {
+        self.finishing.store(true, Ordering::SeqCst);
     }
 
     /// Whether the run is being stopped.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::SeqCst)
+        self.cancelled.load(Ordering::SeqCst) && !self.finishing.load(Ordering::SeqCst)
     }
 
     /// Resolves when the run is being stopped or the gate was closed.
@@ -240,9 +246,21 @@ impl RunShared {
         Ok(())
     }
 
-    /// A change of the target is about to be made.
-    pub fn target_will_change(&self) {
-        self.target_changed.store(true, Ordering::SeqCst);
+    /// Sets whether the target was changed, or may have been. Returns what it
+    /// was before.
+    pub(super) fn set_target_changed(&self, changed: bool) -> bool {
+        self.target_changed.swap(changed, Ordering::SeqCst)
+    }
+
+    /// A call took this long; the plugin waited for it.
+    pub(super) fn has_waited(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.waited_micros.fetch_add(micros, Ordering::SeqCst);
+    }
+
+    /// How long the plugins of this run have waited for their calls so far.
+    pub fn waited(&self) -> Duration {
+        Duration::from_micros(self.waited_micros.load(Ordering::SeqCst))
     }
 
     /// Whether anything on the target was changed, or may have been.

@@ -1,7 +1,7 @@
 //! `snapshot.create`, `restore`, `exists` and `pause-old` through the gate.
 
 use super::call::{Call, Effect};
-use super::pass::{Answer, Gate, closed, denied};
+use super::pass::{Answer, Gate, denied, in_doubt};
 use crate::capability::EffectError;
 use crate::capability::grant::Grants;
 use crate::capability::snapshot::{Progress, SnapshotScope};
@@ -13,20 +13,27 @@ impl Gate {
     /// Takes a snapshot of the target. The same label in the same run answers
     /// with the first snapshot.
     pub async fn snapshot_create(&self, label: &str) -> Result<SnapshotId, EffectError> {
-        if let Some(id) = self.shared.snapshot_with_label(label) {
-            return Ok(id);
-        }
+        let known = self.shared.snapshot_with_label(label);
         let call = self.snapshot_call(
             "snapshot.create",
             format!("snapshot create {label}"),
             json!({ "label": label }),
-            Effect::TakeSnapshot,
+            match known {
+                Some(_) => Effect::Probe,
+                None => Effect::TakeSnapshot,
+            },
             SnapshotScope::Create,
         );
         let pretend = || Ok(SnapshotId::from("dry-run"));
         self.pass(call, pretend, async |_| {
+            if let Some(id) = known {
+                return Ok(Answer {
+                    journal: json!({ "snapshot": id }),
+                    value: id,
+                });
+            }
             let id = self.shared.world.snapshot.create(label, self).await?;
-            self.shared.snapshot_taken(label, &id).map_err(closed)?;
+            self.shared.snapshot_taken(label, &id).map_err(in_doubt)?;
             Ok(Answer {
                 journal: json!({ "snapshot": id }),
                 value: id,
@@ -48,7 +55,7 @@ impl Gate {
         self.pass(call, pretend, async |_| {
             let from = self.shared.world.target.facts().vm;
             let to = self.shared.world.snapshot.restore(id, self).await?;
-            self.shared.target_moved(from, &to).map_err(closed)?;
+            self.shared.target_moved(from, &to).map_err(in_doubt)?;
             Ok(Answer {
                 journal: json!({ "vm": to }),
                 value: to,

@@ -3,10 +3,11 @@
 
 use super::bindings::vdeploy::plugin::types;
 use super::component::{Plugin, incompatible};
-use super::engine::{CPU_BUDGET, MAX_MEMORY, TICK};
 use super::error::PluginError;
+use super::exports::{Done, Given, Output, full_name};
 use super::imports::effect_error;
-use super::state::HostState;
+use super::meter::Meter;
+use super::state::{HostState, cut};
 use crate::capability::EffectError;
 use crate::event::Phase;
 use crate::gate::Gate;
@@ -14,15 +15,16 @@ use crate::ids::{PlanName, StepId};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 use wasmtime::component::{ComponentNamedList, Instance, Lift, Lower, TypedFunc};
 use wasmtime::{Store, UpdateDeadline, WasmBacktrace};
 
-/// Largest output of `run`, in bytes.
-const MAX_OUTPUT: usize = 1 << 20;
-/// What a call may take beyond the step's deadline, so that the error of a host
-/// call that ends at the deadline arrives before the call is cut off.
-const GRACE: Duration = Duration::from_secs(5);
+/// Longest message of a plugin's error, in bytes.
+const MAX_MESSAGE: usize = 64 << 10;
+/// Longest last call in an error report, in bytes.
+const MAX_CALL: usize = 512;
+/// Longest code of a plugin's error, in bytes.
+const MAX_CODE: usize = 128;
 
 /// Outputs of finished steps by id.
 pub type Outputs = BTreeMap<StepId, Value>;
@@ -85,9 +87,14 @@ impl Plugin {
         } = invocation;
         let phase = gate.phase;
         let timeout = gate.time_left();
-        let mut store = self.store(HostState::new(gate, context));
-        let within = tokio::time::timeout(timeout + GRACE, self.invoke(&mut store, phase, output));
+        let mut store = self.store(HostState::new(gate, context, self.limits));
+        let within = tokio::time::timeout(
+            timeout.saturating_add(self.limits.grace),
+            self.invoke(&mut store, phase, output),
+        );
         let result = match within.await {
+            // The contract: a sleep past the deadline ends the step.
+            Ok(Err(_)) if store.data().overslept => Err(PluginError::Deadline { timeout }),
             Ok(result) => result,
             Err(_) => Err(PluginError::Deadline { timeout }),
         };
@@ -101,13 +108,13 @@ impl Plugin {
 
     fn store(&self, state: HostState) -> Store<HostState> {
         let mut store = Store::new(self.component.engine(), state);
-        store.limiter(|state| &mut state.limits);
+        store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
-        let budget = CPU_BUDGET.as_millis() / TICK.as_millis();
-        let mut ticks = 0_u128;
+        let waited = store.data().gate.shared.waited();
+        let mut meter = Meter::new(self.limits.cpu, Instant::now(), waited);
         store.epoch_deadline_callback(move |mut context| {
-            ticks += 1;
-            if ticks > budget {
+            let waited = context.data().gate.shared.waited();
+            if meter.tick(Instant::now(), waited) {
                 context.data_mut().cpu_used = true;
                 return Ok(UpdateDeadline::Interrupt);
             }
@@ -129,26 +136,21 @@ impl Plugin {
             .map_err(|e| self.fault(store, e, true))?;
         match phase {
             Phase::Check => {
-                let check = self
-                    .export::<(), (Result<(), types::Error>,)>(store, &instance, "step", "check")?;
+                let check = self.export::<(), Done>(store, &instance, "step", "check")?;
                 let (result,) = self.run_export(store, check, ()).await?;
-                result.map_err(failed)?;
+                result.map_err(|e| failed(store, e))?;
                 Ok(Value::Null)
             }
             Phase::Run => {
-                let run = self.export::<(), (Result<String, types::Error>,)>(
-                    store, &instance, "step", "run",
-                )?;
+                let run = self.export::<(), Output>(store, &instance, "step", "run")?;
                 let (result,) = self.run_export(store, run, ()).await?;
-                parse_output(&result.map_err(failed)?)
+                parse_output(&result.map_err(|e| failed(store, e))?, self.limits.output)
             }
             Phase::Undo => {
-                let undo = self.export::<(Option<String>,), (Result<(), types::Error>,)>(
-                    store, &instance, "undo", "undo",
-                )?;
+                let undo = self.export::<Given, Done>(store, &instance, "undo", "undo")?;
                 let output = output.map(|value| value.to_string());
                 let (result,) = self.run_export(store, undo, (output,)).await?;
-                result.map_err(failed)?;
+                result.map_err(|e| failed(store, e))?;
                 Ok(Value::Null)
             }
         }
@@ -165,7 +167,7 @@ impl Plugin {
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
     {
-        let name = format!("vdeploy:plugin/{interface}@1.0.0");
+        let name = full_name(interface);
         let missing = || PluginError::Incompatible {
             plugin: self.name.clone(),
             message: format!("it does not export `{function}` of `{name}`"),
@@ -205,11 +207,15 @@ impl Plugin {
         linking: bool,
     ) -> PluginError {
         let state = store.data_mut();
-        if state.limits.memory_hit {
-            return PluginError::Memory { limit: MAX_MEMORY };
+        if state.limiter.memory_hit {
+            return PluginError::Memory {
+                limit: self.limits.memory,
+            };
         }
         if state.cpu_used {
-            return PluginError::Cpu { budget: CPU_BUDGET };
+            return PluginError::Cpu {
+                budget: self.limits.cpu,
+            };
         }
         if let Some(error) = error.downcast_ref::<EffectError>() {
             return PluginError::Failed(error.clone());
@@ -217,8 +223,7 @@ impl Plugin {
         if linking && error.downcast_ref::<wasmtime::Trap>().is_none() {
             return incompatible(&self.name, &error);
         }
-        let frames = frames(&error);
-        state.logs.extend(frames);
+        state.frames = frames(&error);
         PluginError::Trap {
             message: state
                 .panic
@@ -228,8 +233,16 @@ impl Plugin {
     }
 }
 
-fn failed(error: types::Error) -> PluginError {
-    PluginError::Failed(effect_error(error))
+/// What the plugin reports, masked and then cut.
+fn failed(store: &Store<HostState>, error: types::Error) -> PluginError {
+    let masker = &store.data().gate.shared.masker;
+    let short = |text: &str, most| cut(&masker.mask(text), most).to_owned();
+    let error = effect_error(error);
+    PluginError::Failed(EffectError {
+        code: short(&error.code, MAX_CODE),
+        message: short(&error.message, MAX_MESSAGE),
+        ..error
+    })
 }
 
 /// The first guest frames of a trap, without the panic machinery.
@@ -243,14 +256,14 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
         .filter_map(|frame| frame.func_name())
         .filter(|name| !name.contains("panic") && !name.contains("rust_begin_unwind"))
         .take(3)
-        .map(|name| format!("in {name}"))
+        .map(str::to_owned)
         .collect()
 }
 
-fn parse_output(text: &str) -> Result<Value, PluginError> {
-    if text.len() > MAX_OUTPUT {
+fn parse_output(text: &str, most: usize) -> Result<Value, PluginError> {
+    if text.len() > most {
         return Err(PluginError::Output {
-            message: format!("has {} bytes; at most {MAX_OUTPUT} are kept", text.len()),
+            message: format!("has {} bytes; at most {most} are kept", text.len()),
         });
     }
     match serde_json::from_str::<Map<String, Value>>(text) {
@@ -266,10 +279,11 @@ fn story(state: &HostState, error: &PluginError) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let reported = matches!(error, PluginError::Failed(_));
     if !reported {
+        lines.extend(state.frames.iter().map(|name| format!("in {name}")));
         lines.extend(state.logs.iter().map(|line| format!("log: {line}")));
         if let Some(call) = &state.last_call {
             let call = state.gate.shared.masker.mask(call);
-            lines.push(format!("last call: {call}"));
+            lines.push(format!("last call: {}", cut(&call, MAX_CALL)));
         }
     }
     lines

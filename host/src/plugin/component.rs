@@ -2,8 +2,9 @@
 //! grants, compiled code, linker with the granted interfaces only.
 
 use super::bindings::vdeploy::plugin as contract;
-use super::engine::Engine;
+use super::engine::{Engine, Limits};
 use super::error::PluginError;
+use super::exports;
 use super::manifest::{Manifest, SECTION};
 use super::state::HostState;
 use crate::capability::grant::Grants;
@@ -17,6 +18,21 @@ use wasmtime::component::{Component, HasSelf, Linker};
 
 /// The package every import must come from.
 const PACKAGE: &str = "vdeploy:plugin/";
+
+/// What this host offers of the package.
+const INTERFACES: [&str; 11] = [
+    "types",
+    "context",
+    "log",
+    "checks",
+    "clock",
+    "secrets",
+    "secrets-reveal",
+    "http",
+    "ssh",
+    "snapshot",
+    "state",
+];
 
 /// What can be read from a plugin's bytes without compiling them.
 #[derive(Clone, Debug)]
@@ -91,13 +107,29 @@ impl Description {
                 "it has no manifest (custom section `{SECTION}`); is it a vdeploy plugin?"
             ))
         })?;
-        Ok(Self {
+        let description = Self {
             digest: digest(bytes),
             size: bytes.len(),
             manifest,
             interfaces,
             exports: exports.iter().map(|e| short(e).to_owned()).collect(),
-        })
+        };
+        if !description.exports.iter().any(|e| e == "step") {
+            return Err(load(format!(
+                "it does not export `{PACKAGE}step`, so there is nothing to run"
+            )));
+        }
+        if description.manifest.undo != description.has_undo() {
+            return Err(load(format!(
+                "its manifest says `undo = {}` and the component {} `undo`; make them agree",
+                description.manifest.undo,
+                match description.has_undo() {
+                    true => "exports",
+                    false => "does not export",
+                }
+            )));
+        }
+        Ok(description)
     }
 
     /// Whether it can be undone.
@@ -129,17 +161,20 @@ pub fn digest(bytes: &[u8]) -> Digest {
 
 /// `vdeploy:plugin/ssh@1.0.0` → `ssh`; anything else does not fit.
 fn interface(plugin: &PluginName, import: &str) -> Result<String, PluginError> {
-    if import.starts_with(PACKAGE) {
-        Ok(short(import).to_owned())
+    let how = if !import.starts_with(PACKAGE) {
+        "build it for wasm32-unknown-unknown so that it needs no WASI"
+    } else if !INTERFACES.contains(&short(import)) {
+        "update vdeploy, or build the plugin against an older SDK"
     } else {
-        Err(PluginError::Incompatible {
-            plugin: plugin.clone(),
-            message: format!(
-                "it imports `{import}`, and this host offers `{PACKAGE}*` only; \
-                 build it for wasm32-unknown-unknown so that it needs no WASI"
-            ),
-        })
-    }
+        return Ok(short(import).to_owned());
+    };
+    Err(PluginError::Incompatible {
+        plugin: plugin.clone(),
+        message: format!(
+            "it imports `{import}`, and this host offers {} of `{PACKAGE}` only; {how}",
+            INTERFACES.join(", ")
+        ),
+    })
 }
 
 fn short(name: &str) -> &str {
@@ -156,6 +191,7 @@ pub struct Plugin {
     pub description: Arc<Description>,
     /// What it may do.
     pub grants: Arc<Grants>,
+    pub(super) limits: Limits,
     pub(super) component: Component,
     pub(super) linker: Arc<Linker<HostState>>,
 }
@@ -200,6 +236,12 @@ impl Plugin {
                 plugin: name.clone(),
                 message: format!("{e:#}"),
             })?;
+        exports::verify(&component, description.has_undo()).map_err(|message| {
+            PluginError::Incompatible {
+                plugin: name.clone(),
+                message,
+            }
+        })?;
         let linker = linker(engine, grants).map_err(|e| PluginError::Engine {
             message: format!("{e:#}"),
         })?;
@@ -210,6 +252,7 @@ impl Plugin {
             name: name.clone(),
             description: Arc::new(description),
             grants: Arc::new(grants.clone()),
+            limits: engine.limits(),
             component,
             linker: Arc::new(linker),
         })

@@ -1,8 +1,8 @@
 //! The one engine configuration, the epoch ticker and the compiled-code cache.
 //!
-//! Two clocks bound a call. The CPU budget counts epoch ticks in which the
-//! guest itself ran: a plain epoch deadline would count the time a guest waits
-//! in a host call too. The step's deadline is wall clock (see `call`).
+//! Two clocks bound a call. The CPU budget counts the time in which the guest
+//! itself ran, without what it waited in host calls (see `meter`). The step's
+//! deadline is wall clock (see `call`).
 
 use super::error::PluginError;
 use std::path::Path;
@@ -12,20 +12,47 @@ use wasmtime::{Cache, CacheConfig, Config};
 
 /// How often the epoch moves.
 pub const TICK: Duration = Duration::from_millis(10);
-/// CPU time a call of `check`, `run` or `undo` may use, without host waits.
-pub const CPU_BUDGET: Duration = Duration::from_secs(5);
-/// Linear memory of a plugin.
-pub const MAX_MEMORY: usize = 256 << 20;
 /// Entries of one table.
 pub const MAX_TABLE: usize = 100_000;
 /// Core instances, memories and tables of one component each.
 pub const MAX_INSTANCES: usize = 64;
+
+/// What one call of a plugin may use. The defaults are the contract's; tests
+/// take less.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// CPU time of a call of `check`, `run` or `undo`, without host waits.
+    pub cpu: Duration,
+    /// Bytes of linear memory; and as many again that the host may hold for
+    /// the plugin (commands and requests being built, answers not dropped).
+    pub memory: usize,
+    /// Largest output of `run`, in bytes.
+    pub output: usize,
+    /// Bytes of log lines and named checks; what comes after is left out.
+    pub log: usize,
+    /// What a call may take beyond the step's deadline, so that the error of a
+    /// host call that ends at the deadline arrives before the call is cut off.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            cpu: Duration::from_secs(5),
+            memory: 256 << 20,
+            output: 1 << 20,
+            log: 8 << 20,
+            grace: Duration::from_secs(5),
+        }
+    }
+}
 
 /// The configured wasmtime engine, shared by every plugin of the process.
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
     cache: Option<Cache>,
+    limits: Limits,
     _ticker: Arc<Ticker>,
 }
 
@@ -53,8 +80,21 @@ impl Engine {
         Ok(Self {
             inner,
             cache,
+            limits: Limits::default(),
             _ticker: ticker,
         })
+    }
+
+    /// The same engine with other limits for the plugins loaded from now on.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What a call may use.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// wasmtime's engine.

@@ -7,13 +7,15 @@ mod call;
 mod component;
 pub mod engine;
 pub mod error;
+mod exports;
 mod imports;
 pub mod inspect;
 pub mod manifest;
+mod meter;
 mod state;
 
 pub use call::{Invocation, StepContext};
 pub use component::{Plugin, digest};
-pub use engine::Engine;
+pub use engine::{Engine, Limits};
 pub use error::PluginError;
 pub use manifest::Manifest;

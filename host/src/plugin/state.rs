@@ -1,8 +1,8 @@
 //! What the store of one call holds: the gate, the context and the limits.
 
 use super::call::StepContext;
-use super::engine::{MAX_INSTANCES, MAX_MEMORY, MAX_TABLE};
-use crate::event::Level;
+use super::engine::{Limits, MAX_INSTANCES, MAX_TABLE};
+use crate::event::{CheckStatus, Level};
 use crate::gate::Gate;
 use std::collections::VecDeque;
 use wasmtime::component::ResourceTable;
@@ -11,51 +11,119 @@ use wasmtime::{ResourceLimiter, Result};
 /// How many log lines are kept for an error report.
 const KEPT_LOGS: usize = 20;
 /// Longest log line.
-const MAX_LOG: usize = 8 * 1024;
+const MAX_LINE: usize = 8 * 1024;
+/// What a line costs besides its text.
+const LINE_COST: usize = 128;
+/// What a handle of a plugin takes in the host besides its contents, in bytes.
+pub(super) const HANDLE: usize = 256;
+/// How the SDK's panic hook begins its line.
+const PANIC: &str = "the plugin panicked: ";
 
 /// Host side of one plugin call.
 pub struct HostState {
     pub(super) gate: Gate,
     pub(super) context: StepContext,
     pub(super) table: ResourceTable,
-    pub(super) limits: Limits,
+    pub(super) limiter: Limiter,
     pub(super) logs: VecDeque<String>,
+    pub(super) frames: Vec<String>,
     pub(super) panic: Option<String>,
     pub(super) last_call: Option<String>,
     pub(super) cpu_used: bool,
+    /// A sleep met the step's deadline.
+    pub(super) overslept: bool,
+    /// Bytes of log lines and checks that may still be told.
+    log_left: usize,
+    /// Bytes that the host holds behind the plugin's handles.
+    held: usize,
 }
 
 impl HostState {
-    pub(super) fn new(gate: Gate, context: StepContext) -> Self {
+    pub(super) fn new(gate: Gate, context: StepContext, limits: Limits) -> Self {
         Self {
             gate,
             context,
             table: ResourceTable::new(),
-            limits: Limits::default(),
+            limiter: Limiter {
+                most: limits.memory,
+                memory_hit: false,
+            },
             logs: VecDeque::new(),
+            frames: Vec::new(),
             panic: None,
             last_call: None,
             cpu_used: false,
+            overslept: false,
+            log_left: limits.log,
+            held: 0,
         }
     }
 
     /// Shows and keeps a line that the plugin logged.
     pub(super) fn log(&mut self, level: Level, message: &str) {
-        let line = cut(message, MAX_LOG);
-        self.gate.say(level, line);
-        if level == Level::Error && line.starts_with("panicked at ") {
-            self.panic = Some(self.gate.shared.masker.mask(line).into_owned());
+        let masked = self.gate.shared.masker.mask(message);
+        let line = cut(&masked, MAX_LINE).to_owned();
+        if level == Level::Error
+            && let Some(panic) = line.strip_prefix(PANIC)
+        {
+            self.panic = Some(format!("panicked: {panic}"));
+        }
+        if self.may_tell(line.len()) {
+            self.gate.say(level, &line);
         }
         if self.logs.len() == KEPT_LOGS {
             self.logs.pop_front();
         }
-        self.logs
-            .push_back(self.gate.shared.masker.mask(line).into_owned());
+        self.logs.push_back(line);
+    }
+
+    /// Shows a named check.
+    pub(super) fn check(
+        &mut self,
+        name: &str,
+        status: CheckStatus,
+        duration_ms: u64,
+        detail: Option<&str>,
+    ) {
+        if self.may_tell(name.len() + detail.map_or(0, str::len)) {
+            self.gate.check(name, status, duration_ms, detail);
+        }
+    }
+
+    /// Whether `bytes` more may be told: a plugin that tells without end must
+    /// not fill the memory of the host.
+    fn may_tell(&mut self, bytes: usize) -> bool {
+        if self.log_left == 0 {
+            return false;
+        }
+        self.log_left = self.log_left.saturating_sub(bytes + LINE_COST);
+        if self.log_left == 0 {
+            self.gate.say(
+                Level::Warn,
+                "the plugin logs too much; the rest of this call is left out",
+            );
+        }
+        self.log_left > 0
+    }
+
+    /// The host keeps `bytes` more for the plugin.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<()> {
+        self.held = self.held.saturating_add(bytes);
+        if self.held > self.limiter.most {
+            self.limiter.memory_hit = true;
+            return Err(wasmtime::format_err!("too much is held for the plugin"));
+        }
+        Ok(())
+    }
+
+    /// The host keeps `bytes` less.
+    pub(super) fn release(&mut self, bytes: usize) {
+        self.held = self.held.saturating_sub(bytes);
     }
 }
 
 /// `text`, at most `max` bytes long, cut between characters.
-fn cut(text: &str, max: usize) -> &str {
+pub(super) fn cut(text: &str, max: usize) -> &str {
     let mut end = text.len().min(max);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -64,18 +132,19 @@ fn cut(text: &str, max: usize) -> &str {
 }
 
 /// Memory, table and instance limits; remembers that one was hit.
-#[derive(Debug, Default)]
-pub struct Limits {
+#[derive(Debug)]
+pub struct Limiter {
+    most: usize,
     pub(super) memory_hit: bool,
 }
 
-impl ResourceLimiter for Limits {
+impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
-        if desired > MAX_MEMORY {
+        if desired > self.most {
             self.memory_hit = true;
             return Err(wasmtime::format_err!(
                 "the memory limit of {} MiB",
-                MAX_MEMORY >> 20
+                self.most >> 20
             ));
         }
         Ok(true)

@@ -83,7 +83,7 @@ impl Execution {
         };
         let outcome = loop {
             progress.history.target_changed = self.shared.target_changed();
-            progress.history.cancelled = self.shared.is_cancelled();
+            progress.history.cancelled |= self.shared.is_cancelled();
             if self.shared.broken().is_some() {
                 break Outcome::Interrupted;
             }
@@ -144,7 +144,7 @@ impl Execution {
             .failed_step(&self.plan)
             .and_then(|index| self.plan.steps.get(index))
             .map(|step| step.id.clone());
-        self.shared.resume_for_rollback();
+        self.shared.finish_undisturbed();
         progress.history.rollback_begun();
         self.write(&Entry::RollbackStarted {
             cause: cause.clone(),
@@ -173,8 +173,11 @@ impl Execution {
         if attempt > 1 {
             tokio::select! {
                 () = self.shared.world.clock.sleep(retry_delay(step, attempt)) => {}
-                () = self.shared.stopped() => {}
+                () = self.shared.stopped() => return,
             }
+        }
+        if place.section == Section::Finally {
+            self.shared.finish_undisturbed();
         }
         let ended = match self
             .call(step, place, Phase::Run, attempt, None, progress)

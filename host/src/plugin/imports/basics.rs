@@ -1,6 +1,7 @@
 //! context, log, checks and clock: given to every plugin.
 
 use crate::event::{CheckStatus, Level};
+use crate::gate::LATE;
 use crate::plugin::bindings::vdeploy::plugin::{checks, clock, context, log};
 use crate::plugin::state::HostState;
 use std::time::Duration;
@@ -76,8 +77,7 @@ impl checks::Host for HostState {
             checks::Status::Failed => CheckStatus::Failed,
             checks::Status::Skipped => CheckStatus::Skipped,
         };
-        self.gate
-            .check(&name, status, duration_ms, detail.as_deref());
+        self.check(&name, status, duration_ms, detail.as_deref());
         Ok(())
     }
 }
@@ -88,9 +88,9 @@ impl clock::Host for HostState {
         self.gate.now().await.map_err(wasmtime::Error::from)
     }
     async fn sleep_ms(&mut self, duration: u64) -> Result<()> {
-        self.gate
-            .sleep(Duration::from_millis(duration))
-            .await
-            .map_err(wasmtime::Error::from)
+        self.last_call = Some(format!("clock.sleep-ms {duration}"));
+        let slept = self.gate.sleep(Duration::from_millis(duration)).await;
+        self.overslept = slept.as_ref().is_err_and(|error| error.code == LATE);
+        slept.map_err(wasmtime::Error::from)
     }
 }

@@ -5,7 +5,7 @@ use crate::capability::http::{HeaderText, Request, Response};
 use crate::capability::secrets::Secret;
 use crate::capability::{EffectError, ErrorKind};
 use crate::plugin::bindings::vdeploy::plugin::{http, types};
-use crate::plugin::state::HostState;
+use crate::plugin::state::{HANDLE, HostState};
 use std::time::Duration;
 use url::Url;
 use wasmtime::Result;
@@ -25,6 +25,14 @@ pub struct RequestDraft {
     body: Vec<u8>,
     timeout: Duration,
     max_response: usize,
+    held: usize,
+}
+
+/// What a response takes in the host.
+fn size(response: &Response) -> usize {
+    let headers = response.headers.iter();
+    let headers: usize = headers.map(|(n, v)| HANDLE + n.len() + v.len()).sum();
+    HANDLE + headers + response.body.len()
 }
 
 impl RequestDraft {
@@ -57,6 +65,8 @@ impl RequestDraft {
 
 impl http::HostRequest for HostState {
     async fn new(&mut self, method: String, url: String) -> Result<Resource<RequestDraft>> {
+        let held = HANDLE + method.len() + url.len();
+        self.hold(held)?;
         Ok(self.table.push(RequestDraft {
             method,
             url,
@@ -64,6 +74,7 @@ impl http::HostRequest for HostState {
             body: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
             max_response: DEFAULT_RESPONSE,
+            held,
         })?)
     }
     async fn header(
@@ -72,7 +83,8 @@ impl http::HostRequest for HostState {
         name: String,
         value: String,
     ) -> Result<()> {
-        let headers = &mut self.table.get_mut(&request)?.headers;
+        let bytes = HANDLE + name.len() + value.len();
+        let headers = &mut self.grow_request(&request, bytes)?.headers;
         headers.push((name, HeaderText::Plain(value)));
         Ok(())
     }
@@ -84,12 +96,14 @@ impl http::HostRequest for HostState {
         value: Resource<Secret>,
     ) -> Result<()> {
         let secret = self.table.get(&value)?.clone();
-        let headers = &mut self.table.get_mut(&request)?.headers;
+        let bytes = HANDLE + name.len() + prefix.len();
+        let headers = &mut self.grow_request(&request, bytes)?.headers;
         headers.push((name, HeaderText::Secret { prefix, secret }));
         Ok(())
     }
     async fn body(&mut self, request: Resource<RequestDraft>, bytes: Vec<u8>) -> Result<()> {
-        self.table.get_mut(&request)?.body = bytes;
+        let draft = self.grow_request(&request, bytes.len())?;
+        draft.body = bytes;
         Ok(())
     }
     async fn timeout_ms(&mut self, request: Resource<RequestDraft>, duration: u64) -> Result<()> {
@@ -106,7 +120,7 @@ impl http::HostRequest for HostState {
         Ok(())
     }
     async fn drop(&mut self, request: Resource<RequestDraft>) -> Result<()> {
-        self.table.delete(request)?;
+        self.take(request)?;
         Ok(())
     }
 }
@@ -128,7 +142,8 @@ impl http::HostResponse for HostState {
         Ok(self.table.get(&response)?.body.clone())
     }
     async fn drop(&mut self, response: Resource<Response>) -> Result<()> {
-        self.table.delete(response)?;
+        let held = size(&self.table.delete(response)?);
+        self.release(held);
         Ok(())
     }
 }
@@ -136,9 +151,30 @@ impl http::HostResponse for HostState {
 type Answered = std::result::Result<Resource<Response>, types::Error>;
 
 impl HostState {
+    /// The draft, for a part that takes `bytes`.
+    fn grow_request(
+        &mut self,
+        request: &Resource<RequestDraft>,
+        bytes: usize,
+    ) -> Result<&mut RequestDraft> {
+        self.hold(bytes)?;
+        let draft = self.table.get_mut(request)?;
+        draft.held += bytes;
+        Ok(draft)
+    }
+
+    fn take(&mut self, request: Resource<RequestDraft>) -> Result<RequestDraft> {
+        let draft = self.table.delete(request)?;
+        self.release(draft.held);
+        Ok(draft)
+    }
+
     fn answer(&mut self, answer: std::result::Result<Response, EffectError>) -> Result<Answered> {
         match answer {
-            Ok(response) => Ok(Ok(self.table.push(response)?)),
+            Ok(response) => {
+                self.hold(size(&response))?;
+                Ok(Ok(self.table.push(response)?))
+            }
             Err(e) => Ok(Err(error(e))),
         }
     }
@@ -146,7 +182,7 @@ impl HostState {
 
 impl http::Host for HostState {
     async fn send(&mut self, request: Resource<RequestDraft>) -> Result<Answered> {
-        let draft = self.table.delete(request)?;
+        let draft = self.take(request)?;
         self.last_call = Some(format!("http {} {}", draft.method, draft.url));
         let answer = match draft.finish() {
             Ok(request) => self.gate.http(request).await,
@@ -160,7 +196,7 @@ impl http::Host for HostState {
         let mut valid = Vec::new();
         let mut slots = Vec::new();
         for request in requests {
-            match self.table.delete(request)?.finish() {
+            match self.take(request)?.finish() {
                 Ok(request) => {
                     slots.push(None);
                     valid.push(request);

@@ -3,13 +3,14 @@
 use super::error;
 use crate::capability::secrets::Secret;
 use crate::plugin::bindings::vdeploy::plugin::{secrets, secrets_reveal, types};
-use crate::plugin::state::HostState;
+use crate::plugin::state::{HANDLE, HostState};
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
 impl secrets::HostSecret for HostState {
     async fn drop(&mut self, secret: Resource<Secret>) -> Result<()> {
         self.table.delete(secret)?;
+        self.release(HANDLE);
         Ok(())
     }
 }
@@ -18,7 +19,10 @@ impl secrets::Host for HostState {
     async fn get(&mut self, name: String) -> Result<Result<Resource<Secret>, types::Error>> {
         self.last_call = Some(format!("secrets.get {name}"));
         match self.gate.secret(&name).await {
-            Ok(secret) => Ok(Ok(self.table.push(secret)?)),
+            Ok(secret) => {
+                self.hold(HANDLE)?;
+                Ok(Ok(self.table.push(secret)?))
+            }
             Err(e) => Ok(Err(error(e))),
         }
     }

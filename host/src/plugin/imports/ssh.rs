@@ -4,7 +4,7 @@ use super::error;
 use crate::capability::secrets::Secret;
 use crate::capability::ssh::{Command, Output};
 use crate::plugin::bindings::vdeploy::plugin::{ssh, types};
-use crate::plugin::state::HostState;
+use crate::plugin::state::{HANDLE, HostState};
 use std::time::Duration;
 use wasmtime::Result;
 use wasmtime::component::Resource;
@@ -16,11 +16,25 @@ const MAX_OUTPUT: usize = 4 << 20;
 #[derive(Debug)]
 pub struct CommandDraft {
     command: Command,
+    held: usize,
+}
+
+/// What an output takes in the host.
+fn size(output: &Output) -> usize {
+    HANDLE + output.stdout.len() + output.stderr.len()
 }
 
 impl HostState {
     fn draft(&mut self, command: &Resource<CommandDraft>) -> Result<&mut Command> {
         Ok(&mut self.table.get_mut(command)?.command)
+    }
+
+    /// As `draft`, for a part that takes `bytes`.
+    fn grow(&mut self, command: &Resource<CommandDraft>, bytes: usize) -> Result<&mut Command> {
+        self.hold(bytes)?;
+        let draft = self.table.get_mut(command)?;
+        draft.held += bytes;
+        Ok(&mut draft.command)
     }
 
     async fn ssh(
@@ -29,9 +43,13 @@ impl HostState {
         probe: bool,
     ) -> Result<Result<Resource<Output>, types::Error>> {
         let draft = self.table.delete(command)?;
+        self.release(draft.held);
         self.last_call = Some(format!("ssh {}", draft.command.display()));
         match self.gate.ssh(draft.command, probe).await {
-            Ok(output) => Ok(Ok(self.table.push(output)?)),
+            Ok(output) => {
+                self.hold(size(&output))?;
+                Ok(Ok(self.table.push(output)?))
+            }
             Err(e) => Ok(Err(error(e))),
         }
     }
@@ -41,10 +59,12 @@ impl ssh::HostCommand for HostState {
     async fn new(&mut self, program: String) -> Result<Resource<CommandDraft>> {
         let mut command = Command::new(program);
         command.timeout = self.gate.time_left();
-        Ok(self.table.push(CommandDraft { command })?)
+        let held = HANDLE + command.program.len();
+        self.hold(held)?;
+        Ok(self.table.push(CommandDraft { command, held })?)
     }
     async fn arg(&mut self, command: Resource<CommandDraft>, value: String) -> Result<()> {
-        self.draft(&command)?.args.push(value);
+        self.grow(&command, HANDLE + value.len())?.args.push(value);
         Ok(())
     }
     async fn env(
@@ -53,7 +73,8 @@ impl ssh::HostCommand for HostState {
         name: String,
         value: String,
     ) -> Result<()> {
-        self.draft(&command)?.env.push((name, value));
+        let bytes = HANDLE + name.len() + value.len();
+        self.grow(&command, bytes)?.env.push((name, value));
         Ok(())
     }
     async fn secret_env(
@@ -63,15 +84,18 @@ impl ssh::HostCommand for HostState {
         value: Resource<Secret>,
     ) -> Result<()> {
         let secret = self.table.get(&value)?.clone();
-        self.draft(&command)?.secret_env.push((name, secret));
+        let bytes = HANDLE + name.len();
+        self.grow(&command, bytes)?.secret_env.push((name, secret));
         Ok(())
     }
     async fn cwd(&mut self, command: Resource<CommandDraft>, path: String) -> Result<()> {
-        self.draft(&command)?.cwd = Some(path);
+        let draft = self.grow(&command, path.len())?;
+        draft.cwd = Some(path);
         Ok(())
     }
     async fn stdin(&mut self, command: Resource<CommandDraft>, bytes: Vec<u8>) -> Result<()> {
-        self.draft(&command)?.stdin = bytes;
+        let draft = self.grow(&command, bytes.len())?;
+        draft.stdin = bytes;
         Ok(())
     }
     async fn timeout_ms(&mut self, command: Resource<CommandDraft>, duration: u64) -> Result<()> {
@@ -96,7 +120,8 @@ impl ssh::HostCommand for HostState {
         Ok(())
     }
     async fn drop(&mut self, command: Resource<CommandDraft>) -> Result<()> {
-        self.table.delete(command)?;
+        let held = self.table.delete(command)?.held;
+        self.release(held);
         Ok(())
     }
 }
@@ -118,7 +143,8 @@ impl ssh::HostOutput for HostState {
         Ok(self.table.get(&output)?.truncated)
     }
     async fn drop(&mut self, output: Resource<Output>) -> Result<()> {
-        self.table.delete(output)?;
+        let held = size(&self.table.delete(output)?);
+        self.release(held);
         Ok(())
     }
 }
