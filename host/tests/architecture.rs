@@ -370,7 +370,13 @@ fn plan_and_machine_are_pure() {
 
 #[test]
 fn no_unsafe_code_and_no_global_state() {
-    let words = ["unsafe ", "static mut ", "thread_local!", "OnceLock<", "LazyLock<"];
+    let words = [
+        "unsafe ",
+        "static mut ",
+        "thread_local!",
+        "OnceLock<",
+        "LazyLock<",
+    ];
     let mut problems = Vec::new();
     for source in sources() {
         for (number, line) in &source.lines {
@@ -410,6 +416,9 @@ fn the_rules_see_what_they_look_for() {
         used("use crate::{gate, run::x}; crate::cli::y()"),
         ["cli", "gate", "run"].map(str::to_owned).into()
     );
-    assert_eq!(code("let x = \"crate::cli // no\"; // crate::cli"), "let x = ; ");
+    assert_eq!(
+        code("let x = \"crate::cli // no\"; // crate::cli"),
+        "let x = ; "
+    );
     assert_eq!(code("c == '\"' && crate::cli"), "c == ' && crate::cli");
 }

@@ -24,7 +24,7 @@ pub enum State {
     Ended(Outcome),
     /// It holds its target's lease.
     Running,
-    /// It neither ended nor runs: killed, to be resumed.
+    /// It neither ended nor runs: killed.
     Killed,
 }
 
@@ -65,15 +65,15 @@ pub fn next_commands(record: &RunRecord, state: State) -> Vec<String> {
     let (run, plan) = (&record.id, &record.plan.name);
     let again = format!("vdeploy run --plan {plan}");
     let rollback = format!("vdeploy rollback {run}");
-    let resume = format!("vdeploy resume {run}");
     match state {
         State::Running => Vec::new(),
-        State::Killed | State::Ended(Outcome::Interrupted) => vec![resume],
+        State::Killed | State::Ended(Outcome::Interrupted | Outcome::Internal) => {
+            vec![rollback, again]
+        }
         State::Ended(_) if record.dry_run => vec![again],
         State::Ended(Outcome::Deployed | Outcome::RollbackFailed | Outcome::Kept) => {
             vec![rollback]
         }
-        State::Ended(Outcome::Internal) => vec![resume, rollback],
         State::Ended(_) => vec![again],
     }
 }
@@ -167,7 +167,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
             row("outcome", &format!("{words}{took}"));
         }
         State::Running => row("outcome", "none yet: it is running"),
-        State::Killed => row("outcome", "none: it was killed and can be resumed"),
+        State::Killed => row("outcome", "none: it was killed before its end"),
     }
     if let Some((_, message)) = ended {
         message.lines().for_each(|line| row("", line));
