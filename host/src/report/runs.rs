@@ -60,19 +60,22 @@ impl State {
     }
 }
 
-/// Commands that a person may want after a run.
-pub fn next_commands(record: &RunRecord, state: State) -> Vec<String> {
-    let (run, plan) = (&record.id, &record.plan.name);
-    let again = format!("vdeploy run --plan {plan}");
-    let rollback = format!("vdeploy rollback {run}");
+/// Commands that a person may want after a run. `changed` is whether it made a
+/// change: without one there is nothing to roll back.
+fn next_commands(record: &RunRecord, state: State, changed: bool) -> Vec<String> {
+    let again = match &record.rolls_back {
+        Some(run) => format!("vdeploy rollback {run}"),
+        None => format!("vdeploy run --plan {}", record.plan.name),
+    };
+    let rollback = (changed && !record.dry_run).then(|| format!("vdeploy rollback {}", record.id));
     match state {
         State::Running => Vec::new(),
         State::Killed | State::Ended(Outcome::Interrupted | Outcome::Internal) => {
-            vec![rollback, again]
+            rollback.into_iter().chain([again]).collect()
         }
         State::Ended(_) if record.dry_run => vec![again],
         State::Ended(Outcome::Deployed | Outcome::RollbackFailed | Outcome::Kept) => {
-            vec![rollback]
+            rollback.into_iter().collect()
         }
         State::Ended(_) => vec![again],
     }
@@ -179,6 +182,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
         let _ = write!(out, "\nsteps\n{}", table(&rows, "  "));
     }
     let changes = changes(journal);
+    let changed = !changes.is_empty();
     let _ = match changes.as_slice() {
         [] => write!(out, "\nchanges: none\n"),
         changes => {
@@ -186,7 +190,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
             write!(out, "\nchanges\n{}", table(&rows, "  "))
         }
     };
-    let next = next_commands(record, state);
+    let next = next_commands(record, state, changed);
     if !next.is_empty() {
         let _ = write!(out, "\nnext\n");
     }
@@ -206,7 +210,7 @@ pub fn show_json(record: &RunRecord, journal: &[Stored], running: bool) -> Value
         "state": state.word(),
         "finished_at": ended.map(|(at, _)| at),
         "message": ended.map(|(_, message)| message),
-        "next": next_commands(record, state),
+        "next": next_commands(record, state, !changes.is_empty()),
         "steps": steps,
         "changes": changes,
         "record": record,
