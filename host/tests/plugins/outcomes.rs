@@ -149,14 +149,25 @@ async fn finally_is_done_whatever_happens_and_does_not_replace_the_cause() {
 }
 
 #[tokio::test]
+async fn what_a_finally_step_changes_does_not_change_the_outcome() {
+    let mut plan = plan([step("build", json!({ "run": [fail(), exec("new")] }))]);
+    plan.finally
+        .push(step("tell", json!({ "run": [exec("told")] })));
+    let (stage, _) = ends(plan, Outcome::FailedUnchanged, 10).await;
+    assert_eq!(stage.commands(), ["echo told"]);
+}
+
+#[tokio::test]
 async fn a_stop_before_any_change_is_40_and_finally_is_still_done() {
-    let stage = Stage::new();
-    let mut plan = plan([step("deploy", json!({ "run": [exec("new")] }))]);
+    let stage = Stage::with_real_time();
+    let sleep = json!({ "do": "sleep", "ms": 60_000 });
+    let run = json!({ "run": [sleep, exec("new")] });
+    let mut plan = plan([step("deploy", run)]);
     plan.finally
         .push(step("tell", json!({ "run": [exec("told")] })));
     let shared = stage.shared.clone();
     let (finished, ()) = tokio::join!(execute(&stage, plan), async {
-        // Stops once the snapshot stands; nothing was changed then.
+        // Nothing was changed when the snapshot stands.
         while !shared.snapshot_stands() {
             tokio::task::yield_now().await;
         }
