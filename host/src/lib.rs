@@ -18,6 +18,7 @@ pub mod backoff;
 pub mod capability;
 pub mod cli;
 pub mod config;
+pub mod event;
 pub mod gate;
 pub mod http;
 pub mod ids;

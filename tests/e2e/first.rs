@@ -95,7 +95,7 @@ fn restart_after_a_crash(base: &Base) -> Result<()> {
 /// The pid that smoke reports.
 fn listener(ran: &vdeploy_tests::Ran) -> Result<String> {
     for event in ran.events()? {
-        if let Some(pid) = event.pointer("/output/pid").and_then(Value::as_u64) {
+        if let Some(pid) = event.pointer("/output/service/pid").and_then(Value::as_u64) {
             return Ok(pid.to_string());
         }
     }
@@ -107,10 +107,10 @@ fn dry_run(base: &Base) -> Result<()> {
     site.remote.push_variant("good-v2")?;
     let before = site.head()?;
     let ran = site.deploy(&["--dry-run"])?.expect_code(0)?;
-    let shown = ran.events()?.into_iter().any(|event| {
-        event.get("not_made") == Some(&Value::from(true))
-            || event.get("not-made") == Some(&Value::from(true))
-    });
+    let shown = ran
+        .events()?
+        .into_iter()
+        .any(|event| event.get("not-made") == Some(&Value::from(true)));
     ensure!(shown, "no change was shown:\n{}", ran.text());
     ensure!(site.head()? == before && site.version().as_deref() == Some("1.0.0"));
     Ok(())

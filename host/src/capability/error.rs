@@ -27,6 +27,7 @@ pub enum ErrorKind {
 
 /// Why a capability call did not do what was asked.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct EffectError {
     /// What the caller can do about it.
     pub kind: ErrorKind,

@@ -1,7 +1,7 @@
 //! Exit codes: part of the interface, for scripts and CI jobs. A code never
 //! changes its meaning.
 
-use crate::run::outcome::Outcome;
+use crate::event::Outcome;
 use std::fmt::Write as _;
 
 /// Every exit code of `vdeploy`. Its number is the code.
@@ -155,6 +155,6 @@ mod tests {
         let help = ExitCode::help();
         assert_eq!(help.lines().count(), 1 + codes.len());
         assert!(help.contains("\n  11  a step failed; the old version is live and verified\n"));
-        assert!(ExitCode::markdown().contains("| 40 | stopped in the middle;"));
+        assert!(ExitCode::markdown().contains("| 40 | interrupted in the middle;"));
     }
 }

@@ -6,9 +6,9 @@ use super::exit::ExitCode;
 use super::run::{OutputArgs, RollbackToArg};
 use super::session::Session;
 use super::start::{self, Request};
+use crate::event::Phase;
 use crate::journal::Entry;
 use crate::journal::store::{RunRecord, Store};
-use crate::run::event::Phase;
 use clap::Args;
 use std::collections::BTreeMap;
 

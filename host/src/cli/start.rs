@@ -10,6 +10,7 @@ use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
 use crate::capability::{EffectError, World};
 use crate::config::{self, PluginSource, Project, TargetConfig};
+use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::ids::{PluginName, RunId, StepId, TargetName};
 use crate::journal::store::{Holder, RunRecord};
@@ -19,7 +20,7 @@ use crate::plugin::{self, Engine, Plugin, PluginError, builtin};
 use crate::report::EventBus;
 use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
 use crate::run::prepare::{self, Plugins};
-use crate::run::{Execution, Finished, Outcome, RunEvent};
+use crate::run::{Execution, Finished};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -93,7 +94,7 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
     for notice in &ready.notices {
         shared.emit(RunEvent::Log {
             step: None,
-            level: crate::run::event::Level::Info,
+            level: Level::Info,
             message: notice.clone(),
         });
     }
@@ -246,7 +247,7 @@ async fn recorded(
         }
         shared.emit(RunEvent::Log {
             step: None,
-            level: crate::run::event::Level::Warn,
+            level: Level::Warn,
             message: format!("the target cannot be reached ({error}); going on to the snapshot"),
         });
     }

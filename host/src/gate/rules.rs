@@ -2,7 +2,7 @@
 
 use super::call::{Call, Effect};
 use crate::capability::{EffectError, ErrorKind};
-use crate::run::event::Phase;
+use crate::event::Phase;
 
 /// What is done with a call.
 #[derive(Clone, PartialEq, Eq, Debug)]

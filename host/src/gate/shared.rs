@@ -3,10 +3,10 @@
 
 use crate::capability::World;
 use crate::capability::mask::Masker;
+use crate::event::RunEvent;
 use crate::ids::{RunId, SnapshotId, VmId};
 use crate::journal::store::Granted;
 use crate::journal::{Entry, Store, StoreError, moves};
-use crate::run::event::RunEvent;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -51,6 +51,7 @@ pub struct RunShared {
 #[derive(Debug, Default)]
 struct Snapshots {
     stands: bool,
+    first: Option<SnapshotId>,
     by_label: BTreeMap<String, SnapshotId>,
 }
 
@@ -195,6 +196,11 @@ impl RunShared {
         lock(&self.snapshot).by_label.get(label).cloned()
     }
 
+    /// The rollback point: the first snapshot of this run.
+    pub fn snapshot_taken_id(&self) -> Option<SnapshotId> {
+        lock(&self.snapshot).first.clone()
+    }
+
     /// A snapshot was taken.
     pub fn snapshot_taken(&self, label: &str, id: &SnapshotId) -> Result<(), StoreError> {
         self.record(&Entry::SnapshotTaken {
@@ -202,6 +208,7 @@ impl RunShared {
         })?;
         let mut snapshot = lock(&self.snapshot);
         snapshot.stands = true;
+        snapshot.first.get_or_insert_with(|| id.clone());
         snapshot.by_label.insert(label.to_owned(), id.clone());
         drop(snapshot);
         self.emit(RunEvent::SnapshotTaken {

@@ -5,8 +5,8 @@ use super::pass::{Answer, Gate, denied, in_doubt};
 use crate::capability::EffectError;
 use crate::capability::grant::Grants;
 use crate::capability::snapshot::{Progress, SnapshotScope};
+use crate::event::RunEvent;
 use crate::ids::{SnapshotId, VmId};
-use crate::run::event::RunEvent;
 use serde_json::{Value, json};
 
 impl Gate {

@@ -6,7 +6,7 @@ use crate::capability::grant::Grants;
 use crate::capability::mask::MaskedLines;
 use crate::capability::ssh::{Command, LiveOutput, Output, Stream};
 use crate::capability::{EffectError, ErrorKind};
-use crate::run::event::RunEvent;
+use crate::event::RunEvent;
 use serde_json::{Value, json};
 use std::sync::Mutex;
 

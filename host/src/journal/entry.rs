@@ -2,9 +2,9 @@
 //! Everything in it is masked; no secret ever gets here.
 
 use crate::capability::EffectError;
+use crate::event::Outcome;
+use crate::event::{Phase, Section, StepFailure};
 use crate::ids::{SnapshotId, StepId, VmId};
-use crate::run::event::{Phase, Section, StepFailure};
-use crate::run::outcome::Outcome;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,7 +13,11 @@ pub const FORMAT: u32 = 1;
 
 /// What the journal keeps of a run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(tag = "entry", rename_all = "kebab-case")]
+#[serde(
+    tag = "entry",
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case"
+)]
 pub enum Entry {
     /// A plugin function is about to be called.
     StepStarted {

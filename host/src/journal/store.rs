@@ -2,9 +2,9 @@
 //! this trait.
 
 use super::entry::Entry;
+use crate::event::Outcome;
 use crate::ids::{Digest, PlanName, PluginName, RunId, TargetName};
 use crate::plan::Plan;
-use crate::run::outcome::Outcome;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Debug;

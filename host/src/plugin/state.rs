@@ -2,8 +2,8 @@
 
 use super::call::StepContext;
 use super::engine::{Limits, MAX_INSTANCES, MAX_TABLE};
+use crate::event::{CheckStatus, Level};
 use crate::gate::Gate;
-use crate::run::event::{CheckStatus, Level};
 use std::collections::VecDeque;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Result};

@@ -2,7 +2,7 @@
 //! that feeds every reporter in order. Nothing sent before `finish` is lost.
 
 use super::Reporter;
-use crate::run::RunEvent;
+use crate::event::RunEvent;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};

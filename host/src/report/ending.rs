@@ -4,8 +4,8 @@
 use super::narrator::Line;
 use super::story::{Failed, Story};
 use super::text::{self, Tone, duration};
-use crate::run::RunEvent;
-use crate::run::event::{Phase, Section};
+use crate::event::RunEvent;
+use crate::event::{Phase, Section};
 
 /// Checks shown at most.
 const CHECKS: usize = 10;

@@ -7,9 +7,9 @@
 
 use super::ending::headline;
 use super::{PlainReporter, Reporter, Sink};
-use crate::run::RunEvent;
-use crate::run::event::Phase;
-use crate::run::outcome::Outcome;
+use crate::event::Outcome;
+use crate::event::Phase;
+use crate::event::RunEvent;
 
 /// Writes plain lines with GitHub's folds and annotations.
 #[derive(Debug)]

@@ -8,9 +8,9 @@
 use super::narrator::{Detail, Narrator};
 use super::text::clean;
 use super::{Reporter, Sink};
+use crate::event::RunEvent;
+use crate::event::{Phase, Section};
 use crate::ids::StepId;
-use crate::run::RunEvent;
-use crate::run::event::{Phase, Section};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt;
 use std::time::Duration;

@@ -7,7 +7,7 @@
 //! do not know.
 
 use super::{Reporter, Sink};
-use crate::run::RunEvent;
+use crate::event::RunEvent;
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -7,8 +7,8 @@
 
 use super::Reporter;
 use super::text;
-use crate::run::RunEvent;
-use crate::run::event::{CheckStatus, Phase, Section};
+use crate::event::RunEvent;
+use crate::event::{CheckStatus, Phase, Section};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;

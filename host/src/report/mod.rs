@@ -40,7 +40,7 @@ pub use junit::JunitReporter;
 pub use plain::PlainReporter;
 pub use sink::Sink;
 
-use crate::run::RunEvent;
+use crate::event::RunEvent;
 
 /// Shows events. Called in order, one at a time, never on a runtime thread: it
 /// may block, and it must not fail.

@@ -5,8 +5,8 @@ use super::ending;
 use super::story::Story;
 use super::text::{self, Tone, clean, duration};
 use crate::capability::ssh::Stream;
-use crate::run::RunEvent;
-use crate::run::event::{CheckStatus, Level, Phase};
+use crate::event::RunEvent;
+use crate::event::{CheckStatus, Level, Phase};
 
 /// How much is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,7 +4,7 @@
 use super::narrator::{Detail, Line, Narrator};
 use super::text;
 use super::{Reporter, Sink};
-use crate::run::RunEvent;
+use crate::event::RunEvent;
 use std::fmt;
 use std::time::Instant;
 

@@ -2,11 +2,11 @@
 //! JSON. Pure: takes what the store gave and the time, returns what to print.
 
 use super::text::{self, clean, duration};
+use crate::event::Outcome;
+use crate::event::Phase;
 use crate::ids::RunId;
 use crate::journal::Entry;
 use crate::journal::store::{RunRecord, RunSummary, Stored};
-use crate::run::event::Phase;
-use crate::run::outcome::Outcome;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -2,9 +2,9 @@
 
 use crate::capability::ssh::Stream;
 use crate::capability::{EffectError, ErrorKind};
-use crate::run::RunEvent;
-use crate::run::event::{CheckStatus, Level, Phase, Section, StepFailure};
-use crate::run::outcome::Outcome;
+use crate::event::Outcome;
+use crate::event::RunEvent;
+use crate::event::{CheckStatus, Level, Phase, Section, StepFailure};
 use serde_json::json;
 
 pub(super) const RUN: &str = "01K0RUN";

@@ -1,9 +1,9 @@
 //! What a report remembers of a run: enough to say at its end why it failed.
 
 use crate::capability::EffectError;
+use crate::event::RunEvent;
+use crate::event::{CheckStatus, Phase, Section};
 use crate::ids::{PlanName, RunId, SnapshotId, StepId, TargetName, VmId};
-use crate::run::RunEvent;
-use crate::run::event::{CheckStatus, Phase, Section};
 use std::collections::VecDeque;
 
 /// Lines of output kept of the last command.

@@ -1,7 +1,7 @@
 //! Words and numbers as people read them, and text made safe for a terminal.
 
-use crate::run::event::{Phase, Section};
-use crate::run::outcome::Outcome;
+use crate::event::Outcome;
+use crate::event::{Phase, Section};
 use std::borrow::Cow;
 
 /// How good or bad a piece of text is; colours follow from it.

@@ -1,12 +1,12 @@
 //! Performs what the machine decides: calls plugins, writes the journal, tells
 //! the reporters.
 
-use super::event::{Phase, RunEvent, Section, StepFailure};
 use super::machine::{self, Action, Ended, History, Place, Traits};
-use super::outcome::Outcome;
 use super::prepare::{Configs, Plugins};
 use super::verdict;
 use crate::capability::{EffectError, ErrorKind};
+use crate::event::Outcome;
+use crate::event::{Phase, RunEvent, Section, StepFailure};
 use crate::gate::{Gate, RunShared};
 use crate::ids::StepId;
 use crate::journal::Entry;
@@ -115,7 +115,6 @@ impl Execution {
             outcome,
             unchanged,
             execution: self,
-            outputs: &progress.outputs,
             problems: &progress.problems,
             broken: self.shared.broken(),
         });

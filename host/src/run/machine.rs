@@ -1,8 +1,8 @@
 //! What to do next, as a pure function of the plan and of what happened. Does
 //! no I/O, reads no clock, spawns nothing.
 
-use super::event::Section;
-use super::outcome::Outcome;
+use crate::event::Outcome;
+use crate::event::Section;
 use crate::plan::{OnFailure, Plan, RollbackTo, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -135,6 +135,9 @@ pub fn next(plan: &Plan, traits: &Traits, history: &History) -> Action {
         if !history.checked.contains_key(&place) {
             return Action::Check(place);
         }
+    }
+    if history.cancelled && history.runs.is_empty() {
+        return Action::Done(Outcome::Interrupted);
     }
     if history.checked.values().any(|ok| !ok) {
         return Action::Done(Outcome::Refused);

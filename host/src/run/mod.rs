@@ -2,13 +2,9 @@
 //! it (`driver`), and what to say of the result (`verdict`).
 
 pub mod driver;
-pub mod event;
 pub mod lease;
 pub mod machine;
-pub mod outcome;
 pub mod prepare;
 pub mod verdict;
 
 pub use driver::{Execution, Finished};
-pub use event::RunEvent;
-pub use outcome::Outcome;

@@ -2,12 +2,9 @@
 //! next.
 
 use super::driver::{Execution, Finished, StepProblem};
-use super::event::{Phase, Section};
-use super::outcome::Outcome;
+use crate::event::Outcome;
+use crate::event::{Phase, Section};
 use crate::gate::Broken;
-use crate::ids::StepId;
-use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// What the verdict is made from.
@@ -19,8 +16,6 @@ pub struct Facts<'a> {
     pub unchanged: bool,
     /// The run.
     pub execution: &'a Execution,
-    /// Outputs of finished steps.
-    pub outputs: &'a BTreeMap<StepId, Value>,
     /// Failures, in order.
     pub problems: &'a [StepProblem],
     /// Why the gate was closed.
@@ -106,20 +101,9 @@ fn state_words(facts: &Facts<'_>) -> Option<String> {
     }
 }
 
-/// The id of the snapshot that this run took first.
-fn snapshot_id<'a>(facts: &'a Facts<'_>) -> Option<&'a str> {
-    facts
-        .execution
-        .plan
-        .steps
-        .iter()
-        .filter_map(|step| facts.outputs.get(&step.id))
-        .find_map(|output| output.get("snapshot").and_then(Value::as_str))
-}
-
 fn next_commands(facts: &Facts<'_>, run: &str) -> Vec<String> {
     let mut next = Vec::new();
-    let snapshot = snapshot_id(facts).is_some();
+    let snapshot = facts.execution.shared.snapshot_taken_id().is_some();
     match facts.outcome {
         Outcome::Deployed
             if !facts.unchanged && snapshot && !facts.execution.traits.is_rollback =>

@@ -72,6 +72,7 @@ impl Step for Preflight {
             cx.warn(warning);
         }
         let mut baseline = baseline(&facts, service, wanted.sha, app_dir);
+        baseline.given = Some(config.place.clone());
         baseline.wanted_ref = config.r#ref.clone();
         baseline.open = counted.open;
         baseline.counts = counted.counts;

@@ -24,6 +24,7 @@ use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, Secret, Step};
 use vdeploy_service::baseline::{Baseline, Built, Listener, Pulled, Restarted, SnapshotTaken};
 use vdeploy_service::build::Recipe;
+use vdeploy_service::facts::{self, Place};
 use vdeploy_service::replace::running_marker;
 use vdeploy_service::rolled_back::RolledBack;
 use vdeploy_service::start::{Keeper, Launch};
@@ -91,7 +92,7 @@ impl Step for Rollback {
 }
 
 /// What the run that is rolled back has told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct FailedRun {
     /// Its id.
     run: String,
@@ -132,6 +133,32 @@ impl FailedRun {
             pulled,
             restarted: cx.rolled_back_output_of("restart")?.unwrap_or_default(),
         })
+    }
+
+    /// The same, with the place as it is on the VM that is the target now: a
+    /// restored VM can have another home directory and another port.
+    fn relocated(&self, cx: &Cx<Config>) -> Result<Self, Error> {
+        let config = cx.config();
+        let given = self.before.given.clone().unwrap_or_else(|| Place {
+            app_dir: self.before.app_dir.clone(),
+            port: Some(self.before.port).filter(|port| *port != 0),
+            log: self.before.log.clone(),
+        });
+        let facts = facts::look(
+            cx,
+            &Place {
+                app_dir: config.app_dir.clone().unwrap_or(given.app_dir),
+                port: config.port.or(given.port),
+                log: config.log.clone().unwrap_or(given.log),
+            },
+        )?;
+        let mut there = self.clone();
+        if let Some(app_dir) = facts.app_dir {
+            there.before.app_dir = app_dir;
+        }
+        there.before.port = facts.port;
+        there.before.log = facts.log;
+        Ok(there)
     }
 
     /// Whether the failed run has started this process.

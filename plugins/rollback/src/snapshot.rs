@@ -50,6 +50,11 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
         back.summary = format!("would restore snapshot {id} to a new VM");
         return Ok(back);
     }
+    let failed = &failed.relocated(cx)?;
+    let before = &failed.before;
+    back.app_dir.clone_from(&before.app_dir);
+    back.port = before.port;
+    back.log.clone_from(&before.log);
 
     let vm = &restored.vm;
     let token = cx.secret(&cx.config().auth_secret)?;

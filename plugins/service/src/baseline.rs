@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::facts::Place;
+
 /// The directory in the checkout that belongs to vdeploy. It is kept out of
 /// git by `.git/info/exclude`.
 pub const OWN_DIR: &str = ".vdeploy";
@@ -95,6 +97,8 @@ pub struct Baseline {
     pub port: u16,
     /// Absolute path of the service's log file.
     pub log: String,
+    /// The place as the configuration has it, to find it again on another VM.
+    pub given: Option<Place>,
     /// The ref the configuration asks for, and what it was at preflight.
     pub wanted_ref: String,
     pub wanted_sha: String,

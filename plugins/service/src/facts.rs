@@ -14,7 +14,7 @@ const FACTS: &str = include_str!("facts.sh");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the service is: the keys that every plugin's configuration has.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Place {
     /// The checkout: absolute, or relative to the login directory.

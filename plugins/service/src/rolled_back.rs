@@ -18,6 +18,8 @@ pub struct RolledBack {
     /// It was the first deploy: the new version was taken away and there is
     /// no old one to bring back.
     pub nothing_left: bool,
+    /// Absolute path of the checkout.
+    pub app_dir: String,
     pub port: u16,
     /// Absolute path of the log.
     pub log: String,

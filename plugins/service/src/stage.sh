@@ -54,5 +54,8 @@ check_out "$sha"
 # Only what this build makes may be taken for its result.
 for artifact in "$@"; do rm -rf ".vdeploy/build/$artifact"; done
 lock=$(hash_of .vdeploy/build/package-lock.json || hash_of .vdeploy/build/npm-shrinkwrap.json)
+# A lock file that no longer fits package.json must be refused by the install command, so
+# modules are reused only when neither has changed.
+[ -z "$lock" ] || lock="$lock-$(hash_of .vdeploy/build/package.json)"
 echo "lock=$lock"
 if [ "$may_reuse" = yes ] && reuse "$node" "$install"; then echo modules=reused; fi

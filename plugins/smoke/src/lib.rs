@@ -239,17 +239,20 @@ impl Earlier {
     }
 
     fn app_dir<'a>(&'a self, config: &'a Config) -> Option<&'a str> {
-        let known = self.before.as_ref().map(|before| before.app_dir.as_str());
-        config
-            .app_dir
-            .as_deref()
-            .or(known)
-            .filter(|path| !path.is_empty())
+        let rolled_back = self.rolled_back.as_ref().map(|back| back.app_dir.as_str());
+        let before = self.before.as_ref().map(|before| before.app_dir.as_str());
+        let given = config.app_dir.as_deref();
+        [given, rolled_back, before]
+            .into_iter()
+            .flatten()
+            .find(|path| !path.is_empty())
     }
 
     fn port(&self, config: &Config) -> Option<u16> {
-        let known = self.before.as_ref().map(|before| before.port);
-        config.port.or(known.filter(|&port| port != 0))
+        let rolled_back = self.rolled_back.as_ref().map(|back| back.port);
+        let before = self.before.as_ref().map(|before| before.port);
+        let known = [rolled_back, before].into_iter().flatten();
+        config.port.or(known.into_iter().find(|&port| port != 0))
     }
 
     fn log(&self, config: &Config) -> Option<String> {

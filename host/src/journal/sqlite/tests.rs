@@ -1,8 +1,8 @@
 use super::*;
+use crate::event::Outcome;
+use crate::event::{Phase, Section};
 use crate::ids::StepId;
 use crate::plan::{OnFailure, Plan, RollbackTo};
-use crate::run::event::{Phase, Section};
-use crate::run::outcome::Outcome;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const TTL: Duration = Duration::from_secs(15);

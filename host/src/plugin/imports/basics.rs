@@ -1,9 +1,9 @@
 //! context, log, checks and clock: given to every plugin.
 
+use crate::event::{CheckStatus, Level};
 use crate::gate::LATE;
 use crate::plugin::bindings::vdeploy::plugin::{checks, clock, context, log};
 use crate::plugin::state::HostState;
-use crate::run::event::{CheckStatus, Level};
 use std::time::Duration;
 use wasmtime::Result;
 

@@ -22,21 +22,21 @@ fn the_version_comes_first_then_every_event() {
     assert_eq!(lines.len(), events.len() + 1);
     let expected = [
         r#"{"type":"version","format":1,"vdeploy":"0.1.0"}"#,
-        r#"{"seq":1,"at":1700000000000,"type":"run-started","run":"01K0RUN","plan":"default","target":"infra","vm":"vm-1","steps":["git-pull","smoke"],"dry_run":false}"#,
+        r#"{"seq":1,"at":1700000000000,"type":"run-started","run":"01K0RUN","plan":"default","target":"infra","vm":"vm-1","steps":["git-pull","smoke"],"dry-run":false}"#,
         r#"{"seq":2,"at":1700000001000,"type":"doing","text":"connecting to vm-1"}"#,
         r#"{"seq":3,"at":1700000002000,"type":"step-started","step":"git-pull","section":"steps","phase":"check","attempt":1}"#,
-        r#"{"seq":4,"at":1700000003000,"type":"step-finished","step":"git-pull","section":"steps","phase":"check","summary":null,"output":null,"duration_ms":1250}"#,
+        r#"{"seq":4,"at":1700000003000,"type":"step-finished","step":"git-pull","section":"steps","phase":"check","summary":null,"output":null,"duration-ms":1250}"#,
     ];
     assert_eq!(lines[..5], expected);
     let expected = [
         r#"{"seq":9,"at":1700000008000,"type":"call-started","step":"git-pull","call":1,"action":"ssh git fetch origin","change":true}"#,
         r#"{"seq":10,"at":1700000009000,"type":"output","step":"git-pull","stream":"stdout","line":"From example.org:\u001b[1mapp\u001b[0m"}"#,
-        r#"{"seq":11,"at":1700000010000,"type":"call-finished","step":"git-pull","call":1,"ok":true,"not_made":false,"duration_ms":40}"#,
+        r#"{"seq":11,"at":1700000010000,"type":"call-finished","step":"git-pull","call":1,"ok":true,"not-made":false,"duration-ms":40}"#,
     ];
     assert_eq!(lines[9..12], expected);
     assert_eq!(
         lines.last().unwrap(),
-        r#"{"seq":19,"at":1700000018000,"type":"run-finished","run":"01K0RUN","outcome":"deployed","unchanged":false,"exit_code":0,"message":"","next":["vdeploy rollback 01K0RUN"],"url":"https://vm-1.example","duration_ms":65000}"#
+        r#"{"seq":19,"at":1700000018000,"type":"run-finished","run":"01K0RUN","outcome":"deployed","unchanged":false,"exit-code":0,"message":"","next":["vdeploy rollback 01K0RUN"],"url":"https://vm-1.example","duration-ms":65000}"#
     );
 }
 
@@ -44,8 +44,8 @@ fn the_version_comes_first_then_every_event() {
 fn a_failure_and_its_rollback() {
     let lines = lines(&script::rolled_back());
     let expected = [
-        r#"{"seq":9,"at":1700000008000,"type":"check","step":"smoke","name":"auth","status":"failed","duration_ms":35,"detail":"expected 401, found 500"}"#,
-        r#"{"seq":10,"at":1700000009000,"type":"step-failed","step":"smoke","section":"steps","phase":"run","failure":{"error":{"kind":"failed","code":"smoke.checks","message":"1 of 2 checks failed","maybe_applied":true},"context":["last call: http GET /board"]},"retry_in_ms":2000,"duration_ms":2000}"#,
+        r#"{"seq":9,"at":1700000008000,"type":"check","step":"smoke","name":"auth","status":"failed","duration-ms":35,"detail":"expected 401, found 500"}"#,
+        r#"{"seq":10,"at":1700000009000,"type":"step-failed","step":"smoke","section":"steps","phase":"run","failure":{"error":{"kind":"failed","code":"smoke.checks","message":"1 of 2 checks failed","maybe-applied":true},"context":["last call: http GET /board"]},"retry-in-ms":2000,"duration-ms":2000}"#,
     ];
     assert_eq!(lines[9..11], expected);
     let expected = [
@@ -64,7 +64,7 @@ fn nothing_had_to_change() {
     let lines = lines(&script::unchanged());
     assert_eq!(
         lines[4],
-        r#"{"seq":4,"at":1700000003000,"type":"run-finished","run":"01K0RUN","outcome":"deployed","unchanged":true,"exit_code":0,"message":"infra runs def456 already","next":[],"url":"https://vm-1.example","duration_ms":65000}"#
+        r#"{"seq":4,"at":1700000003000,"type":"run-finished","run":"01K0RUN","outcome":"deployed","unchanged":true,"exit-code":0,"message":"infra runs def456 already","next":[],"url":"https://vm-1.example","duration-ms":65000}"#
     );
 }
 

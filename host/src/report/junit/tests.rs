@@ -1,8 +1,8 @@
 use super::*;
+use crate::event::Outcome;
 use crate::report::Sink;
 use crate::report::script;
 use crate::report::sink::tests::Kept;
-use crate::run::outcome::Outcome;
 
 fn xml(events: &[RunEvent]) -> String {
     let dir = tempfile::tempdir().unwrap();

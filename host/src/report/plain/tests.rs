@@ -1,8 +1,8 @@
 use super::*;
+use crate::event::Outcome;
+use crate::event::{Phase, Section};
 use crate::report::script;
 use crate::report::sink::tests::Kept;
-use crate::run::event::{Phase, Section};
-use crate::run::outcome::Outcome;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The text of a run in which each event comes a second after the other.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::capability::{EffectError, ErrorKind};
+use crate::event::{Section, StepFailure};
 use crate::plan::{OnFailure, Plan, RollbackTo};
-use crate::run::event::{Section, StepFailure};
 
 const START: u64 = 1_700_000_000_000;
 

@@ -72,7 +72,11 @@ pub struct StepFailure {
 
 /// One happening.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
+#[serde(
+    tag = "type",
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case"
+)]
 pub enum RunEvent {
     /// First event of a run.
     RunStarted {
