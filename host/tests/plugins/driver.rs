@@ -5,9 +5,10 @@ use crate::stage::{Stage, empty_plan, scripted};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use vdeploy::event::RunEvent;
+use vdeploy::event::{Phase, Section};
 use vdeploy::plan::{Plan, Retry, Step};
-use vdeploy::run::event::{Phase, Section};
-use vdeploy::run::{Execution, Finished, RunEvent, prepare};
+use vdeploy::run::{Execution, Finished, prepare};
 
 /// A step whose id is also in every command that it gives.
 pub fn step(id: &str, config: Value) -> Step {

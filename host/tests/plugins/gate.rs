@@ -2,8 +2,8 @@
 
 use crate::stage::{Parts, Stage, all, code, load, scripted};
 use serde_json::{Value, json};
-use vdeploy::run::RunEvent;
-use vdeploy::run::event::Phase;
+use vdeploy::event::Phase;
+use vdeploy::event::RunEvent;
 
 fn exec(word: &str) -> Value {
     json!({ "do": "exec", "argv": ["echo", word], "try": true })

@@ -6,9 +6,10 @@ use crate::stage::{Parts, Stage, empty_plan};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use vdeploy::cli::exit::ExitCode;
+use vdeploy::event::Outcome;
 use vdeploy::journal::Entry;
 use vdeploy::plan::{OnFailure, Plan, RollbackTo};
-use vdeploy::run::{Finished, Outcome};
+use vdeploy::run::Finished;
 
 /// A plan whose step `deploy` changes the target and then does `last`.
 fn deploy(last: Value) -> Plan {

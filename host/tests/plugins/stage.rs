@@ -22,9 +22,9 @@ use vdeploy::journal::store::RunRecord;
 use vdeploy::journal::{Entry, SqliteStore, Store, StoreState};
 use vdeploy::plan::{OnFailure, Plan, RollbackTo};
 
+use vdeploy::event::Phase;
+use vdeploy::event::RunEvent;
 use vdeploy::plugin::{Engine, Invocation, Limits, Plugin, PluginError, Returned, StepContext};
-use vdeploy::run::RunEvent;
-use vdeploy::run::event::Phase;
 use vdeploy::target::TargetHandle;
 
 /// The value of the secret `token`, in no other place of these tests.
