@@ -94,11 +94,13 @@ fn output(events: &[RunEvent], id: &str) -> Value {
 }
 
 fn logs(events: &[RunEvent]) -> Vec<&str> {
-    let line = |event| match event {
-        &RunEvent::Log { ref message, .. } => Some(message.as_str()),
-        _ => None,
-    };
-    events.iter().filter_map(line).collect()
+    let mut lines = Vec::new();
+    for event in events {
+        if let RunEvent::Log { message, .. } = event {
+            lines.push(message.as_str());
+        }
+    }
+    lines
 }
 
 #[tokio::test]
