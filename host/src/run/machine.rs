@@ -89,6 +89,17 @@ impl History {
         self.cancelled = false;
     }
 
+    /// Takes over what is known now. Once a finally step ran, how the run ends
+    /// is settled: what such a step changes, or a stop that comes then, does
+    /// not begin a rollback.
+    pub fn observe(&mut self, target_changed: bool, cancelled: bool) {
+        let settled = self.runs.keys().any(|p| p.section == Section::Finally);
+        if !settled {
+            self.target_changed = target_changed;
+            self.cancelled |= cancelled;
+        }
+    }
+
     /// The step that made the run fail.
     pub fn failed_step(&self, plan: &Plan) -> Option<usize> {
         (0..plan.steps.len()).find(|index| {
