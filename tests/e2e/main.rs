@@ -23,7 +23,7 @@ fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
     let shared: Shared = Arc::default();
     let mut trials = Vec::new();
-    let mut add = |name: String, test: Box<dyn Fn(&Base) -> Result<()> + Send>| {
+    let mut add = |name: String, test: Test| {
         let shared = shared.clone();
         trials.push(Trial::test(name, move || {
             let base = shared.get_or_init(|| Base::start().map_err(|e| format!("{e:?}")));
@@ -46,8 +46,11 @@ fn main() -> std::process::ExitCode {
     conclusion.exit_code()
 }
 
+/// A test on the shared cloud.
+type Test = Box<dyn Fn(&Base) -> Result<()> + Send>;
+
 /// How a module adds a test.
-type Add<'a> = dyn FnMut(String, Box<dyn Fn(&Base) -> Result<()> + Send>) + 'a;
+type Add<'a> = dyn FnMut(String, Test) + 'a;
 
 /// Adds a test by its function.
 fn test(add: &mut Add<'_>, name: &str, test: fn(&Base) -> Result<()>) {
