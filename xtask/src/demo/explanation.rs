@@ -35,15 +35,12 @@ impl fmt::Display for Explanation<'_> {
              run {run}\n\
              \n\
              Where it runs:\n  {url}/version\n\
-             What it keeps, with its token:\n  \
-             curl -H \"Authorization: Bearer $(cat {token_file})\" {url}/board/tasks\n\
              What the run did:\n  \
              {vdeploy} runs show {run} --state {state}\n\
              Back to version 1:\n  \
              {variable}={token} {vdeploy} rollback {run} --project {project} --state {state}\n\
              Stop the local cloud:\n  \
              {vdeploy} local down --dir {cloud}\n",
-            token_file = path(self.token),
         )
     }
 }
