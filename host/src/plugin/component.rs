@@ -149,12 +149,10 @@ fn calls_into(types: &Types, import: &str) -> bool {
     let ComponentEntityType::Instance(id) = item.ty else {
         return true;
     };
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "the only access by id; the id comes from these types"
-    )]
-    let mut exports = types[id].exports.values();
-    exports.any(|export| matches!(export.ty, ComponentEntityType::Func(_)))
+    types.get(id).is_none_or(|instance| {
+        let mut exports = instance.exports.values();
+        exports.any(|export| matches!(export.ty, ComponentEntityType::Func(_)))
+    })
 }
 
 /// Lower-case hex SHA-256.
