@@ -20,7 +20,10 @@ use vdeploy_tests::Base;
 type Shared = Arc<OnceLock<Result<Base, String>>>;
 
 fn main() -> std::process::ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most of a test is waiting: for a service, for the end of a window.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(cores * 3);
     let shared: Shared = Arc::default();
     let mut trials = Vec::new();
     let mut add = |name: String, test: Test| {
