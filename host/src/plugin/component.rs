@@ -56,7 +56,10 @@ impl Description {
             plugin: name.clone(),
             message,
         };
-        let broken = |e: wasmparser::BinaryReaderError| load(format!("it is no valid WASM: {e}"));
+        let broken = |e: wasmparser::BinaryReaderError| {
+            let what = e.message().lines().next().unwrap_or_default().to_owned();
+            load(format!("it is no valid WASM component: {what}"))
+        };
         let mut manifest = None;
         let types = Validator::new_with_features(WasmFeatures::default())
             .validate_all(bytes)

@@ -61,20 +61,25 @@ impl State {
 }
 
 /// Commands that a person may want after a run.
-pub fn next_commands(record: &RunRecord, state: State) -> Vec<String> {
+pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Vec<String> {
     let (run, plan) = (&record.id, &record.plan.name);
-    let again = format!("vdeploy run --plan {plan}");
+    let again = format!("vdeploy run --plan {plan} --target {}", record.target);
     let rollback = format!("vdeploy rollback {run}");
-    let resume = format!("vdeploy resume {run}");
+    let changed = journal.iter().any(|stored| {
+        matches!(
+            stored.entry,
+            Entry::Intent {
+                changes_target: true,
+                ..
+            }
+        )
+    });
     match state {
         State::Running => Vec::new(),
-        State::Killed | State::Ended(Outcome::Interrupted) => vec![resume],
-        State::Ended(_) if record.dry_run => vec![again],
-        State::Ended(Outcome::Deployed | Outcome::RollbackFailed | Outcome::Kept) => {
-            vec![rollback]
-        }
-        State::Ended(Outcome::Internal) => vec![resume, rollback],
-        State::Ended(_) => vec![again],
+        State::Ended(Outcome::RolledBack) => vec![again],
+        _ if changed && record.rolls_back.is_none() => vec![rollback],
+        State::Ended(Outcome::Deployed) => Vec::new(),
+        _ => vec![again],
     }
 }
 
@@ -167,7 +172,10 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
             row("outcome", &format!("{words}{took}"));
         }
         State::Running => row("outcome", "none yet: it is running"),
-        State::Killed => row("outcome", "none: it was killed and can be resumed"),
+        State::Killed => row(
+            "outcome",
+            "none: it was killed; the journal has what was done",
+        ),
     }
     if let Some((_, message)) = ended {
         message.lines().for_each(|line| row("", line));
@@ -186,7 +194,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
             write!(out, "\nchanges\n{}", table(&rows, "  "))
         }
     };
-    let next = next_commands(record, state);
+    let next = next_commands(record, journal, state);
     if !next.is_empty() {
         let _ = write!(out, "\nnext\n");
     }
@@ -206,7 +214,7 @@ pub fn show_json(record: &RunRecord, journal: &[Stored], running: bool) -> Value
         "state": state.word(),
         "finished_at": ended.map(|(at, _)| at),
         "message": ended.map(|(_, message)| message),
-        "next": next_commands(record, state),
+        "next": next_commands(record, journal, state),
         "steps": steps,
         "changes": changes,
         "record": record,

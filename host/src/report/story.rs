@@ -126,7 +126,10 @@ impl Story {
                     });
                 }
             }
-            RunEvent::SnapshotTaken { snapshot } => self.snapshot = Some(snapshot.clone()),
+            // The first one is the rollback point.
+            RunEvent::SnapshotTaken { snapshot } => {
+                self.snapshot.get_or_insert_with(|| snapshot.clone());
+            }
             RunEvent::TargetMoved { from, to } => {
                 if self.moved_from.is_none() {
                     self.moved_from.clone_from(from);

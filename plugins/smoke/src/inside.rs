@@ -200,7 +200,7 @@ pub(crate) fn judge_directory(
     }
 }
 
-/// Watches the process for `window`.
+/// Watches the process until it has been up for `window`.
 pub(crate) fn judge_stability(
     cx: &Cx<Config>,
     found: Option<&Listener>,

@@ -156,7 +156,7 @@ target    infra (vm-1)
 started   2023-11-14 22:13:20 UTC, 1h ago, by me@here
 vdeploy   0.1.0
 snapshot  c-1
-outcome   none: it was killed and can be resumed
+outcome   none: it was killed; the journal has what was done
 
 steps
   ✓  git-pull         run              6.0s
@@ -169,7 +169,7 @@ changes
   4  verify    ssh.exec  in doubt                   {\"program\":\"git\",\"args\":[\"fetch\"]}
 
 next
-  vdeploy resume 01K0RUN
+  vdeploy rollback 01K0RUN
 ";
     let shown = show(&record(), &journal(failed_run()), false, START + 3_600_000);
     assert_eq!(shown, expected);
