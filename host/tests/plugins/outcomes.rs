@@ -187,8 +187,11 @@ async fn a_stop_before_any_change_is_40_and_finally_is_still_done() {
 async fn a_stop_after_a_change_is_rolled_back() {
     let stage = Stage::with_real_time();
     let sleep = json!({ "do": "sleep", "ms": 60_000 });
+    let mut plan = deploy(sleep);
+    plan.steps
+        .push(step("after", json!({ "run": [exec("never")] })));
     let shared = stage.shared.clone();
-    let (finished, ()) = tokio::join!(execute(&stage, deploy(sleep)), async {
+    let (finished, ()) = tokio::join!(execute(&stage, plan), async {
         while !shared.target_changed() {
             tokio::task::yield_now().await;
         }
