@@ -33,7 +33,8 @@ fn json_lines(base: &Base) -> Result<()> {
     ensure!(first == Some(&Value::from("version")), "{first:?}");
     let last = events.last().and_then(|e| e.get("type"));
     ensure!(last == Some(&Value::from("run-finished")), "{last:?}");
-    ensure!(events[0].get("format").is_some_and(Value::is_u64));
+    let format = events.first().and_then(|e| e.get("format"));
+    ensure!(format.is_some_and(Value::is_u64), "{format:?}");
     Ok(())
 }
 

@@ -20,10 +20,13 @@ use vdeploy_tests::Base;
 type Shared = Arc<OnceLock<Result<Base, String>>>;
 
 fn main() -> std::process::ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most of a test is waiting: for a service, for the end of a window.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(cores * 3);
     let shared: Shared = Arc::default();
     let mut trials = Vec::new();
-    let mut add = |name: String, test: Box<dyn Fn(&Base) -> Result<()> + Send>| {
+    let mut add = |name: String, test: Test| {
         let shared = shared.clone();
         trials.push(Trial::test(name, move || {
             let base = shared.get_or_init(|| Base::start().map_err(|e| format!("{e:?}")));
@@ -46,8 +49,11 @@ fn main() -> std::process::ExitCode {
     conclusion.exit_code()
 }
 
+/// A test on the shared cloud.
+type Test = Box<dyn Fn(&Base) -> Result<()> + Send>;
+
 /// How a module adds a test.
-type Add<'a> = dyn FnMut(String, Box<dyn Fn(&Base) -> Result<()> + Send>) + 'a;
+type Add<'a> = dyn FnMut(String, Test) + 'a;
 
 /// Adds a test by its function.
 fn test(add: &mut Add<'_>, name: &str, test: fn(&Base) -> Result<()>) {

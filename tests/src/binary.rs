@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The `vdeploy` that belongs to this test binary: in the same target
-/// directory, built before by `cargo xtask test`.
+/// directory, built before by `cargo xtask test`; or the one that
+/// `VDEPLOY_TEST_BINARY` names.
 pub fn vdeploy() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("VDEPLOY_TEST_BINARY") {
+        return Ok(path.into());
+    }
     let target = profile_dir()?;
     let path = target.join("vdeploy");
     if path.is_file() {

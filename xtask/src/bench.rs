@@ -17,7 +17,14 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     plugins::build(workspace)?;
     command::run(
         command::cargo(&workspace.root)
-            .args(["bench", "--locked", "--package", "vdeploy"])
+            .args([
+                "bench",
+                "--locked",
+                "--package",
+                "vdeploy",
+                "--bench",
+                "host",
+            ])
             .args(args),
     )
 }

@@ -1,7 +1,13 @@
 //! `cargo xtask demo`: from a fresh clone to a verified deploy. Starts the
-//! local cloud, puts version 1 of the sample service on a VM, releases version
-//! 2, and has vdeploy deploy it. Everything is in `<target>/demo`; the cloud
-//! stays up until it is stopped. Knows vdeploy only as a program.
+//! local cloud, has vdeploy deploy version 1 of the sample service to an empty
+//! VM, then version 2 over it, and says how to look, roll back and stop.
+//! Everything is in `<target>/demo`; the cloud stays up until it is stopped.
+//! Knows vdeploy only as a program.
+
+mod cloud;
+mod explanation;
+mod repository;
+mod token;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,52 +16,35 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use self::cloud::{Cloud, Vm};
+use self::explanation::Explanation;
+use self::repository::Repository;
 use crate::command::{self, heading};
 use crate::plugins;
 use crate::setup;
 use crate::workspace::Workspace;
-
-/// Where the default plan expects the checkout, from the login directory.
-const CHECKOUT: &str = "workspace/vers-agent-services";
-
-/// The branch that is deployed.
-const BRANCH: &str = "main";
 
 /// Paths of the demo.
 #[derive(Debug)]
 struct Demo {
     /// The program.
     vdeploy: PathBuf,
-    /// The sample service, version 1.
-    sample: PathBuf,
-    /// The files in which version 2 differs.
-    next: PathBuf,
     /// All that follows is in here.
     root: PathBuf,
-    /// The bare repository that the VM pulls from.
-    remote: PathBuf,
-    /// Where the developer of the sample works.
-    work: PathBuf,
-    /// The directory of the local cloud.
-    cloud: PathBuf,
+    repository: Repository,
+    cloud: Cloud,
     /// The project file, written by [`Demo::write_project`].
     project: PathBuf,
     /// The state directory of vdeploy: journal, leases, facts.
     state: PathBuf,
-}
-
-/// A VM of the local cloud.
-#[derive(Debug, PartialEq, Eq)]
-struct Vm {
-    id: String,
-    home: PathBuf,
-    url: String,
+    /// The file with the token that guards the service.
+    token: PathBuf,
 }
 
 /// Runs the demo.
 ///
 /// # Errors
-/// When something is missing, does not build, or the deploy does not succeed.
+/// When something is missing, does not build, or a deploy does not succeed.
 pub fn run(workspace: &Workspace) -> Result<()> {
     heading("setup");
     setup::everything(workspace)?;
@@ -75,16 +64,17 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     let demo = Demo::new(workspace);
     heading("local cloud");
     demo.clear()?;
-    let vm = demo.start_cloud()?;
-    heading("version 1 on the VM");
-    demo.create_remote()?;
-    demo.provision(&vm)?;
-    heading("version 2 in the repository");
-    demo.release_next()?;
-    heading("deploy");
+    let vm = demo.cloud.start()?;
     demo.write_project(&vm)?;
-    let run_id = demo.deploy()?;
-    print!("{}", demo.explanation(&vm, &run_id));
+    let token = token::create(&demo.token)?;
+    heading("version 1: the first deploy to an empty VM");
+    demo.repository.create()?;
+    demo.repository.clone_to(&vm.home)?;
+    demo.deploy(&token)?;
+    heading("version 2: a new commit, deployed over version 1");
+    demo.repository.release_next()?;
+    demo.deploy(&token)?;
+    print!("{}", demo.explanation(&vm, &demo.last_run()?));
     Ok(())
 }
 
@@ -92,156 +82,94 @@ impl Demo {
     fn new(workspace: &Workspace) -> Self {
         let root = workspace.target.join("demo");
         let fixtures = workspace.root.join("tests/fixtures");
+        let vdeploy = workspace.debug_binary();
         Self {
-            vdeploy: workspace.debug_binary(),
-            sample: fixtures.join("agent-services"),
-            next: fixtures.join("variants/good-v2"),
-            remote: root.join("remote.git"),
-            work: root.join("work"),
-            cloud: root.join("cloud"),
+            repository: Repository {
+                sample: fixtures.join("agent-services"),
+                next: fixtures.join("variants/good-v2"),
+                bare: root.join("remote.git"),
+                work: root.join("work"),
+            },
+            cloud: Cloud {
+                vdeploy: vdeploy.clone(),
+                dir: root.join("cloud"),
+            },
+            vdeploy,
             project: root.join("vdeploy.toml"),
             state: root.join("state"),
+            token: root.join("token"),
             root,
         }
     }
 
     /// Stops the cloud of an earlier demo and removes all that it left.
     fn clear(&self) -> Result<()> {
-        if self.cloud.exists() {
-            command::run(&mut self.local("down"))?;
-        }
+        self.cloud.stop()?;
         if self.root.exists() {
             fs::remove_dir_all(&self.root)
                 .with_context(|| format!("cannot remove {}", self.root.display()))?;
         }
-        fs::create_dir_all(&self.root)?;
-        Ok(())
-    }
-
-    /// Starts the cloud, which returns when it is ready, and finds its VM.
-    fn start_cloud(&self) -> Result<Vm> {
-        command::run(self.local("up").arg("--detach"))?;
-        let status = command::output(self.local("status").arg("--json"))?;
-        first_vm(&status)
-    }
-
-    /// `vdeploy local VERB --dir DIR`.
-    fn local(&self, verb: &str) -> Command {
-        let mut command = Command::new(&self.vdeploy);
-        command.args(["local", verb, "--dir"]).arg(&self.cloud);
-        command.stdin(Stdio::null());
-        command
-    }
-
-    /// Makes the bare repository, with version 1 in it.
-    fn create_remote(&self) -> Result<()> {
-        let branch = format!("--initial-branch={BRANCH}");
-        command::run(
-            git()
-                .args(["init", "--quiet", "--bare", &branch])
-                .arg(&self.remote),
-        )?;
-        command::run(git().args(["init", "--quiet", &branch]).arg(&self.work))?;
-        copy_over(&self.sample, &self.work)?;
-        self.publish("version 1")
-    }
-
-    /// Puts version 2 into the repository; the VM does not have it yet.
-    fn release_next(&self) -> Result<()> {
-        copy_over(&self.next, &self.work)?;
-        self.publish("version 2")
-    }
-
-    fn publish(&self, message: &str) -> Result<()> {
-        let git = || {
-            let mut git = git();
-            git.arg("-C").arg(&self.work);
-            git
-        };
-        command::run(git().args(["add", "--all"]))?;
-        command::run(git().args(["commit", "--quiet", "--message", message]))?;
-        command::run(
-            git()
-                .args(["push", "--quiet"])
-                .arg(&self.remote)
-                .arg(BRANCH),
-        )
-    }
-
-    /// Clones the repository to where the plan expects it on the VM.
-    fn provision(&self, vm: &Vm) -> Result<()> {
-        command::run(
-            git()
-                .args(["clone", "--quiet"])
-                .arg(&self.remote)
-                .arg(vm.home.join(CHECKOUT)),
-        )
+        fs::create_dir_all(&self.root)
+            .with_context(|| format!("cannot create {}", self.root.display()))
     }
 
     /// Writes the project file: the local cloud's VM as target `local`.
     fn write_project(&self, vm: &Vm) -> Result<()> {
         let mut target = toml::Table::new();
+        target.insert("type".to_owned(), "local".into());
+        target.insert(
+            "dir".to_owned(),
+            self.cloud.dir.display().to_string().into(),
+        );
         target.insert("vm".to_owned(), vm.id.as_str().into());
-        target.insert("cloud".to_owned(), self.cloud.display().to_string().into());
         let mut targets = toml::Table::new();
         targets.insert("local".to_owned(), target.into());
         let mut project = toml::Table::new();
+        project.insert("default-target".to_owned(), "local".into());
         project.insert("targets".to_owned(), targets.into());
         fs::write(&self.project, toml::to_string(&project)?)
             .with_context(|| format!("cannot write {}", self.project.display()))
     }
 
-    /// Deploys, shown to the person as it goes, and returns the run's id.
-    fn deploy(&self) -> Result<String> {
-        let mut run = self.vdeploy();
-        command::run(run.args(["run", "--plan", "default", "--target", "local"]))?;
-        let mut runs = self.vdeploy();
-        last_run(&command::output(runs.args(["runs", "--json"]))?)
+    /// Deploys what is in the repository, shown to the person as it goes.
+    fn deploy(&self, token: &str) -> Result<()> {
+        let mut run = self.vdeploy(&["run", "--plan", "default"]);
+        run.arg("--project").arg(&self.project);
+        command::run(run.env(token::VARIABLE, token))
     }
 
-    /// `vdeploy` for this project and its state.
-    fn vdeploy(&self) -> Command {
+    /// The id of the newest run.
+    fn last_run(&self) -> Result<String> {
+        let mut runs = self.vdeploy(&["runs", "list", "--limit", "1", "--json"]);
+        newest(&command::output(&mut runs)?)
+    }
+
+    /// `vdeploy ARGS` with the state directory of the demo.
+    fn vdeploy(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.vdeploy);
         command.stdin(Stdio::null()).current_dir(&self.root);
-        command.env("VDEPLOY_PROJECT", &self.project);
-        command.env("VDEPLOY_STATE", &self.state);
+        command.args(args).arg("--state").arg(&self.state);
         command
     }
 
-    /// What was done and what can be done with it.
-    fn explanation(&self, vm: &Vm, run_id: &str) -> String {
-        let vdeploy = self.vdeploy.display();
-        let project = self.project.display();
-        let state = self.state.display();
-        let cloud = self.cloud.display();
-        let url = &vm.url;
-        format!(
-            "\nVersion 2 is live and verified.\n\
-             \x20 service    {url}/version\n\
-             \x20 run        {run_id}\n\
-             \x20 roll back  {vdeploy} rollback {run_id} --project {project} --state {state}\n\
-             \x20 stop       {vdeploy} local down --dir {cloud}\n"
-        )
+    fn explanation(&self, vm: &Vm, run: &str) -> String {
+        Explanation {
+            vdeploy: &self.vdeploy,
+            project: &self.project,
+            state: &self.state,
+            cloud: &self.cloud.dir,
+            token: &self.token,
+            url: &vm.url,
+            run,
+        }
+        .to_string()
     }
 }
 
-/// The first VM in `{"vms": [{"id", "home", "url"}]}`.
-fn first_vm(status: &str) -> Result<Vm> {
-    let status: Value =
-        serde_json::from_str(status).context("`vdeploy local status` did not print JSON")?;
-    let vm = status
-        .pointer("/vms/0")
-        .context("the local cloud has no VM")?;
-    Ok(Vm {
-        id: text(vm, "id")?,
-        home: PathBuf::from(text(vm, "home")?),
-        url: text(vm, "url")?,
-    })
-}
-
 /// The id of the newest run, which comes first in `{"runs": [{"id"}]}`.
-fn last_run(runs: &str) -> Result<String> {
-    let runs: Value = serde_json::from_str(runs).context("`vdeploy runs` did not print JSON")?;
+fn newest(runs: &str) -> Result<String> {
+    let runs: Value =
+        serde_json::from_str(runs).context("`vdeploy runs list` did not print JSON")?;
     let run = runs.pointer("/runs/0").context("vdeploy knows no run")?;
     text(run, "id")
 }
@@ -252,22 +180,6 @@ fn text(value: &Value, key: &str) -> Result<String> {
         .and_then(Value::as_str)
         .map(str::to_owned)
         .with_context(|| format!("no text `{key}` in {value}"))
-}
-
-/// git, without the settings of the person and with a name of its own.
-fn git() -> Command {
-    let mut git = Command::new("git");
-    git.stdin(Stdio::null());
-    git.env("GIT_CONFIG_GLOBAL", "/dev/null");
-    git.env("GIT_CONFIG_SYSTEM", "/dev/null");
-    git.env_remove("GIT_DIR");
-    git.env_remove("GIT_WORK_TREE");
-    git.env_remove("GIT_INDEX_FILE");
-    for who in ["AUTHOR", "COMMITTER"] {
-        git.env(format!("GIT_{who}_NAME"), "vdeploy demo");
-        git.env(format!("GIT_{who}_EMAIL"), "demo@localhost");
-    }
-    git
 }
 
 /// Copies the files of `from` over those of `to`, without what a build or a
@@ -298,67 +210,50 @@ fn copy_over(from: &Path, to: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// A demo with a sample of one file, in a directory of its own.
-    fn small_demo(dir: &Path) -> Demo {
-        let workspace = Workspace {
+    fn demo(dir: &Path) -> Demo {
+        Demo::new(&Workspace {
             root: dir.join("checkout"),
             target: dir.join("target"),
             plugins: dir.join("plugins"),
             members: Vec::new(),
-        };
-        let demo = Demo::new(&workspace);
-        for (at, version) in [(&demo.sample, "1"), (&demo.next, "2")] {
-            fs::create_dir_all(at.join("src")).unwrap();
-            fs::write(at.join("src/version"), version).unwrap();
-        }
-        fs::create_dir_all(demo.sample.join("node_modules")).unwrap();
-        fs::write(demo.sample.join("node_modules/left"), "").unwrap();
-        demo
+        })
     }
 
     #[test]
-    fn the_vm_has_version_1_and_can_pull_version_2() {
+    fn the_project_file_names_the_vm_and_the_cloud() {
         let dir = tempfile::tempdir().unwrap();
-        let demo = small_demo(dir.path());
+        let demo = demo(dir.path());
+        demo.clear().unwrap();
         let vm = Vm {
             id: "vm-1".to_owned(),
-            home: dir.path().join("home"),
-            url: "http://localhost:1".to_owned(),
+            home: PathBuf::from("/h"),
+            url: "u".to_owned(),
         };
-        demo.clear().unwrap();
-        demo.create_remote().unwrap();
-        demo.provision(&vm).unwrap();
-        demo.release_next().unwrap();
-
-        let checkout = vm.home.join(CHECKOUT);
-        let version = || fs::read_to_string(checkout.join("src/version")).unwrap();
-        assert_eq!(version(), "1");
-        assert!(!checkout.join("node_modules").exists());
-        command::run(git().arg("-C").arg(&checkout).args(["pull", "--quiet"])).unwrap();
-        assert_eq!(version(), "2");
-    }
-
-    #[test]
-    fn the_project_file_names_the_vm() {
-        let dir = tempfile::tempdir().unwrap();
-        let demo = small_demo(dir.path());
-        demo.clear().unwrap();
-        let vm = first_vm(r#"{"vms": [{"id": "vm-1", "home": "/h", "url": "u"}]}"#).unwrap();
         demo.write_project(&vm).unwrap();
         let project: toml::Table = fs::read_to_string(&demo.project).unwrap().parse().unwrap();
-        assert_eq!(project["targets"]["local"]["vm"].as_str(), Some("vm-1"));
+        let target = &project["targets"]["local"];
+        assert_eq!(target["type"].as_str(), Some("local"));
+        assert_eq!(target["vm"].as_str(), Some("vm-1"));
+        assert_eq!(target["dir"].as_str(), demo.cloud.dir.to_str());
     }
 
     #[test]
-    fn a_cloud_without_a_vm_and_an_empty_history_are_said() {
-        assert!(
-            first_vm(r#"{"vms": []}"#)
-                .unwrap_err()
-                .to_string()
-                .contains("no VM")
+    fn what_an_earlier_demo_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let demo = demo(dir.path());
+        demo.clear().unwrap();
+        fs::write(&demo.token, "old").unwrap();
+        demo.clear().unwrap();
+        assert!(!demo.token.exists() && demo.root.is_dir());
+    }
+
+    #[test]
+    fn the_newest_run_comes_first_and_none_is_said() {
+        assert_eq!(
+            newest(r#"{"runs": [{"id": "01K"}, {"id": "01J"}]}"#).unwrap(),
+            "01K"
         );
-        assert!(first_vm("up").is_err());
-        assert_eq!(last_run(r#"{"runs": [{"id": "01J"}]}"#).unwrap(), "01J");
-        assert!(last_run(r#"{"runs": []}"#).is_err());
+        assert!(newest(r#"{"runs": []}"#).is_err());
+        assert!(newest("up").is_err());
     }
 }

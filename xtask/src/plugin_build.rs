@@ -41,9 +41,9 @@ pub enum Profile {
 }
 
 /// Builds the plugin crate in `dir` and writes the component to `out`. A crate
-/// without a Cargo.lock gets the one of this workspace, so that its
-/// dependencies are those that were downloaded already; `offline` holds cargo
-/// to them.
+/// without a Cargo.lock gets the one of this workspace for the time of the
+/// build, so that its dependencies are those that were downloaded already;
+/// `offline` holds cargo to them.
 ///
 /// # Errors
 /// When the crate does not build, is no plugin, or imports more than the
@@ -52,12 +52,7 @@ pub fn build(workspace: &Workspace, dir: &Path, out: &Path, offline: bool) -> Re
     let dir = dir
         .canonicalize()
         .with_context(|| format!("cannot find the crate {}", dir.display()))?;
-    let lock = dir.join("Cargo.lock");
-    if !lock.exists() {
-        let ours = workspace.root.join("Cargo.lock");
-        fs::copy(&ours, &lock)
-            .with_context(|| format!("cannot copy {} to {}", ours.display(), lock.display()))?;
-    }
+    let lent = LentLock::where_missing(&workspace.root, &dir)?;
     let mut cargo = cargo(&workspace.root, &dir, Profile::Given);
     cargo
         .arg("--target-dir")
@@ -66,6 +61,7 @@ pub fn build(workspace: &Workspace, dir: &Path, out: &Path, offline: bool) -> Re
         cargo.arg("--offline");
     }
     let modules = compile(&mut cargo)?;
+    drop(lent);
     let core = fs::read(module_of(&modules, &dir)?)?;
     let manifest_file = dir.join("plugin.toml");
     let manifest = fs::read_to_string(&manifest_file)
@@ -82,6 +78,32 @@ pub fn build(workspace: &Workspace, dir: &Path, out: &Path, offline: bool) -> Re
     let imports = component::imports(&component)?;
     eprintln!("{}", plugins::summary(&name, component.len(), &imports));
     Ok(())
+}
+
+/// The workspace's Cargo.lock in a crate that has none; taken back when the
+/// build is over, however it ended.
+#[derive(Debug)]
+struct LentLock(PathBuf);
+
+impl LentLock {
+    fn where_missing(root: &Path, dir: &Path) -> Result<Option<Self>> {
+        let theirs = dir.join("Cargo.lock");
+        if theirs.exists() {
+            return Ok(None);
+        }
+        let ours = root.join("Cargo.lock");
+        fs::copy(&ours, &theirs)
+            .with_context(|| format!("cannot copy {} to {}", ours.display(), theirs.display()))?;
+        Ok(Some(Self(theirs)))
+    }
+}
+
+impl Drop for LentLock {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            eprintln!("cannot remove {}: {error}", self.0.display());
+        }
+    }
 }
 
 /// `cargo build` for plugins, run in `dir`.
@@ -181,6 +203,26 @@ mod tests {
         assert_eq!(module, Path::new("/t/smoke.wasm"));
         let error = module_of(&modules, Path::new("/r/serde")).unwrap_err();
         assert!(error.to_string().contains("cdylib"), "{error}");
+    }
+
+    #[test]
+    fn a_lock_file_is_lent_only_where_there_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for (lock, text) in [("root/Cargo.lock", "ours"), ("own/Cargo.lock", "theirs")] {
+            fs::create_dir_all(at(lock).parent().unwrap()).unwrap();
+            fs::write(at(lock), text).unwrap();
+        }
+        fs::create_dir_all(at("bare")).unwrap();
+
+        let lent = LentLock::where_missing(&at("root"), &at("bare")).unwrap();
+        assert_eq!(fs::read_to_string(at("bare/Cargo.lock")).unwrap(), "ours");
+        drop(lent);
+        assert!(!at("bare/Cargo.lock").exists(), "it was left behind");
+
+        let none = LentLock::where_missing(&at("root"), &at("own")).unwrap();
+        assert!(none.is_none());
+        assert_eq!(fs::read_to_string(at("own/Cargo.lock")).unwrap(), "theirs");
     }
 
     #[test]

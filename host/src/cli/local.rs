@@ -81,10 +81,12 @@ pub async fn main(global: &Global, command: LocalCommand) -> Result<ExitCode, Cl
 
 /// The cloud's directory.
 fn root(global: &Global, args: &DirArgs) -> Result<PathBuf, CliError> {
-    match &args.dir {
-        Some(dir) => Ok(dir.clone()),
-        None => Ok(session::default_cloud_dir(&session::state_dir(global)?)),
-    }
+    let dir = match &args.dir {
+        Some(dir) => dir.clone(),
+        None => session::default_cloud_dir(&session::state_dir(global)?),
+    };
+    // Processes on the VMs get paths below it and run in directories of their own.
+    std::path::absolute(&dir).map_err(|e| internal(&format!("{}: {e}", dir.display())))
 }
 
 async fn foreground(root: PathBuf) -> Result<ExitCode, CliError> {

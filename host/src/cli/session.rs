@@ -36,7 +36,7 @@ impl Session {
     pub fn plan(&self, name: &str) -> Result<Plan, CliError> {
         self.project
             .plan(&PlanName::from(name))
-            .map(Clone::clone)
+            .cloned()
             .map_err(|e| CliError::usage(e.to_string()))
     }
 

@@ -30,7 +30,7 @@ impl Gate {
                         }
                     })
                     .collect::<Vec<_>>(),
-                "body": text(&request.body),
+                "body": text(&self.shared.masker.mask_bytes(&request.body)),
             }),
             effect: self.http_effect(&request),
             grant: self.http_grant(&request),

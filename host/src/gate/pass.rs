@@ -92,7 +92,8 @@ impl Gate {
             response,
         };
 
-        if let Decision::Refuse(error) = decision {
+        if let Decision::Refuse(mut error) = decision {
+            error.message = shared.masker.mask(&error.message).into_owned();
             if shared.broken().is_none() {
                 self.write(&result(request, Err(error.clone())))?;
             }

@@ -10,6 +10,8 @@ use crate::event::RunEvent;
 use serde_json::{Value, json};
 use std::sync::Mutex;
 
+/// Most bytes of one text in the journal.
+const MAX_KEPT: usize = 256 * 1024;
 /// Longest line of live output that is shown as one.
 const MAX_LINE: usize = 8 * 1024;
 
@@ -31,7 +33,7 @@ impl Gate {
                     .map(|(k, s)| json!([k, s.name]))
                     .collect::<Vec<_>>(),
                 "cwd": command.cwd,
-                "stdin": String::from_utf8_lossy(&command.stdin),
+                "stdin": text(&self.shared.masker.mask_bytes(&command.stdin)),
             }),
             effect: if probe {
                 Effect::Probe
@@ -101,12 +103,32 @@ impl Gate {
     }
 }
 
-/// Bytes for the journal: text as it is, anything else as Base64.
+/// Bytes for the journal, masked before: text as it is, anything else as
+/// Base64, of much the first and the last half of what is kept.
 pub(super) fn text(bytes: &[u8]) -> Value {
     use base64::Engine as _;
-    match std::str::from_utf8(bytes) {
+    let encoded = |bytes: &[u8]| match std::str::from_utf8(bytes) {
         Ok(text) => Value::from(text),
         Err(_) => json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) }),
+    };
+    let half = MAX_KEPT / 2;
+    match (bytes.get(..half), bytes.len().checked_sub(half)) {
+        (Some(first), Some(rest)) if bytes.len() > MAX_KEPT => json!({
+            "first": encoded(whole_characters(first)),
+            "last": encoded(bytes.get(rest..).unwrap_or_default()),
+            "bytes": bytes.len(),
+        }),
+        _ => encoded(bytes),
+    }
+}
+
+/// Without the beginning of a character that was cut at the end.
+fn whole_characters(bytes: &[u8]) -> &[u8] {
+    match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => {
+            bytes.get(..error.valid_up_to()).unwrap_or(bytes)
+        }
+        _ => bytes,
     }
 }
 
@@ -171,7 +193,22 @@ impl LiveOutput for Lines<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::one_line;
+    use super::{MAX_KEPT, one_line, text};
+
+    #[test]
+    fn of_much_text_the_journal_keeps_the_ends() {
+        assert_eq!(text(b"ok"), "ok");
+        assert_eq!(text(&[0xff]), serde_json::json!({ "base64": "/w==" }));
+        let much = "é".repeat(MAX_KEPT);
+        let kept = text(format!("a{much}z").as_bytes());
+        assert!(kept["first"].as_str().unwrap().starts_with("aé"));
+        assert_eq!(kept["bytes"], MAX_KEPT * 2 + 2);
+        assert!(kept.to_string().len() < MAX_KEPT * 2);
+        assert_eq!(
+            text(&vec![b'x'; MAX_KEPT]).as_str().unwrap().len(),
+            MAX_KEPT
+        );
+    }
 
     #[test]
     fn a_long_or_many_lined_command_is_shown_in_one_line() {

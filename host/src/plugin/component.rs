@@ -56,7 +56,10 @@ impl Description {
             plugin: name.clone(),
             message,
         };
-        let broken = |e: wasmparser::BinaryReaderError| load(format!("it is no valid WASM: {e}"));
+        let broken = |e: wasmparser::BinaryReaderError| {
+            let what = e.message().lines().next().unwrap_or_default().to_owned();
+            load(format!("it is no valid WASM component: {what}"))
+        };
         let mut manifest = None;
         let types = Validator::new_with_features(WasmFeatures::default())
             .validate_all(bytes)
@@ -149,8 +152,10 @@ fn calls_into(types: &Types, import: &str) -> bool {
     let ComponentEntityType::Instance(id) = item.ty else {
         return true;
     };
-    let mut exports = types[id].exports.values();
-    exports.any(|export| matches!(export.ty, ComponentEntityType::Func(_)))
+    types.get(id).is_none_or(|instance| {
+        let mut exports = instance.exports.values();
+        exports.any(|export| matches!(export.ty, ComponentEntityType::Func(_)))
+    })
 }
 
 /// Lower-case hex SHA-256.

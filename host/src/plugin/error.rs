@@ -81,13 +81,13 @@ pub enum PluginError {
         message: String,
     },
     /// It used up its CPU budget.
-    #[error("the plugin computed for more than {} s without finishing", .budget.as_secs_f32())]
+    #[error("the plugin computed for more than {} s without finishing", seconds(*.budget))]
     Cpu {
         /// The budget.
         budget: Duration,
     },
     /// The step's time is over.
-    #[error("the step did not finish within {} s", .timeout.as_secs_f32())]
+    #[error("the step did not finish within {} s", seconds(*.timeout))]
     Deadline {
         /// The step's timeout.
         timeout: Duration,
@@ -107,4 +107,9 @@ pub enum PluginError {
     /// What the plugin reports.
     #[error("{0}")]
     Failed(EffectError),
+}
+
+/// Seconds with at most one decimal, for a person.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10.0).round() / 10.0
 }

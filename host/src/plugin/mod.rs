@@ -14,7 +14,7 @@ pub mod manifest;
 mod meter;
 mod state;
 
-pub use call::{Invocation, StepContext};
+pub use call::{Invocation, Returned, StepContext};
 pub use component::{Plugin, digest};
 pub use engine::{Engine, Limits};
 pub use error::PluginError;

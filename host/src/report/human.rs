@@ -282,14 +282,14 @@ mod tests {
         let expected = "\
 run 01K0RUN: plan default on infra (vm-1)
 steps: git-pull, smoke
-  snapshot c-1 stands: from here the run can go back
+  snapshot c-1 taken
 ✓ checked 2 steps  2.5s
   warning: git-pull: 2 files were changed by hand
 ✓ git-pull  1.2s  abc123 to def456
 ✓ smoke  1.2s  1 check passed
 
-deployed: the new version is live and verified
-  live      the new version, verified
+done: what is live is verified
+  live      what this run left, verified
   vm        vm-1
   snapshot  c-1
   url       https://vm-1.example

@@ -298,7 +298,7 @@ impl Narrator {
             RunEvent::SnapshotTaken { snapshot } => {
                 lines.push(Line::new(
                     Tone::Plain,
-                    format!("  snapshot {snapshot} stands: from here the run can go back"),
+                    format!("  snapshot {snapshot} taken"),
                 ));
             }
             RunEvent::TargetMoved { from, to } => {

@@ -60,24 +60,29 @@ impl State {
     }
 }
 
-/// Commands that a person may want after a run. `changed` is whether it made a
-/// change: without one there is nothing to roll back.
-fn next_commands(record: &RunRecord, state: State, changed: bool) -> Vec<String> {
+/// Commands that a person may want after a run.
+pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Vec<String> {
+    let (run, plan) = (&record.id, &record.plan.name);
     let again = match &record.rolls_back {
-        Some(run) => format!("vdeploy rollback {run}"),
-        None => format!("vdeploy run --plan {}", record.plan.name),
+        Some(before) => format!("vdeploy rollback {before}"),
+        None => format!("vdeploy run --plan {plan} --target {}", record.target),
     };
-    let rollback = (changed && !record.dry_run).then(|| format!("vdeploy rollback {}", record.id));
+    let rollback = format!("vdeploy rollback {run}");
+    let changed = journal.iter().any(|stored| {
+        matches!(
+            stored.entry,
+            Entry::Intent {
+                changes_target: true,
+                ..
+            }
+        )
+    });
     match state {
         State::Running => Vec::new(),
-        State::Killed | State::Ended(Outcome::Interrupted | Outcome::Internal) => {
-            rollback.into_iter().chain([again]).collect()
-        }
-        State::Ended(_) if record.dry_run => vec![again],
-        State::Ended(Outcome::Deployed | Outcome::RollbackFailed | Outcome::Kept) => {
-            rollback.into_iter().collect()
-        }
-        State::Ended(_) => vec![again],
+        State::Ended(Outcome::RolledBack) => vec![again],
+        _ if changed && record.rolls_back.is_none() => vec![rollback],
+        State::Ended(Outcome::Deployed) => Vec::new(),
+        _ => vec![again],
     }
 }
 
@@ -182,7 +187,6 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
         let _ = write!(out, "\nsteps\n{}", table(&rows, "  "));
     }
     let changes = changes(journal);
-    let changed = !changes.is_empty();
     let _ = match changes.as_slice() {
         [] => write!(out, "\nchanges: none\n"),
         changes => {
@@ -190,7 +194,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
             write!(out, "\nchanges\n{}", table(&rows, "  "))
         }
     };
-    let next = next_commands(record, state, changed);
+    let next = next_commands(record, journal, state);
     if !next.is_empty() {
         let _ = write!(out, "\nnext\n");
     }
@@ -210,7 +214,7 @@ pub fn show_json(record: &RunRecord, journal: &[Stored], running: bool) -> Value
         "state": state.word(),
         "finished_at": ended.map(|(at, _)| at),
         "message": ended.map(|(_, message)| message),
-        "next": next_commands(record, state, !changes.is_empty()),
+        "next": next_commands(record, journal, state),
         "steps": steps,
         "changes": changes,
         "record": record,

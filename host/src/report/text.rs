@@ -85,7 +85,7 @@ pub(super) fn outcome(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'sta
     match outcome {
         Outcome::Deployed if dry_run => "dry run: the plan would go through",
         Outcome::Deployed if unchanged => "unchanged: this version was live already, verified",
-        Outcome::Deployed => "deployed: the new version is live and verified",
+        Outcome::Deployed => "done: what is live is verified",
         Outcome::Refused => "refused: nothing was changed",
         Outcome::FailedUnchanged => "failed: nothing was changed on the target",
         Outcome::RolledBack => "rolled back: the old version is live and verified",
@@ -104,7 +104,7 @@ pub(super) fn live(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'static
     match outcome {
         _ if dry_run => "the same version as before: a dry run changes nothing",
         Outcome::Deployed if unchanged => "the same version as before, verified",
-        Outcome::Deployed => "the new version, verified",
+        Outcome::Deployed => "what this run left, verified",
         Outcome::RolledBack => "the old version, verified",
         Outcome::Refused
         | Outcome::FailedUnchanged

@@ -82,8 +82,9 @@ impl Execution {
             problems: Vec::new(),
         };
         let outcome = loop {
-            progress.history.target_changed = self.shared.target_changed();
-            progress.history.cancelled |= self.shared.is_cancelled();
+            progress
+                .history
+                .observe(self.shared.target_changed(), self.shared.is_cancelled());
             if self.shared.broken().is_some() {
                 break Outcome::Interrupted;
             }

@@ -89,6 +89,17 @@ impl History {
         self.cancelled = false;
     }
 
+    /// Takes over what is known now. Once a finally step ran, how the run ends
+    /// is settled: what such a step changes, or a stop that comes then, does
+    /// not begin a rollback.
+    pub fn observe(&mut self, target_changed: bool, cancelled: bool) {
+        let settled = self.runs.keys().any(|p| p.section == Section::Finally);
+        if !settled {
+            self.target_changed = target_changed;
+            self.cancelled |= cancelled;
+        }
+    }
+
     /// The step that made the run fail.
     pub fn failed_step(&self, plan: &Plan) -> Option<usize> {
         (0..plan.steps.len()).find(|index| {
@@ -149,30 +160,24 @@ pub fn next(plan: &Plan, traits: &Traits, history: &History) -> Action {
 
 /// The next step, or how the run ends before its finally steps.
 fn forward(plan: &Plan, traits: &Traits, history: &History) -> Result<Action, Outcome> {
-    let mut failed = None;
-    for (place, step) in places(plan, Section::Steps) {
-        if history.cancelled || history.rollback_begun {
-            break;
-        }
-        if let Some(action) = attempt(place, step, history) {
-            return Ok(action);
-        }
-        if let Some((_, Ended::Failed { .. })) = history.runs.get(&place) {
-            failed = Some((place, step));
-            break;
-        }
-    }
     if history.rollback_begun {
         return rollback(plan, traits, history);
     }
-    let finished = failed.is_none() && !history.cancelled;
-    if finished {
+    let unfinished = places(plan, Section::Steps)
+        .find(|(place, _)| !matches!(history.runs.get(place), Some((_, Ended::Finished))));
+    let Some((place, step)) = unfinished else {
+        // Also when the stop came while the last step ended well.
         return Err(Outcome::Deployed);
+    };
+    if !history.cancelled
+        && let Some(action) = attempt(place, step, history)
+    {
+        return Ok(action);
     }
     if !history.target_changed {
-        let Some((place, _)) = failed else {
+        if history.cancelled {
             return Err(Outcome::Interrupted);
-        };
+        }
         let later_change = traits.may_change.range(place.index..).next().is_some();
         let nothing_done = traits.may_change.range(..=place.index).next().is_none();
         return Err(if later_change && nothing_done {
@@ -184,10 +189,7 @@ fn forward(plan: &Plan, traits: &Traits, history: &History) -> Result<Action, Ou
     if traits.is_rollback {
         return Err(Outcome::RollbackFailed);
     }
-    let policy = failed
-        .and_then(|(_, step)| step.on_failure)
-        .unwrap_or(plan.on_failure);
-    match policy {
+    match step.on_failure.unwrap_or(plan.on_failure) {
         OnFailure::Rollback => Ok(Action::BeginRollback),
         OnFailure::Keep if history.cancelled => Err(Outcome::Interrupted),
         OnFailure::Keep => Err(Outcome::Kept),

@@ -204,6 +204,22 @@ fn a_stop_before_a_change_ends_interrupted_and_after_it_rolls_back() {
 }
 
 #[test]
+fn a_stop_while_the_last_step_ends_well_takes_nothing_back() {
+    let (calls, outcome) = play(&plan(), &traits(), &[], Some(7 + 4));
+    assert_eq!(outcome, Outcome::Deployed);
+    assert_eq!(calls.join(" "), "preflight snapshot pull restart notify");
+}
+
+#[test]
+fn a_stop_before_a_step_that_keeps_takes_nothing_back() {
+    let mut plan = plan();
+    plan.steps[3].on_failure = Some(OnFailure::Keep);
+    let (calls, outcome) = play(&plan, &traits(), &[], Some(7 + 3));
+    assert_eq!(outcome, Outcome::Interrupted);
+    assert!(!calls.contains(&"BEGIN".to_owned()), "{calls:?}");
+}
+
+#[test]
 fn a_failed_verification_of_an_asked_for_rollback_is_no_success() {
     let mut traits = traits();
     traits.is_rollback = true;

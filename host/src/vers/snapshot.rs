@@ -155,11 +155,7 @@ impl Snapshot for VersSnapshot {
     async fn restore(&self, id: &SnapshotId, progress: &dyn Progress) -> Result<VmId, EffectError> {
         let old = self.vm()?;
         progress.doing(&format!("making a VM from snapshot {id}"));
-        let new = self
-            .client
-            .from_commit(id)
-            .await
-            .map_err(|e| failed(e, true))?;
+        let new = self.client.restore(id).await.map_err(|e| failed(e, true))?;
         let reach = async {
             self.client
                 .wait_running(&new, self.config.running_within, progress)

@@ -127,7 +127,7 @@ impl VersClient {
 
     /// Makes a VM from a commit. Without an answer the new VM is looked for
     /// in the list; the call is never made twice.
-    pub async fn from_commit(&self, commit: &SnapshotId) -> Result<VmId, VersError> {
+    pub async fn restore(&self, commit: &SnapshotId) -> Result<VmId, VersError> {
         let name = format!("restore commit {commit}");
         let before = self.vms().await.map_err(|e| match e.maybe_applied() {
             true => VersError::NotReady(format!("{e}; nothing was restored")),

@@ -247,6 +247,7 @@ impl Deploy {
         let (new, target) = (short(self.sha()), cx.target_name());
         match short(&self.pulled.old_sha) {
             "" => format!("deployed {new} to {target}"),
+            _ if self.before.first_deploy => format!("deployed {new} to {target}, the first"),
             old if old == new => format!("deployed {new} to {target} again"),
             old => format!("deployed {new} to {target} in place of {old}"),
         }

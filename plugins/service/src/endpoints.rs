@@ -34,18 +34,21 @@ fn yes() -> bool {
 /// What a request shows to the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
-    RightToken,
-    NoToken,
-    WrongToken,
+    /// The token.
+    Right,
+    /// No token.
+    Nothing,
+    /// A token that is not the one.
+    Wrong,
 }
 
 impl Shown {
     /// For the name of a check: `with the token`.
     pub fn describe(self) -> &'static str {
         match self {
-            Shown::RightToken => "with the token",
-            Shown::NoToken => "without a token",
-            Shown::WrongToken => "with a wrong token",
+            Shown::Right => "with the token",
+            Shown::Nothing => "without a token",
+            Shown::Wrong => "with a wrong token",
         }
     }
 }
@@ -87,8 +90,8 @@ impl Endpoint {
     /// The requests that test it.
     pub fn shows(&self) -> &'static [Shown] {
         match self.auth {
-            true => &[Shown::RightToken, Shown::NoToken, Shown::WrongToken],
-            false => &[Shown::NoToken],
+            true => &[Shown::Right, Shown::Nothing, Shown::Wrong],
+            false => &[Shown::Nothing],
         }
     }
 
@@ -97,12 +100,12 @@ impl Endpoint {
     /// # Errors
     /// What was expected and what was found.
     pub fn judge(&self, shown: Shown, status: u16, body: &[u8]) -> Result<(), String> {
-        if self.auth && shown != Shown::RightToken {
+        if self.auth && shown != Shown::Right {
             return judge_refusal(shown, status);
         }
         match status {
             200 => {}
-            401 if shown == Shown::RightToken => {
+            401 if shown == Shown::Right => {
                 return Err(
                     "expected 200 with the token, found 401: the service refuses the token of the project; they differ"
                         .to_owned(),
@@ -164,16 +167,13 @@ mod tests {
         ];
         for (endpoint, body) in Endpoint::defaults().iter().zip(bodies) {
             assert_eq!(endpoint.validate(), Ok(()));
-            assert_eq!(
-                endpoint.judge(Shown::RightToken, 200, body.as_bytes()),
-                Ok(())
-            );
+            assert_eq!(endpoint.judge(Shown::Right, 200, body.as_bytes()), Ok(()));
         }
     }
 
     #[test]
     fn a_401_with_the_right_token_is_a_failure_and_named() {
-        let why = board().judge(Shown::RightToken, 401, b"{}").unwrap_err();
+        let why = board().judge(Shown::Right, 401, b"{}").unwrap_err();
         assert!(
             why.contains("found 401: the service refuses the token"),
             "{why}"
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn an_open_server_is_named_whether_a_token_is_absent_or_wrong() {
-        for shown in [Shown::NoToken, Shown::WrongToken] {
+        for shown in [Shown::Nothing, Shown::Wrong] {
             assert_eq!(board().judge(shown, 401, b""), Ok(()));
             let why = board().judge(shown, 200, b"{}").unwrap_err();
             assert!(why.contains("open to everybody"), "{why}");
@@ -193,16 +193,14 @@ mod tests {
     #[test]
     fn a_page_or_a_wrong_shape_is_no_answer() {
         let page = board()
-            .judge(Shown::RightToken, 200, b"<html>\n login")
+            .judge(Shown::Right, 200, b"<html>\n login")
             .unwrap_err();
         assert!(page.ends_with("found no JSON: <html> login"), "{page}");
         let shape = board()
-            .judge(Shown::RightToken, 200, br#"{"items":[]}"#)
+            .judge(Shown::Right, 200, br#"{"items":[]}"#)
             .unwrap_err();
         assert!(shape.contains("no key `tasks`, only: items"), "{shape}");
-        let broken = board()
-            .judge(Shown::RightToken, 500, b"Internal")
-            .unwrap_err();
+        let broken = board().judge(Shown::Right, 500, b"Internal").unwrap_err();
         assert_eq!(broken, "expected 200, found 500: Internal");
     }
 
@@ -212,9 +210,9 @@ mod tests {
             auth: false,
             ..board()
         };
-        assert_eq!(page.shows(), [Shown::NoToken]);
+        assert_eq!(page.shows(), [Shown::Nothing]);
         assert_eq!(
-            page.judge(Shown::NoToken, 200, br#"{"tasks":[],"count":1}"#),
+            page.judge(Shown::Nothing, 200, br#"{"tasks":[],"count":1}"#),
             Ok(())
         );
     }

@@ -102,7 +102,6 @@ impl Step for Smoke {
                 ..Output::default()
             });
         }
-        let begun = cx.now_ms();
         let token = cx.secret(&config.auth_secret)?;
 
         let inside = Inside::look(cx, earlier.port(config), earlier.log(config).as_deref())?;
@@ -144,11 +143,17 @@ impl Step for Smoke {
         let counted = judge_data(cx, &token, &earlier)?;
         report.add("data did not shrink", counted);
 
-        // The checks before it are a part of the window.
         report.begin();
-        let window = Duration::from_secs(config.stable_seconds)
-            .saturating_sub(Duration::from_millis(cx.now_ms().saturating_sub(begun)));
-        let stays = inside::judge_stability(cx, found.as_ref(), inside.port, round_up(window))?;
+        let window = Duration::from_secs(config.stable_seconds);
+        let ran_before = match (&earlier.before, &found) {
+            (Some(before), Some(found)) => before
+                .service
+                .as_ref()
+                .is_some_and(|old| old.is_same_process(found)),
+            (None, _) => true,
+            (Some(_), None) => false,
+        };
+        let stays = inside::judge_stability(cx, found.as_ref(), inside.port, window, ran_before)?;
         report.add(&format!("stays up for {} s", config.stable_seconds), stays);
 
         match report.failure("") {
@@ -171,16 +176,6 @@ impl Step for Smoke {
             }
         }
     }
-}
-
-fn round_up(duration: Duration) -> Duration {
-    Duration::from_secs(
-        duration
-            .as_millis()
-            .div_ceil(1000)
-            .try_into()
-            .unwrap_or(u64::MAX),
-    )
 }
 
 fn judge_data(

@@ -63,7 +63,7 @@ fn judge_health(config: &Config, answer: &Response) -> Verdict {
         auth: false,
     };
     health
-        .judge(Shown::NoToken, answer.status(), answer.body())
+        .judge(Shown::Nothing, answer.status(), answer.body())
         .into()
 }
 
@@ -109,9 +109,9 @@ fn request(
         .http("GET", cx.target_endpoint(&endpoint.path)?)
         .timeout(PATIENCE);
     Ok(match shown {
-        Shown::RightToken => request.bearer(token),
-        Shown::NoToken => request,
-        Shown::WrongToken => request.header("authorization", WRONG),
+        Shown::Right => request.bearer(token),
+        Shown::Nothing => request,
+        Shown::Wrong => request.header("authorization", WRONG),
     })
 }
 

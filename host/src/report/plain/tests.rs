@@ -26,7 +26,7 @@ fn success() {
 [00:01] connecting to vm-1
 [00:02] git-pull: check
 [00:04] smoke: check
-[00:06]   snapshot c-1 stands: from here the run can go back
+[00:06]   snapshot c-1 taken
 [00:07] git-pull: run
 [00:12]   warning: 2 files were changed by hand
 [00:13] git-pull: done (1.2s): abc123 to def456
@@ -35,8 +35,8 @@ fn success() {
 [00:16]   skip outside (35ms): no url is set
 [00:17] smoke: done (1.2s)
 
-deployed: the new version is live and verified
-  live      the new version, verified
+done: what is live is verified
+  live      what this run left, verified
   vm        vm-1
   snapshot  c-1
   url       https://vm-1.example

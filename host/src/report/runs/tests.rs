@@ -170,7 +170,6 @@ changes
 
 next
   vdeploy rollback 01K0RUN
-  vdeploy run --plan default
 ";
     let shown = show(&record(), &journal(failed_run()), false, START + 3_600_000);
     assert_eq!(shown, expected);

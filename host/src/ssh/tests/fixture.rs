@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, HashAlg, PrivateKey};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -172,15 +172,22 @@ pub(crate) struct Sshd {
     _dir: tempfile::TempDir,
 }
 
-const SSHD: &str = "/usr/sbin/sshd";
+/// Where the server is: on the PATH, or where a user's PATH often does not
+/// look. It insists on being started by its absolute path.
+fn sshd() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let servers = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path)
+        .chain(servers)
+        .map(|dir| dir.join("sshd"))
+        .find(|file| file.is_absolute() && file.is_file())
+        .expect("no sshd on this machine: run `cargo xtask setup`")
+}
 
 impl Sshd {
-    /// None on a machine without OpenSSH.
-    pub(crate) async fn start() -> Option<Self> {
-        if !Path::new(SSHD).exists() {
-            eprintln!("skipped: no {SSHD} on this machine");
-            return None;
-        }
+    /// Starts one. A machine without OpenSSH fails the test.
+    pub(crate) async fn start() -> Self {
+        let program = sshd();
         let (host_key, user_key) = (new_key(), new_key());
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -204,7 +211,7 @@ impl Sshd {
                 at("authorized_keys").display(),
             );
             std::fs::write(at("config"), config).unwrap();
-            let mut server = tokio::process::Command::new(SSHD)
+            let mut server = tokio::process::Command::new(&program)
                 .args(["-D", "-e", "-f"])
                 .arg(at("config"))
                 .kill_on_drop(true)
@@ -220,13 +227,13 @@ impl Sshd {
                 }
             })
             .await;
-            return Some(Self {
+            return Self {
                 front,
                 host_key,
                 user_key,
                 _server: server,
                 _dir: dir,
-            });
+            };
         }
         panic!("sshd does not start");
     }

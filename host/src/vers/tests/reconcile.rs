@@ -90,7 +90,7 @@ async fn a_restore_without_an_answer_finds_its_vm() {
             .unwrap()
             .add_vm("earlier", "running", Some("c"));
         fake.fault("POST", fault.clone());
-        let id = fake.client().from_commit(&"c".into()).await.unwrap();
+        let id = fake.client().restore(&"c".into()).await.unwrap();
         assert_eq!(id.as_str(), "restored-2", "{fault:?}");
         assert_eq!(fake.count("POST"), 1, "{fault:?}");
     }
@@ -103,7 +103,7 @@ async fn a_restore_that_left_nothing_is_in_doubt() {
     let mut config = fake.config();
     config.reconcile_for = Duration::from_millis(300);
     let c = VersClient::new(&config).unwrap();
-    let error = c.from_commit(&"c".into()).await.unwrap_err();
+    let error = c.restore(&"c".into()).await.unwrap_err();
     assert!(error.maybe_applied(), "{error}");
     assert_eq!(fake.count("POST"), 1);
 }

@@ -1,0 +1,126 @@
+//! A run in which the target is a function and everything else is real.
+
+use anyhow::{Context as _, Result};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::Instant;
+use vdeploy::capability::World;
+use vdeploy::capability::clock::SystemClock;
+use vdeploy::capability::doubles::{DenyHttp, RecordingSnapshot, RecordingSsh};
+use vdeploy::capability::grant::Grants;
+use vdeploy::capability::mask::Masker;
+use vdeploy::capability::secrets::{LoadedSecrets, SecretValue};
+use vdeploy::capability::ssh::Output;
+use vdeploy::config::Project;
+use vdeploy::event::Phase;
+use vdeploy::gate::{Gate, RunShared};
+use vdeploy::ids::{PluginName, RunId};
+use vdeploy::journal::store::RunRecord;
+use vdeploy::journal::{SqliteStore, Store, StoreState};
+use vdeploy::plan::{OnFailure, Plan, RollbackTo};
+use vdeploy::plugin::{Engine, Plugin, builtin};
+use vdeploy::target::TargetHandle;
+
+/// Longer than any benchmark.
+const TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// One run's world; its journal is in a file.
+pub struct Stage {
+    shared: Arc<RunShared>,
+    _dir: TempDir,
+}
+
+impl Stage {
+    /// A run that began and may change the target.
+    pub fn new() -> Result<Self> {
+        let dir = TempDir::new()?;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("state.db"))?);
+        let run = RunId::generate();
+        store.create_run(&record(&run))?;
+        let target = TargetHandle::vers(
+            "infra".into(),
+            "vm-1".into(),
+            "https://{vm}.example.com:3000",
+        );
+        let token = SecretValue::new("a-token-of-thirty-two-characters".to_owned());
+        let masker = Masker::new([&token])?;
+        let world = World {
+            clock: Arc::new(SystemClock),
+            http: Arc::new(DenyHttp),
+            ssh: Arc::new(RecordingSsh::new(|_| {
+                Ok(Output {
+                    exit_code: Some(0),
+                    stdout: b"active\n".to_vec(),
+                    ..Output::default()
+                })
+            })),
+            snapshot: Arc::new(RecordingSnapshot::new(target.clone())),
+            secrets: Arc::new(LoadedSecrets::new([("auth-token".to_owned(), token)])),
+            state: Arc::new(StoreState::new(store.clone())),
+            target,
+        };
+        // Nobody watches: an event costs its making.
+        let (events, _) = unbounded_channel();
+        let shared = RunShared::new(run, world, Arc::new(masker), false, store, events);
+        Ok(Self {
+            shared: Arc::new(shared),
+            _dir: dir,
+        })
+    }
+
+    /// The gate of one call.
+    pub fn gate(&self, plugin: &PluginName, grants: &Arc<Grants>, phase: Phase) -> Gate {
+        Gate {
+            shared: self.shared.clone(),
+            plugin: plugin.clone(),
+            step: "the-step".into(),
+            phase,
+            grants: grants.clone(),
+            deadline: Instant::now() + TIMEOUT,
+        }
+    }
+}
+
+/// Every built-in plugin with the grants of the built-in project.
+pub fn builtin_plugins(cache: &Path, project: &Project) -> Result<(Engine, Vec<Plugin>)> {
+    let engine = Engine::new(Some(cache))?;
+    let mut plugins = Vec::new();
+    for name in builtin::names() {
+        plugins.push(builtin_plugin(&engine, project, name)?);
+    }
+    Ok((engine, plugins))
+}
+
+/// One built-in plugin with the grants of the built-in project.
+pub fn builtin_plugin(engine: &Engine, project: &Project, name: &str) -> Result<Plugin> {
+    let bytes = builtin::bytes(name).with_context(|| format!("no built-in plugin `{name}`"))?;
+    let name = PluginName::from(name);
+    let grants = &project.plugin(&name)?.grants;
+    Ok(Plugin::load(engine, &name, bytes, grants)?)
+}
+
+fn record(run: &RunId) -> RunRecord {
+    RunRecord {
+        id: run.clone(),
+        plan: Plan {
+            name: "default".into(),
+            summary: String::new(),
+            steps: Vec::new(),
+            rollback: Vec::new(),
+            finally: Vec::new(),
+            on_failure: OnFailure::Rollback,
+            rollback_to: RollbackTo::Git,
+        },
+        target: "infra".into(),
+        vm: Some("vm-1".to_owned()),
+        plugins: Default::default(),
+        rolls_back: None,
+        started_by: "a benchmark".to_owned(),
+        started_at: 1,
+        host_version: "0".to_owned(),
+        dry_run: false,
+    }
+}

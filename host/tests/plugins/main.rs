@@ -1,0 +1,19 @@
+//! The engine, the gate and the driver with real WASM guests and a world that
+//! exists only here. The guests are built by `cargo xtask fixtures`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod bad_guests;
+mod cache;
+mod driver;
+mod gate;
+mod journal;
+mod outcomes;
+mod refusal;
+mod secrets;
+mod stage;

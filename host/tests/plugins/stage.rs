@@ -1,0 +1,303 @@
+//! A run without a network: the real gate and store, a target that echoes, and
+//! the fixture plugins.
+
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::Instant;
+use vdeploy::capability::clock::{Clock, SimulatedClock, SystemClock};
+use vdeploy::capability::doubles::{RecordingHttp, RecordingSnapshot, RecordingSsh};
+use vdeploy::capability::grant::Grants;
+use vdeploy::capability::http::{HttpScope, Response};
+use vdeploy::capability::mask::Masker;
+use vdeploy::capability::secrets::{LoadedSecrets, SecretScope, SecretValue};
+use vdeploy::capability::snapshot::SnapshotScope;
+use vdeploy::capability::ssh::{Command, Output, SshScope};
+use vdeploy::capability::{EffectError, ErrorKind, World};
+use vdeploy::gate::{Gate, RunShared};
+use vdeploy::ids::RunId;
+use vdeploy::journal::store::RunRecord;
+use vdeploy::journal::{Entry, SqliteStore, Store, StoreState};
+use vdeploy::plan::{OnFailure, Plan, RollbackTo};
+
+use vdeploy::event::Phase;
+use vdeploy::event::RunEvent;
+use vdeploy::plugin::{Engine, Invocation, Limits, Plugin, PluginError, Returned, StepContext};
+use vdeploy::target::TargetHandle;
+
+/// The value of the secret `token`, in no other place of these tests.
+pub const TOKEN: &str = "tok-4f9a1c77e2";
+
+/// The target directory of cargo that this test was built in.
+fn target_dir() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    exe.ancestors().nth(3).unwrap().to_path_buf()
+}
+
+/// A built fixture.
+pub fn bytes(name: &str) -> Vec<u8> {
+    let path = target_dir()
+        .join("vdeploy-fixtures")
+        .join(format!("{name}.wasm"));
+    std::fs::read(&path)
+        .unwrap_or_else(|e| panic!("{}: {e}; run `cargo xtask fixtures`", path.display()))
+}
+
+/// One engine for all tests, with a cache that stays.
+pub fn engine() -> Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    let make = || Engine::new(Some(&target_dir().join("vdeploy-fixtures/compiled"))).unwrap();
+    ENGINE.get_or_init(make).clone()
+}
+
+/// Loads a fixture with the limits of the contract.
+pub fn load(name: &str, grants: &Grants) -> Result<Plugin, PluginError> {
+    Plugin::load(&engine(), &name.into(), &bytes(name), grants)
+}
+
+/// Loads a fixture with other limits.
+pub fn load_with(name: &str, limits: Limits) -> Plugin {
+    let engine = engine().with_limits(limits);
+    Plugin::load(&engine, &name.into(), &bytes(name), &all()).unwrap()
+}
+
+/// The step that does what its configuration says, with every grant there is.
+pub fn scripted() -> Plugin {
+    load("scripted", &all()).unwrap()
+}
+
+/// Every capability, each within bounds.
+pub fn all() -> Grants {
+    let ssh = |text| SshScope::parse(text).unwrap();
+    let http = |text| HttpScope::parse(text).unwrap();
+    let secret = |text| SecretScope::parse(text).unwrap();
+    Grants {
+        ssh: vec![ssh("echo **"), ssh("probe:cat /var/log/*")],
+        http: vec![
+            http("GET target/**"),
+            http("POST https://hooks.example.com/**"),
+        ],
+        secrets: vec![secret("token@ssh"), secret("token@target")],
+        secrets_reveal: vec!["token".to_owned()],
+        snapshot: vec![SnapshotScope::Create, SnapshotScope::Restore],
+        state: true,
+    }
+}
+
+/// One run's world, and what was seen of it.
+pub struct Stage {
+    pub shared: Arc<RunShared>,
+    pub ssh: Arc<RecordingSsh>,
+    pub http: Arc<RecordingHttp>,
+    pub store: Arc<dyn Store>,
+    events: Mutex<UnboundedReceiver<RunEvent>>,
+}
+
+/// What a stage is made of.
+pub struct Parts {
+    pub clock: Arc<dyn Clock>,
+    pub store: Arc<dyn Store>,
+    pub dry_run: bool,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SimulatedClock::new(1_700_000_000_000)),
+            store: Arc::new(SqliteStore::in_memory().unwrap()),
+            dry_run: false,
+        }
+    }
+}
+
+impl Stage {
+    /// Time is simulated: a sleep returns at once.
+    pub fn new() -> Self {
+        Self::of(Parts::default())
+    }
+
+    /// Time is real.
+    pub fn with_real_time() -> Self {
+        Self::of(Parts {
+            clock: Arc::new(SystemClock),
+            ..Parts::default()
+        })
+    }
+
+    pub fn of(parts: Parts) -> Self {
+        let target = TargetHandle::vers(
+            "infra".into(),
+            "vm-1".into(),
+            "https://{vm}.example.com:3000",
+        );
+        let ssh = Arc::new(RecordingSsh::new(echo));
+        let http = Arc::new(RecordingHttp::new(|request| {
+            let body = match request.url.path() {
+                "/version" => r#"{"version":"1.0.0"}"#.to_owned(),
+                "/leak" => format!("your token is {TOKEN}"),
+                path => format!("this is {path}"),
+            };
+            Ok(Response {
+                status: 200,
+                body: body.into_bytes(),
+                ..Response::default()
+            })
+        }));
+        let token = SecretValue::new(TOKEN.to_owned());
+        let masker = Masker::new([&token]).unwrap();
+        let world = World {
+            clock: parts.clock,
+            http: http.clone(),
+            ssh: ssh.clone(),
+            snapshot: Arc::new(RecordingSnapshot::new(target.clone())),
+            secrets: Arc::new(LoadedSecrets::new([("token".to_owned(), token)])),
+            state: Arc::new(StoreState::new(parts.store.clone())),
+            target,
+        };
+        let run = RunId::generate();
+        parts.store.create_run(&record(&run)).unwrap();
+        let (sender, receiver) = unbounded_channel();
+        Self {
+            shared: Arc::new(RunShared::new(
+                run,
+                world,
+                Arc::new(masker),
+                parts.dry_run,
+                parts.store.clone(),
+                sender,
+            )),
+            ssh,
+            http,
+            store: parts.store,
+            events: Mutex::new(receiver),
+        }
+    }
+
+    /// Says that the run may change the target.
+    pub fn with_snapshot(self) -> Self {
+        self.shared.waive_snapshot("a test").unwrap();
+        self
+    }
+
+    /// Calls a function of a plugin; defaults are added to `config`.
+    pub async fn call(&self, plugin: &Plugin, phase: Phase, config: Value) -> Returned {
+        self.call_within(plugin, phase, config, Duration::from_secs(60))
+            .await
+    }
+
+    /// As `call`, with the step's deadline.
+    pub async fn call_within(
+        &self,
+        plugin: &Plugin,
+        phase: Phase,
+        config: Value,
+        timeout: Duration,
+    ) -> Returned {
+        let given: Map<String, Value> = serde_json::from_value(config).unwrap();
+        let config = plugin.description.manifest.complete(&given).unwrap();
+        plugin
+            .call(Invocation {
+                gate: Gate {
+                    shared: self.shared.clone(),
+                    plugin: plugin.name.clone(),
+                    step: "the-step".into(),
+                    phase,
+                    grants: plugin.grants.clone(),
+                    deadline: Instant::now() + timeout,
+                },
+                context: StepContext {
+                    plan: "default".into(),
+                    attempt: 1,
+                    config: Value::Object(config),
+                    outputs: Arc::default(),
+                    rolled_back: None,
+                    failed_step: None,
+                },
+                output: None,
+            })
+            .await
+    }
+
+    /// Lets the scripted plugin do these calls in `run`; the answers.
+    pub async fn run(&self, plugin: &Plugin, calls: Value) -> Result<Vec<Value>, PluginError> {
+        let config = json!({ "run": calls });
+        let output = self.call(plugin, Phase::Run, config).await.result?;
+        Ok(output["seen"].as_array().unwrap().clone())
+    }
+
+    /// The journal so far; what waits for the next entry is written first.
+    pub fn journal(&self) -> Vec<Entry> {
+        let stored = self.store.journal(&self.shared.run).unwrap();
+        stored.into_iter().map(|s| s.entry).collect()
+    }
+
+    /// What happened since the last time.
+    pub fn events(&self) -> Vec<RunEvent> {
+        let mut receiver = self.events.lock().unwrap();
+        std::iter::from_fn(|| receiver.try_recv().ok()).collect()
+    }
+
+    /// The commands that reached the target.
+    pub fn commands(&self) -> Vec<String> {
+        self.ssh.commands().iter().map(Command::display).collect()
+    }
+}
+
+/// Answers a command: `echo unreachable` never gets there, `echo lost` may
+/// have, anything else prints its arguments and its secrets.
+fn echo(command: &Command) -> Result<Output, EffectError> {
+    let error = |code| EffectError::new(ErrorKind::Unavailable, code, "the line is dead");
+    match command.args.first().map(String::as_str) {
+        Some("unreachable") => return Err(error("ssh.unreachable")),
+        Some("lost") => return Err(error("ssh.closed").in_doubt()),
+        _ => {}
+    }
+    let mut text = command.args.join(" ");
+    for (name, secret) in &command.secret_env {
+        text.push_str(&format!(" {name}={}", secret.value.expose()));
+    }
+    text.push('\n');
+    Ok(Output {
+        exit_code: Some(0),
+        stdout: text.into_bytes(),
+        ..Output::default()
+    })
+}
+
+/// A plan of nothing, for records.
+pub fn empty_plan() -> Plan {
+    Plan {
+        name: "default".into(),
+        summary: String::new(),
+        steps: Vec::new(),
+        rollback: Vec::new(),
+        finally: Vec::new(),
+        on_failure: OnFailure::Rollback,
+        rollback_to: RollbackTo::Git,
+    }
+}
+
+fn record(run: &RunId) -> RunRecord {
+    RunRecord {
+        id: run.clone(),
+        plan: empty_plan(),
+        target: "infra".into(),
+        vm: Some("vm-1".to_owned()),
+        plugins: Default::default(),
+        rolls_back: None,
+        started_by: "a test".to_owned(),
+        started_at: 1,
+        host_version: "0".to_owned(),
+        dry_run: false,
+    }
+}
+
+/// The error code of what a plugin reported.
+pub fn code(error: &PluginError) -> &str {
+    match error {
+        PluginError::Failed(error) => &error.code,
+        other => panic!("not reported by the plugin: {other}"),
+    }
+}
