@@ -19,7 +19,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Subcommands of `vdeploy local`.
 #[derive(Debug, Subcommand)]
 pub enum LocalCommand {
-    /// Start the cloud; makes a first VM when there is none
+    /// Start the cloud, with a first VM when there is none; runs until Ctrl-C
+    /// unless --detach
     Up(UpArgs),
     /// Stop the cloud and end every process on its VMs; what is on disk stays
     Down(DirArgs),

@@ -25,12 +25,26 @@ use std::path::PathBuf;
 /// Deploys a service to a VM so that the run ends in one of two states: the new
 /// version is live and verified, or the old version is live and verified.
 #[derive(Debug, Parser)]
-#[command(name = "vdeploy", version, after_help = exit::ExitCode::help(), max_term_width = 100)]
+#[command(name = "vdeploy", version, after_help = after_help(), max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Heading of the options that every command has.
+const COMMON: &str = "Options of every command";
+
+/// What stands below the list of commands.
+fn after_help() -> String {
+    format!(
+        "First steps:\n  vdeploy local up --detach        a VM on this machine to try things on\n  \
+         vdeploy plan show default        what a deploy does\n  vdeploy run --dry-run            \
+         show what would be done\n  vdeploy run                      deploy, verify, go back on \
+         failure\n\n{}",
+        exit::ExitCode::help()
+    )
 }
 
 /// Options of every command.
@@ -39,33 +53,35 @@ pub struct Global {
     /// The project file [default: vdeploy.toml here or in a parent directory,
     /// else the built-in project]
     #[arg(long, global = true, value_name = "FILE", env = "VDEPLOY_PROJECT")]
+    #[arg(help_heading = COMMON, hide_env_values = true)]
     pub project: Option<PathBuf>,
-    /// Where runs, leases and compiled plugins are kept [default:
+    /// Where runs, leases, compiled plugins and the local cloud are kept [default:
     /// $XDG_STATE_HOME/vdeploy or ~/.local/state/vdeploy]
     #[arg(long, global = true, value_name = "DIR", env = "VDEPLOY_STATE")]
+    #[arg(help_heading = COMMON, hide_env_values = true)]
     pub state: Option<PathBuf>,
     /// Show every call, the output of commands and debug lines
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = COMMON)]
     pub verbose: bool,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a plan on a target
+    /// Deploy: run a plan on a target
     Run(run::RunArgs),
-    /// Look at plans without running them
+    /// List, print and check plans without running them
     #[command(subcommand)]
     Plan(plan::PlanCommand),
     /// Bring back what was live before a run, and verify it
     Rollback(rollback::RollbackArgs),
-    /// Look at earlier runs
+    /// List earlier runs, or show one
     #[command(subcommand)]
     Runs(runs::RunsCommand),
-    /// The embedded cloud on this machine, for first steps and rehearsals
+    /// Start and stop the cloud on this machine, for first steps and rehearsals
     #[command(subcommand)]
     Local(local::LocalCommand),
-    /// Look at plugins
+    /// See what a plugin is and can do
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
 }

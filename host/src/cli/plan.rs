@@ -12,9 +12,9 @@ use clap::Subcommand;
 /// Subcommands of `vdeploy plan`.
 #[derive(Debug, Subcommand)]
 pub enum PlanCommand {
-    /// The plans of the project
+    /// List the plans of the project and the built-in ones
     List,
-    /// A plan as TOML, with its plugins and their grants
+    /// Print a plan as TOML, with its plugins and their grants
     Show {
         /// The plan
         #[arg(default_value = "default")]
@@ -50,13 +50,20 @@ pub async fn main(global: &Global, command: PlanCommand) -> Result<ExitCode, Cli
                 let plugins = start::load_plugins(&engine, &session.project, plan).await?;
                 prepare::configs(plan, &plugins, false).map_err(start::all_problems)?;
                 terminal::say(&format!(
-                    "plan {}: {} steps, {} plugins, fine",
+                    "plan {}: fine ({}, {})",
                     plan.name,
-                    plan.all_steps().count(),
-                    plugins.len()
+                    counted(plan.all_steps().count(), "step"),
+                    counted(plugins.len(), "plugin")
                 ));
             }
         }
     }
     Ok(ExitCode::Success)
+}
+
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
 }

@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 /// Subcommands of `vdeploy plugin`.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
-    /// Who a plugin is and what it can do, read from its bytes without running
-    /// them
+    /// Say who a plugin is and what it can do, without running it
     Inspect {
         /// A component file, or `builtin:NAME`
         file: String,

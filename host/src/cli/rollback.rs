@@ -12,22 +12,30 @@ use crate::journal::store::{RunRecord, Store};
 use clap::Args;
 use std::collections::BTreeMap;
 
+/// What to type.
+const EXAMPLES: &str = "Examples:
+  vdeploy rollback                            undo the newest run that changed the target
+  vdeploy rollback 01M856KE --to snapshot     a new VM, as it was before that run
+  vdeploy rollback --dry-run                  show every change, make none";
+
 /// Arguments of `vdeploy rollback`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct RollbackArgs {
     /// The run to roll back: an id or its beginning [default: the newest run
     /// of the target that changed something]
     pub run: Option<String>,
-    /// How it is done [default: as the plan says]
+    /// How it is done [default: as the plan of that run says]
     #[arg(long, value_enum)]
     pub to: Option<RollbackToArg>,
-    /// The target, where no run is named
+    /// The target whose newest run is meant, where no run is named
     #[arg(long, short)]
     pub target: Option<String>,
-    /// Make no change: answer probes for real, show every change
+    /// Look at the target for real, show every change, make none
     #[arg(long)]
     pub dry_run: bool,
-    /// Go on without a snapshot of the broken state; the reason is recorded
+    /// Go on without a snapshot of the state as it is now; the reason is
+    /// recorded
     #[arg(long, value_name = "REASON")]
     pub without_snapshot: Option<String>,
     #[command(flatten)]

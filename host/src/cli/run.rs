@@ -9,31 +9,44 @@ use crate::plan::{OnFailure, RollbackTo};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
+/// What to type.
+const EXAMPLES: &str = "Examples:
+  vdeploy run                                 deploy with the plan `default`
+  vdeploy run --dry-run                       show every change, make none
+  vdeploy run --ref v1.4                      deploy a tag, branch or commit
+  vdeploy run --plan smoke                    test the running service, change nothing
+  vdeploy run --set smoke.stable-seconds=30   one setting for this run
+  vdeploy run --json --junit vdeploy.xml      for a CI job";
+
 /// Arguments of `vdeploy run`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct RunArgs {
-    /// The plan [default: default]
+    /// The plan; `vdeploy plan list` names them [default: default]
     #[arg(long, short, default_value = "default", hide_default_value = true)]
     pub plan: String,
     /// The target [default: the only one, or `default-target` of the project]
     #[arg(long, short)]
     pub target: Option<String>,
-    /// What to deploy: a branch, tag or commit
+    /// What to deploy: a branch, tag or full commit id [default: as the plan
+    /// says, `main`]
     #[arg(long = "ref", value_name = "REF")]
     pub reference: Option<String>,
-    /// Set one configuration value of a step; can be repeated
+    /// Set one configuration value of a step, for this run; can be repeated
     #[arg(long, value_name = "STEP.KEY=VALUE")]
     pub set: Vec<String>,
-    /// What to do when a step fails after something was changed
+    /// What to do when a step fails after something was changed [default: as
+    /// the plan says]
     #[arg(long, value_enum)]
     pub on_failure: Option<OnFailureArg>,
-    /// How a rollback is done
+    /// How a rollback is done [default: as the plan says]
     #[arg(long, value_enum)]
     pub rollback_to: Option<RollbackToArg>,
-    /// Make no change: answer probes for real, show every change
+    /// Look at the target for real, show every change, make none
     #[arg(long)]
     pub dry_run: bool,
-    /// Go on without a snapshot; the reason is recorded
+    /// Change the target without a snapshot to go back to; the reason is
+    /// recorded
     #[arg(long, value_name = "REASON")]
     pub without_snapshot: Option<String>,
     #[command(flatten)]

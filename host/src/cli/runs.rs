@@ -14,7 +14,7 @@ use clap::Subcommand;
 /// Subcommands of `vdeploy runs`.
 #[derive(Debug, Subcommand)]
 pub enum RunsCommand {
-    /// Earlier runs, newest first
+    /// List earlier runs, newest first
     List {
         /// Only runs on this target
         #[arg(long, short)]
@@ -26,7 +26,7 @@ pub enum RunsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// One run: its steps, what it changed, how it ended
+    /// Show one run: its steps, what it changed, how it ended
     Show {
         /// An id, its beginning, or `latest`
         #[arg(default_value = "latest")]

@@ -91,6 +91,9 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
         steps: ready.plan.steps.iter().map(|s| s.id.clone()).collect(),
         dry_run: request.dry_run,
     });
+    if request.rolls_back.is_some() {
+        shared.emit(RunEvent::RollbackStarted { cause: None });
+    }
     for notice in &ready.notices {
         shared.emit(RunEvent::Log {
             step: None,

@@ -26,7 +26,7 @@ pub enum Outcome {
     Unreachable,
     /// A plugin was refused: missing grant, incompatible, not loadable.
     PluginRefused,
-    /// Stopped by a signal or a lost store; can be resumed.
+    /// Stopped by a signal, a lost store or a lost lease.
     Interrupted,
     /// vdeploy itself failed.
     Internal,

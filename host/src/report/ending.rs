@@ -4,7 +4,7 @@
 use super::narrator::Line;
 use super::story::{Failed, Story};
 use super::text::{self, Tone, duration};
-use crate::event::RunEvent;
+use crate::event::{Outcome, RunEvent};
 use crate::event::{Phase, Section};
 
 /// Checks shown at most.
@@ -31,7 +31,7 @@ pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
         Line::ending(Tone::Plain, ""),
         Line::ending(
             text::tone(*outcome),
-            text::outcome(*outcome, *unchanged, story.dry_run),
+            headline_of(story, *outcome, *unchanged),
         ),
     ];
     let plain = |text: String| Line::ending(Tone::Plain, text);
@@ -42,7 +42,7 @@ pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
         }
     }
     let mut row = |label: &str, text: &str| lines.push(plain(format!("  {label:<9} {text}")));
-    row("live", text::live(*outcome, *unchanged, story.dry_run));
+    row("live", live(story, *outcome, *unchanged));
     match (&story.vm, &story.moved_from) {
         (Some(vm), Some(from)) => row("vm", &format!("{vm} (was {from})")),
         (Some(vm), None) => row("vm", vm.as_str()),
@@ -60,6 +60,33 @@ pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
         row(if index == 0 { "next" } else { "" }, command);
     }
     lines
+}
+
+/// How the run ended. One that went through may have been no deploy: a
+/// rollback that was asked for, or a plan that only looks.
+fn headline_of(story: &Story, outcome: Outcome, unchanged: bool) -> &'static str {
+    match outcome {
+        Outcome::Deployed if story.dry_run || unchanged => {}
+        Outcome::Deployed if story.asked_back => {
+            return "rolled back: the version from before is live and verified";
+        }
+        Outcome::Deployed if !story.changed => return "verified: nothing was changed",
+        _ => {}
+    }
+    text::outcome(outcome, unchanged, story.dry_run)
+}
+
+/// What is live now.
+fn live(story: &Story, outcome: Outcome, unchanged: bool) -> &'static str {
+    match outcome {
+        Outcome::Deployed if story.asked_back && !story.dry_run => {
+            "the version from before, verified"
+        }
+        _ => {
+            let unchanged = unchanged || !story.changed;
+            text::live(outcome, unchanged, story.dry_run)
+        }
+    }
 }
 
 /// Why a step failed, as far as `message` does not say it.

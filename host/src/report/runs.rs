@@ -24,7 +24,7 @@ pub enum State {
     Ended(Outcome),
     /// It holds its target's lease.
     Running,
-    /// It neither ended nor runs: killed, to be resumed.
+    /// It neither ended nor runs: killed.
     Killed,
 }
 
@@ -172,10 +172,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
             row("outcome", &format!("{words}{took}"));
         }
         State::Running => row("outcome", "none yet: it is running"),
-        State::Killed => row(
-            "outcome",
-            "none: it was killed; the journal has what was done",
-        ),
+        State::Killed => row("outcome", "none: it was killed before its end"),
     }
     if let Some((_, message)) = ended {
         message.lines().for_each(|line| row("", line));

@@ -56,7 +56,12 @@ pub(super) struct Story {
     pub moved_from: Option<VmId>,
     pub dry_run: bool,
     pub steps: Vec<StepId>,
+    /// The first one: where the run can go back to.
     pub snapshot: Option<SnapshotId>,
+    /// A person asked for a rollback: the run is one.
+    pub asked_back: bool,
+    /// Some call was a change.
+    pub changed: bool,
     /// The first failure for good that is no part of the rollback.
     pub cause: Option<Failed>,
     /// The first failure for good of an undo or a rollback step.
@@ -84,7 +89,10 @@ impl Story {
                 self.dry_run = *dry_run;
             }
             RunEvent::StepStarted { .. } => self.attempt = Attempt::default(),
-            RunEvent::CallStarted { action, .. } => self.attempt.call_began(action),
+            RunEvent::CallStarted { action, change, .. } => {
+                self.changed |= *change;
+                self.attempt.call_began(action);
+            }
             RunEvent::Output { line, .. } => self.attempt.output(line),
             RunEvent::CallFinished { ok, .. } => self.attempt.call_ended(*ok),
             RunEvent::Check {
@@ -126,10 +134,10 @@ impl Story {
                     });
                 }
             }
-            // The first one is the rollback point.
             RunEvent::SnapshotTaken { snapshot } => {
                 self.snapshot.get_or_insert_with(|| snapshot.clone());
             }
+            RunEvent::RollbackStarted { cause: None } => self.asked_back = true,
             RunEvent::TargetMoved { from, to } => {
                 if self.moved_from.is_none() {
                     self.moved_from.clone_from(from);

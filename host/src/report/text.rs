@@ -94,7 +94,7 @@ pub(super) fn outcome(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'sta
         Outcome::Held => "held: another run has the target",
         Outcome::Unreachable => "unreachable: nothing was changed",
         Outcome::PluginRefused => "plugin refused: nothing was changed",
-        Outcome::Interrupted => "interrupted: the journal has what was done",
+        Outcome::Interrupted => "interrupted: the run did not finish",
         Outcome::Internal => "internal error of vdeploy",
     }
 }
@@ -113,7 +113,7 @@ pub(super) fn live(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'static
         Outcome::Held => "what the other run makes of it; this run changed nothing",
         Outcome::RollbackFailed => "unknown: look at the target now",
         Outcome::Kept => "what the failed step left; look at the target",
-        Outcome::Interrupted => "what the interrupted run left; look at the target",
+        Outcome::Interrupted => "unknown: the run's journal says what was changed",
         Outcome::Internal => "unknown; the journal says what was changed",
     }
 }

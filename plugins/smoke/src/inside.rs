@@ -200,12 +200,15 @@ pub(crate) fn judge_directory(
     }
 }
 
-/// Watches the process until it has been up for `window`.
+/// Watches the process for `window`; of one that ran before this run, what it
+/// has lived already counts. Of a new one it does not: it may have needed long
+/// to start.
 pub(crate) fn judge_stability(
     cx: &Cx<Config>,
     found: Option<&Listener>,
     port: u16,
     window: Duration,
+    ran_before: bool,
 ) -> Result<Verdict, Error> {
     let Some(found) = found else {
         return Ok(Verdict::Skipped("there is no process to watch".to_owned()));
@@ -214,6 +217,7 @@ pub(crate) fn judge_stability(
         .script("stable", &with_functions(STABLE))
         .args([found.pid.to_string(), found.start_ticks.to_string()])
         .args([port.to_string(), window.as_secs().to_string()])
+        .arg(if ran_before { "yes" } else { "no" })
         .timeout(window.saturating_add(Duration::from_secs(30)))
         .probe()?
         .into_success("watch the service")?

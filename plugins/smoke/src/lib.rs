@@ -145,7 +145,15 @@ impl Step for Smoke {
 
         report.begin();
         let window = Duration::from_secs(config.stable_seconds);
-        let stays = inside::judge_stability(cx, found.as_ref(), inside.port, window)?;
+        let ran_before = match (&earlier.before, &found) {
+            (Some(before), Some(found)) => before
+                .service
+                .as_ref()
+                .is_some_and(|old| old.is_same_process(found)),
+            (None, _) => true,
+            (Some(_), None) => false,
+        };
+        let stays = inside::judge_stability(cx, found.as_ref(), inside.port, window, ran_before)?;
         report.add(&format!("stays up for {} s", config.stable_seconds), stays);
 
         match report.failure("") {

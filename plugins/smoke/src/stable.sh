@@ -1,6 +1,5 @@
-# Watches one process until it is old enough. $1 pid, $2 start time, $3 port, $4 the
-# age in seconds: what it has lived already counts, so a process that has been up for
-# long is looked at once.
+# Watches one process for a while. $1 pid, $2 start time, $3 port, $4 seconds, $5
+# whether what it has lived already counts: yes or no.
 # Prints `stable=yes`, or `stable=ended` or `stable=silent` as soon as it is so:
 # it has ended, or it has let go of the port.
 main() {
@@ -8,7 +7,7 @@ main() {
     up=$(cut -d. -f1 /proc/uptime </dev/null)
     age=$((up - $2 / ticks))
     # A container can have an uptime of its own: then the whole window is watched.
-    [ "$age" -ge 0 ] || age=0
+    [ "$5" = yes ] && [ "$age" -ge 0 ] || age=0
     until_time=$(($(date +%s) + $4 - age))
     while :; do
         is_same "$1" "$2" || { echo stable=ended; return; }

@@ -222,3 +222,48 @@ fn a_dry_run_shows_what_it_did_not_do() {
     );
     assert!(text.contains("a dry run changes nothing"), "{text}");
 }
+
+fn ending_of(events: Vec<RunEvent>, last: RunEvent) -> String {
+    let mut all = vec![script::run_started(&["smoke"], false)];
+    all.extend(events);
+    all.push(last);
+    let text = text(&all, false);
+    let (_, ending) = text.split_once("\n\n").unwrap();
+    ending.to_owned()
+}
+
+#[test]
+fn a_plan_that_only_looked_deployed_nothing() {
+    let last = script::finished(Outcome::Deployed, 0, "plan smoke: verified", &[]);
+    let ending = ending_of(Vec::new(), last);
+    assert!(
+        ending.starts_with("verified: nothing was changed\n"),
+        "{ending}"
+    );
+    assert!(ending.contains("live      the same version as before, verified"));
+}
+
+#[test]
+fn a_rollback_that_was_asked_for_brought_the_version_from_before() {
+    let last = script::finished(Outcome::Deployed, 0, "rolled back and verified", &[]);
+    let events = vec![
+        RunEvent::RollbackStarted { cause: None },
+        script::call("rollback", 1, "ssh sh -s -- unswap"),
+    ];
+    let ending = ending_of(events, last);
+    assert!(
+        ending.starts_with("rolled back: the version from before is live and verified\n"),
+        "{ending}"
+    );
+    assert!(ending.contains("live      the version from before, verified"));
+}
+
+#[test]
+fn the_snapshot_at_the_end_is_the_one_to_go_back_to() {
+    let taken = |id: &str| RunEvent::SnapshotTaken {
+        snapshot: id.into(),
+    };
+    let last = script::finished(Outcome::Deployed, 0, "deployed", &[]);
+    let ending = ending_of(vec![taken("before"), taken("after")], last);
+    assert!(ending.contains("snapshot  before\n"), "{ending}");
+}

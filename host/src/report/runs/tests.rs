@@ -156,7 +156,7 @@ target    infra (vm-1)
 started   2023-11-14 22:13:20 UTC, 1h ago, by me@here
 vdeploy   0.1.0
 snapshot  c-1
-outcome   none: it was killed; the journal has what was done
+outcome   none: it was killed before its end
 
 steps
   ✓  git-pull         run              6.0s
