@@ -71,8 +71,10 @@ impl Base {
             base.dir.path(),
             &["clone", "--quiet", &remote, &checkout.display().to_string()],
         )?;
-        base.first = site.deploy(&[])?.expect_code(0)?;
+        let first = site.deploy(&[])?.expect_code(0)?;
         let id = base.api("POST", &format!("/vm/{vm}/commit"), Some("{}"))?;
+        drop(site);
+        base.first = first;
         base.snapshot = text(&id, "commit_id")?;
         Ok(base)
     }

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// A VM and what a person has beside it.
+/// A VM and what a person has beside it. The VM is deleted at the end, so that
+/// no service of a finished test takes time from the others.
 #[derive(Debug)]
 pub struct Site<'a> {
     base: &'a Base,
@@ -150,5 +151,14 @@ impl<'a> Site<'a> {
             .header("Content-Type", "application/json")
             .send(format!(r#"{{"title":"{title}","createdBy":"test"}}"#))?;
         Ok(())
+    }
+}
+
+impl Drop for Site<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.base.api("DELETE", &format!("/vm/{}", self.vm), None) {
+            eprintln!("VM {} was not deleted: {error:#}", self.vm);
+        }
+        drop(std::fs::remove_dir_all(&self.dir));
     }
 }

@@ -48,13 +48,18 @@ watch() {
                 return
                 ;;
         esac
+        now=$(date +%s)
         # A unit that logs to a file has no lines here: then the port decides.
+        # The journal is a little late, so it gets the time to say its warning.
         if { [ -n "$seen" ] || [ -z "$log" ]; } && [ "${pid:-0}" -gt 0 ] &&
             look_at "$pid" && begin=$start && find_owner "$port" "$pid"; then
-            verdict=ready
-            return
+            serves_since=${serves_since:-$now}
+            if [ -n "$seen" ] || [ "$now" -ge $((serves_since + 2)) ]; then
+                verdict=ready
+                return
+            fi
         fi
-        if [ "$(date +%s)" -ge "$until_time" ]; then
+        if [ "$now" -ge "$until_time" ]; then
             verdict=late
             return
         fi
@@ -64,7 +69,7 @@ watch() {
 
 main() {
     verb=$1 unit=$2 app=$3 port=${4:-${PORT:-3000}} ready=$5 warning=$6 seconds=$7 sha=$8 run=$9
-    pid= begin= owner= code= seen= said= log= invocation= forgotten=
+    pid= begin= owner= code= seen= said= log= invocation= forgotten= serves_since=
     started_at=$(date +%s)
     if ! said=$(systemctl "$verb" "$unit" </dev/null 2>&1); then
         invocation=$(fact InvocationID)

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use vdeploy_service::testing::{Stage, TOKEN};
 
@@ -92,8 +93,19 @@ impl Unit {
         String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
     }
 
+    /// A process of several threads is a zombie a little before its last
+    /// thread lets go of the port, and systemctl above does not wait for that.
     fn ended(&self) -> bool {
-        !self.stage.answers()
+        let until = Instant::now() + Duration::from_secs(10);
+        let mut pause = Duration::from_millis(5);
+        while self.stage.answers() {
+            if Instant::now() > until {
+                return false;
+            }
+            std::thread::sleep(pause);
+            pause *= 2;
+        }
+        true
     }
 }
 
