@@ -3,6 +3,7 @@
 
 mod error;
 pub mod exit;
+mod hold;
 mod local;
 mod output;
 mod plan;

@@ -3,23 +3,25 @@
 
 use super::error::CliError;
 use super::exit::ExitCode;
+use super::hold::{Holding, OnTarget};
 use super::run::OutputArgs;
 use super::session::Session;
-use super::{output, signals, world};
+use super::{hold, output, signals, world};
+use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
-use crate::capability::{EffectError, World};
 use crate::config::{self, PluginSource, Project, TargetConfig};
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::ids::{PluginName, RunId, StepId, TargetName};
-use crate::journal::store::{Holder, RunRecord};
+use crate::journal::store::RunRecord;
 use crate::journal::{Entry, Store, moves};
 use crate::plan::{Plan, RollbackTo, Step};
 use crate::plugin::{self, Engine, Plugin, PluginError, builtin};
 use crate::report::EventBus;
 use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
 use crate::run::prepare::{self, Plugins};
+use crate::run::target_lease::{Absence, Claim};
 use crate::run::{Execution, Finished};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -182,7 +184,7 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
 
 /// Takes the lease, runs, gives it back.
 async fn held(ready: Ready, request: &Request, shared: Arc<RunShared>) -> Finished {
-    let who = started_by();
+    let who = hold::started_by();
     let keeper = LeaseKeeper::acquire(
         ready.store.clone(),
         ready.target.clone(),
@@ -193,18 +195,17 @@ async fn held(ready: Ready, request: &Request, shared: Arc<RunShared>) -> Finish
     .await;
     let keeper = match keeper {
         Ok(Ok(keeper)) => keeper,
-        Ok(Err(holder)) => return refused(Outcome::Held, held_by(&ready.target, &holder)),
+        Ok(Err(holder)) => {
+            let now = ready.world.clock.now_unix_ms();
+            let message = Holding::in_store(&holder, now).message(&ready.target);
+            return refused(Outcome::Held, message);
+        }
         Err(error) => return refused(Outcome::Internal, error.to_string()),
     };
     shared.hold_lease(keeper.granted().clone());
-    let lost = keeper.lost();
-    let watched = shared.clone();
-    let watch = tokio::spawn(async move {
-        let why = lost.await;
-        watched.break_off(&format!("the lease was lost: {why}"));
-    });
+    let watch = hold::break_off_when(keeper.lost(), shared.clone());
     let finished = recorded(ready, request, shared, who).await;
-    watch.abort();
+    drop(watch);
     if let Err(error) = keeper.release().await {
         tracing::warn!(%error, "the lease could not be given back; it ends by itself");
     }
@@ -229,7 +230,7 @@ async fn recorded(
             .map(|(name, plugin)| (name.clone(), plugin.description.digest.clone()))
             .collect(),
         rolls_back: request.rolls_back.as_ref().map(|(run, _)| run.clone()),
-        started_by: who,
+        started_by: who.clone(),
         started_at: ready.world.clock.now_unix_ms(),
         host_version: env!("CARGO_PKG_VERSION").to_owned(),
         dry_run: request.dry_run,
@@ -243,17 +244,10 @@ async fn recorded(
         return refused(Outcome::Internal, error.to_string());
     }
     let is_rollback = request.rolls_back.is_some();
-    let restores = is_rollback && ready.plan.rollback_to == RollbackTo::Snapshot;
-    if let Err(error) = connect(&ready, &shared).await {
-        if !restores || error.code == "ssh.host-key" {
-            return unreachable(&ready, &shared, &error);
-        }
-        shared.emit(RunEvent::Log {
-            step: None,
-            level: Level::Warn,
-            message: format!("the target cannot be reached ({error}); going on to the snapshot"),
-        });
-    }
+    let lease = match reach(&ready, request, &shared, who).await {
+        Ok(lease) => lease,
+        Err((outcome, why)) => return given_up(&ready, &shared, outcome, &why),
+    };
     let execution = Execution {
         traits: prepare::traits(&ready.plan, &ready.plugins, is_rollback),
         plan: ready.plan,
@@ -265,39 +259,86 @@ async fn recorded(
             .as_ref()
             .map(|(_, outputs)| Arc::new(outputs.clone())),
     };
-    execution.execute().await
+    let finished = execution.execute().await;
+    if let Some(lease) = lease {
+        lease.end().await;
+    }
+    finished
 }
 
-/// Connects, where a plugin of the plan will run commands.
-async fn connect(ready: &Ready, shared: &RunShared) -> Result<(), EffectError> {
+/// Connects and takes the lease there, where a plugin of the plan will run
+/// commands. A rollback to a snapshot needs neither.
+async fn reach(
+    ready: &Ready,
+    request: &Request,
+    shared: &Arc<RunShared>,
+    who: String,
+) -> Result<Option<OnTarget>, (Outcome, String)> {
     let uses_ssh = |plugin: &Plugin| plugin.description.interfaces.iter().any(|i| i == "ssh");
     if !ready.plugins.values().any(uses_ssh) {
-        return Ok(());
+        return Ok(None);
     }
+    let restores = ready.plan.rollback_to == RollbackTo::Snapshot;
+    let claim = Claim {
+        ssh: ready.world.ssh.clone(),
+        target: ready.world.target.clone(),
+        run: ready.run.clone(),
+        who,
+        ttl: DEFAULT_TTL,
+        absence: match restores {
+            true => Absence::Tolerated,
+            false => Absence::Loses,
+        },
+    };
     shared.emit(RunEvent::Doing {
         text: "connecting to the target".to_owned(),
     });
-    tokio::select! {
+    let connected = tokio::select! {
         connected = ready.world.ssh.connect() => connected,
-        () = shared.stopped() => Ok(()),
-    }
+        () = shared.stopped() => return Ok(None),
+    };
+    let may_be_away = restores && request.rolls_back.is_some();
+    let why = match connected {
+        Err(error) if !may_be_away || error.code == "ssh.host-key" => {
+            return Err((Outcome::Unreachable, error.to_string()));
+        }
+        Err(error) => error.to_string(),
+        Ok(()) if request.dry_run => {
+            hold::look(&claim, shared).await;
+            return Ok(None);
+        }
+        Ok(()) => match hold::take(&claim, shared).await {
+            Ok(lease) => return Ok(Some(lease)),
+            Err((Outcome::Held, why)) => return Err((Outcome::Held, why)),
+            Err((_, why)) if may_be_away => why,
+            Err(refused) => return Err(refused),
+        },
+    };
+    shared.emit(RunEvent::Log {
+        step: None,
+        level: Level::Warn,
+        message: format!("the target cannot be used ({why}); going on to the snapshot"),
+    });
+    Ok((!request.dry_run).then(|| hold::after_a_move(claim, shared)))
 }
 
-fn unreachable(ready: &Ready, shared: &RunShared, error: &EffectError) -> Finished {
-    let message = format!(
-        "plan {}: the target `{}` cannot be used, and nothing was changed\n{}",
-        ready.plan.name,
-        ready.target,
-        shared.masker.mask(&error.to_string())
-    );
+fn given_up(ready: &Ready, shared: &RunShared, outcome: Outcome, why: &str) -> Finished {
+    let why = shared.masker.mask(why);
+    let message = match outcome {
+        Outcome::Held => why.into_owned(),
+        _ => format!(
+            "plan {}: the target `{}` cannot be used, and nothing was changed\n{why}",
+            ready.plan.name, ready.target,
+        ),
+    };
     let entry = Entry::Finished {
-        outcome: Outcome::Unreachable,
+        outcome,
         message: message.clone(),
     };
     if let Err(error) = shared.record(&entry) {
         tracing::warn!(%error, "the end of the run could not be recorded");
     }
-    refused(Outcome::Unreachable, message)
+    refused(outcome, message)
 }
 
 fn refused(outcome: Outcome, message: String) -> Finished {
@@ -307,38 +348,6 @@ fn refused(outcome: Outcome, message: String) -> Finished {
         message,
         next: Vec::new(),
     }
-}
-
-fn held_by(target: &TargetName, holder: &Holder) -> String {
-    let since = jiff::Timestamp::from_millisecond(i64::try_from(holder.since).unwrap_or(0))
-        .map(|t| t.to_string())
-        .unwrap_or_default();
-    format!(
-        "the target `{target}` is held by run {} ({}), since {since}; wait for it to end: \
-         `vdeploy runs show {}` says how far it is. A run that died gives the target free after \
-         {} s",
-        holder.run,
-        holder.who,
-        holder.run,
-        DEFAULT_TTL.as_secs()
-    )
-}
-
-/// Who starts a run: user@machine and pid, or the CI job.
-fn started_by() -> String {
-    let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let machine = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    let user = env("USER")
-        .or_else(|| env("LOGNAME"))
-        .unwrap_or_else(|| "?".to_owned());
-    let job = env("GITHUB_RUN_ID")
-        .map(|id| format!(" github run {id}"))
-        .or_else(|| env("CI_JOB_URL").map(|url| format!(" {url}")))
-        .unwrap_or_default();
-    format!("{user}@{machine} pid {}{job}", std::process::id())
 }
 
 /// The target that was asked for, or the project's default.

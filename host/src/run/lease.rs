@@ -109,18 +109,7 @@ impl LeaseKeeper {
     /// Resolves when the lease is lost, and never if it is not. Outlives the
     /// keeper and may be asked for many times.
     pub fn lost(&self) -> impl Future<Output = LeaseLost> + Send + 'static {
-        let mut lost = self.lost.clone();
-        async move {
-            loop {
-                if let Some(why) = lost.borrow_and_update().clone() {
-                    return why;
-                }
-                if lost.changed().await.is_err() {
-                    // The keeper is gone without a loss.
-                    return std::future::pending().await;
-                }
-            }
-        }
+        when_lost(self.lost.clone())
     }
 
     /// Whether it is lost already.
@@ -142,6 +131,19 @@ impl LeaseKeeper {
 impl Drop for LeaseKeeper {
     fn drop(&mut self) {
         self.renewals.abort();
+    }
+}
+
+/// Resolves when a loss is told, and never if the teller goes away without.
+pub(super) async fn when_lost(mut lost: watch::Receiver<Option<LeaseLost>>) -> LeaseLost {
+    loop {
+        if let Some(why) = lost.borrow_and_update().clone() {
+            return why;
+        }
+        if lost.changed().await.is_err() {
+            // The keeper is gone without a loss.
+            return std::future::pending().await;
+        }
     }
 }
 

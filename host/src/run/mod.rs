@@ -5,6 +5,7 @@ pub mod driver;
 pub mod lease;
 pub mod machine;
 pub mod prepare;
+pub mod target_lease;
 pub mod verdict;
 
 pub use driver::{Execution, Finished};

@@ -1,8 +1,10 @@
 //! Where a run's target is. It moves when a snapshot is restored, so everyone
-//! asks the handle instead of keeping an address.
+//! asks the handle instead of keeping an address. It stands still while a
+//! snapshot is made, and the handle knows that too.
 
 use crate::ids::{TargetName, VmId};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The target as it is now.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,8 +20,20 @@ pub struct TargetFacts {
 /// A shared, movable view of the target.
 #[derive(Clone, Debug)]
 pub struct TargetHandle {
-    facts: Arc<RwLock<TargetFacts>>,
+    facts: Arc<watch::Sender<TargetFacts>>,
+    /// How many calls make it stand still.
+    still: Arc<watch::Sender<usize>>,
     url_template: Arc<str>,
+}
+
+/// The target stands still, or may, until this is dropped.
+#[derive(Debug)]
+pub struct StandStill(Arc<watch::Sender<usize>>);
+
+impl Drop for StandStill {
+    fn drop(&mut self) {
+        self.0.send_modify(|calls| *calls = calls.saturating_sub(1));
+    }
 }
 
 impl TargetHandle {
@@ -28,25 +42,50 @@ impl TargetHandle {
     pub fn vers(name: TargetName, vm: VmId, url_template: &str) -> Self {
         let url = url_template.replace("{vm}", vm.as_str());
         Self {
-            facts: Arc::new(RwLock::new(TargetFacts {
+            facts: Arc::new(watch::Sender::new(TargetFacts {
                 name,
                 vm: Some(vm),
                 url: Some(url),
             })),
+            still: Arc::default(),
             url_template: url_template.into(),
         }
     }
 
     /// The target as it is now.
     pub fn facts(&self) -> TargetFacts {
-        self.facts.read().unwrap_or_else(|e| e.into_inner()).clone()
+        self.facts.borrow().clone()
     }
 
     /// From now on the target is `vm`.
     pub fn move_to(&self, vm: VmId) {
-        let mut facts = self.facts.write().unwrap_or_else(|e| e.into_inner());
-        facts.url = Some(self.url_template.replace("{vm}", vm.as_str()));
-        facts.vm = Some(vm);
+        let url = self.url_template.replace("{vm}", vm.as_str());
+        self.facts.send_modify(|facts| {
+            facts.url = Some(url);
+            facts.vm = Some(vm);
+        });
+    }
+
+    /// Tells of every move from now on.
+    pub fn moves(&self) -> watch::Receiver<TargetFacts> {
+        self.facts.subscribe()
+    }
+
+    /// From now on the target may answer nothing, until the guard is dropped.
+    pub fn stand_still(&self) -> StandStill {
+        self.still.send_modify(|calls| *calls += 1);
+        StandStill(self.still.clone())
+    }
+
+    /// Whether the target may stand still now.
+    pub fn stands_still(&self) -> bool {
+        *self.still.borrow() > 0
+    }
+
+    /// Resolves when the target does not stand still.
+    pub async fn goes_on(&self) {
+        // The sender lives as long as the handle: there is no error to see.
+        let _ = self.still.subscribe().wait_for(|calls| *calls == 0).await;
     }
 }
 
@@ -61,5 +100,20 @@ mod tests {
         b.move_to("two".into());
         assert_eq!(a.facts().url.as_deref(), Some("https://two.x:3000"));
         assert_eq!(a.facts().vm, Some("two".into()));
+    }
+    #[tokio::test]
+    async fn a_standstill_ends_with_its_last_guard() {
+        let target = TargetHandle::vers("infra".into(), "one".into(), "https://{vm}.x:3000");
+        let (first, second) = (target.stand_still(), target.clone().stand_still());
+        drop(first);
+        assert!(target.stands_still());
+        let (seen, ()) = tokio::join!(
+            async {
+                target.goes_on().await;
+                target.stands_still()
+            },
+            async { drop(second) }
+        );
+        assert!(!seen);
     }
 }

@@ -124,6 +124,7 @@ impl Snapshot for VersSnapshot {
         progress: &dyn Progress,
     ) -> Result<SnapshotId, EffectError> {
         let vm = self.vm()?;
+        let _still = self.target.stand_still();
         let mut taken = self.taken.lock().await;
         if let Some((_, _, id)) = taken.iter().find(|(v, l, _)| *v == vm && l == label) {
             let id = id.clone();

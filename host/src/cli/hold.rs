@@ -1,0 +1,244 @@
+//! Holding the target for a run: the lease on the target itself, what a loss
+//! does, and what is said of another holder, wherever its lease is kept.
+
+use crate::event::{Level, Outcome, RunEvent};
+use crate::gate::RunShared;
+use crate::ids::{RunId, TargetName};
+use crate::journal::store::Holder;
+use crate::run::lease::LeaseLost;
+use crate::run::target_lease::{self, Claim, TargetHolder, TargetLease, TargetLeaseError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::AbortHandle;
+
+/// Watches for a loss until dropped.
+#[derive(Debug)]
+pub struct Watch(AbortHandle);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A lost lease closes the gate of the run for good.
+pub fn break_off_when(
+    lost: impl Future<Output = LeaseLost> + Send + 'static,
+    shared: Arc<RunShared>,
+) -> Watch {
+    let task = tokio::spawn(async move {
+        let why = lost.await;
+        let message = format!("the lease was lost: {why}");
+        shared.break_off(&shared.masker.mask(&message));
+    });
+    Watch(task.abort_handle())
+}
+
+/// The lease on the target itself, renewed and watched.
+#[derive(Debug)]
+pub struct OnTarget {
+    lease: TargetLease,
+    watch: Watch,
+}
+
+impl OnTarget {
+    fn new(lease: TargetLease, shared: &Arc<RunShared>) -> Self {
+        let watch = break_off_when(lease.lost(), shared.clone());
+        Self { lease, watch }
+    }
+
+    /// Gives it back.
+    pub async fn end(self) {
+        drop(self.watch);
+        if let Err(error) = self.lease.release().await {
+            tracing::warn!(%error, "the lease on the target could not be given back; it ends by \
+                                    itself");
+        }
+    }
+}
+
+/// Takes the lease on the target; else how the run ends, and why.
+pub async fn take(claim: &Claim, shared: &Arc<RunShared>) -> Result<OnTarget, (Outcome, String)> {
+    match TargetLease::take(claim.clone()).await {
+        Ok(Ok(lease)) => Ok(OnTarget::new(lease, shared)),
+        Ok(Err(holder)) => {
+            let name = claim.target.facts().name;
+            Err((Outcome::Held, Holding::on_target(&holder).message(&name)))
+        }
+        Err(error @ TargetLeaseError::Unreached(_)) => {
+            Err((Outcome::Unreachable, error.to_string()))
+        }
+        Err(error @ TargetLeaseError::Failed(_)) => Err((Outcome::Refused, error.to_string())),
+    }
+}
+
+/// Takes it as soon as the target is another VM.
+pub fn after_a_move(claim: Claim, shared: &Arc<RunShared>) -> OnTarget {
+    OnTarget::new(TargetLease::after_a_move(claim), shared)
+}
+
+/// Takes nothing, and warns when somebody else is at work.
+pub async fn look(claim: &Claim, shared: &RunShared) {
+    let message = match target_lease::holder(&*claim.ssh, claim.ttl).await {
+        Ok(None) => return,
+        Ok(Some(holder)) => format!(
+            "{}. A dry run only looks and goes on; what it sees may change",
+            Holding::on_target(&holder).sentence(&claim.target.facts().name)
+        ),
+        Err(error) => format!("whether another run holds the target is not known: {error}"),
+    };
+    shared.emit(RunEvent::Log {
+        step: None,
+        level: Level::Warn,
+        message: shared.masker.mask(&message).into_owned(),
+    });
+}
+
+/// Who holds a target, wherever that is kept.
+#[derive(Debug)]
+pub struct Holding<'a> {
+    run: &'a RunId,
+    who: &'a str,
+    since: Option<jiff::Timestamp>,
+    ends_in: Duration,
+}
+
+impl<'a> Holding<'a> {
+    /// As the store says; `now` is in milliseconds since 1970.
+    pub fn in_store(holder: &'a Holder, now: u64) -> Self {
+        let since = i64::try_from(holder.since).ok();
+        Self {
+            run: &holder.run,
+            who: &holder.who,
+            since: since.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()),
+            ends_in: Duration::from_millis(holder.expires.saturating_sub(now)),
+        }
+    }
+
+    /// As the target says.
+    pub fn on_target(holder: &'a TargetHolder) -> Self {
+        let since = holder.since.and_then(|since| i64::try_from(since).ok());
+        Self {
+            run: &holder.run,
+            who: &holder.who,
+            since: since.and_then(|s| jiff::Timestamp::from_second(s).ok()),
+            ends_in: holder.ends_in,
+        }
+    }
+
+    /// Who and since when, without a full stop.
+    fn sentence(&self, target: &TargetName) -> String {
+        let mut text = format!("the target `{target}` is held by run {}", self.run);
+        if !self.who.is_empty() {
+            text.push_str(&format!(" ({})", self.who));
+        }
+        if let Some(since) = self.since {
+            text.push_str(&format!(", since {since}"));
+        }
+        text
+    }
+
+    /// The same with what to do.
+    pub fn message(&self, target: &TargetName) -> String {
+        let secs = self.ends_in.as_millis().div_ceil(1000).max(1);
+        let next = match dead_process(self.who) {
+            Some(pid) => format!(
+                "That run seems to be dead: there is no process {pid} on this machine any more. \
+                 Its lease ends in {secs} s; start again then"
+            ),
+            None => format!(
+                "Wait for it to end: `vdeploy runs show {}`, where it was started, says how far \
+                 it is. Its lease ends in {secs} s unless the run renews it",
+                self.run
+            ),
+        };
+        format!("{}. {next}", self.sentence(target))
+    }
+}
+
+/// Who starts a run: user@machine and pid, or the CI job.
+pub fn started_by() -> String {
+    let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let user = env("USER")
+        .or_else(|| env("LOGNAME"))
+        .unwrap_or_else(|| "?".to_owned());
+    let job = env("GITHUB_RUN_ID")
+        .map(|id| format!(" github run {id}"))
+        .or_else(|| env("CI_JOB_URL").map(|url| format!(" {url}")))
+        .unwrap_or_default();
+    format!("{user}@{} pid {}{job}", machine(), std::process::id())
+}
+
+fn machine() -> String {
+    let names = rustix::system::uname();
+    names.nodename().to_string_lossy().into_owned()
+}
+
+/// The pid in what `started_by` said, if that was on this machine and no such
+/// process is left.
+fn dead_process(who: &str) -> Option<i32> {
+    let (place, rest) = who.split_once(" pid ")?;
+    let (_, on) = place.rsplit_once('@')?;
+    let pid: i32 = rest.split(' ').next()?.parse().ok()?;
+    let process = rustix::process::Pid::from_raw(pid)?;
+    let gone = rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH);
+    (on == machine() && gone).then_some(pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(who: String) -> Holder {
+        Holder {
+            run: "01A".into(),
+            who,
+            since: 1_000,
+            expires: 9_500,
+        }
+    }
+
+    /// A pid that was a process of ours and is none any more.
+    fn dead_pid() -> u32 {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        child.id()
+    }
+
+    #[test]
+    fn store_and_target_say_it_in_the_same_words() {
+        let in_store = holder("me@elsewhere pid 7".to_owned());
+        let on_target = TargetHolder {
+            run: "01A".into(),
+            who: "me@elsewhere pid 7".to_owned(),
+            since: Some(1),
+            ends_in: Duration::from_secs(7),
+        };
+        let text = Holding::in_store(&in_store, 3_000).message(&"infra".into());
+        assert_eq!(
+            text,
+            "the target `infra` is held by run 01A (me@elsewhere pid 7), since \
+             1970-01-01T00:00:01Z. Wait for it to end: `vdeploy runs show 01A`, where it was \
+             started, says how far it is. Its lease ends in 7 s unless the run renews it"
+        );
+        assert_eq!(
+            Holding::on_target(&on_target).message(&"infra".into()),
+            text
+        );
+    }
+
+    #[test]
+    fn a_dead_run_of_this_machine_is_told_from_a_living_one() {
+        let living = holder(started_by());
+        let text = Holding::in_store(&living, 3_000).message(&"infra".into());
+        assert!(text.contains("Wait for it to end"), "{text}");
+        let pid = dead_pid();
+        let dead = holder(format!("me@{} pid {pid} github run 5", machine()));
+        let text = Holding::in_store(&dead, 3_000).message(&"infra".into());
+        assert!(text.contains(&format!("no process {pid} on")), "{text}");
+        assert!(text.contains("ends in 7 s; start again then"), "{text}");
+        let elsewhere = holder(format!("me@x{} pid {pid}", machine()));
+        let text = Holding::in_store(&elsewhere, 3_000).message(&"infra".into());
+        assert!(text.contains("Wait for it to end"), "{text}");
+    }
+}

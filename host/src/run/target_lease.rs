@@ -1,0 +1,366 @@
+//! Holds the lease on the target itself while a run lasts, so that runs whose
+//! stores know nothing of each other exclude each other too. Knows the target
+//! only as an SSH connection and a handle; stopping the run is the caller's
+//! part.
+//!
+//! The target decides, by its own clock: it keeps the lease in
+//! `~/.vdeploy-lease` (see `target_lease.sh`). Whether the lease could be
+//! renewed in time is told by this machine's monotonic clock, from before the
+//! call that renewed. Time during which the target stands still for a snapshot
+//! does not count: nobody can take the lease then.
+//!
+//! A restored VM has the lease of the moment of its snapshot on its disk. The
+//! lease follows the target there: it is taken anew, and a copied one of
+//! another run is waited for until it ends.
+
+mod script;
+#[cfg(test)]
+mod tests;
+
+pub use script::{TargetHolder, TargetLeaseError};
+
+use super::lease::{LeaseLost, when_lost};
+use crate::capability::ssh::Ssh;
+use crate::ids::{RunId, VmId};
+use crate::target::{TargetFacts, TargetHandle};
+use script::{Answer, Ask, ask};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+/// First wait after a renewal that failed; doubles each time.
+const BACK_OFF: Duration = Duration::from_millis(50);
+/// Longest such wait: a target that is back is asked soon who has it.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
+/// Giving the lease back may take so long; after that it ends by itself.
+const RELEASE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a target that cannot be reached for the whole ttl means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Absence {
+    /// The lease is lost: another run may have it.
+    Loses,
+    /// The way back needs a snapshot and not this VM: go on, and take the
+    /// lease where it can be taken. Another holder is a loss all the same.
+    Tolerated,
+}
+
+/// For whom and how a lease is taken.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The run's connection.
+    pub ssh: Arc<dyn Ssh>,
+    /// Where the target is.
+    pub target: TargetHandle,
+    /// The run.
+    pub run: RunId,
+    /// user@machine pid, or the CI job.
+    pub who: String,
+    /// How long the lease lasts without renewal; whole seconds.
+    pub ttl: Duration,
+    /// What a target that is not reached means.
+    pub absence: Absence,
+}
+
+/// A lease on the target that is held and renewed until it is released, lost
+/// or dropped. Dropping stops the renewals and lets the lease run out.
+#[derive(Debug)]
+pub struct TargetLease {
+    keeper: Arc<Keeper>,
+    lost: watch::Receiver<Option<LeaseLost>>,
+    renewals: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Keeper {
+    claim: Claim,
+    place: Mutex<Place>,
+}
+
+/// Where the lease was taken last, or could not be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Place {
+    vm: Option<VmId>,
+    token: Option<u64>,
+    /// The largest token so far.
+    largest: u64,
+}
+
+/// How an attempt to keep the lease went.
+enum Kept {
+    Yes,
+    /// On a VM that is new to the run somebody else still has it.
+    NotYet(TargetHolder),
+    Lost(Option<TargetHolder>),
+}
+
+/// Who holds the target, if anybody does; only looks. Needs `ttl` to tell a
+/// lease from the leftover of a clock that was set back.
+///
+/// # Errors
+/// The target cannot be asked.
+pub async fn holder(
+    ssh: &dyn Ssh,
+    ttl: Duration,
+) -> Result<Option<TargetHolder>, TargetLeaseError> {
+    match ask(ssh, Ask::Look, ttl, ttl).await? {
+        Answer::Held(holder) => Ok(Some(holder)),
+        _ => Ok(None),
+    }
+}
+
+impl TargetLease {
+    /// Takes the lease and renews it every third of the ttl.
+    /// `Ok(Err(holder))` when another run has it. Costs one command on the
+    /// target. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The target cannot be asked within the ttl or cannot keep a lease.
+    pub async fn take(claim: Claim) -> Result<Result<Self, TargetHolder>, TargetLeaseError> {
+        let moves = claim.target.moves();
+        let asked = Instant::now();
+        let keeper = Keeper::new(claim);
+        let vm = keeper.place().vm.clone();
+        match keeper.take(vm).await? {
+            None => Ok(Ok(Self::keep(keeper, moves, asked))),
+            Some(holder) => Ok(Err(holder)),
+        }
+    }
+
+    /// Holds nothing yet: the lease is taken where the target moves to.
+    pub fn after_a_move(claim: Claim) -> Self {
+        let moves = claim.target.moves();
+        Self::keep(Keeper::new(claim), moves, Instant::now())
+    }
+
+    fn keep(keeper: Keeper, moves: Moves, asked: Instant) -> Self {
+        let keeper = Arc::new(keeper);
+        let (tell, lost) = watch::channel(None);
+        let renewing = keeper.clone();
+        let renewals = tokio::spawn(async move {
+            let why = renewing.renew_until_lost(moves, asked).await;
+            tell.send_replace(Some(why));
+        });
+        Self {
+            keeper,
+            lost,
+            renewals,
+        }
+    }
+
+    /// Resolves when the lease is lost, and never if it is not. Outlives the
+    /// lease and may be asked for many times.
+    pub fn lost(&self) -> impl Future<Output = LeaseLost> + Send + 'static {
+        when_lost(self.lost.clone())
+    }
+
+    /// Whether it is lost already.
+    pub fn is_lost(&self) -> bool {
+        self.lost.borrow().is_some()
+    }
+
+    /// Gives the lease back; no error when it was lost already. Costs one
+    /// command on the target.
+    ///
+    /// # Errors
+    /// The target cannot be asked; the lease then runs out by itself.
+    pub async fn release(self) -> Result<(), TargetLeaseError> {
+        self.renewals.abort();
+        let claim = &self.keeper.claim;
+        let place = self.keeper.place().clone();
+        let Some(token) = place.token else {
+            return Ok(());
+        };
+        if place.vm != claim.target.facts().vm {
+            return Ok(());
+        }
+        let run = &claim.run;
+        let release = Ask::Release { run, token };
+        let asked = ask(&*claim.ssh, release, claim.ttl, RELEASE_WITHIN);
+        match timeout(RELEASE_WITHIN, asked).await {
+            Ok(answer) => answer.map(|_| ()),
+            Err(_) => Err(TargetLeaseError::Failed("no answer in time".to_owned())),
+        }
+    }
+}
+
+impl Drop for TargetLease {
+    fn drop(&mut self) {
+        self.renewals.abort();
+    }
+}
+
+type Moves = watch::Receiver<TargetFacts>;
+
+/// When the next attempt is due, and until when one must have gone well.
+struct Schedule {
+    next: Instant,
+    end: Instant,
+    wait: Duration,
+    longest: Duration,
+    last: Option<String>,
+}
+
+impl Schedule {
+    fn new(next: Instant, end: Instant) -> Self {
+        Self {
+            next,
+            end,
+            wait: BACK_OFF,
+            longest: LONGEST_BACK_OFF,
+            last: None,
+        }
+    }
+
+    fn renewed(at: Instant, ttl: Duration) -> Self {
+        Self::new(at + ttl / 3, at + ttl)
+    }
+
+    fn failed(&mut self, why: String) {
+        self.last = Some(why);
+        self.next = Instant::now() + self.wait;
+        self.wait = (self.wait * 2).min(self.longest);
+    }
+}
+
+impl Keeper {
+    fn new(claim: Claim) -> Self {
+        let place = Mutex::new(Place {
+            vm: claim.target.facts().vm,
+            token: None,
+            largest: 0,
+        });
+        Self { claim, place }
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Renews until that fails for good. `asked` is when the lease was asked
+    /// for.
+    async fn renew_until_lost(&self, mut moves: Moves, asked: Instant) -> LeaseLost {
+        let (target, ttl) = (&self.claim.target, self.claim.ttl);
+        let mut schedule = Schedule::renewed(asked, ttl);
+        loop {
+            let place = self.place().clone();
+            let nothing_here = place.token.is_none() && place.vm == target.facts().vm;
+            tokio::select! {
+                _ = moves.changed() => {
+                    let now = Instant::now();
+                    // A copied lease of another run may have to end first.
+                    schedule = Schedule::new(now, now + ttl * 2);
+                }
+                () = sleep_until(schedule.next.min(schedule.end)), if !nothing_here => {}
+            }
+            if target.stands_still() {
+                target.goes_on().await;
+                let now = Instant::now();
+                schedule = Schedule::new(now, now + ttl);
+            }
+            let started = Instant::now();
+            let late = started >= schedule.end;
+            if late && let Some(last) = schedule.last.take() {
+                if self.claim.absence == Absence::Loses {
+                    return LeaseLost::NotRenewed {
+                        after: ttl,
+                        last: Some(last),
+                    };
+                }
+                tracing::warn!(%last, "the lease on the target cannot be renewed; going on");
+                schedule.end = started + ttl;
+                (schedule.wait, schedule.longest) = (ttl / 3, ttl / 3);
+            }
+            // Late without having tried: the process was stopped or starved.
+            // The target knows whether somebody took it meanwhile.
+            let limit = match late {
+                true => started + ttl / 3,
+                false => schedule.end.min(started + ttl / 3),
+            };
+            let vm = target.facts().vm;
+            let kept = timeout_at(limit, self.keep_on(vm.clone())).await;
+            if target.facts().vm != vm {
+                // Nobody knows which VM answered; ask the new one.
+                continue;
+            }
+            match kept {
+                Ok(Ok(Kept::Yes)) => schedule = Schedule::renewed(started, ttl),
+                Ok(Ok(Kept::NotYet(holder))) => {
+                    if Instant::now() >= schedule.end {
+                        return self.fenced(Some(holder));
+                    }
+                    schedule.failed(has_it_now(Some(&holder)));
+                }
+                Ok(Ok(Kept::Lost(holder))) => return self.fenced(holder),
+                Ok(Err(error)) => schedule.failed(error.to_string()),
+                Err(_) => schedule.failed("the target does not answer".to_owned()),
+            }
+        }
+    }
+
+    /// Renews where the lease is held, takes it where the target moved to.
+    async fn keep_on(&self, vm: Option<VmId>) -> Result<Kept, TargetLeaseError> {
+        let Claim { ssh, run, ttl, .. } = &self.claim;
+        let place = self.place().clone();
+        let Some(token) = place.token.filter(|_| place.vm == vm) else {
+            return Ok(match self.take(vm).await? {
+                None => Kept::Yes,
+                Some(holder) => Kept::NotYet(holder),
+            });
+        };
+        match ask(&**ssh, Ask::Renew { run, token }, *ttl, *ttl).await? {
+            Answer::Renewed => Ok(Kept::Yes),
+            Answer::Lost(holder) => Ok(Kept::Lost(holder)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Takes the lease, unless somebody else has it.
+    async fn take(&self, vm: Option<VmId>) -> Result<Option<TargetHolder>, TargetLeaseError> {
+        let Claim {
+            ssh, run, who, ttl, ..
+        } = &self.claim;
+        let least = self.place().largest;
+        let take = Ask::Take { run, least, who };
+        match ask(&**ssh, take, *ttl, *ttl).await? {
+            Answer::Taken { token } => {
+                *self.place() = Place {
+                    vm,
+                    token: Some(token),
+                    largest: token,
+                };
+                Ok(None)
+            }
+            Answer::Held(holder) => Ok(Some(holder)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn fenced(&self, holder: Option<TargetHolder>) -> LeaseLost {
+        let facts = self.claim.target.facts();
+        let token = self.place().token;
+        let token = token.map(|token| format!(" (fencing token {token})"));
+        LeaseLost::Fenced {
+            message: format!(
+                "lost the lease on the target `{}` itself{}; {}",
+                facts.name,
+                token.unwrap_or_default(),
+                has_it_now(holder.as_ref())
+            ),
+        }
+    }
+}
+
+fn has_it_now(holder: Option<&TargetHolder>) -> String {
+    match holder {
+        Some(holder) if holder.who.is_empty() => format!("run {} holds it now", holder.run),
+        Some(holder) => format!("run {} ({}) holds it now", holder.run, holder.who),
+        None => "nobody holds it now: it was released or ~/.vdeploy-lease was removed".to_owned(),
+    }
+}
+
+fn unexpected(answer: &Answer) -> TargetLeaseError {
+    TargetLeaseError::Failed(format!("an answer that does not fit: {answer:?}"))
+}

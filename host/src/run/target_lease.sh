@@ -1,0 +1,138 @@
+# The lease on this machine: which run of vdeploy may change it now. POSIX sh.
+#
+# Each change of the lease is a symbolic link of its own in ~/.vdeploy-lease:
+# `r.<number>`, whose text is `<run>:<token>:<end>`. The run `-` is nobody. The
+# end is in seconds since 1970, by this machine's clock. The highest number
+# counts, and it is never removed.
+#
+# A change makes the link with the next number. `ln -s` fails where the name
+# exists, so of all who saw the same record only one goes on from it: two who
+# take an expired lease, or one who takes it while its holder renews it. Links
+# need no room for data, so a full disk does not end a lease.
+#
+# Arguments: take TTL RUN LEAST WHO | renew TTL RUN TOKEN | release TTL RUN
+# TOKEN | look TTL. Answers in one line, for `held` and `lost` with a second
+# one; status 1 with a reason on stderr where nothing could be done.
+set -u
+umask 077
+first=100000000000
+digits='[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]'
+
+fail() {
+    printf '%s\n' "$1" >&2
+    exit 1
+}
+
+# Reads the record that counts: seq, holder, token, end.
+newest() {
+    looks=0
+    while :; do
+        seq=$first holder=- token=0 end=0
+        for path in "$dir"/r.$digits; do
+            [ -L "$path" ] && seq=${path##*/r.}
+        done
+        [ "$seq" = "$first" ] && return
+        # It may be gone by now: then there is a newer one.
+        record=$(readlink "$dir/r.$seq" 2>/dev/null) && break
+        looks=$((looks + 1))
+        [ "$looks" -lt 100 ] || fail "$dir/r.$seq cannot be read"
+    done
+    holder=${record%%:*}
+    end=${record##*:}
+    token=${record#*:}
+    token=${token%:*}
+    case $token$end in
+        *[!0-9]*) fail "$dir/r.$seq is no record of a lease: $record" ;;
+    esac
+}
+
+# Makes $1 the record after the one that was read. Fails when another did.
+become() {
+    mine=$((seq + 1))
+    if ! why=$(ln -s -- "$1" "$dir/r.$mine" 2>&1); then
+        seen=$seq
+        newest
+        if [ "$seq" = "$seen" ] && [ ! -L "$dir/r.$mine" ]; then
+            fail "$why"
+        fi
+        return 1
+    fi
+    # The number may have been used and removed while we slept.
+    newest
+    if [ "$seq" != "$mine" ]; then
+        rm -f "$dir/r.$mine"
+        return 1
+    fi
+    for path in "$dir"/r.$digits; do
+        [ "${path##*/r.}" -lt "$mine" ] && rm -f "$path"
+    done
+    return 0
+}
+
+# Whether somebody has it. An end that is too far away comes from a clock that
+# was set back.
+is_held() {
+    [ "$holder" != - ] && [ "$end" -ge "$now" ] && [ $((end - now)) -le $((ttl + 60)) ]
+}
+
+# Says who has it, since when, for how many seconds more.
+tell() {
+    since=0 by=
+    if [ -r "$dir/who.$holder" ]; then
+        { read -r since; IFS= read -r by; } <"$dir/who.$holder"
+    fi
+    left=$((end - now + 1))
+    [ "$left" -gt 0 ] || left=0
+    printf '%s %s %s %s\n%s\n' "$1" "$holder" "$since" "$left" "$by"
+}
+
+verb=$1 ttl=$2 run=${3:--}
+[ -n "${HOME:-}" ] || fail "HOME is not set"
+dir=$HOME/.vdeploy-lease
+tries=0
+while [ "$tries" -lt 1000 ]; do
+    tries=$((tries + 1))
+    now=$(date +%s)
+    case $now in
+        '' | *[!0-9]*) fail "\`date +%s\` gives no time: $now" ;;
+    esac
+    [ "$verb" != take ] || mkdir -p "$dir" || exit 1
+    newest
+    case $verb in
+        look)
+            if is_held; then tell held; else echo free; fi
+            exit
+            ;;
+        take)
+            if is_held && [ "$holder" != "$run" ]; then
+                tell held
+                exit
+            fi
+            [ "$token" -ge "$4" ] || token=$4
+            token=$((token + 1))
+            # Without room for it the holder only has no name.
+            { printf '%s\n%s\n' "$now" "$5" >"$dir/who.$run"; } 2>/dev/null || :
+            granted=$token
+            if become "$run:$granted:$((now + ttl))"; then
+                for path in "$dir"/who.*; do
+                    [ "$path" = "$dir/who.$run" ] || rm -f "$path"
+                done
+                echo "taken $granted"
+                exit
+            fi
+            ;;
+        renew | release)
+            if [ "$holder" != "$run" ] || [ "$token" != "$4" ]; then
+                tell lost
+                exit
+            fi
+            if [ "$verb" = renew ]; then
+                become "$run:$4:$((now + ttl))" && echo renewed && exit
+            else
+                become "-:$4:0" && rm -f "$dir/who.$run" && echo released && exit
+            fi
+            ;;
+        *) fail "unknown verb: $verb" ;;
+    esac
+done
+fail "the lease in $dir changes all the time"

@@ -1,0 +1,158 @@
+//! The conversation with `target_lease.sh` on the target: one command, one
+//! answer. Knows nothing of time and of what an answer means for the run.
+
+use crate::capability::EffectError;
+use crate::capability::ssh::{Command, NoLiveOutput, Ssh};
+use crate::ids::RunId;
+use std::time::Duration;
+
+const SCRIPT: &str = include_str!("../target_lease.sh");
+
+/// Bytes kept of an answer.
+const MAX_ANSWER: usize = 4096;
+/// Characters of a holder's name that are sent and shown.
+const MAX_WHO: usize = 200;
+
+/// Why the target said nothing about its lease.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TargetLeaseError {
+    /// The target cannot be reached, or the command did not end.
+    #[error("{0}")]
+    Unreached(EffectError),
+    /// The target cannot keep a lease.
+    #[error(
+        "the target cannot keep its lease in ~/.vdeploy-lease: {0}; the user must be able to \
+         write in its home directory there"
+    )]
+    Failed(String),
+}
+
+/// Who holds the target, as the target says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TargetHolder {
+    /// The run; it may be one that the store here does not know.
+    pub run: RunId,
+    /// user@machine pid, or the CI job; empty where it was not kept.
+    pub who: String,
+    /// Seconds since 1970 by the target's clock when it took the lease.
+    pub since: Option<u64>,
+    /// When it ends if it is not renewed; whole seconds.
+    pub ends_in: Duration,
+}
+
+/// What the script is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ask<'a> {
+    /// Take it; the token is to be larger than this one.
+    Take {
+        run: &'a RunId,
+        least: u64,
+        who: &'a str,
+    },
+    Renew {
+        run: &'a RunId,
+        token: u64,
+    },
+    Release {
+        run: &'a RunId,
+        token: u64,
+    },
+    Look,
+}
+
+/// What the script says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Answer {
+    Taken {
+        token: u64,
+    },
+    Renewed,
+    Released,
+    Free,
+    Held(TargetHolder),
+    /// Ours no longer; none when nobody has it.
+    Lost(Option<TargetHolder>),
+}
+
+/// Asks, within `limit`; a dropped call may have been answered.
+pub(super) async fn ask(
+    ssh: &dyn Ssh,
+    ask: Ask<'_>,
+    ttl: Duration,
+    limit: Duration,
+) -> Result<Answer, TargetLeaseError> {
+    let command = command(ask, ttl, limit);
+    let output = ssh
+        .run(&command, &NoLiveOutput)
+        .await
+        .map_err(TargetLeaseError::Unreached)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if output.exit_code == Some(0)
+        && let Some(answer) = parse(&text)
+    {
+        return Ok(answer);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = said.lines().chain(text.lines()).find(|l| !l.is_empty());
+    Err(TargetLeaseError::Failed(printable(
+        line.unwrap_or("the shell said nothing"),
+    )))
+}
+
+fn command(ask: Ask<'_>, ttl: Duration, limit: Duration) -> Command {
+    // The target counts in whole seconds.
+    let ttl = ttl.as_secs().max(1).to_string();
+    let own = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+    let words = match ask {
+        Ask::Take { run, least, who } => own(&[
+            "take",
+            &ttl,
+            run.as_str(),
+            &least.to_string(),
+            &printable(who),
+        ]),
+        Ask::Renew { run, token } => own(&["renew", &ttl, run.as_str(), &token.to_string()]),
+        Ask::Release { run, token } => own(&["release", &ttl, run.as_str(), &token.to_string()]),
+        Ask::Look => own(&["look", &ttl]),
+    };
+    let mut command = Command::new("sh");
+    command.args = own(&["-s", "--"]);
+    command.args.extend(words);
+    command.stdin = SCRIPT.as_bytes().to_vec();
+    command.timeout = limit;
+    command.max_output = MAX_ANSWER;
+    command
+}
+
+fn parse(text: &str) -> Option<Answer> {
+    let mut lines = text.lines();
+    let words: Vec<&str> = lines.next()?.split(' ').collect();
+    let holder = |run: &str, since: &str, left: &str, who: Option<&str>| {
+        Some(TargetHolder {
+            run: RunId::new(printable(run)),
+            who: printable(who.unwrap_or_default()),
+            since: since.parse().ok().filter(|since| *since > 0),
+            ends_in: Duration::from_secs(left.parse().ok()?),
+        })
+    };
+    match words.as_slice() {
+        ["taken", token] => Some(Answer::Taken {
+            token: token.parse().ok()?,
+        }),
+        ["renewed"] => Some(Answer::Renewed),
+        ["released"] => Some(Answer::Released),
+        ["free"] => Some(Answer::Free),
+        ["held", run, since, left] => Some(Answer::Held(holder(run, since, left, lines.next())?)),
+        ["lost", "-", ..] => Some(Answer::Lost(None)),
+        ["lost", run, since, left] => {
+            Some(Answer::Lost(Some(holder(run, since, left, lines.next())?)))
+        }
+        _ => None,
+    }
+}
+
+/// One line without control characters, not too long.
+fn printable(text: &str) -> String {
+    let clean = text.chars().filter(|c| !c.is_control());
+    clean.take(MAX_WHO).collect()
+}

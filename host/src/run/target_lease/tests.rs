@@ -1,0 +1,431 @@
+//! The script runs for real: each VM is a home directory of its own.
+
+use super::script::{Answer, Ask, ask};
+use super::*;
+use crate::capability::ssh::{Command, LiveOutput, Output};
+use crate::capability::{EffectError, ErrorKind};
+use async_trait::async_trait;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tempfile::TempDir;
+use tokio::sync::Notify;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(60);
+
+/// Runs commands on this machine, in the home of the VM that is the target.
+#[derive(Debug)]
+struct Homes {
+    dir: TempDir,
+    target: TargetHandle,
+    away: AtomicBool,
+    hangs: AtomicBool,
+    calls: AtomicUsize,
+    called: Notify,
+}
+
+impl Homes {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            dir: TempDir::new().unwrap(),
+            target: TargetHandle::vers("infra".into(), "one".into(), "https://{vm}"),
+            away: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
+            calls: AtomicUsize::new(0),
+            called: Notify::new(),
+        })
+    }
+
+    fn home(&self, vm: &str) -> PathBuf {
+        self.dir.path().join(vm)
+    }
+
+    fn records(&self, vm: &str) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(self.home(vm).join(".vdeploy-lease")) else {
+            return Vec::new();
+        };
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.is_symlink()).collect()
+    }
+
+    /// Sets the end of the lease, in seconds from now.
+    fn end_in(&self, vm: &str, seconds: i64) {
+        let records = self.records(vm);
+        assert_eq!(records.len(), 1, "{records:?}");
+        let old = std::fs::read_link(&records[0]).unwrap();
+        let old = old.to_str().unwrap();
+        let (kept, _) = old.rsplit_once(':').unwrap();
+        let now = jiff::Timestamp::now().as_second();
+        std::fs::remove_file(&records[0]).unwrap();
+        std::os::unix::fs::symlink(format!("{kept}:{}", now + seconds), &records[0]).unwrap();
+    }
+
+    fn claim(self: &Arc<Self>, run: &str, ttl: Duration) -> Claim {
+        Claim {
+            ssh: self.clone(),
+            target: self.target.clone(),
+            run: run.into(),
+            who: format!("who of {run}"),
+            ttl,
+            absence: Absence::Loses,
+        }
+    }
+
+    async fn take(&self, run: &str) -> Answer {
+        let (run, who) = (&RunId::from(run), &*format!("who of {run}"));
+        self.ask(Ask::Take { run, least: 0, who }).await
+    }
+
+    async fn ask(&self, what: Ask<'_>) -> Answer {
+        ask(self, what, LONG, LONG).await.unwrap()
+    }
+
+    async fn calls_beyond(&self, count: usize) {
+        let waiting = async {
+            loop {
+                let called = self.called.notified();
+                if self.calls.load(Ordering::SeqCst) > count {
+                    return;
+                }
+                called.await;
+            }
+        };
+        timeout(PATIENCE, waiting).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl Ssh for Homes {
+    async fn connect(&self) -> Result<(), EffectError> {
+        Ok(())
+    }
+
+    async fn run(&self, command: &Command, _: &dyn LiveOutput) -> Result<Output, EffectError> {
+        let home = self.home(self.target.facts().vm.unwrap().as_str());
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.called.notify_one();
+        if self.away.load(Ordering::SeqCst) {
+            let kind = ErrorKind::Unavailable;
+            return Err(EffectError::new(kind, "ssh.unreachable", "cut off"));
+        }
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        std::fs::create_dir_all(&home).unwrap();
+        let command = command.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut child = std::process::Command::new(&command.program)
+                .args(&command.args)
+                .env("HOME", &home)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            child
+                .stdin
+                .take()
+                .unwrap()
+                .write_all(&command.stdin)
+                .unwrap();
+            let output = child.wait_with_output().unwrap();
+            Ok(Output {
+                exit_code: output.status.code().and_then(|code| code.try_into().ok()),
+                stdout: output.stdout,
+                stderr: output.stderr,
+                ..Output::default()
+            })
+        })
+        .await
+        .unwrap()
+    }
+
+    async fn close(&self) {}
+}
+
+/// How many of the answers took the lease; the others name its holder.
+fn winners(answers: &[Answer]) -> usize {
+    let mut taken = 0;
+    for answer in answers {
+        match answer {
+            Answer::Taken { .. } => taken += 1,
+            Answer::Held(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    taken
+}
+
+#[tokio::test]
+async fn of_two_takers_at_once_exactly_one_wins() {
+    let homes = Homes::new();
+    for round in 0..50 {
+        homes.target.move_to(format!("vm-{round}").as_str().into());
+        let (a, b) = tokio::join!(homes.take("01A"), homes.take("01B"));
+        assert_eq!(winners(&[a, b]), 1, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn of_several_takers_of_an_expired_lease_exactly_one_wins() {
+    let homes = Homes::new();
+    assert_eq!(homes.take("01A").await, Answer::Taken { token: 1 });
+    for round in 0..50_u64 {
+        homes.end_in("one", -2);
+        let names = ["B", "C", "D"].map(|name| format!("{name}{round}"));
+        let [b, c, d] = &names;
+        let (b, c, d) = tokio::join!(homes.take(b), homes.take(c), homes.take(d));
+        let answers = [b, c, d];
+        assert_eq!(winners(&answers), 1, "round {round}: {answers:?}");
+        // Each grant has the next token, and the losers left nothing.
+        let token = round + 2;
+        assert!(answers.contains(&Answer::Taken { token }), "{answers:?}");
+        assert_eq!(homes.records("one").len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_renewal_and_a_takeover_at_once_do_not_both_succeed() {
+    let homes = Homes::new();
+    for round in 0..50 {
+        homes.target.move_to(format!("vm-{round}").as_str().into());
+        let run = &RunId::from("01A");
+        assert_eq!(homes.take("01A").await, Answer::Taken { token: 1 });
+        homes.end_in(&format!("vm-{round}"), -2);
+        let renew = homes.ask(Ask::Renew { run, token: 1 });
+        match tokio::join!(renew, homes.take("01B")) {
+            (Answer::Renewed, Answer::Held(holder)) => assert_eq!(holder.run, *run),
+            (Answer::Lost(Some(holder)), Answer::Taken { token: 2 }) => {
+                assert_eq!(holder.run.as_str(), "01B");
+            }
+            both => panic!("round {round}: {both:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lease_lasts_until_its_end_and_can_be_given_back() {
+    let homes = Homes::new();
+    let (a, b) = (&RunId::from("01A"), &RunId::from("01B"));
+    assert_eq!(homes.ask(Ask::Look).await, Answer::Free);
+    assert!(homes.records("one").is_empty(), "a look leaves nothing");
+    assert_eq!(homes.take("01A").await, Answer::Taken { token: 1 });
+    // Ends within the current second: not over yet.
+    homes.end_in("one", 1);
+    let Answer::Held(holder) = homes.take("01B").await else {
+        panic!("taken from its holder");
+    };
+    assert_eq!(
+        (holder.run.as_str(), holder.who.as_str()),
+        ("01A", "who of 01A")
+    );
+    assert!(holder.since.is_some() && holder.ends_in <= Duration::from_secs(2));
+    assert_eq!(
+        homes.ask(Ask::Renew { run: a, token: 1 }).await,
+        Answer::Renewed
+    );
+    let Answer::Held(holder) = homes.ask(Ask::Look).await else {
+        panic!("renewed, yet free");
+    };
+    assert!(
+        holder.ends_in > LONG - Duration::from_secs(10),
+        "{holder:?}"
+    );
+    // The same run may take it again, with a token that is larger.
+    assert_eq!(homes.take("01A").await, Answer::Taken { token: 2 });
+    let old = homes.ask(Ask::Release { run: a, token: 1 }).await;
+    assert!(matches!(old, Answer::Lost(Some(_))), "{old:?}");
+    assert_eq!(
+        homes.ask(Ask::Release { run: a, token: 2 }).await,
+        Answer::Released
+    );
+    assert_eq!(homes.ask(Ask::Look).await, Answer::Free);
+    assert_eq!(
+        homes.ask(Ask::Renew { run: a, token: 2 }).await,
+        Answer::Lost(None)
+    );
+    assert_eq!(homes.take("01B").await, Answer::Taken { token: 3 });
+    let late = homes.ask(Ask::Release { run: a, token: 2 }).await;
+    assert!(matches!(late, Answer::Lost(Some(holder)) if holder.run == *b));
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_does_not_hold_the_target_for_hours() {
+    let homes = Homes::new();
+    homes.take("01A").await;
+    homes.end_in("one", 3600);
+    assert_eq!(homes.take("01B").await, Answer::Taken { token: 2 });
+}
+
+#[tokio::test]
+async fn nobody_else_on_the_target_may_read_or_write_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let homes = Homes::new();
+    homes.take("01A").await;
+    let dir = homes.home("one").join(".vdeploy-lease");
+    let mode = std::fs::metadata(dir).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn a_home_that_cannot_be_written_is_named() {
+    let homes = Homes::new();
+    std::fs::create_dir_all(homes.home("one")).unwrap();
+    std::fs::write(homes.home("one").join(".vdeploy-lease"), "").unwrap();
+    let error = TargetLease::take(homes.claim("01A", LONG))
+        .await
+        .unwrap_err();
+    let TargetLeaseError::Failed(why) = &error else {
+        panic!("{error:?}");
+    };
+    assert!(why.contains(".vdeploy-lease"), "{why}");
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_until_it_is_released() {
+    let homes = Homes::new();
+    let ttl = Duration::from_secs(3);
+    let lease = TargetLease::take(homes.claim("01A", ttl))
+        .await
+        .unwrap()
+        .unwrap();
+    homes.calls_beyond(3).await;
+    let holder = holder(&*homes, LONG).await.unwrap().unwrap();
+    assert_eq!(holder.run.as_str(), "01A");
+    let lost = lease.lost();
+    lease.release().await.unwrap();
+    assert_eq!(homes.ask(Ask::Look).await, Answer::Free);
+    // Released is not lost.
+    assert!(timeout(ttl, lost).await.is_err());
+}
+
+#[tokio::test]
+async fn a_foreign_token_is_a_loss() {
+    let homes = Homes::new();
+    let ttl = Duration::from_secs(6);
+    let lease = TargetLease::take(homes.claim("01A", ttl))
+        .await
+        .unwrap()
+        .unwrap();
+    let dir = homes.home("one").join(".vdeploy-lease");
+    std::fs::write(dir.join("who.01B"), "1\nwho of 01B\n").unwrap();
+    let end = jiff::Timestamp::now().as_second() + 60;
+    let record = dir.join("r.100000009999");
+    std::os::unix::fs::symlink(format!("01B:7:{end}"), record).unwrap();
+    let why = timeout(PATIENCE, lease.lost()).await.unwrap();
+    assert_eq!(
+        why.to_string(),
+        "lost the lease on the target `infra` itself (fencing token 1); run 01B (who of 01B) \
+         holds it now"
+    );
+    // Giving back what is lost leaves the new holder alone.
+    lease.release().await.unwrap();
+    assert!(matches!(homes.ask(Ask::Look).await, Answer::Held(_)));
+}
+
+#[tokio::test]
+async fn a_target_that_is_cut_off_loses_the_lease() {
+    for hangs in [true, false] {
+        let homes = Homes::new();
+        let ttl = Duration::from_secs(1);
+        let lease = TargetLease::take(homes.claim("01A", ttl))
+            .await
+            .unwrap()
+            .unwrap();
+        homes.hangs.store(hangs, Ordering::SeqCst);
+        homes.away.store(!hangs, Ordering::SeqCst);
+        let why = timeout(PATIENCE, lease.lost()).await.unwrap();
+        assert!(matches!(why, LeaseLost::NotRenewed { .. }), "{why:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_short_cut_does_no_harm() {
+    let homes = Homes::new();
+    let ttl = Duration::from_secs(9);
+    let lease = TargetLease::take(homes.claim("01A", ttl))
+        .await
+        .unwrap()
+        .unwrap();
+    homes.away.store(true, Ordering::SeqCst);
+    homes.calls_beyond(2).await;
+    homes.away.store(false, Ordering::SeqCst);
+    let before = homes.calls.load(Ordering::SeqCst);
+    homes.calls_beyond(before + 1).await;
+    assert!(!lease.is_lost());
+    assert!(matches!(homes.ask(Ask::Look).await, Answer::Held(_)));
+}
+
+#[tokio::test]
+async fn a_target_that_stands_still_for_a_snapshot_keeps_the_lease() {
+    let homes = Homes::new();
+    let ttl = Duration::from_secs(1);
+    let lease = TargetLease::take(homes.claim("01A", ttl))
+        .await
+        .unwrap()
+        .unwrap();
+    let still = homes.target.stand_still();
+    homes.hangs.store(true, Ordering::SeqCst);
+    assert!(timeout(ttl * 2, lease.lost()).await.is_err());
+    homes.hangs.store(false, Ordering::SeqCst);
+    let before = homes.calls.load(Ordering::SeqCst);
+    drop(still);
+    homes.calls_beyond(before + 1).await;
+    assert!(!lease.is_lost());
+}
+
+#[tokio::test]
+async fn the_lease_follows_the_target_to_a_restored_vm() {
+    let homes = Homes::new();
+    // The disk of the snapshot: an earlier run held it then.
+    homes.target.move_to("two".into());
+    homes.take("00Z").await;
+    homes.end_in("two", 2);
+    homes.target.move_to("one".into());
+
+    let claim = homes.claim("01A", Duration::from_secs(6));
+    let lease = TargetLease::take(claim).await.unwrap().unwrap();
+    homes.target.move_to("two".into());
+    let taken = async {
+        loop {
+            let before = homes.calls.load(Ordering::SeqCst);
+            match homes.ask(Ask::Look).await {
+                Answer::Held(holder) if holder.run.as_str() == "01A" => return,
+                _ => homes.calls_beyond(before + 1).await,
+            }
+        }
+    };
+    timeout(PATIENCE, taken).await.unwrap();
+    assert!(!lease.is_lost());
+    lease.release().await.unwrap();
+    assert_eq!(homes.ask(Ask::Look).await, Answer::Free);
+}
+
+#[tokio::test]
+async fn a_vm_that_is_gone_does_not_stop_the_way_to_the_snapshot() {
+    let homes = Homes::new();
+    homes.away.store(true, Ordering::SeqCst);
+    let ttl = Duration::from_secs(1);
+    let mut claim = homes.claim("01A", ttl);
+    claim.absence = Absence::Tolerated;
+    let lease = TargetLease::after_a_move(claim.clone());
+    assert!(timeout(ttl * 2, lease.lost()).await.is_err());
+    assert_eq!(homes.calls.load(Ordering::SeqCst), 0);
+    homes.away.store(false, Ordering::SeqCst);
+    homes.target.move_to("two".into());
+    homes.calls_beyond(1).await;
+    assert!(matches!(homes.ask(Ask::Look).await, Answer::Held(_)));
+    lease.release().await.unwrap();
+
+    // The same for one that goes away while the lease is held.
+    let lease = TargetLease::take(claim).await.unwrap().unwrap();
+    homes.away.store(true, Ordering::SeqCst);
+    assert!(timeout(ttl * 3, lease.lost()).await.is_err());
+    homes.away.store(false, Ordering::SeqCst);
+    homes.target.move_to("three".into());
+    let before = homes.calls.load(Ordering::SeqCst);
+    homes.calls_beyond(before + 1).await;
+    assert!(matches!(homes.ask(Ask::Look).await, Answer::Held(_)));
+}
