@@ -132,7 +132,7 @@ impl Base {
             .and_then(Value::as_array)
             .context("no vms")?;
         vms.iter()
-            .map(|vm| Ok((text(vm, "vm_id")?, PathBuf::from(text(vm, "home")?))))
+            .map(|vm| Ok((text(vm, "vm-id")?, PathBuf::from(text(vm, "home")?))))
             .collect()
     }
 

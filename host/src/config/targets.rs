@@ -179,7 +179,7 @@ fn read_vers(what: &str, table: TableReader<'_>, base: &Path) -> Option<VersTarg
     if !table.has("host-key") {
         table.problem(
             format!("{what} has no `host-key`"),
-            "write host-key = \"SHA256:…\" (from ssh-keyscan on the VM), or host-key = \
+            "write host-key = \"SHA256:…\" (from ssh-keygen -lf on the VM), or host-key = \
              \"first-use\" to pin the key that the first run sees",
         );
     }

@@ -313,7 +313,7 @@ retry = { attempts = 0, dleay = "1s" }
             "vdeploy.toml:3:10: [targets.infra] does not say which VM\n  help: write vm = \
              \"VM_ID\", or vm-env = \"VARIABLE\" to take it from the environment",
             "vdeploy.toml:3:10: [targets.infra] has no `host-key`\n  help: write host-key = \
-             \"SHA256:…\" (from ssh-keyscan on the VM), or host-key = \"first-use\" to pin the \
+             \"SHA256:…\" (from ssh-keygen -lf on the VM), or host-key = \"first-use\" to pin the \
              key that the first run sees",
             "vdeploy.toml:5:11: `http://api.vers.sh` would send the API key unencrypted; write \
              an https URL",

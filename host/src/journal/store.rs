@@ -62,6 +62,7 @@ pub enum StoreError {
 
 /// What is stored about a run when it begins.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct RunRecord {
     /// Its id.
     pub id: RunId,
@@ -87,6 +88,7 @@ pub struct RunRecord {
 
 /// A run in a list.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct RunSummary {
     /// Its id.
     pub id: RunId,
@@ -108,6 +110,7 @@ pub struct RunSummary {
 
 /// A stored journal entry.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Stored {
     /// From 1, without gaps.
     pub seq: u64,
@@ -119,6 +122,7 @@ pub struct Stored {
 
 /// Who holds a target.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Holder {
     /// The run.
     pub run: RunId,

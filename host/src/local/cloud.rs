@@ -39,6 +39,7 @@ pub struct CloudOptions {
 
 /// One VM, for showing.
 #[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct VmSummary {
     /// The VM's id, a UUID.
     pub vm_id: String,

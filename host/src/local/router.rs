@@ -92,6 +92,7 @@ where
 {
     if !core.is_running(vm.id) {
         let text = format!("VM {} is paused\n", vm.id);
+        await_request(&mut client).await;
         return refuse(client, BAD_GATEWAY, &text).await;
     }
     match TcpStream::connect((Ipv6Addr::LOCALHOST, vm.app_port)).await {
@@ -106,9 +107,18 @@ where
                  IPv4 alone cannot be reached\n",
                 vm.app_port, vm.id
             );
+            await_request(&mut client).await;
             refuse(client, BAD_GATEWAY, &text).await
         }
     }
+}
+
+/// Waits for the first bytes of a request: a client takes an answer that comes before its
+/// request for a fault of the connection.
+async fn await_request<S: AsyncRead + Unpin>(client: &mut S) {
+    let mut first = [0; 1024];
+    // Silence and a closed connection are both answered all the same.
+    let _ = tokio::time::timeout(LINGER, client.read(&mut first)).await;
 }
 
 /// Answers with a text and closes the connection.

@@ -33,7 +33,7 @@ pub enum RollbackTo {
 pub struct Retry {
     /// Tries in all; 1 is no retry.
     pub attempts: u32,
-    /// Wait before the second try; doubles each time, with jitter.
+    /// Wait before the second try; doubles each time, up to a minute.
     #[serde(with = "crate::plan::millis")]
     pub delay: Duration,
 }

@@ -127,7 +127,7 @@ pub fn list_json(runs: &[RunSummary], running: &[RunId]) -> Value {
                 "dry_run": run.dry_run,
                 "started_by": run.started_by,
                 "started_at": run.started_at,
-                "finished_at": run.finished_at,
+                "finished-at": run.finished_at,
             })
         })
         .collect();
@@ -212,7 +212,7 @@ pub fn show_json(record: &RunRecord, journal: &[Stored], running: bool) -> Value
     json!({
         "format": FORMAT,
         "state": state.word(),
-        "finished_at": ended.map(|(at, _)| at),
+        "finished-at": ended.map(|(at, _)| at),
         "message": ended.map(|(_, message)| message),
         "next": next_commands(record, journal, state),
         "steps": steps,

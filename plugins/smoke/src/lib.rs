@@ -89,12 +89,20 @@ impl Step for Smoke {
         let config = cx.config();
         let earlier = Earlier::read(cx)?;
         let mut report = Report::new(cx);
-        if earlier
+        let nothing_left = earlier
             .rolled_back
             .as_ref()
-            .is_some_and(|back| back.nothing_left)
-        {
-            let why = "the first deploy was taken back, so there is no service to test";
+            .is_some_and(|back| back.nothing_left);
+        let not_started = cx.dry_run()
+            && earlier
+                .before
+                .as_ref()
+                .is_some_and(|before| before.service.is_none());
+        if nothing_left || not_started {
+            let why = match nothing_left {
+                true => "the first deploy was taken back, so there is no service to test",
+                false => "no service runs yet, and a dry run starts none",
+            };
             report.add("process", Verdict::Skipped(why.to_owned()));
             return Ok(Output {
                 summary: why.to_owned(),

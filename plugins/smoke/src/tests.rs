@@ -223,6 +223,18 @@ fn after_a_rollback_the_process_that_it_named_counts() {
 }
 
 #[test]
+fn a_dry_run_of_a_first_deploy_has_nothing_to_test() {
+    let before = vdeploy_service::baseline::Baseline::default();
+    let host = FakeHost::new()
+        .manifest(MANIFEST)
+        .dry_run(true)
+        .output("preflight", serde_json::to_value(before).unwrap());
+    let output = testing::run::<Smoke>(&host).unwrap();
+    assert_eq!((output.passed, output.skipped), (0, 1));
+    assert!(output.summary.contains("no service runs yet"));
+}
+
+#[test]
 fn a_first_deploy_that_was_taken_back_leaves_nothing_to_test() {
     let back = RolledBack {
         nothing_left: true,

@@ -63,7 +63,7 @@ fn first_vm(status: &str) -> Result<Vm> {
     let vm = status
         .pointer("/vms/0")
         .context("the local cloud has no VM")?;
-    let id = text(vm, "vm_id")?;
+    let id = text(vm, "vm-id")?;
     let domain = text(&status, "vm-domain")?;
     let port = status
         .get("router-port")
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn the_vm_is_found_with_its_home_and_url() {
         let status = r#"{"running": true, "vm-domain": "vm.localhost", "router-port": 81,
-            "vms": [{"vm_id": "vm-1", "home": "/h"}, {"vm_id": "vm-2", "home": "/i"}]}"#;
+            "vms": [{"vm-id": "vm-1", "home": "/h"}, {"vm-id": "vm-2", "home": "/i"}]}"#;
         let vm = Vm {
             id: "vm-1".to_owned(),
             home: PathBuf::from("/h"),

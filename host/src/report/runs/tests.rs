@@ -193,7 +193,7 @@ outcome   ROLLBACK FAILED: nobody knows what is live (13.0s)
 
     let json = show_json(&record(), &journal(entries), false);
     assert_eq!(json["state"], "rollback-failed");
-    assert_eq!(json["finished_at"], START + 13_000);
+    assert_eq!(json["finished-at"], START + 13_000);
     assert_eq!(json["steps"][0]["duration_ms"], 6_000);
     assert_eq!(json["changes"][2]["fate"], "in doubt");
     assert_eq!(json["journal"].as_array().unwrap().len(), 13);
