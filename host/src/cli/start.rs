@@ -8,6 +8,7 @@ use super::session::Session;
 use super::{output, signals, world};
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
+use crate::capability::snapshot::SnapshotScope;
 use crate::capability::{EffectError, World};
 use crate::config::{self, PluginSource, Project, TargetConfig};
 use crate::event::{Level, Outcome, RunEvent};
@@ -210,7 +211,7 @@ async fn held(ready: Ready, request: &Request, shared: Arc<RunShared>) -> Finish
 
 /// Records the run, reaches the target, executes the plan.
 async fn recorded(
-    ready: Ready,
+    mut ready: Ready,
     request: &Request,
     shared: Arc<RunShared>,
     who: String,
@@ -243,12 +244,20 @@ async fn recorded(
     let restores = is_rollback && ready.plan.rollback_to == RollbackTo::Snapshot;
     if let Err(error) = connect(&ready, &shared).await {
         if !restores || error.code == "ssh.host-key" {
-            return unreachable(&ready, &shared, &error);
+            return unreachable(&ready, &shared, &error, None);
+        }
+        if request.without_snapshot.is_none() {
+            return unreachable(&ready, &shared, &error, Some(LOST));
         }
         shared.emit(RunEvent::Log {
             step: None,
             level: Level::Warn,
             message: format!("the target cannot be reached ({error}); going on to the snapshot"),
+        });
+        let plugins = &ready.plugins;
+        ready.plan.steps.retain(|step| {
+            let plugin = plugins.get(&step.plugin);
+            !plugin.is_some_and(|p| p.grants.allows_snapshot(SnapshotScope::Create))
         });
     }
     let execution = Execution {
@@ -261,6 +270,7 @@ async fn recorded(
             .rolls_back
             .as_ref()
             .map(|(_, outputs)| Arc::new(outputs.clone())),
+        rolled_back_run: request.rolls_back.as_ref().map(|(run, _)| run.clone()),
     };
     execution.execute().await
 }
@@ -280,13 +290,26 @@ async fn connect(ready: &Ready, shared: &RunShared) -> Result<(), EffectError> {
     }
 }
 
-fn unreachable(ready: &Ready, shared: &RunShared, error: &EffectError) -> Finished {
-    let message = format!(
+/// What to do when the VM that is to be left is lost.
+const LOST: &str = "its broken state cannot be kept as a snapshot; if it is lost for good, go on \
+                    without: add `--without-snapshot \"the VM is lost\"`";
+
+fn unreachable(
+    ready: &Ready,
+    shared: &RunShared,
+    error: &EffectError,
+    hint: Option<&str>,
+) -> Finished {
+    let mut message = format!(
         "plan {}: the target `{}` cannot be used, and nothing was changed\n{}",
         ready.plan.name,
         ready.target,
         shared.masker.mask(&error.to_string())
     );
+    if let Some(hint) = hint {
+        message.push('\n');
+        message.push_str(hint);
+    }
     let entry = Entry::Finished {
         outcome: Outcome::Unreachable,
         message: message.clone(),
