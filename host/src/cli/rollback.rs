@@ -6,7 +6,7 @@ use super::exit::ExitCode;
 use super::run::{OutputArgs, RollbackToArg};
 use super::session::Session;
 use super::start::{self, Request};
-use crate::event::Phase;
+use crate::event::{Outcome, Phase};
 use crate::journal::Entry;
 use crate::journal::store::{RunRecord, Store};
 use clap::Args;
@@ -23,7 +23,7 @@ const EXAMPLES: &str = "Examples:
 #[command(after_help = EXAMPLES)]
 pub struct RollbackArgs {
     /// The run to roll back: an id or its beginning [default: the newest run
-    /// of the target that changed something]
+    /// of the target whose change stands]
     pub run: Option<String>,
     /// How it is done [default: as the plan of that run says]
     #[arg(long, value_enum)]
@@ -50,6 +50,22 @@ pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliEr
         Some(run) => store.run(run)?,
         None => newest_change(&*store, &session, args.target.as_deref())?,
     };
+    if let Some(first) = &record.rolls_back {
+        return Err(CliError::usage(format!(
+            "run {} is a rollback itself, of run {first}; there is nothing to go back to from it",
+            record.id
+        ))
+        .hint(format!(
+            "to bring back what was live before run {first}: `vdeploy rollback {first}`"
+        )));
+    }
+    if record.dry_run {
+        return Err(CliError::usage(format!(
+            "run {} was a dry run: it changed nothing",
+            record.id
+        ))
+        .hint("`vdeploy runs list` shows the runs"));
+    }
     let outputs = outputs(&*store, &record)?;
     let mut plan = session.plan("rollback")?;
     let to = match args.to {
@@ -74,7 +90,8 @@ pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliEr
     .await
 }
 
-/// The newest run of the target that changed it and was not a rollback itself.
+/// The newest run of the target that changed it and whose change stands: not a
+/// rollback itself, and not rolled back at its end.
 fn newest_change(
     store: &dyn Store,
     session: &Session,
@@ -82,6 +99,12 @@ fn newest_change(
 ) -> Result<RunRecord, CliError> {
     let (target, _) = start::target(&session.project, target)?;
     for summary in store.runs(Some(&target), 200)? {
+        if matches!(
+            summary.outcome,
+            Some(Outcome::RolledBack | Outcome::FailedUnchanged | Outcome::Refused)
+        ) {
+            continue;
+        }
         let record = store.run(summary.id.as_str())?;
         if record.rolls_back.is_some() || record.dry_run {
             continue;

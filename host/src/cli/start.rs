@@ -10,6 +10,7 @@ use super::{hold, output, signals, world};
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
+use crate::capability::snapshot::SnapshotScope;
 use crate::config::{self, PluginSource, Project, TargetConfig};
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
@@ -214,7 +215,7 @@ async fn held(ready: Ready, request: &Request, shared: Arc<RunShared>) -> Finish
 
 /// Records the run, reaches the target, executes the plan.
 async fn recorded(
-    ready: Ready,
+    mut ready: Ready,
     request: &Request,
     shared: Arc<RunShared>,
     who: String,
@@ -245,7 +246,16 @@ async fn recorded(
     }
     let is_rollback = request.rolls_back.is_some();
     let lease = match reach(&ready, request, &shared, who).await {
-        Ok(lease) => lease,
+        Ok(Reached::There(lease)) => lease,
+        Ok(Reached::Lost(lease)) => {
+            // No snapshot can be taken of a VM that is lost.
+            let plugins = &ready.plugins;
+            ready.plan.steps.retain(|step| {
+                let plugin = plugins.get(&step.plugin);
+                !plugin.is_some_and(|p| p.grants.allows_snapshot(SnapshotScope::Create))
+            });
+            lease
+        }
         Err((outcome, why)) => return given_up(&ready, &shared, outcome, &why),
     };
     let execution = Execution {
@@ -258,6 +268,7 @@ async fn recorded(
             .rolls_back
             .as_ref()
             .map(|(_, outputs)| Arc::new(outputs.clone())),
+        rolled_back_run: request.rolls_back.as_ref().map(|(run, _)| run.clone()),
     };
     let finished = execution.execute().await;
     if let Some(lease) = lease {
@@ -266,6 +277,18 @@ async fn recorded(
     finished
 }
 
+/// How the target was found.
+enum Reached {
+    /// It answers, or the plan does not need it to.
+    There(Option<OnTarget>),
+    /// It does not answer, and the plan leaves it for a snapshot.
+    Lost(Option<OnTarget>),
+}
+
+/// What to do when the VM that is to be left is lost.
+const LOST: &str = "its broken state cannot be kept as a snapshot; if it is lost for good, go on \
+                    without: add `--without-snapshot \"the VM is lost\"`";
+
 /// Connects and takes the lease there, where a plugin of the plan will run
 /// commands. A rollback to a snapshot needs neither.
 async fn reach(
@@ -273,10 +296,10 @@ async fn reach(
     request: &Request,
     shared: &Arc<RunShared>,
     who: String,
-) -> Result<Option<OnTarget>, (Outcome, String)> {
+) -> Result<Reached, (Outcome, String)> {
     let uses_ssh = |plugin: &Plugin| plugin.description.interfaces.iter().any(|i| i == "ssh");
     if !ready.plugins.values().any(uses_ssh) {
-        return Ok(None);
+        return Ok(Reached::There(None));
     }
     let restores = ready.plan.rollback_to == RollbackTo::Snapshot;
     let claim = Claim {
@@ -295,7 +318,7 @@ async fn reach(
     });
     let connected = tokio::select! {
         connected = ready.world.ssh.connect() => connected,
-        () = shared.stopped() => return Ok(None),
+        () = shared.stopped() => return Ok(Reached::There(None)),
     };
     let may_be_away = restores && request.rolls_back.is_some();
     let why = match connected {
@@ -305,21 +328,25 @@ async fn reach(
         Err(error) => error.to_string(),
         Ok(()) if request.dry_run => {
             hold::look(&claim, shared).await;
-            return Ok(None);
+            return Ok(Reached::There(None));
         }
         Ok(()) => match hold::take(&claim, shared).await {
-            Ok(lease) => return Ok(Some(lease)),
+            Ok(lease) => return Ok(Reached::There(Some(lease))),
             Err((Outcome::Held, why)) => return Err((Outcome::Held, why)),
             Err((_, why)) if may_be_away => why,
             Err(refused) => return Err(refused),
         },
     };
+    if request.without_snapshot.is_none() {
+        return Err((Outcome::Unreachable, format!("{why}\n{LOST}")));
+    }
     shared.emit(RunEvent::Log {
         step: None,
         level: Level::Warn,
         message: format!("the target cannot be used ({why}); going on to the snapshot"),
     });
-    Ok((!request.dry_run).then(|| hold::after_a_move(claim, shared)))
+    let lease = (!request.dry_run).then(|| hold::after_a_move(claim, shared));
+    Ok(Reached::Lost(lease))
 }
 
 fn given_up(ready: &Ready, shared: &RunShared, outcome: Outcome, why: &str) -> Finished {

@@ -82,7 +82,13 @@ pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Ve
         State::Ended(Outcome::RolledBack) => vec![again],
         _ if changed && record.rolls_back.is_none() => vec![rollback],
         State::Ended(Outcome::Deployed) => Vec::new(),
-        _ => vec![again],
+        _ => match &record.rolls_back {
+            Some(first) => vec![
+                format!("vdeploy rollback {first}"),
+                format!("vdeploy rollback {first} --to snapshot"),
+            ],
+            None => vec![again],
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use crate::capability::{EffectError, ErrorKind};
 use crate::event::Outcome;
 use crate::event::{Phase, RunEvent, Section, StepFailure};
 use crate::gate::{Gate, RunShared};
-use crate::ids::StepId;
+use crate::ids::{RunId, StepId};
 use crate::journal::Entry;
 use crate::plan::{Plan, Step};
 use crate::plugin::{Invocation, PluginError, StepContext};
@@ -36,6 +36,8 @@ pub struct Execution {
     pub shared: Arc<RunShared>,
     /// Outputs of the run that this run rolls back.
     pub rolls_back: Option<Arc<BTreeMap<StepId, Value>>>,
+    /// That run.
+    pub rolled_back_run: Option<RunId>,
 }
 
 /// How a run ended, in full.

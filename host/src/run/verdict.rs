@@ -5,6 +5,7 @@ use super::driver::{Execution, Finished, StepProblem};
 use crate::event::Outcome;
 use crate::event::{Phase, Section};
 use crate::gate::Broken;
+use crate::ids::RunId;
 use std::fmt::Write as _;
 
 /// What the verdict is made from.
@@ -113,11 +114,14 @@ fn next_commands(facts: &Facts<'_>, run: &str) -> Vec<String> {
         Outcome::Kept | Outcome::Interrupted | Outcome::RollbackFailed
             if facts.execution.shared.target_changed() =>
         {
+            // From a rollback there is no way back; its run has one more.
+            let first = facts.execution.rolled_back_run.as_ref();
+            let of = first.map_or(run, RunId::as_str);
             if facts.outcome != Outcome::RollbackFailed {
-                next.push(format!("vdeploy rollback {run} --to git"));
+                next.push(format!("vdeploy rollback {of} --to git"));
             }
-            if snapshot {
-                next.push(format!("vdeploy rollback {run} --to snapshot"));
+            if snapshot || first.is_some() {
+                next.push(format!("vdeploy rollback {of} --to snapshot"));
             }
         }
         _ => {}

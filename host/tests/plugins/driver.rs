@@ -59,6 +59,7 @@ pub async fn execute_as(
         plugins,
         shared: stage.shared.clone(),
         rolls_back: rolls_back.map(Into::into),
+        rolled_back_run: None,
     };
     execution.execute().await
 }

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error, ResultExt};
-use vdeploy_service::baseline::{BuildMarker, Listener};
+use vdeploy_service::baseline::{Baseline, BuildMarker, Listener};
 use vdeploy_service::build::{self, Order};
 use vdeploy_service::checkout;
 use vdeploy_service::facts::{self, Facts, Place};
 use vdeploy_service::records::short;
-use vdeploy_service::replace::{Replace, owner, replace};
+use vdeploy_service::replace::{Replace, owner, replace, running_marker};
 use vdeploy_service::rolled_back::RolledBack;
 
 use crate::{Config, FailedRun};
@@ -23,7 +23,7 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
         ));
     }
     check_out(cx, failed).context("bring the old commit back")?;
-    put_build_back(cx, failed).context("bring the old build back")?;
+    let built_back = put_build_back(cx, failed).context("bring the old build back")?;
     let back = RolledBack {
         to: "git".to_owned(),
         port: before.port,
@@ -47,10 +47,25 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
             ..back
         });
     }
+    if let Some(found) = &found
+        && built_back == BuildBack::WasThere
+        && runs_old_version(cx, before, found)?
+    {
+        return Ok(RolledBack {
+            summary: format!(
+                "{} is live already: {} was started since",
+                short(&before.sha),
+                found.describe()
+            ),
+            service: Some(found.clone()),
+            untouched: true,
+            ..back
+        });
+    }
     // The old process is gone, but it tells who keeps it.
     let mut known: Vec<Listener> = before.service.iter().cloned().collect();
     if let Some(found) = found
-        && failed.started(cx, &found)?
+        && (is_the_service(before, &found) || failed.started(cx, &found)?)
     {
         known.push(found);
     }
@@ -122,11 +137,42 @@ fn check_out(cx: &Cx<Config>, failed: &FailedRun) -> Result<(), Error> {
     Ok(())
 }
 
-fn put_build_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<(), Error> {
+/// Whether the old build had to be brought back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BuildBack {
+    WasThere,
+    Brought,
+}
+
+/// Whether this is the service, whoever started it since: the process on the
+/// port that works in the checkout, which is what preflight takes for the
+/// service too.
+fn is_the_service(before: &Baseline, found: &Listener) -> bool {
+    let program = |exe: &str| exe.rsplit('/').next().unwrap_or_default().to_owned();
+    !found.cwd.is_empty()
+        && found.cwd == before.app_dir
+        && before
+            .service
+            .as_ref()
+            .is_none_or(|old| program(&old.exe) == program(&found.exe))
+}
+
+/// Whether the process was started by a run, from the old version.
+fn runs_old_version(cx: &Cx<Config>, before: &Baseline, found: &Listener) -> Result<bool, Error> {
+    let marker = running_marker(cx, &before.app_dir)?;
+    Ok(marker.is_some_and(|marker| marker.is_about(found) && marker.sha == before.sha))
+}
+
+fn put_build_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<BuildBack, Error> {
     let (config, before) = (cx.config(), &failed.before);
+    let build_before = look(cx, failed)?.built;
     build::put_back(cx, &before.app_dir, &failed.run, &config.recipe.artifacts)?;
+    let had = match is_old_build(before.built.as_ref(), build_before.as_ref(), &before.sha) {
+        true => BuildBack::WasThere,
+        false => BuildBack::Brought,
+    };
     if cx.dry_run() {
-        return Ok(());
+        return Ok(had);
     }
     let now = look(cx, failed)?;
     let entry = cx
@@ -135,7 +181,7 @@ fn put_build_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<(), Error> {
         .cwd(&before.app_dir)
         .probe()?;
     if entry.ok() && is_old_build(before.built.as_ref(), now.built.as_ref(), &before.sha) {
-        return Ok(());
+        return Ok(had);
     }
     let node = now.node.ok_or_else(|| {
         Error::invalid("rollback.no-node", "the target has no `node` in its PATH")
@@ -157,7 +203,7 @@ fn put_build_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<(), Error> {
             run: &run,
         },
     )
-    .map(drop)
+    .map(|_| BuildBack::Brought)
 }
 
 /// Whether the live build is what was live before the run. A build that was

@@ -331,11 +331,41 @@ fn a_foreign_process_on_the_port_is_not_ended() {
     world.push("// version 2");
     let (outputs, _) = world.deploy("RUN2");
     world.undo("RUN2", &outputs);
-    let foreign = world.stage.serve(&[]).unwrap();
+    let foreign = world.stage.serve_in("elsewhere", &[]).unwrap();
     let error = testing::run::<Rollback>(&world.rollback_host("RUN2", &outputs)).unwrap_err();
     assert_eq!(error.code, "restart.foreign-process");
     assert!(error.message.contains(&foreign.describe()), "{error}");
     assert!(world.stage.runs(&foreign));
+}
+
+#[test]
+fn a_service_that_somebody_started_again_is_replaced_by_the_old_version() {
+    let (world, old) = version_1();
+    world.push("// version 2");
+    let (outputs, error) = world.deploy("RUN2");
+    assert_eq!(error, None);
+    let restarted = service_of(&outputs);
+    world.stage.end(&restarted);
+    let by_hand = world.stage.serve(&[]).unwrap();
+    let back = world.roll_back("RUN3", &outputs);
+    assert!(!world.stage.runs(&by_hand) && world.stage.answers());
+    assert_eq!(
+        (world.live().as_str(), world.head().0),
+        ("// version 1", old)
+    );
+    world.smoke("RUN3", &outputs, &back).unwrap();
+}
+
+#[test]
+fn a_second_rollback_finds_the_old_version_live_and_leaves_it_alone() {
+    let (world, _) = version_1();
+    world.push("// version 2");
+    let (outputs, _) = world.deploy("RUN2");
+    let first = world.roll_back("RUN3", &outputs).service.unwrap();
+    let again = world.roll_back("RUN4", &outputs);
+    assert!(again.untouched, "{}", again.summary);
+    assert!(again.service.unwrap().is_same_process(&first));
+    assert!(again.summary.contains("live already"), "{}", again.summary);
 }
 
 impl World {

@@ -93,10 +93,23 @@ impl Stage {
     /// # Errors
     /// When it cannot be started or does not listen within 20 s.
     pub fn serve(&self, env: &[(&str, &str)]) -> io::Result<Listener> {
+        self.serve_in("app", env)
+    }
+
+    /// As [`Stage::serve`], from another directory under the home.
+    ///
+    /// # Errors
+    /// Those of [`Stage::serve`].
+    pub fn serve_in(&self, dir: &str, env: &[(&str, &str)]) -> io::Result<Listener> {
+        let program = self.path(dir).join("dist/server.js");
+        if !program.exists() {
+            fs::create_dir_all(self.path(dir).join("dist"))?;
+            fs::copy(self.path("app/dist/server.js"), program)?;
+        }
         let log = fs::File::create(self.path("service.log"))?;
         let child = Command::new("node")
             .arg("dist/server.js")
-            .current_dir(self.path("app"))
+            .current_dir(self.path(dir))
             .env("PORT", self.port.to_string())
             .env("VERS_AUTH_TOKEN", TOKEN)
             .envs(env.iter().copied())
@@ -118,7 +131,7 @@ impl Stage {
         Ok(Listener {
             pid,
             start_ticks: start_ticks(pid)?,
-            cwd: self.app(),
+            cwd: self.path(dir).to_string_lossy().into_owned(),
             argv: vec!["node".to_owned(), "dist/server.js".to_owned()],
             ..Listener::default()
         })
@@ -127,6 +140,17 @@ impl Stage {
     /// Whether somebody takes connections on the port.
     pub fn answers(&self) -> bool {
         TcpStream::connect(("localhost", self.port)).is_ok()
+    }
+
+    /// Ends a process that serves, and waits until nobody has the port.
+    pub fn end(&self, process: &Listener) {
+        while self.runs(process) && self.answers() {
+            drop(
+                Command::new("kill")
+                    .args(["-KILL", &process.pid.to_string()])
+                    .status(),
+            );
+        }
     }
 
     /// Whether the process runs.
