@@ -16,9 +16,9 @@
 //!
 //! Two limits keep a pattern from meaning more than it says. A word with `/`
 //! and `*` does not match an argument that climbs with `..`. Variables that
-//! decide which program or library is loaded (`PATH`, `LD_…`, `IFS`, `ENV`,
-//! `BASH_ENV`) can be set only under a scope whose program is `sh`, `bash`,
-//! `env` or `*`.
+//! decide which program or library is loaded or started (`PATH`, `LD_…`, `GIT_…`,
+//! `NODE_OPTIONS`, most `npm_config_…`, …) can be set only under a scope whose
+//! program is `sh`, `bash`, `env` or `*`.
 
 use super::error::EffectError;
 use super::glob;
@@ -166,11 +166,46 @@ fn word_matches(pattern: &str, text: &str) -> bool {
     glob::matches(pattern, text) && !(is_path && climbs(text) && !climbs(pattern))
 }
 
-/// Variables by which a harmless program becomes another one.
+/// Variables by which a harmless program becomes another one, or is made to
+/// start another one: of the loader, the shells, git, npm and the interpreters.
 pub(super) fn chooses_program(name: &str) -> bool {
-    matches!(name, "PATH" | "IFS" | "ENV" | "BASH_ENV")
-        || name.starts_with("LD_")
-        || name.starts_with("DYLD_")
+    const NAMES: [&str; 19] = [
+        "PATH",
+        "IFS",
+        "ENV",
+        "BASH_ENV",
+        "SHELL",
+        "SHELLOPTS",
+        "BASHOPTS",
+        "PS4",
+        "HOME",
+        "XDG_CONFIG_HOME",
+        "EDITOR",
+        "VISUAL",
+        "PAGER",
+        "SSH_ASKPASS",
+        "NODE_OPTIONS",
+        "NODE_PATH",
+        "RUBYOPT",
+        "RUBYLIB",
+        "JAVA_TOOL_OPTIONS",
+    ];
+    const FAMILIES: [&str; 6] = ["LD_", "DYLD_", "GIT_", "PYTHON", "PERL5", "BASH_FUNC_"];
+    // Of npm only what says how much it prints and asks.
+    const NPM: [&str; 7] = [
+        "audit",
+        "fund",
+        "update_notifier",
+        "progress",
+        "loglevel",
+        "color",
+        "yes",
+    ];
+    if let Some(option) = name.to_ascii_lowercase().strip_prefix("npm_config_") {
+        return !NPM.contains(&option);
+    }
+    NAMES.contains(&name)
+        || (name != "GIT_TERMINAL_PROMPT" && FAMILIES.iter().any(|f| name.starts_with(f)))
 }
 
 /// A command for the target, before quoting.
@@ -409,6 +444,35 @@ mod tests {
             ("kill *", "runs commands like `kill *` on the target"),
         ] {
             assert_eq!(scope(text).sentence(), sentence);
+        }
+    }
+
+    #[test]
+    fn a_variable_that_starts_another_program_needs_a_scope_for_any_program() {
+        let with = |name: &str| {
+            let mut command = command("git fetch origin");
+            command.env = vec![(name.to_owned(), "x".to_owned())];
+            command
+        };
+        for name in [
+            "GIT_SSH_COMMAND",
+            "GIT_CONFIG_COUNT",
+            "NODE_OPTIONS",
+            "npm_config_script_shell",
+            "NPM_CONFIG_GIT",
+            "PYTHONPATH",
+            "HOME",
+        ] {
+            assert!(!scope("git **").allows(&with(name), false), "{name}");
+            assert!(scope("* **").allows(&with(name), false), "{name}");
+        }
+        for name in [
+            "NODE_ENV",
+            "GIT_TERMINAL_PROMPT",
+            "npm_config_audit",
+            "PORT",
+        ] {
+            assert!(scope("git **").allows(&with(name), false), "{name}");
         }
     }
 }

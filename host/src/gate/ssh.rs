@@ -19,7 +19,8 @@ impl Gate {
     /// Runs a command on the target; `probe` promises that it only reads.
     pub async fn ssh(&self, mut command: Command, probe: bool) -> Result<Output, EffectError> {
         command.timeout = command.timeout.min(self.time_left());
-        let shown = command.display();
+        // Masked before it is shortened: half a secret would not be found.
+        let shown = self.shared.masker.mask(&command.display()).into_owned();
         let call = Call {
             function: if probe { "ssh.probe" } else { "ssh.exec" },
             action: format!("ssh {}", one_line(&shown)),

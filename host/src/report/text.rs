@@ -106,10 +106,10 @@ pub(super) fn live(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'static
         Outcome::Deployed if unchanged => "the same version as before, verified",
         Outcome::Deployed => "what this run left, verified",
         Outcome::RolledBack => "the old version, verified",
-        Outcome::Refused
-        | Outcome::FailedUnchanged
-        | Outcome::Unreachable
-        | Outcome::PluginRefused => "the same version as before",
+        Outcome::Refused | Outcome::FailedUnchanged | Outcome::PluginRefused => {
+            "the same version as before"
+        }
+        Outcome::Unreachable => "not seen; this run changed nothing",
         Outcome::Held => "what the other run makes of it; this run changed nothing",
         Outcome::RollbackFailed => "unknown: look at the target now",
         Outcome::Kept => "what the failed step left; look at the target",
