@@ -4,6 +4,7 @@
 mod error;
 pub mod exit;
 mod hold;
+mod load;
 mod local;
 mod output;
 mod plan;

@@ -3,8 +3,8 @@
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
+use super::load;
 use super::session::Session;
-use super::start;
 use super::terminal;
 use crate::run::prepare;
 use clap::Subcommand;
@@ -45,10 +45,10 @@ pub async fn main(global: &Global, command: PlanCommand) -> Result<ExitCode, Cli
                 Some(name) => vec![session.plan(&name)?],
                 None => session.project.plans.values().cloned().collect(),
             };
-            let engine = start::engine(&session.state_dir)?;
+            let engine = load::engine(&session.state_dir)?;
             for plan in &plans {
-                let plugins = start::load_plugins(&engine, &session.project, plan).await?;
-                prepare::configs(plan, &plugins, false).map_err(start::all_problems)?;
+                let plugins = load::plugins(&engine, &session.project, plan).await?;
+                prepare::configs(plan, &plugins, false).map_err(load::all_problems)?;
                 terminal::say(&format!(
                     "plan {}: fine ({}, {})",
                     plan.name,

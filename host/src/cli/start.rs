@@ -6,27 +6,26 @@ use super::exit::ExitCode;
 use super::hold::{Holding, OnTarget};
 use super::run::OutputArgs;
 use super::session::Session;
-use super::{hold, output, signals, world};
+use super::{hold, load, output, signals, world};
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
 use crate::capability::snapshot::SnapshotScope;
-use crate::config::{self, PluginSource, Project, TargetConfig};
+use crate::config::{self, Project, TargetConfig};
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
-use crate::ids::{PluginName, RunId, StepId, TargetName};
+use crate::ids::{RunId, StepId, TargetName};
 use crate::journal::store::RunRecord;
 use crate::journal::{Entry, Store, moves};
 use crate::plan::{Plan, RollbackTo, Step};
-use crate::plugin::{self, Engine, Plugin, PluginError, builtin};
+use crate::plugin::Plugin;
 use crate::report::EventBus;
 use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
 use crate::run::prepare::{self, Plugins};
 use crate::run::target_lease::{Absence, Claim};
 use crate::run::{Execution, Finished};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -131,8 +130,8 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
     for set in &request.set {
         config::apply_set(&mut plan, set).map_err(|e| CliError::usage(e.to_string()))?;
     }
-    let engine = engine(&session.state_dir)?;
-    let plugins = load_plugins(&engine, project, &plan).await?;
+    let engine = load::engine(&session.state_dir)?;
+    let plugins = load::plugins(&engine, project, &plan).await?;
     if let Some(reference) = &request.reference {
         let takes_ref = |step: &Step| {
             plugins.get(&step.plugin).is_some_and(|plugin| {
@@ -146,8 +145,8 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         config::apply_ref(&mut plan, reference, takes_ref)
             .map_err(|e| CliError::usage(e.to_string()))?;
     }
-    let configs =
-        prepare::configs(&plan, &plugins, request.rolls_back.is_some()).map_err(all_problems)?;
+    let configs = prepare::configs(&plan, &plugins, request.rolls_back.is_some())
+        .map_err(load::all_problems)?;
     let secrets = secrets(project, &plan, &target, target_config).await?;
     let route = world::route(target_config, &secrets, &session.state_dir)?;
     let hidden = secrets.values().chain([&route.vers.api_key]);
@@ -386,99 +385,6 @@ pub fn target<'p>(
         .target(name.map(TargetName::from).as_ref())
         .map(|(name, config)| (name.clone(), config))
         .map_err(|e| CliError::usage(e.to_string()))
-}
-
-/// The engine, with compiled plugins kept in the state directory (or where
-/// `VDEPLOY_CACHE` says).
-pub fn engine(state_dir: &Path) -> Result<Engine, CliError> {
-    let dir =
-        std::env::var_os("VDEPLOY_CACHE").map_or_else(|| state_dir.join("compiled"), Into::into);
-    // wasmtime wants an absolute directory.
-    let dir = std::path::absolute(&dir).unwrap_or(dir);
-    Ok(Engine::new(Some(&dir))?)
-}
-
-/// Loads the plugins that the plan names, all at once.
-pub async fn load_plugins(
-    engine: &Engine,
-    project: &Project,
-    plan: &Plan,
-) -> Result<Plugins, CliError> {
-    let names: BTreeSet<&PluginName> = plan.all_steps().map(|step| &step.plugin).collect();
-    let mut loading = Vec::new();
-    for name in names {
-        let config = project
-            .plugin(name)
-            .map_err(|e| CliError::usage(e.to_string()))?
-            .clone();
-        let (engine, name) = (engine.clone(), name.clone());
-        loading.push(tokio::task::spawn_blocking(move || {
-            load(&engine, &name, &config).map(|plugin| (name, plugin))
-        }));
-    }
-    let mut plugins = Plugins::new();
-    let mut problems = Vec::new();
-    for task in loading {
-        match task.await {
-            Ok(Ok((name, plugin))) => {
-                plugins.insert(name, plugin);
-            }
-            Ok(Err(error)) => problems.push(CliError::from(error)),
-            Err(error) => {
-                problems.push(CliError::new(
-                    ExitCode::Internal,
-                    format!("loading: {error}"),
-                ));
-            }
-        }
-    }
-    match problems.into_iter().collect::<Option<CliError>>() {
-        Some(error) => Err(error),
-        None => Ok(plugins),
-    }
-}
-
-fn load(
-    engine: &Engine,
-    name: &PluginName,
-    config: &config::PluginConfig,
-) -> Result<Plugin, PluginError> {
-    let read;
-    let bytes = match &config.source {
-        PluginSource::Builtin(builtin) => {
-            builtin::bytes(builtin).ok_or_else(|| PluginError::Read {
-                plugin: name.clone(),
-                path: format!("builtin:{builtin}"),
-                message: "this vdeploy has no such built-in plugin".to_owned(),
-            })?
-        }
-        PluginSource::Path(path) => {
-            read = std::fs::read(path).map_err(|e| PluginError::Read {
-                plugin: name.clone(),
-                path: path.display().to_string(),
-                message: e.to_string(),
-            })?;
-            &read
-        }
-    };
-    let found = plugin::digest(bytes);
-    match &config.digest {
-        Some(pinned) if *pinned != found => Err(PluginError::Digest {
-            plugin: name.clone(),
-            found: found.to_string(),
-            pinned: pinned.to_string(),
-        }),
-        _ => Plugin::load(engine, name, bytes, &config.grants),
-    }
-}
-
-/// Every problem with the configuration as one error.
-pub fn all_problems(problems: Vec<PluginError>) -> CliError {
-    problems
-        .into_iter()
-        .map(CliError::from)
-        .collect::<Option<CliError>>()
-        .unwrap_or_else(|| CliError::usage("the configuration is wrong"))
 }
 
 /// Fetches what the plan's plugins were granted and what the target needs.

@@ -1,0 +1,97 @@
+//! The plan's plugins, loaded all at once: bytes from the binary or a file,
+//! digest against the pin, code from the cache.
+
+use super::error::CliError;
+use super::exit::ExitCode;
+use crate::config::{PluginConfig, PluginSource, Project};
+use crate::ids::PluginName;
+use crate::plan::Plan;
+use crate::plugin::{self, Engine, Plugin, PluginError, builtin};
+use crate::run::prepare::Plugins;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The engine, with compiled plugins kept in the state directory (or where
+/// `VDEPLOY_CACHE` says).
+pub fn engine(state_dir: &Path) -> Result<Engine, CliError> {
+    let dir =
+        std::env::var_os("VDEPLOY_CACHE").map_or_else(|| state_dir.join("compiled"), Into::into);
+    // wasmtime wants an absolute directory.
+    let dir = std::path::absolute(&dir).unwrap_or(dir);
+    Ok(Engine::new(Some(&dir))?)
+}
+
+/// Loads the plugins that the plan names, all at once.
+pub async fn plugins(engine: &Engine, project: &Project, plan: &Plan) -> Result<Plugins, CliError> {
+    let names: BTreeSet<&PluginName> = plan.all_steps().map(|step| &step.plugin).collect();
+    let mut loading = Vec::new();
+    for name in names {
+        let config = project
+            .plugin(name)
+            .map_err(|e| CliError::usage(e.to_string()))?
+            .clone();
+        let (engine, name) = (engine.clone(), name.clone());
+        loading.push(tokio::task::spawn_blocking(move || {
+            load(&engine, &name, &config).map(|plugin| (name, plugin))
+        }));
+    }
+    let mut plugins = Plugins::new();
+    let mut problems = Vec::new();
+    for task in loading {
+        match task.await {
+            Ok(Ok((name, plugin))) => {
+                plugins.insert(name, plugin);
+            }
+            Ok(Err(error)) => problems.push(CliError::from(error)),
+            Err(error) => {
+                problems.push(CliError::new(
+                    ExitCode::Internal,
+                    format!("loading: {error}"),
+                ));
+            }
+        }
+    }
+    match problems.into_iter().collect::<Option<CliError>>() {
+        Some(error) => Err(error),
+        None => Ok(plugins),
+    }
+}
+
+fn load(engine: &Engine, name: &PluginName, config: &PluginConfig) -> Result<Plugin, PluginError> {
+    let read;
+    let bytes = match &config.source {
+        PluginSource::Builtin(builtin) => {
+            builtin::bytes(builtin).ok_or_else(|| PluginError::Read {
+                plugin: name.clone(),
+                path: format!("builtin:{builtin}"),
+                message: "this vdeploy has no such built-in plugin".to_owned(),
+            })?
+        }
+        PluginSource::Path(path) => {
+            read = std::fs::read(path).map_err(|e| PluginError::Read {
+                plugin: name.clone(),
+                path: path.display().to_string(),
+                message: e.to_string(),
+            })?;
+            &read
+        }
+    };
+    let found = plugin::digest(bytes);
+    match &config.digest {
+        Some(pinned) if *pinned != found => Err(PluginError::Digest {
+            plugin: name.clone(),
+            found: found.to_string(),
+            pinned: pinned.to_string(),
+        }),
+        _ => Plugin::load(engine, name, bytes, &config.grants),
+    }
+}
+
+/// Every problem with the configuration as one error.
+pub fn all_problems(problems: Vec<PluginError>) -> CliError {
+    problems
+        .into_iter()
+        .map(CliError::from)
+        .collect::<Option<CliError>>()
+        .unwrap_or_else(|| CliError::usage("the configuration is wrong"))
+}
