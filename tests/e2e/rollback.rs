@@ -14,6 +14,16 @@ pub fn add(add: &mut Add<'_>) {
         "rollback::a_failed_deploy_can_roll_back_to_the_snapshot",
         failing_to_snapshot,
     );
+    crate::test(
+        add,
+        "rollback::without_a_run_it_takes_the_newest_change_that_stands",
+        newest_that_stands,
+    );
+    crate::test(
+        add,
+        "rollback::of_a_lost_vm_goes_to_the_snapshot_without_another",
+        lost_vm,
+    );
     crate::test(add, "rollback::keep_leaves_the_failed_version", keep);
     crate::test(add, "rollback::runs_are_listed_and_shown", runs);
 }
@@ -79,6 +89,48 @@ fn by_snapshot(base: &Base) -> Result<()> {
     ensure!(
         text(&started, "vm")? == vm,
         "the next run does not find the new VM: {started}"
+    );
+    Ok(())
+}
+
+fn newest_that_stands(base: &Base) -> Result<()> {
+    let (site, _, _) = deployed_v2(base)?;
+    site.remote.push_variant("crashes-at-start")?;
+    site.deploy(&[])?.expect_code(11)?;
+    ensure!(site.version().as_deref() == Some("2.0.0"));
+    let ran = site.vdeploy(&["rollback", "--json"])?.expect_code(0)?;
+    ensure!(
+        site.version().as_deref() == Some("1.0.0"),
+        "{:?}",
+        site.version()
+    );
+    // Once more finds it done; a rollback itself is no run to go back from.
+    site.vdeploy(&["rollback"])?
+        .expect_code(0)?
+        .expect_text("live already")?;
+    ensure!(site.version().as_deref() == Some("1.0.0"));
+    let rollback = text(&ran.event("run-finished")?, "run")?;
+    site.vdeploy(&["rollback", &rollback])?
+        .expect_code(2)?
+        .expect_text("is a rollback itself")?;
+    Ok(())
+}
+
+fn lost_vm(base: &Base) -> Result<()> {
+    let (site, _, run) = deployed_v2(base)?;
+    base.api("DELETE", &format!("/vm/{}", site.vm), None)?;
+    let back = ["rollback", &run, "--to", "snapshot", "--json"];
+    site.vdeploy(&back)?
+        .expect_code(22)?
+        .expect_text("--without-snapshot")?;
+    let ran = site
+        .vdeploy(&[&back[..], &["--without-snapshot", "the VM is lost"]].concat())?
+        .expect_code(0)?;
+    let vm = text(&ran.event("target-moved")?, "to")?;
+    ensure!(
+        site.version_on(&vm).as_deref() == Some("1.0.0"),
+        "{:?}",
+        site.version_on(&vm)
     );
     Ok(())
 }
