@@ -67,6 +67,13 @@ fn nothing_new(base: &Base) -> Result<()> {
         again.event("snapshot-taken").is_err(),
         "a snapshot was taken although nothing changed"
     );
+    // The same code by another recipe is not the same deploy.
+    let other = "restart.start=node --enable-source-maps dist/server.js";
+    let changed = site
+        .deploy(&["--set", "smoke.stable-seconds=0", "--set", other])?
+        .expect_code(0)?;
+    let end = changed.event("run-finished")?;
+    ensure!(end.get("unchanged") == Some(&Value::from(false)), "{end}");
     Ok(())
 }
 

@@ -23,6 +23,7 @@
 use super::error::EffectError;
 use super::glob;
 use super::grant::ScopeError;
+use super::mask::Masker;
 use super::secrets::Secret;
 use async_trait::async_trait;
 use std::fmt::{self, Debug};
@@ -229,6 +230,8 @@ pub struct Command {
     pub idle_timeout: Option<Duration>,
     /// Bytes kept of stdout and of stderr each.
     pub max_output: usize,
+    /// Hides secrets in what is kept, before it is cut.
+    pub masker: Masker,
 }
 
 impl Command {
@@ -244,6 +247,7 @@ impl Command {
             timeout: Duration::from_secs(600),
             idle_timeout: None,
             max_output: 256 * 1024,
+            masker: Masker::none(),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::capability::snapshot::SnapshotScope;
 use crate::config::{self, Project, TargetConfig};
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
-use crate::ids::{RunId, StepId, TargetName};
+use crate::ids::{Digest, RunId, StepId, TargetName};
 use crate::journal::store::RunRecord;
 use crate::journal::{Entry, Store, moves};
 use crate::plan::{Plan, RollbackTo, Step};
@@ -66,6 +66,8 @@ struct Ready {
     store: Arc<dyn Store>,
     run: RunId,
     notices: Vec<String>,
+    /// The fact that keeps how the plan deployed, and its value now.
+    recipe: (String, Digest),
 }
 
 /// Runs it and returns the exit code.
@@ -145,7 +147,7 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         config::apply_ref(&mut plan, reference, takes_ref)
             .map_err(|e| CliError::usage(e.to_string()))?;
     }
-    let configs = prepare::configs(&plan, &plugins, request.rolls_back.is_some())
+    let mut configs = prepare::configs(&plan, &plugins, request.rolls_back.is_some())
         .map_err(load::all_problems)?;
     let secrets = secrets(project, &plan, &target, target_config).await?;
     let route = world::route(target_config, &secrets, &session.state_dir)?;
@@ -154,6 +156,16 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
     let store: Arc<dyn Store> = session.store()?;
     let vm = moves::current_vm(&*store, &target, &route.vm)?;
     let mut notices = Vec::new();
+    let recipe = prepare::recipe(&plan, &plugins, &configs);
+    let recipe_key = format!("recipe:{}", plan.name);
+    if let Some(last) = store.fact(&target, &recipe_key)?
+        && last != recipe.as_str()
+    {
+        prepare::force(&plan, &plugins, &mut configs);
+        notices.push(
+            "how this plan deploys has changed since it ran last: nothing is skipped".to_owned(),
+        );
+    }
     if vm != route.vm {
         notices.push(format!(
             "the target moved from VM {} to {vm} in an earlier rollback",
@@ -179,6 +191,7 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         store,
         run,
         notices,
+        recipe: (recipe_key, recipe),
     })
 }
 
@@ -257,6 +270,7 @@ async fn recorded(
         }
         Err((outcome, why)) => return given_up(&ready, &shared, outcome, &why),
     };
+    let (store, target, recipe) = (ready.store.clone(), ready.target.clone(), ready.recipe);
     let execution = Execution {
         traits: prepare::traits(&ready.plan, &ready.plugins, is_rollback),
         plan: ready.plan,
@@ -270,6 +284,12 @@ async fn recorded(
         rolled_back_run: request.rolls_back.as_ref().map(|(run, _)| run.clone()),
     };
     let finished = execution.execute().await;
+    if finished.outcome == Outcome::Deployed
+        && !request.dry_run
+        && let Err(error) = store.set_fact(&target, &recipe.0, Some(recipe.1.as_str()))
+    {
+        tracing::warn!(%error, "how the plan deployed could not be recorded");
+    }
     if let Some(lease) = lease {
         lease.end().await;
     }

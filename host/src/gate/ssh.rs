@@ -19,6 +19,7 @@ impl Gate {
     /// Runs a command on the target; `probe` promises that it only reads.
     pub async fn ssh(&self, mut command: Command, probe: bool) -> Result<Output, EffectError> {
         command.timeout = command.timeout.min(self.time_left());
+        command.masker = (*self.shared.masker).clone();
         // Masked before it is shortened: half a secret would not be found.
         let shown = self.shared.masker.mask(&command.display()).into_owned();
         let call = Call {

@@ -3,9 +3,9 @@
 
 use super::machine::Traits;
 use crate::capability::grant::Grants;
-use crate::ids::{PluginName, StepId};
+use crate::ids::{Digest, PluginName, StepId};
 use crate::plan::{Plan, RollbackTo};
-use crate::plugin::{Plugin, PluginError};
+use crate::plugin::{self, Plugin, PluginError};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -57,6 +57,38 @@ pub fn configs(
         Ok(complete)
     } else {
         Err(problems)
+    }
+}
+
+/// A digest of how the plan changes the target: the steps that may, with their
+/// configuration and their plugins' bytes. The same code deployed by another
+/// recipe is not the same deploy.
+pub fn recipe(plan: &Plan, plugins: &Plugins, configs: &Configs) -> Digest {
+    let mut text = String::new();
+    for step in &plan.steps {
+        let Some(plugin) = plugins.get(&step.plugin).filter(|p| may_change(p)) else {
+            continue;
+        };
+        let config = configs.get(&step.id).and_then(Value::as_object);
+        let sorted: BTreeMap<_, _> = config.into_iter().flatten().collect();
+        let config = serde_json::to_string(&sorted).unwrap_or_default();
+        let digest = &plugin.description.digest;
+        text.push_str(&format!("{} {digest} {config}\n", step.id));
+    }
+    plugin::digest(text.as_bytes())
+}
+
+/// Tells the steps that skip what is unchanged to skip nothing: those whose
+/// plugin has the key `force`.
+pub fn force(plan: &Plan, plugins: &Plugins, configs: &mut Configs) {
+    for step in &plan.steps {
+        let takes_force = plugins.get(&step.plugin).is_some_and(|plugin| {
+            let mut keys = plugin.description.manifest.config_keys();
+            keys.any(|key| key == "force")
+        });
+        if takes_force && let Some(Value::Object(config)) = configs.get_mut(&step.id) {
+            config.insert("force".to_owned(), Value::Bool(true));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! next.
 
 use super::driver::{Execution, Finished, StepProblem};
+use crate::capability::ErrorKind;
 use crate::event::Outcome;
 use crate::event::{Phase, Section};
 use crate::gate::Broken;
@@ -117,7 +118,14 @@ fn next_commands(facts: &Facts<'_>, run: &str) -> Vec<String> {
             // From a rollback there is no way back; its run has one more.
             let first = facts.execution.rolled_back_run.as_ref();
             let of = first.map_or(run, RunId::as_str);
-            if facts.outcome != Outcome::RollbackFailed {
+            let only_away = |problem: &StepProblem| {
+                matches!(
+                    problem.failure.error.kind,
+                    ErrorKind::Unavailable | ErrorKind::Timeout
+                )
+            };
+            // What failed for a target that was away may work when it is back.
+            if facts.outcome != Outcome::RollbackFailed || facts.problems.iter().any(only_away) {
                 next.push(format!("vdeploy rollback {of} --to git"));
             }
             if snapshot || first.is_some() {

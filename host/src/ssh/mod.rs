@@ -19,7 +19,7 @@ pub use host_key::{HostKeyPolicy, HostKeyStore, MemoryHostKeys};
 pub use private_key::KeySource;
 
 use crate::backoff::{Backoff, deadline};
-use crate::capability::snapshot::Progress;
+use crate::capability::snapshot::{NoProgress, Progress};
 use crate::capability::ssh::{Command, LiveOutput, Output, Ssh};
 use crate::capability::{EffectError, ErrorKind};
 use crate::ids::VmId;
@@ -30,9 +30,13 @@ use connect::Connection;
 use error::ConnectError;
 use private_key::LoadedKey;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+/// How long a target that was reached before may be away.
+const OUTAGE: Duration = Duration::from_secs(60);
 
 /// How the target is reached.
 #[derive(Clone, Debug)]
@@ -90,6 +94,8 @@ pub struct RusshSsh {
     /// Held while connecting, so that commands that start together share one
     /// connection.
     slot: Mutex<Slot>,
+    /// Whether the target has answered once.
+    reached: AtomicBool,
 }
 
 #[derive(Default)]
@@ -120,6 +126,7 @@ impl RusshSsh {
             host_keys,
             keys,
             slot: Mutex::default(),
+            reached: AtomicBool::new(false),
         }
     }
 
@@ -212,6 +219,7 @@ impl RusshSsh {
         let (connection, key) = opened?;
         slot.key = Some((vm.clone(), key));
         slot.connection = Some(connection.clone());
+        self.reached.store(true, Ordering::Relaxed);
         Ok(connection)
     }
 
@@ -259,9 +267,20 @@ impl RusshSsh {
         let line = command_line::build(command)?;
         let mut last = String::new();
         for _ in 0..2 {
-            let connection = timeout_at(deadline, self.connection())
-                .await
-                .map_err(|_| late())??;
+            let connection = match timeout_at(deadline, self.connection()).await {
+                Err(_) => return Err(late()),
+                Ok(Ok(connection)) => connection,
+                // It was there before: a short outage is waited out. Nothing
+                // was asked of the target yet, so this is safe.
+                Ok(Err(error)) if self.reached.load(Ordering::Relaxed) && !error.is_final() => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    self.wait_reachable(left.min(OUTAGE), &NoProgress).await?;
+                    timeout_at(deadline, self.connection())
+                        .await
+                        .map_err(|_| late())??
+                }
+                Ok(Err(error)) => return Err(error.into()),
+            };
             let Ok(Ok(_permit)) = timeout_at(deadline, connection.channels.acquire()).await else {
                 return Err(late());
             };

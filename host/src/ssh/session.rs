@@ -7,6 +7,7 @@ use super::capture::Capture;
 use super::command_line::CommandLine;
 use super::connect::Connection;
 use super::group::{self, GroupFilter};
+use crate::capability::mask::{MaskedStream, Masker};
 use crate::capability::ssh::{Command, LiveOutput, Output, Stream};
 use crate::capability::{EffectError, ErrorKind};
 use russh::client::Msg;
@@ -31,7 +32,7 @@ pub(super) async fn run(
     let mut session = Session {
         connection: connection.clone(),
         halves: Some((read, write)),
-        seen: Seen::new(command.max_output),
+        seen: Seen::new(command.max_output, &command.masker),
     };
     let ended = session.follow(line, command, deadline, live).await;
     if !matches!(ended, End::Late(_)) {
@@ -148,7 +149,7 @@ impl Drop for Session {
             return;
         };
         let connection = self.connection.clone();
-        let mut seen = std::mem::replace(&mut self.seen, Seen::new(0));
+        let mut seen = std::mem::replace(&mut self.seen, Seen::new(0, &Masker::none()));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let nobody = crate::capability::ssh::NoLiveOutput;
@@ -217,11 +218,37 @@ enum Heard {
     Close,
 }
 
+/// One stream's output, masked before it is cut: half a secret is not hidden
+/// by a search for the whole.
+struct Kept {
+    mask: MaskedStream,
+    capture: Capture,
+}
+
+impl Kept {
+    fn new(limit: usize, masker: &Masker) -> Self {
+        Self {
+            mask: masker.stream(),
+            capture: Capture::new(limit),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let masked = self.mask.push(bytes);
+        self.capture.push(&masked);
+    }
+
+    fn finish(&mut self) {
+        let rest = self.mask.finish();
+        self.capture.push(&rest);
+    }
+}
+
 /// What came back so far.
 struct Seen {
     group: GroupFilter,
-    stdout: Capture,
-    stderr: Capture,
+    stdout: Kept,
+    stderr: Kept,
     last: Stream,
     exit_code: Option<u32>,
     signal: Option<String>,
@@ -232,11 +259,11 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(max_output: usize) -> Self {
+    fn new(max_output: usize, masker: &Masker) -> Self {
         Self {
             group: GroupFilter::default(),
-            stdout: Capture::new(max_output),
-            stderr: Capture::new(max_output),
+            stdout: Kept::new(max_output, masker),
+            stderr: Kept::new(max_output, masker),
             last: Stream::Stdout,
             exit_code: None,
             signal: None,
@@ -302,8 +329,12 @@ impl Seen {
                  shell and no forced command",
             ));
         }
-        let truncated = self.stdout.truncated() || self.stderr.truncated() || self.cut_off;
-        let take = |capture: &mut Capture| std::mem::replace(capture, Capture::new(0)).into_bytes();
+        self.stdout.finish();
+        self.stderr.finish();
+        let (stdout, stderr) = (&self.stdout.capture, &self.stderr.capture);
+        let truncated = stdout.truncated() || stderr.truncated() || self.cut_off;
+        let take =
+            |kept: &mut Kept| std::mem::replace(&mut kept.capture, Capture::new(0)).into_bytes();
         Ok(Output {
             exit_code: self.exit_code.filter(|_| self.signal.is_none()),
             signal: self.signal.take(),
@@ -316,8 +347,8 @@ impl Seen {
     /// An error of a command that did run, with its last words.
     fn error(&self, kind: ErrorKind, code: &str, text: String) -> EffectError {
         let (first, second) = match self.last {
-            Stream::Stdout => (&self.stdout, &self.stderr),
-            Stream::Stderr => (&self.stderr, &self.stdout),
+            Stream::Stdout => (&self.stdout.capture, &self.stderr.capture),
+            Stream::Stderr => (&self.stderr.capture, &self.stdout.capture),
         };
         let mut words = first.last_lines(3);
         if words.is_empty() {
@@ -335,5 +366,27 @@ fn signal_text(signal: &Sig) -> String {
     match signal {
         Sig::Custom(name) => name.trim_start_matches("SIG").to_owned(),
         known => format!("{known:?}"),
+    }
+}
+
+#[cfg(test)]
+mod kept_tests {
+    use super::*;
+    use crate::capability::secrets::SecretValue;
+
+    #[test]
+    fn a_secret_at_the_cut_is_hidden_whole() {
+        let secret = SecretValue::new("abcdefghij".to_owned());
+        let masker = Masker::new([&secret]).unwrap();
+        let mut kept = Kept::new(8, &masker);
+        // The head ends, and the tail begins, in the middle of the secret.
+        for piece in ["xxabcd", "efghijyyyyyy", "yyabcdef", "ghijz"] {
+            kept.push(piece.as_bytes());
+        }
+        kept.finish();
+        let text = String::from_utf8(kept.capture.into_bytes()).unwrap();
+        for part in ["ab", "bc", "ef", "ij"] {
+            assert!(!text.contains(part), "{text}");
+        }
     }
 }
