@@ -30,6 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "run",
         &[
             "ids",
+            "target",
             "plan",
             "capability",
             "event",
