@@ -54,6 +54,8 @@ pub(crate) struct Front {
     pub(crate) address: SocketAddr,
     pub(crate) names: Arc<Mutex<Vec<String>>>,
     pub(crate) tls: TestTls,
+    /// So many of the next connections are closed at once.
+    pub(crate) away: Arc<AtomicUsize>,
     open: Arc<Mutex<Vec<AbortHandle>>>,
     accept: AbortHandle,
 }
@@ -70,9 +72,18 @@ impl Front {
         let acceptor = TlsAcceptor::from(tls.server.clone());
         let names: Arc<Mutex<Vec<String>>> = Arc::default();
         let open: Arc<Mutex<Vec<AbortHandle>>> = Arc::default();
-        let (seen, tasks) = (names.clone(), open.clone());
+        let away: Arc<AtomicUsize> = Arc::default();
+        let (seen, tasks, refuse) = (names.clone(), open.clone(), away.clone());
         let accept = tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
+                let less = |n: usize| n.checked_sub(1);
+                if refuse
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+                    .is_ok()
+                {
+                    drop(tcp);
+                    continue;
+                }
                 let Ok(stream) = acceptor.accept(tcp).await else {
                     continue;
                 };
@@ -86,6 +97,7 @@ impl Front {
             address,
             names,
             tls,
+            away,
             open,
             accept: accept.abort_handle(),
         }

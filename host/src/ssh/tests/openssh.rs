@@ -201,6 +201,29 @@ async fn a_cut_connection_is_reported_and_then_made_again() {
 }
 
 #[tokio::test]
+async fn an_outage_between_commands_is_waited_out_once_the_target_was_reached() {
+    let sshd = Sshd::start().await;
+    let c = sshd.client();
+    c.ssh.connect().await.unwrap();
+    sshd.front.away.store(3, Ordering::SeqCst);
+    sshd.front.cut_all();
+    let out = c.ssh.run(&shell("exit 0"), &NoLiveOutput).await.unwrap();
+    assert_eq!(out.exit_code, Some(0));
+    assert_eq!(sshd.front.away.load(Ordering::SeqCst), 0);
+    assert_eq!(sshd.front.connections(), 2);
+
+    // A target that was never reached is reported at once.
+    let other = sshd.client();
+    sshd.front.away.store(1, Ordering::SeqCst);
+    let error = other
+        .ssh
+        .run(&shell("exit 0"), &NoLiveOutput)
+        .await
+        .unwrap_err();
+    assert!(!error.maybe_applied, "{error}");
+}
+
+#[tokio::test]
 async fn a_target_that_moved_is_reached_at_its_new_vm_with_a_new_key() {
     let sshd = Sshd::start().await;
     let c = sshd.client();
