@@ -43,7 +43,12 @@ fn failing_first_deploy(base: &Base) -> Result<()> {
     let site = base.bare_site()?;
     site.remote.push_variant("crashes-at-start")?;
     let ran = site.deploy(&[])?;
-    ensure!([11, 12].contains(&ran.code), "{}\n{}", ran.code, ran.text());
+    let ran = ran.expect_code(11)?;
+    let end = ran.event("run-finished")?;
+    ensure!(
+        end.get("outcome") == Some(&Value::from("rolled-back")),
+        "{end}"
+    );
     ensure!(
         site.version().is_none(),
         "something answers: {:?}",

@@ -154,7 +154,7 @@ mod tests {
                 "::endgroup::",
                 "::group::verify",
                 "::endgroup::",
-                "::error title=rolled back%3A the old version is live and verified::smoke: 1 of 2 checks failed (smoke.checks)%0Acheck auth: expected 401, found 200",
+                "::error title=rolled back%3A the target is as before the run%2C verified::smoke: 1 of 2 checks failed (smoke.checks)%0Acheck auth: expected 401, found 200",
             ]
         );
         let failed = text.find("smoke: run failed").unwrap();

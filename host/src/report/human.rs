@@ -306,7 +306,7 @@ done: what is live is verified
         for expected in [
             "\x1b[31m✗\x1b[0m smoke: run failed",
             "\x1b[31m  FAIL auth (35ms): expected 401, found 200\x1b[0m",
-            "\x1b[33mrolled back: the old version is live and verified\x1b[0m",
+            "\x1b[33mrolled back: the target is as before the run, verified\x1b[0m",
         ] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
@@ -317,7 +317,7 @@ done: what is live is verified
         for width in [1, 10, 30] {
             let screen = Screen::new(width);
             show(&screen, &script::rolled_back(), false);
-            assert!(screen.text().contains("rolled back: the old"), "{width}");
+            assert!(screen.text().contains("rolled back: the target"), "{width}");
         }
         let mut gone = Screen::new(80);
         gone.gone = true;

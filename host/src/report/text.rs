@@ -88,7 +88,7 @@ pub(super) fn outcome(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'sta
         Outcome::Deployed => "done: what is live is verified",
         Outcome::Refused => "refused: nothing was changed",
         Outcome::FailedUnchanged => "failed: nothing was changed on the target",
-        Outcome::RolledBack => "rolled back: the old version is live and verified",
+        Outcome::RolledBack => "rolled back: the target is as before the run, verified",
         Outcome::RollbackFailed => "ROLLBACK FAILED: nobody knows what is live",
         Outcome::Kept => "failed and kept: the target is as the failure left it",
         Outcome::Held => "held: another run has the target",
@@ -105,7 +105,7 @@ pub(super) fn live(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'static
         _ if dry_run => "the same version as before: a dry run changes nothing",
         Outcome::Deployed if unchanged => "the same version as before, verified",
         Outcome::Deployed => "what this run left, verified",
-        Outcome::RolledBack => "the old version, verified",
+        Outcome::RolledBack => "what was there before the run, verified",
         Outcome::Refused | Outcome::FailedUnchanged | Outcome::PluginRefused => {
             "the same version as before"
         }

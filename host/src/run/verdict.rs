@@ -62,7 +62,9 @@ fn headline(facts: &Facts<'_>) -> String {
         Outcome::Deployed => "deployed and verified",
         Outcome::Refused => "refused before anything changed",
         Outcome::FailedUnchanged => "failed; the target is unchanged",
-        Outcome::RolledBack => "failed and rolled back; the old version is live and verified",
+        Outcome::RolledBack => {
+            "failed and rolled back; the target is as it was before the run, and verified"
+        }
         Outcome::RollbackFailed => {
             "FAILED, AND THE ROLLBACK FAILED OR COULD NOT BE VERIFIED: look at the target now"
         }

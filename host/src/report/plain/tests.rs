@@ -88,10 +88,10 @@ fn failure_with_rollback() {
 [00:19]   pass health (35ms)
 [00:20] rollback verify: done (1.2s)
 
-rolled back: the old version is live and verified
+rolled back: the target is as before the run, verified
   cause     smoke: 1 of 2 checks failed (smoke.checks)
             check auth: expected 401, found 200
-  live      the old version, verified
+  live      what was there before the run, verified
   vm        vm-2 (was vm-1)
   url       https://vm-1.example
   run       01K0RUN (1m 05s, exit code 11)
