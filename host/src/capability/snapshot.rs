@@ -1,6 +1,6 @@
 //! Snapshots of the run's target. Scopes: `create`, `restore`.
 
-use super::error::EffectError;
+use super::error::{EffectError, ErrorKind};
 use super::grant::ScopeError;
 use crate::ids::{SnapshotId, VmId};
 use async_trait::async_trait;
@@ -79,6 +79,38 @@ pub trait Snapshot: Send + Sync + Debug {
     async fn exists(&self, id: &SnapshotId) -> Result<bool, EffectError>;
     /// Pauses a VM that is no longer the run's target.
     async fn pause_old(&self, vm: &VmId) -> Result<(), EffectError>;
+}
+
+/// A target of which nobody here can take one.
+#[derive(Debug)]
+pub struct NoSnapshots;
+
+impl NoSnapshots {
+    fn error() -> EffectError {
+        EffectError::new(
+            ErrorKind::Failed,
+            "snapshot.unsupported",
+            "this target is a server, and no platform takes snapshots of it; let a snapshot \
+             plugin of the plan take them (`archive` packs directories and can restore them), or \
+             go on without one: `--without-snapshot \"REASON\"`",
+        )
+    }
+}
+
+#[async_trait]
+impl Snapshot for NoSnapshots {
+    async fn create(&self, _: &str, _: &dyn Progress) -> Result<SnapshotId, EffectError> {
+        Err(Self::error())
+    }
+    async fn restore(&self, _: &SnapshotId, _: &dyn Progress) -> Result<VmId, EffectError> {
+        Err(Self::error())
+    }
+    async fn exists(&self, _: &SnapshotId) -> Result<bool, EffectError> {
+        Err(Self::error())
+    }
+    async fn pause_old(&self, _: &VmId) -> Result<(), EffectError> {
+        Err(Self::error())
+    }
 }
 
 #[cfg(test)]

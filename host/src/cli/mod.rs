@@ -12,10 +12,12 @@ mod plugin;
 mod rollback;
 mod run;
 mod runs;
+mod server;
 mod session;
 mod signals;
 mod start;
 mod terminal;
+mod user;
 mod world;
 
 pub use error::CliError;

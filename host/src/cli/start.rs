@@ -151,10 +151,14 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         .map_err(load::all_problems)?;
     let secrets = secrets(project, &plan, &target, target_config).await?;
     let route = world::route(target_config, &secrets, &session.state_dir)?;
-    let hidden = secrets.values().chain([&route.vers.api_key]);
+    let hidden = secrets.values().chain(route.hidden());
     let masker = Masker::new(hidden).map_err(|e| CliError::usage(e.to_string()))?;
     let store: Arc<dyn Store> = session.store()?;
-    let vm = moves::current_vm(&*store, &target, &route.vm)?;
+    let named = route.vm().cloned();
+    let vm = named
+        .as_ref()
+        .map(|vm| moves::current_vm(&*store, &target, vm))
+        .transpose()?;
     let mut notices = Vec::new();
     let recipe = prepare::recipe(&plan, &plugins, &configs);
     let recipe_key = format!("recipe:{}", plan.name);
@@ -166,10 +170,11 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
             "how this plan deploys has changed since it ran last: nothing is skipped".to_owned(),
         );
     }
-    if vm != route.vm {
+    if let (Some(from), Some(to)) = (&named, &vm)
+        && from != to
+    {
         notices.push(format!(
-            "the target moved from VM {} to {vm} in an earlier rollback",
-            route.vm
+            "the target moved from VM {from} to {to} in an earlier rollback"
         ));
     }
     let run = RunId::generate();

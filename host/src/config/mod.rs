@@ -38,7 +38,9 @@ pub use project::Project;
 pub use render::render_plan;
 pub use secrets::{MissingSecret, SecretNeeds, SecretSource, fetch_secrets};
 pub use span::{ConfigError, Place, Problem};
-pub use targets::{HostKey, LocalTarget, TargetConfig, VersTarget, VmSource};
+pub use targets::{
+    HostKey, LocalTarget, ServerKey, SshTarget, TargetConfig, UserConfig, VersTarget, VmSource,
+};
 
 #[cfg(test)]
 mod tests;

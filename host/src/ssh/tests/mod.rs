@@ -4,4 +4,5 @@
 pub(crate) mod faults;
 pub(crate) mod fixture;
 mod openssh;
+mod server;
 mod trust;

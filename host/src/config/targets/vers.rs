@@ -1,25 +1,14 @@
-//! `[targets.NAME]`: where a run can go. Resolves names and defaults; makes no
-//! connection.
+//! `type = "vers"`: a VM of the Vers platform.
 
-use super::parse::{At, TableReader};
-use super::span::{Place, Problem};
-use crate::capability::address::{has_credentials, is_loopback};
+use super::parts::{VmSource, parse_fingerprint, parse_origin, parse_user, parse_vm};
+use crate::capability::address::is_loopback;
 use crate::capability::http::parse_host_and_port;
-use crate::ids::VmId;
+use crate::config::parse::{At, TableReader};
 use std::path::{Path, PathBuf};
 use url::Url;
 
 /// The platform's API when a target names none.
 pub const DEFAULT_API_URL: &str = "https://api.vers.sh";
-
-/// One target of the project.
-#[derive(Clone, Debug)]
-pub enum TargetConfig {
-    /// A VM of the Vers platform.
-    Vers(Box<VersTarget>),
-    /// A VM of the local cloud.
-    Local(LocalTarget),
-}
 
 /// How a VM of the Vers platform is reached.
 #[derive(Clone, Debug)]
@@ -46,29 +35,6 @@ pub struct VersTarget {
     pub url: String,
 }
 
-/// A VM of the local cloud; all else is in the cloud's own files.
-#[derive(Clone, Debug)]
-pub struct LocalTarget {
-    /// Directory of the cloud; None is the default of `vdeploy local`.
-    pub dir: Option<PathBuf>,
-    /// Which VM; None is the one that `vdeploy local up` made first.
-    pub vm: Option<VmId>,
-}
-
-/// Where a VM id comes from.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum VmSource {
-    /// Written in the project file.
-    Id(VmId),
-    /// In this environment variable.
-    Env {
-        /// The variable.
-        variable: String,
-        /// Where the project file says so.
-        place: Place,
-    },
-}
-
 /// Which SSH host key is accepted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum HostKey {
@@ -78,68 +44,8 @@ pub enum HostKey {
     Pinned(String),
 }
 
-impl VmSource {
-    /// The VM id. `env` reads an environment variable.
-    pub fn resolve(&self, env: impl Fn(&str) -> Option<String>) -> Result<VmId, Problem> {
-        match self {
-            Self::Id(id) => Ok(id.clone()),
-            Self::Env { variable, place } => {
-                let value = env(variable).unwrap_or_default();
-                if value.trim().is_empty() {
-                    return Err(Problem::at(
-                        place,
-                        format!("the VM id is to come from {variable}, which is not set"),
-                    )
-                    .help(format!(
-                        "export {variable}=VM_ID, or write `vm = \"VM_ID\"` in the target"
-                    )));
-                }
-                parse_vm(value.trim())
-                    .map_err(|message| Problem::at(place, format!("{variable}: {message}")))
-            }
-        }
-    }
-}
-
-impl TargetConfig {
-    /// The secret that the host itself needs for this target.
-    pub fn api_key(&self) -> Option<&At<String>> {
-        match self {
-            Self::Vers(target) => Some(&target.api_key),
-            Self::Local(_) => None,
-        }
-    }
-
-    /// Reads `[targets.NAME]`. Paths are relative to `base`.
-    pub(super) fn read(name: &str, table: TableReader<'_>, base: &Path) -> Option<Self> {
-        let what = format!("[targets.{name}]");
-        #[derive(Clone, Copy)]
-        enum Kind {
-            Vers,
-            Local,
-        }
-        if !table.has("type") {
-            table.problem(
-                format!("{what} has no `type`"),
-                "write type = \"vers\" or type = \"local\"",
-            );
-        }
-        match table
-            .one_of("type", &[("vers", Kind::Vers), ("local", Kind::Local)])?
-            .value
-        {
-            Kind::Vers => read_vers(&what, table, base).map(|t| Self::Vers(Box::new(t))),
-            Kind::Local => {
-                table.only(&what, &["type", "dir", "vm"]);
-                let dir = table.string("dir").map(|d| base.join(d.value));
-                let vm = table.read("vm", parse_vm).map(|v| v.value);
-                Some(Self::Local(LocalTarget { dir, vm }))
-            }
-        }
-    }
-}
-
-fn read_vers(what: &str, table: TableReader<'_>, base: &Path) -> Option<VersTarget> {
+/// Reads the table; `what` names it.
+pub(super) fn read(what: &str, table: TableReader<'_>, base: &Path) -> Option<VersTarget> {
     table.only(
         what,
         &[
@@ -216,33 +122,10 @@ fn read_vers(what: &str, table: TableReader<'_>, base: &Path) -> Option<VersTarg
     })
 }
 
-/// A VM id becomes part of a host name.
-fn parse_vm(text: &str) -> Result<VmId, String> {
-    let fits = text.len() <= 63
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    match fits {
-        true => Ok(VmId::new(text)),
-        false => Err(format!(
-            "`{text}` is not a VM id; write the full id as `vers list` shows it"
-        )),
-    }
-}
-
 fn parse_host_key(text: &str) -> Result<HostKey, String> {
-    let digest = text
-        .strip_prefix("SHA256:")
-        .map(|d| d.trim_end_matches('='));
-    match digest {
-        _ if text == "first-use" => Ok(HostKey::FirstUse),
-        Some(digest)
-            if digest.len() == 43
-                && digest
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "+/".contains(c)) =>
-        {
-            Ok(HostKey::Pinned(format!("SHA256:{digest}")))
-        }
+    match (text, parse_fingerprint(text)) {
+        ("first-use", _) => Ok(HostKey::FirstUse),
+        (_, Some(fingerprint)) => Ok(HostKey::Pinned(fingerprint)),
         _ => Err(format!(
             "`{text}` is not a host key; write \"SHA256:…\" as ssh-keygen -l prints it, or \
              \"first-use\""
@@ -270,35 +153,10 @@ fn parse_service_url(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn parse_origin(text: &str, key: &str) -> Result<Url, String> {
-    let wrong = |what: &str| {
-        format!("`{key}` is `{text}`, {what}; write SCHEME://HOST or SCHEME://HOST:PORT")
-    };
-    let url = Url::parse(text).map_err(|e| wrong(&format!("not a URL ({e})")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong("neither http nor https"));
-    }
-    if has_credentials(&url) {
-        return Err(wrong("with a user name or password"));
-    }
-    match url.path() == "/" && url.query().is_none() && url.fragment().is_none() {
-        true => Ok(url),
-        false => Err(wrong("with more than a host and a port")),
-    }
-}
-
 fn parse_gateway(text: &str) -> Result<String, String> {
     match parse_host_and_port(text) {
         Ok((_, Some(_))) => Ok(text.to_owned()),
         _ => Err(format!("`{text}` is not a gateway; write HOST:PORT")),
-    }
-}
-
-fn parse_user(text: &str) -> Result<String, String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    match !text.is_empty() && !text.starts_with('-') && text.chars().all(fits) {
-        true => Ok(text.to_owned()),
-        false => Err(format!("`{text}` is not a user name")),
     }
 }
 
