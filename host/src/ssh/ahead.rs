@@ -88,6 +88,11 @@ impl Connection {
         *lock(&self.ahead.heard) = Instant::now();
     }
 
+    /// Whether the server was silent for so long that it may be gone.
+    pub(super) fn is_quiet(&self) -> bool {
+        lock(&self.ahead.heard).elapsed() > QUIET
+    }
+
     /// Begins to open the session of the next command, unless there is one or
     /// all are in use.
     pub(super) fn open_ahead(self: &Arc<Self>) {
@@ -125,7 +130,7 @@ impl Connection {
         if let Some(next) = next
             && let Ok(Some(opened)) = timeout(OPEN, next).await.map_err(no_answer)?
         {
-            if lock(&self.ahead.heard).elapsed() > QUIET {
+            if self.is_quiet() {
                 let asked = timeout(OPEN, self.handle.send_ping()).await;
                 asked
                     .map_err(no_answer)?

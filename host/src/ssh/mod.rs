@@ -329,6 +329,9 @@ impl RusshSsh {
 impl Ssh for RusshSsh {
     async fn connect(&self) -> Result<(), EffectError> {
         let connection = self.connection().await?;
+        if !connection.is_quiet() {
+            return Ok(());
+        }
         // A dead peer is noticed here instead of by the first command.
         let answered = timeout(self.config.connect_timeout, connection.handle.send_ping()).await;
         if !matches!(answered, Ok(Ok(()))) {
