@@ -21,6 +21,7 @@ use vdeploy::target::TargetHandle;
 use vdeploy::tls::{Tls, TlsOptions};
 
 /// The key is in a file.
+#[derive(Debug)]
 struct FileKey(PathBuf);
 
 #[async_trait]
