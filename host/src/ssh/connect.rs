@@ -3,6 +3,7 @@
 //!
 //! Knows nothing of commands, of TLS and of keys that log in.
 
+use super::ahead::Ahead;
 use super::error::ConnectError;
 use super::host_key::{Ended, HostKeyCheck};
 use super::limits::Limits;
@@ -24,8 +25,9 @@ pub(super) type Client = client::Handle<HostKeyCheck>;
 pub(super) struct Connection {
     pub(super) place: Place,
     pub(super) handle: Client,
-    /// One permit a command that may run at once.
-    pub(super) channels: Semaphore,
+    /// One permit a session: of a command, or opened ahead for the next.
+    pub(super) channels: Arc<Semaphore>,
+    pub(super) ahead: Ahead,
     /// The same for ending commands: sshd has two sessions more than we use.
     pub(super) signals: Semaphore,
     /// The connections to jump hosts that this one goes through.
@@ -38,7 +40,8 @@ impl Connection {
         Self {
             place,
             handle,
-            channels: Semaphore::new(limits.max_channels),
+            channels: Arc::new(Semaphore::new(limits.max_channels)),
+            ahead: Ahead::new(),
             signals: Semaphore::new(2),
             _through: through,
         }
