@@ -24,7 +24,7 @@ pub(super) struct Connection {
     pub(super) vm: VmId,
     pub(super) handle: client::Handle<HostKeyCheck>,
     /// One permit a command that may run at once.
-    pub(super) channels: Semaphore,
+    pub(super) channels: Arc<Semaphore>,
     /// The same for ending commands: sshd has two sessions more than we use.
     pub(super) signals: Semaphore,
 }
@@ -139,7 +139,7 @@ impl Connection {
         let connection = Self {
             vm: vm.clone(),
             handle,
-            channels: Semaphore::new(config.max_channels),
+            channels: Arc::new(Semaphore::new(config.max_channels)),
             signals: Semaphore::new(2),
         };
         Ok((connection, shown.unwrap_or_default()))
