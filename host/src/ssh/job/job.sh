@@ -295,7 +295,8 @@ while [ -n "$vd_recording" ]; do
     kill -s 0 "$vd_recording" 2>/dev/null || vd_gone=yes
     vd_ended
     vd_show
-    [ -z "$vd_end$vd_gone" ] || break
+    [ -z "$vd_end" ] || break
+    # Ends early for a tick. Some shells have asked already and know.
     wait "$vd_recording"
     vd_code=$?
     if [ "$vd_code" = 3 ] || [ "$vd_code" = 4 ]; then
@@ -304,6 +305,8 @@ while [ -n "$vd_recording" ]; do
         [ "$vd_code" = 3 ] || vd_fail "cannot write in $vd_dir; is the disk full?"
         # Another one was first: find its job, as if it had been there before.
         vd_recording=
+    elif [ -n "$vd_gone" ]; then
+        break
     fi
 done
 

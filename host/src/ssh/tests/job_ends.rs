@@ -191,7 +191,7 @@ async fn a_target_that_cannot_keep_a_job_gets_none() {
     let sshd = Sshd::start().await;
     let c = sshd.client();
     std::fs::write(sshd.file(".vdeploy"), "in the way").unwrap();
-    let command = change(shell("echo ran >>runs"), 1);
+    let command = change(shell("cd; echo ran >>runs"), 1);
     let error = c.ssh.run(&command, &NoLiveOutput).await.unwrap_err();
     assert_eq!(
         (error.code.as_str(), error.maybe_applied),
@@ -207,9 +207,9 @@ async fn a_disk_that_gets_full_fails_the_command_and_its_status_still_arrives() 
     let c = sshd.client();
     let dir = sshd.file(".vdeploy/jobs/01RUN");
     std::fs::create_dir_all(&dir).unwrap();
-    for file in ["1.out", "1.end"] {
-        std::os::unix::fs::symlink("/dev/full", dir.join(file)).unwrap();
-    }
+    std::os::unix::fs::symlink("/dev/full", dir.join("1.out")).unwrap();
+    // Nothing can be written to it.
+    std::fs::create_dir(dir.join("1.end")).unwrap();
     let script = "head -c 100000 /dev/zero || exit 9";
     let command = change(shell(script), 1);
     let out = c.ssh.run(&command, &NoLiveOutput).await.unwrap();

@@ -26,7 +26,7 @@ pub(super) fn change(mut command: Command, effect: u64) -> Command {
 /// the file `go`. It stands in the home of the target.
 pub(super) fn waiting(then: &str) -> Command {
     shell(&format!(
-        "echo ran >>runs; echo $$; while [ ! -e go ]; do sleep 0.05; done; {then}"
+        "cd; echo ran >>runs; echo $$; while [ ! -e go ]; do sleep 0.05; done; {then}"
     ))
 }
 
@@ -78,7 +78,7 @@ async fn a_change_gives_the_same_as_a_probe() {
     words.max_output = 1 << 20;
     let mut there = Command::new("cat");
     there.cwd = Some("no-such-directory".into());
-    let binary = shell(r"head -c 100000 /dev/urandom >r; cat r; printf '\036\000\377no end'");
+    let binary = shell(r"cd; head -c 100000 /dev/urandom >r; cat r; printf '\036\000\377no end'");
     for (effect, command) in [
         words,
         shell("exit 0"),
@@ -144,7 +144,7 @@ async fn a_cut_in_the_middle_of_its_input_starts_nothing_with_half_of_it() {
     let c = sshd.client();
     c.ssh.connect().await.unwrap();
     let before = sshd.sent.load(Ordering::SeqCst);
-    let mut command = change(shell("wc -c >>runs; cat runs"), 1);
+    let mut command = change(shell("cd; wc -c >>runs; cat runs"), 1);
     command.stdin = vec![b'z'; 24 << 20];
     let (running, _watch) = spawn(&c, command);
     eventually("some of it is sent", || {
