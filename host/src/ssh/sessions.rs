@@ -1,6 +1,7 @@
 //! One session on the target, in one attempt.
 
 use super::RusshSsh;
+use super::ahead::NoSession;
 use super::connect::Connection;
 use super::error::ConnectError;
 use crate::capability::{EffectError, ErrorKind};
@@ -9,15 +10,13 @@ use russh::Channel;
 use russh::client::Msg;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
 
 /// A channel on which nothing was asked for yet.
 pub(super) struct OpenSession {
     connection: Arc<Connection>,
     channel: Channel<Msg>,
-    permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Why there is none.
@@ -36,8 +35,11 @@ impl From<ConnectError> for Unopened {
     }
 }
 
+/// The permit is held as long as the channel is in use.
+pub(super) type Parts = (Arc<Connection>, Channel<Msg>, Option<OwnedSemaphorePermit>);
+
 impl OpenSession {
-    pub(super) fn into_parts(self) -> (Arc<Connection>, Channel<Msg>, OwnedSemaphorePermit) {
+    pub(super) fn into_parts(self) -> Parts {
         (self.connection, self.channel, self.permit)
     }
 }
@@ -57,8 +59,6 @@ impl RusshSsh {
     /// Opens a session on `vm`; a connection that turns out to be dead is
     /// forgotten.
     pub(super) async fn open_session(&self, vm: &VmId) -> Result<OpenSession, Unopened> {
-        /// For a server that is there, opening a channel is one round trip.
-        const OPEN: Duration = Duration::from_secs(15);
         let connection = self.connection_to(vm).await?;
         let unavailable = |code, why: String| {
             let text = format!("no session on the target: {why}");
@@ -68,18 +68,18 @@ impl RusshSsh {
             error: unavailable("ssh.unreachable", why),
             last: false,
         };
-        let permit = connection.channels.clone().acquire_owned().await;
-        let permit = permit.map_err(|e| again(e.to_string()))?;
-        let opened = timeout(OPEN, connection.handle.channel_open_session()).await;
-        let why = match opened {
-            Ok(Ok(channel)) => {
-                return Ok(OpenSession {
-                    connection,
-                    channel,
-                    permit,
-                });
-            }
-            Ok(Err(russh::Error::ChannelOpenFailure(reason))) => {
+        let why = match connection.session().await {
+            Ok(opened) => match opened.begin() {
+                Some((channel, permit)) => {
+                    return Ok(OpenSession {
+                        connection,
+                        channel,
+                        permit,
+                    });
+                }
+                None => "it was closed".to_owned(),
+            },
+            Err(NoSession::Refused(reason)) => {
                 let why = format!(
                     "{vm} refused one more session ({reason:?}); check MaxSessions of its SSH \
                      server"
@@ -89,8 +89,7 @@ impl RusshSsh {
                     last: true,
                 });
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_owned(),
+            Err(NoSession::Dead(why)) => why,
         };
         self.forget(&connection).await;
         Err(again(why))

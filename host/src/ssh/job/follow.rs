@@ -69,7 +69,7 @@ pub(super) struct Limits {
 pub(super) struct Follower {
     /// Kept so that the channel lives.
     _connection: Arc<Connection>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
     read: ChannelReadHalf,
     write: ChannelWriteHalf<Msg>,
     mark: String,
@@ -107,12 +107,13 @@ impl Follower {
     pub(super) async fn begin(
         connection: &Arc<Connection>,
         channel: Channel<Msg>,
-        permit: OwnedSemaphorePermit,
+        permit: Option<OwnedSemaphorePermit>,
         mark: String,
         line: String,
     ) -> Option<Self> {
         let (read, write) = channel.split();
         timeout(SEND, write.exec(true, line)).await.ok()?.ok()?;
+        connection.open_ahead();
         Some(Self {
             _connection: connection.clone(),
             _permit: permit,

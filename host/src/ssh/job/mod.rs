@@ -110,6 +110,7 @@ impl RusshSsh {
             match end {
                 End::Over(Over::Ended { status, by }) => {
                     watched.finished();
+                    connection.heard();
                     return ended(heard, command, status, by.as_deref());
                 }
                 End::Over(Over::Lost { running }) => {
@@ -134,8 +135,8 @@ impl RusshSsh {
                 }
                 End::Silent { noise, failed } => {
                     silences += 1;
-                    if silences >= SILENCES || known != Known::Begun {
-                        let started = known == Known::Begun || !failed;
+                    let started = known == Known::Begun || !failed;
+                    if silences >= SILENCES || !started {
                         match started {
                             true => self.abandoned.keep_files(),
                             false => watched.finished(),
