@@ -181,10 +181,7 @@ async fn a_cut_before_the_change_is_waited_out() {
     let other = sshd.client();
     sshd.front.away.store(1, Ordering::SeqCst);
     let error = other.ssh.run(&command, &NoLiveOutput).await.unwrap_err();
-    assert_eq!(
-        (error.code.as_str(), error.maybe_applied),
-        ("ssh.unreachable", false)
-    );
+    assert!(!error.maybe_applied, "{error}");
 }
 
 #[tokio::test]
