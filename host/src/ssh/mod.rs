@@ -14,12 +14,14 @@ mod error;
 mod group;
 mod host_key;
 mod identity;
+mod job;
 mod limits;
 mod login;
 mod place;
 mod private_key;
 mod server;
 mod session;
+mod sessions;
 #[cfg(test)]
 pub(crate) mod tests;
 mod vm;
@@ -35,15 +37,17 @@ use crate::backoff::{Backoff, deadline};
 use crate::capability::snapshot::{NoProgress, Progress};
 use crate::capability::ssh::{Command, LiveOutput, Output, Ssh};
 use crate::capability::{EffectError, ErrorKind};
-use crate::ids::VmId;
+use crate::ids::{RunId, VmId};
 use crate::target::TargetHandle;
 use ahead::NoSession;
 use async_trait::async_trait;
 use connect::Connection;
 use error::ConnectError;
+use job::Abandoned;
 use place::Place;
 use server::ServerWay;
 use session::Ran;
+use sessions::{OpenSession, Unopened};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -69,6 +73,7 @@ pub struct RusshSsh {
     slot: Mutex<Slot>,
     /// Whether the target has answered once.
     reached: AtomicBool,
+    abandoned: Abandoned,
 }
 
 #[derive(Default)]
@@ -107,6 +112,7 @@ impl RusshSsh {
             way,
             slot: Mutex::default(),
             reached: AtomicBool::new(false),
+            abandoned: Abandoned::default(),
         }
     }
 
@@ -327,11 +333,19 @@ impl Ssh for RusshSsh {
     }
 
     async fn run(&self, command: &Command, live: &dyn LiveOutput) -> Result<Output, EffectError> {
+        if let Some(job) = &command.job {
+            return self.run_job(command, job, live).await;
+        }
         self.run_before(command, deadline(command.timeout), live)
             .await
     }
 
+    async fn forget_jobs(&self, run: &RunId) -> Result<(), EffectError> {
+        self.remove_jobs(run).await
+    }
+
     async fn close(&self) {
+        self.settle_at_last().await;
         let connection = self.slot.lock().await.connection.take();
         if let Some(connection) = connection {
             let bye = russh::Disconnect::ByApplication;

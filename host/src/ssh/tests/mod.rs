@@ -3,6 +3,9 @@
 
 pub(crate) mod faults;
 pub(crate) mod fixture;
+mod job_ends;
+mod jobs;
 mod openssh;
+pub(crate) mod processes;
 mod server;
 mod trust;

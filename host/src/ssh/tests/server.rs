@@ -43,7 +43,7 @@ async fn the_first_host_key_is_stored_under_host_and_port() {
     };
     let ssh = to_server(sshd.hop(first_use));
     ssh.connect().await.unwrap();
-    let name = format!("[127.0.0.1]:{}", sshd.plain.port());
+    let name = format!("[127.0.0.1]:{}", sshd.inner.port());
     let stored = store.get(&name).unwrap();
     assert_eq!(stored, Some(fingerprint(&sshd.host_key)));
     store.set(&name, &fingerprint(&new_key())).unwrap();
