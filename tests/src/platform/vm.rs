@@ -6,11 +6,14 @@
 //! directory that it had.
 
 use super::machine::Machine;
-use super::processes::Started;
+use super::processes::{Process, Started};
+use crate::base::wait_for;
 use crate::binary::run;
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// A running VM. Dropping it ends its processes and removes its disk.
 #[derive(Debug)]
@@ -127,6 +130,22 @@ impl Vm {
         let mut command = self.machine.command("/root", "sh");
         let output = run(command.args(["-c", script]).stderr(Stdio::piped()))?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// The processes with this short name.
+    pub fn processes_named(&self, name: &str) -> Vec<Process> {
+        let all = self.machine.processes().into_iter();
+        all.filter(|process| process.name() == name).collect()
+    }
+
+    /// Ends the processes with this short name at once, and waits for it.
+    pub fn end(&self, name: &str) -> Result<()> {
+        for process in self.processes_named(name) {
+            process.signal(Signal::KILL);
+        }
+        wait_for(name, Duration::from_secs(30), || {
+            self.processes_named(name).is_empty().then_some(())
+        })
     }
 
     /// The file with the login key.
