@@ -18,7 +18,7 @@ pub(crate) mod tests;
 pub use host_key::{HostKeyPolicy, HostKeyStore, MemoryHostKeys};
 pub use private_key::KeySource;
 
-use crate::backoff::{Backoff, deadline};
+use crate::backoff::{Backoff, Patience, deadline};
 use crate::capability::snapshot::{NoProgress, Progress};
 use crate::capability::ssh::{Command, LiveOutput, Output, Ssh};
 use crate::capability::{EffectError, ErrorKind};
@@ -154,6 +154,8 @@ impl RusshSsh {
         let mut backoff = Backoff::up_to(Duration::from_secs(2));
         let mut refusals = 0;
         let mut last: Option<ConnectError> = None;
+        let mut patience = Patience::start();
+        let mut said = String::new();
         progress.doing(&format!("waiting for SSH on {vm}"));
         loop {
             match timeout_at(deadline, self.connection_to(vm)).await {
@@ -164,7 +166,15 @@ impl RusshSsh {
                         return Err(error.into());
                     }
                     tracing::debug!(%vm, %error, "not reachable yet");
-                    progress.doing(&format!("waiting for SSH on {vm}: {error}"));
+                    let now = error.to_string();
+                    if said != now || patience.is_due() {
+                        let since = match patience.seconds() {
+                            0 => String::new(),
+                            seconds => format!(", for {seconds} s"),
+                        };
+                        progress.doing(&format!("waiting for SSH on {vm}{since}: {now}"));
+                        said = now;
+                    }
                     last = Some(error);
                 }
                 Err(_) => break,

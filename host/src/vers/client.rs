@@ -1,5 +1,6 @@
 //! The client of the API: its configuration and its set-up.
 
+use super::clock::ServerClock;
 use super::error::VersError;
 use crate::capability::secrets::SecretValue;
 use crate::http::LocalNames;
@@ -59,6 +60,7 @@ pub struct VersClient {
     pub(super) call_timeout: Duration,
     pub(super) commit_timeout: Duration,
     pub(super) reconcile_for: Duration,
+    pub(super) clock: ServerClock,
     vm_domain: String,
     gateway: Option<String>,
     tls: Tls,
@@ -68,6 +70,7 @@ impl VersClient {
     /// Checks the configuration; asks nothing yet.
     pub fn new(config: &VersConfig) -> Result<Self, VersError> {
         let root = root(&config.base_url)?;
+        check_key(&config.api_key)?;
         let tls = Tls::new(&TlsOptions {
             ca_file: config.ca_file.clone(),
             verify: config.tls_verify,
@@ -94,6 +97,7 @@ impl VersClient {
             call_timeout: config.call_timeout,
             commit_timeout: config.commit_timeout,
             reconcile_for: config.reconcile_for,
+            clock: ServerClock::default(),
             vm_domain,
             gateway: config.gateway.clone(),
             tls,
@@ -110,6 +114,25 @@ impl VersClient {
         let mut config = crate::ssh::SshConfig::new(&*self.vm_domain, self.tls.clone());
         config.gateway = self.gateway.clone();
         config
+    }
+}
+
+/// A file of another tool in the place of the key is noticed here; as a header
+/// it would fail in a way that nobody understands.
+fn check_key(key: &SecretValue) -> Result<(), VersError> {
+    let text = key.expose();
+    if text.trim_start().starts_with('{') {
+        return Err(VersError::KeyForm(
+            "it is JSON, not a key; where it is the `~/.versrc` of `vers login`, take the key out of \
+             it: command = [\"sh\", \"-c\", \"jq -r .apiKey ~/.versrc\"]",
+        ));
+    }
+    match !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()) {
+        true => Ok(()),
+        false => Err(VersError::KeyForm(
+            "it has white space or characters that no key has; it must be the key alone, on one \
+             line",
+        )),
     }
 }
 
