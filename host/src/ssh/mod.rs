@@ -246,6 +246,18 @@ impl RusshSsh {
         Ok(Arc::new(connection))
     }
 
+    /// Asks the target whether the connection still stands, however lately it
+    /// was heard, and makes it again when it does not.
+    pub async fn still_connected(&self) -> Result<(), EffectError> {
+        let connection = self.connection().await?;
+        let answered = timeout(self.config.connect_timeout, connection.handle.send_ping()).await;
+        if !matches!(answered, Ok(Ok(()))) {
+            self.forget(&connection).await;
+            self.connection().await?;
+        }
+        Ok(())
+    }
+
     /// The next call connects anew.
     async fn forget(&self, dead: &Arc<Connection>) {
         let mut slot = self.slot.lock().await;
@@ -339,16 +351,11 @@ impl RusshSsh {
 impl Ssh for RusshSsh {
     async fn connect(&self) -> Result<(), EffectError> {
         let connection = self.connection().await?;
-        if !connection.is_quiet() {
-            return Ok(());
+        match connection.is_quiet() {
+            // A dead peer is noticed here instead of by the first command.
+            true => self.still_connected().await,
+            false => Ok(()),
         }
-        // A dead peer is noticed here instead of by the first command.
-        let answered = timeout(self.config.connect_timeout, connection.handle.send_ping()).await;
-        if !matches!(answered, Ok(Ok(()))) {
-            self.forget(&connection).await;
-            self.connection().await?;
-        }
-        Ok(())
     }
 
     async fn run(&self, command: &Command, live: &dyn LiveOutput) -> Result<Output, EffectError> {

@@ -138,7 +138,7 @@ impl VersSnapshot {
                 .wait_running(vm, within, progress)
                 .await
                 .map_err(|e| failed(e, true))?;
-            if was_reached && self.ssh.connect().await.is_err() {
+            if was_reached && self.ssh.still_connected().await.is_err() {
                 let within = self.config.reached_within;
                 self.ssh.wait_reachable_vm(vm, within, progress).await?;
             }
