@@ -4,6 +4,7 @@
 pub mod driver;
 pub mod lease;
 pub mod machine;
+mod names;
 pub mod prepare;
 pub mod target_lease;
 pub mod verdict;

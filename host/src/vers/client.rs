@@ -114,6 +114,13 @@ impl VersClient {
         &self.vm_domain
     }
 
+    /// The name of the API, where the whole network knows it.
+    pub(super) fn public_name(&self) -> Option<&str> {
+        let name = self.root.domain()?;
+        let local = name == "localhost" || name.ends_with(".localhost");
+        (!local).then_some(name)
+    }
+
     /// How the platform's VMs are reached by SSH.
     pub fn ssh_config(&self) -> crate::ssh::SshConfig {
         let mut config = crate::ssh::SshConfig::new(&*self.vm_domain, self.tls.clone());

@@ -34,6 +34,8 @@ pub struct SnapshotConfig {
     pub running_within: Duration,
     /// How long a running VM may take to answer SSH.
     pub reached_within: Duration,
+    /// A name that a restored VM must be able to resolve; None is the API's.
+    pub resolves: Option<String>,
 }
 
 impl SnapshotConfig {
@@ -44,6 +46,7 @@ impl SnapshotConfig {
             resumed: false,
             running_within: Duration::from_secs(180),
             reached_within: Duration::from_secs(180),
+            resolves: None,
         }
     }
 }
@@ -222,6 +225,7 @@ impl Snapshot for VersSnapshot {
             e.in_doubt()
         })?;
         self.target.move_to(new.clone());
+        self.check_names(&new, progress).await;
         Ok(new)
     }
 

@@ -24,6 +24,11 @@ struct Guest {
 
 impl Guest {
     async fn new(change: impl FnOnce(&mut VersConfig)) -> Self {
+        Self::resolving("localhost", change).await
+    }
+
+    /// A restored VM is asked for `name`.
+    async fn resolving(name: &str, change: impl FnOnce(&mut VersConfig)) -> Self {
         let (fake, sshd) = (Fake::start().await, Sshd::start().await);
         let key = sshd.user_key.to_openssh(LineEnding::LF).unwrap();
         fake.cloud.lock().unwrap().ssh_key = key.to_string();
@@ -49,6 +54,7 @@ impl Guest {
         let mut config = SnapshotConfig::new(RunId::new("run-1"));
         config.running_within = Duration::from_secs(30);
         config.reached_within = Duration::from_secs(30);
+        config.resolves = Some(name.to_owned());
         let snapshot = VersSnapshot::new(client, target, ssh.clone(), config);
         Self {
             fake,
@@ -189,5 +195,21 @@ async fn a_target_that_does_not_answer_is_woken_or_its_state_is_named() {
         guest.fake.fault("GET /vm/", Fault::Answers(status, body));
         let error = guest.snapshot.wake(true, &said).await.unwrap_err();
         assert!(error.message.contains(says), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn dns_that_is_dead_after_a_restore_is_named() {
+    for (name, dead) in [("localhost", false), ("nothing.invalid", true)] {
+        let guest = Guest::resolving(name, |_| {}).await;
+        guest.fake.fault(
+            "GET /vm/restored-1/status",
+            Fault::Answers(200, r#"{"vm_id":"restored-1","state":"running"}"#),
+        );
+        let said = Said::default();
+        guest.snapshot.restore(&"c".into(), &said).await.unwrap();
+        assert!(said.has("checking that VM restored-1 resolves names"));
+        let warned = said.has("VM restored-1 cannot resolve names (nothing.invalid)");
+        assert_eq!(warned && said.has("/etc/resolv.conf"), dead);
     }
 }
