@@ -6,6 +6,15 @@ use vdeploy_service::baseline::{Baseline, Listener};
 use vdeploy_service::data::Counted;
 use vdeploy_service::facts::{Checkout, DataDir, Facts, Place};
 use vdeploy_service::listener::Port;
+use vdeploy_service::network::{Answer, Network};
+use vdeploy_service::node_version;
+use vdeploy_service::remote::Resolved;
+
+use crate::verdict::Verdict;
+
+/// New files that a build makes: modules, the built files, git's objects.
+const MIN_INODES: u64 = 20_000;
+const REMOTE_FIX: &str = "check the address (git remote -v in the checkout), the login user's key or password for it, and the network of the target";
 
 /// What to do about changes that were made on the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -22,95 +31,138 @@ pub struct Limits {
     pub hot_fixes: HotFixes,
 }
 
-/// All that is wrong, so that a person mends it in one go.
-#[derive(Debug, Default)]
-pub struct Verdict {
-    pub refusals: Vec<String>,
-    pub warnings: Vec<String>,
-}
-
 impl Verdict {
-    /// # Errors
-    /// `preflight.refused` with every refusal.
-    pub fn refuse(&self) -> Result<(), Error> {
-        match self.refusals.as_slice() {
-            [] => Ok(()),
-            [one] => Err(Error::failed("preflight.refused", one.clone())),
-            many => Err(Error::failed(
-                "preflight.refused",
-                format!("{} things are wrong:\n- {}", many.len(), many.join("\n- ")),
-            )),
-        }
-    }
-
-    fn wrong(&mut self, message: impl Into<String>) {
-        self.refusals.push(message.into());
-    }
-
-    fn odd(&mut self, message: impl Into<String>) {
-        self.warnings.push(message.into());
-    }
-
     pub fn judge_facts(&mut self, facts: &Facts, place: &Place, limits: Limits) {
-        for (tool, version) in [
-            ("git", &facts.git),
-            ("node", &facts.node),
-            ("npm", &facts.npm),
-        ] {
-            if version.is_none() {
-                self.wrong(format!(
-                    "the target has no `{tool}` in the PATH of its login shell; install it, or set the PATH in /etc/environment"
-                ));
-            }
-        }
+        self.judge_tools(facts);
         let Some(app_dir) = &facts.app_dir else {
-            self.wrong(format!(
-                "the target has no directory `{}`; clone the service there or set `app-dir`",
-                place.app_dir
-            ));
+            self.wrong(
+                "checkout",
+                format!("the target has no directory `{}`", place.app_dir),
+                "clone the service there or set `app-dir`",
+            );
             return;
         };
-        if !facts.app_writable {
-            self.wrong(format!("the login user may not write in {app_dir}"));
-        }
-        if let Some(free) = facts.free_kb.map(|kb| kb / 1024)
-            && free < limits.min_free_mb
-        {
-            self.wrong(format!(
-                "{free} MiB are free on the disk of {app_dir}, {} are needed; make room or set `min-free-mb`",
-                limits.min_free_mb
-            ));
-        }
+        self.judge_node(facts);
+        self.judge_disk(facts, app_dir, limits.min_free_mb);
         match facts.data {
-            DataDir::Readonly => self.wrong(format!(
-                "{app_dir}/data cannot be written: the service would crash at its start; chown it to the login user"
-            )),
-            DataDir::NoDirectory => self.wrong(format!("{app_dir}/data is not a directory")),
-            DataDir::Absent | DataDir::Writable | DataDir::Unknown => {}
-        }
-        if facts.node_env == "production" {
-            self.odd(
-                "NODE_ENV=production in the login environment leaves out the compiler; the build sets NODE_ENV=development for itself",
-            );
+            DataDir::Readonly => self.wrong(
+                "data directory",
+                format!("{app_dir}/data cannot be written: the service would crash at its start"),
+                "chown it to the login user",
+            ),
+            DataDir::NoDirectory => self.wrong(
+                "data directory",
+                format!("{app_dir}/data is not a directory"),
+                "move that file away",
+            ),
+            DataDir::Absent => self.good("data directory", "none yet; the service makes it"),
+            DataDir::Writable => self.good("data directory", "writable"),
+            DataDir::Unknown => {}
         }
         if facts.git.is_some() {
             self.judge_checkout(&facts.checkout, app_dir, limits.hot_fixes);
         }
     }
 
+    fn judge_tools(&mut self, facts: &Facts) {
+        for (tool, version) in [
+            ("git", &facts.git),
+            ("node", &facts.node),
+            ("npm", &facts.npm),
+        ] {
+            match version {
+                Some(version) => self.good(tool, version.clone()),
+                None => self.wrong(
+                    tool,
+                    format!("the target has no `{tool}` in the PATH of its login shell"),
+                    "install it, or set the PATH in /etc/environment",
+                ),
+            }
+        }
+        if facts.node_env == "production" {
+            self.odd(
+                "NODE_ENV",
+                "NODE_ENV=production in the login environment leaves out the compiler; the build sets NODE_ENV=development for itself",
+                "",
+            );
+        }
+    }
+
+    /// The checkout is the old version; the new one may ask for another node.
+    /// So a misfit is odd and no refusal.
+    fn judge_node(&mut self, facts: &Facts) {
+        let Some(version) = &facts.node else { return };
+        let asked = [(".nvmrc", &facts.nvmrc), ("package.json", &facts.engines)];
+        for (file, wanted) in asked {
+            if let Some(wanted) = wanted
+                && node_version::fits(version, wanted) == Some(false)
+            {
+                self.odd(
+                    "node version",
+                    format!("the target has node {version}, and {file} of the checkout asks for {wanted}"),
+                    "install that version, or mend the file",
+                );
+            }
+        }
+    }
+
+    fn judge_disk(&mut self, facts: &Facts, app_dir: &str, min_free_mb: u64) {
+        if !facts.app_writable {
+            self.wrong(
+                "write permission",
+                format!("the login user may not write in {app_dir}"),
+                "chown it to the login user, or log in as its owner",
+            );
+        }
+        if let Some(free) = facts.free_kb.map(|kb| kb / 1024) {
+            match free < min_free_mb {
+                true => self.wrong(
+                    "disk space",
+                    format!(
+                        "{free} MiB are free on the disk of {app_dir}, {min_free_mb} are needed"
+                    ),
+                    "make room or set `min-free-mb`",
+                ),
+                false => self.good("disk space", format!("{free} MiB free")),
+            }
+        }
+        if let Some(free) = facts.free_inodes {
+            match free < MIN_INODES {
+                true => self.wrong(
+                    "inodes",
+                    format!(
+                        "{free} more files fit on the disk of {app_dir}, {MIN_INODES} are needed"
+                    ),
+                    "delete files: old logs, caches, build directories",
+                ),
+                false => self.good("inodes", format!("{free} free")),
+            }
+        }
+    }
+
     fn judge_checkout(&mut self, checkout: &Checkout, app_dir: &str, hot_fixes: HotFixes) {
         if let Some(why) = &checkout.error {
-            self.wrong(format!("{app_dir} is no git checkout: {why}"));
+            self.wrong(
+                "checkout",
+                format!("{app_dir} is no git checkout: {why}"),
+                "clone the service there or set `app-dir`",
+            );
             return;
         }
-        if checkout.top != app_dir {
-            self.wrong(format!(
-                "{app_dir} is inside the checkout {}; set `app-dir` to the checkout's top directory",
-                checkout.top
-            ));
+        match checkout.top == app_dir {
+            true => self.good("checkout", app_dir),
+            false => self.wrong(
+                "checkout",
+                format!("{app_dir} is inside the checkout {}", checkout.top),
+                "set `app-dir` to the checkout's top directory",
+            ),
         }
         if !checkout.remotes.iter().any(|remote| remote == "origin") {
-            self.wrong(format!("the checkout {app_dir} has no remote `origin`"));
+            self.wrong(
+                "git remote",
+                format!("the checkout {app_dir} has no remote `origin`"),
+                format!("add it on the target: git -C {app_dir} remote add origin URL"),
+            );
         }
         let mut local = Vec::new();
         let changed = tracked(&checkout.hot_fixes);
@@ -131,14 +183,21 @@ impl Verdict {
                 checkout.unpushed
             ));
         }
+        if local.is_empty() {
+            self.good("hot-fixes", "none");
+        }
         for what in local {
             match hot_fixes {
-                HotFixes::Warn => self.odd(format!(
-                    "{what}; they will not be live after this run (git-pull keeps them)"
-                )),
-                HotFixes::Refuse => self.wrong(format!(
-                    "{what}; push or remove them, or set `hot-fixes = \"warn\"`"
-                )),
+                HotFixes::Warn => self.odd(
+                    "hot-fixes",
+                    what,
+                    "they will not be live after this run (git-pull keeps them)",
+                ),
+                HotFixes::Refuse => self.wrong(
+                    "hot-fixes",
+                    what,
+                    "push or remove them, or set `hot-fixes = \"warn\"`",
+                ),
             }
         }
     }
@@ -146,10 +205,12 @@ impl Verdict {
     pub fn judge_port(&mut self, facts: &Facts, port: &Port) {
         let number = facts.port;
         match port {
-            Port::Free => {}
-            Port::Hidden { uid } => self.wrong(format!(
-                "port {number} belongs to a process of user id {uid} that the login user may not look at; log in as that user, or stop it"
-            )),
+            Port::Free => self.good("port", format!("nobody listens on {number}")),
+            Port::Hidden { uid } => self.wrong(
+                "port",
+                format!("port {number} belongs to a process of user id {uid} that the login user may not look at"),
+                "log in as that user, or stop it",
+            ),
             Port::Owned(listener) => self.judge_listener(facts, listener),
         }
     }
@@ -160,54 +221,126 @@ impl Verdict {
         let Some(app_dir) = &facts.app_dir else {
             return;
         };
-        if listener.cwd == *app_dir {
-            return;
-        }
         let number = facts.port;
         let who = listener.describe();
         let managed = match &listener.unit {
             Some(unit) => format!(", managed by {unit}"),
             None => String::new(),
         };
-        if listener.cwd.is_empty() {
-            self.wrong(format!(
-                "port {number} belongs to {who} of user id {}{managed}, whose directory the login user may not see; log in as that user",
-                listener.uid
-            ));
+        if listener.cwd == *app_dir {
+            self.good(
+                "port",
+                format!("{number} belongs to the service, {who}{managed}"),
+            );
+        } else if listener.cwd.is_empty() {
+            self.wrong(
+                "port",
+                format!("port {number} belongs to {who} of user id {}{managed}, whose directory the login user may not see", listener.uid),
+                "log in as that user",
+            );
         } else if is_node(listener) {
-            self.wrong(format!(
-                "the service on port {number}, {who}{managed}, works in {}, not in `app-dir` {app_dir}: its data is there; set `app-dir` to the right one, or stop it",
-                listener.cwd
-            ));
+            self.wrong(
+                "port",
+                format!("the service on port {number}, {who}{managed}, works in {}, not in `app-dir` {app_dir}: its data is there", listener.cwd),
+                "set `app-dir` to the right one, or stop it",
+            );
         } else {
-            self.wrong(format!(
-                "port {number} belongs to another program: {who}{managed}, in {}; stop it or set `port`",
-                listener.cwd
-            ));
+            self.wrong(
+                "port",
+                format!(
+                    "port {number} belongs to another program: {who}{managed}, in {}",
+                    listener.cwd
+                ),
+                "stop it or set `port`",
+            );
+        }
+    }
+
+    /// What asking the remote for the wanted commit gave.
+    pub fn judge_remote(&mut self, resolved: &Result<Resolved, Error>, name: &str) {
+        match resolved {
+            Ok(resolved) => self.good("git remote", format!("`{name}` is {}", resolved.sha)),
+            Err(error) => {
+                let (what, fix) = error
+                    .message
+                    .split_once("; ")
+                    .filter(|_| error.code == "git.ref")
+                    .unwrap_or((error.message.as_str(), REMOTE_FIX));
+                self.wrong("git remote", what, fix);
+            }
+        }
+    }
+
+    /// A registry is needed only for modules that are not there yet.
+    pub fn judge_network(&mut self, network: &Network, modules: bool) {
+        for name in &network.unresolved {
+            self.wrong(
+                "name resolution",
+                format!("the target cannot resolve the name {name}"),
+                "look at /etc/resolv.conf there and restart its resolver (a restored VM may have lost it)",
+            );
+        }
+        if network.unresolved.is_empty() && !network.resolved.is_empty() {
+            self.good("name resolution", network.resolved.join(", "));
+        }
+        let Some(registry) = &network.registry else {
+            return;
+        };
+        let url = &registry.url;
+        let (what, fix) = match &registry.answer {
+            Answer::Ok => return self.good("npm registry", format!("{url} answers")),
+            Answer::Refused { code } => (
+                format!("the npm registry {url} refuses the target ({code})"),
+                "log in there: put the token into the .npmrc of the login user",
+            ),
+            Answer::Down { why } => (
+                format!("the npm registry {url} does not answer the target: {why}"),
+                "wait until it is back, or set `registry` in the .npmrc of the login user",
+            ),
+        };
+        match modules {
+            true => self.odd(
+                "npm registry",
+                format!("{what}; a build that needs new modules will fail"),
+                fix,
+            ),
+            false => self.wrong("npm registry", what, fix),
         }
     }
 
     pub fn judge_answers(&mut self, counted: &Counted, new_token: bool) {
         if counted.open {
             self.odd(
-                "THE RUNNING SERVICE IS OPEN: it answers without a token. Everybody who reaches it may read and write; this run starts it with the token",
+                "open server",
+                "THE RUNNING SERVICE IS OPEN: it answers without a token. Everybody who reaches it may read and write",
+                "this run starts it with the token",
             );
         }
         if counted.token_refused && !counted.open {
             let what = "the running service refuses the secret `auth-token`: it has another token";
             if new_token {
-                self.odd(format!(
-                    "{what}; every agent needs the new one after this run"
-                ));
+                self.odd(
+                    "token",
+                    what,
+                    "every agent needs the new one after this run",
+                );
             } else {
-                self.wrong(format!(
-                    "{what}; after this run no agent could reach it. Give the right token, or set `new-token = true`"
-                ));
+                self.wrong(
+                    "token",
+                    format!("{what}; after this run no agent could reach it"),
+                    "give the right token, or set `new-token = true`",
+                );
             }
             return;
         }
+        if !counted.open && !counted.counts.0.is_empty() {
+            self.good("token", "the running service takes it");
+        }
         for problem in &counted.problems {
-            self.odd(format!("could not count the data of {problem}"));
+            self.odd("data", format!("could not count the data of {problem}"), "");
+        }
+        if counted.problems.is_empty() && !counted.counts.0.is_empty() {
+            self.good("data", counted.counts.describe());
         }
     }
 }

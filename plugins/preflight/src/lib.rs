@@ -13,6 +13,9 @@
 )]
 
 mod judge;
+mod verdict;
+
+use std::time::Duration;
 
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, Step};
@@ -20,9 +23,11 @@ use vdeploy_service::baseline::{Baseline, Listener};
 use vdeploy_service::data::{self, Counted};
 use vdeploy_service::facts::{self, Facts, Place};
 use vdeploy_service::listener::{self, Port};
-use vdeploy_service::remote;
+use vdeploy_service::network;
+use vdeploy_service::remote::{self, Resolved};
 
-use judge::{HotFixes, Limits, Verdict};
+use judge::{HotFixes, Limits};
+use verdict::Verdict;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -47,17 +52,22 @@ impl Step for Preflight {
     fn check(cx: &Cx<Config>) -> Result<(), Error> {
         remote::check_ref(&cx.config().r#ref)?;
         let (facts, port) = survey(cx)?;
-        verdict(cx, &facts, &port).refuse()
+        let verdict = verdict(cx, &facts, &port);
+        // What is well is told by `run`, which makes the same look again.
+        let refused = verdict.refuse();
+        if refused.is_err() {
+            verdict.report(cx, Duration::ZERO);
+        }
+        refused
     }
 
     fn run(cx: &Cx<Config>) -> Result<Baseline, Error> {
         let config = cx.config();
         let token = cx.secret("auth-token")?;
+        let began = cx.now_ms();
         let (facts, port) = survey(cx)?;
         let mut verdict = verdict(cx, &facts, &port);
-        verdict.refuse()?;
-        let app_dir = facts.app_dir(&config.place)?;
-        let wanted = remote::resolve(cx, app_dir, &config.r#ref)?;
+        let resolved = look_out(cx, &facts, &mut verdict)?;
         let service = match port {
             Port::Owned(listener) => Some(listener),
             Port::Free | Port::Hidden { .. } => None,
@@ -67,8 +77,25 @@ impl Step for Preflight {
             _ => Counted::default(),
         };
         verdict.judge_answers(&counted, config.new_token);
-        verdict.refuse()?;
-        for warning in &verdict.warnings {
+        let took = Duration::from_millis(cx.now_ms().saturating_sub(began));
+        verdict.report(cx, took);
+        // The remote's own error has a code that says which of its faults it is.
+        let wanted = match resolved {
+            Some(Err(error)) if verdict.wrongs() == 1 => return Err(error),
+            Some(Ok(wanted)) => {
+                verdict.refuse()?;
+                wanted
+            }
+            _ => {
+                verdict.refuse()?;
+                return Err(Error::failed(
+                    "preflight.refused",
+                    "the checkout cannot be used",
+                ));
+            }
+        };
+        let app_dir = facts.app_dir(&config.place)?;
+        for warning in verdict.warnings() {
             cx.warn(warning);
         }
         let mut baseline = baseline(&facts, service, wanted.sha, app_dir);
@@ -76,11 +103,44 @@ impl Step for Preflight {
         baseline.wanted_ref = config.r#ref.clone();
         baseline.open = counted.open;
         baseline.counts = counted.counts;
-        baseline.warnings = verdict.warnings;
+        baseline.warnings = verdict.warnings();
         baseline.unchanged = !config.force && judge::unchanged(&baseline);
         baseline.summary = summary(&baseline);
         Ok(baseline)
     }
+}
+
+/// What is beyond the target: its remote, and what a build needs. The network
+/// is looked at where that decides something: in a dry run, and before a first
+/// build. None without a checkout to ask from.
+fn look_out(
+    cx: &Cx<Config>,
+    facts: &Facts,
+    verdict: &mut Verdict,
+) -> Result<Option<Result<Resolved, Error>>, Error> {
+    let usable = facts.git.is_some() && facts.checkout.error.is_none();
+    let Some(app_dir) = facts.app_dir.as_deref().filter(|_| usable) else {
+        return Ok(None);
+    };
+    if cx.dry_run() || !facts.modules {
+        let network = network::look(cx, app_dir)?;
+        verdict.judge_network(&network, facts.modules);
+    }
+    if !facts
+        .checkout
+        .remotes
+        .iter()
+        .any(|remote| remote == "origin")
+    {
+        return Ok(None);
+    }
+    let name = &cx.config().r#ref;
+    let resolved = remote::resolve(cx, app_dir, name);
+    match &resolved {
+        Err(error) if !error.code.starts_with("git.") => return Err(error.clone()),
+        _ => verdict.judge_remote(&resolved, name),
+    }
+    Ok(Some(resolved))
 }
 
 fn survey(cx: &Cx<Config>) -> Result<(Facts, Port), Error> {

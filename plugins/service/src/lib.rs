@@ -21,6 +21,8 @@ pub mod data;
 pub mod endpoints;
 pub mod facts;
 pub mod listener;
+pub mod network;
+pub mod node_version;
 pub mod process;
 pub mod records;
 pub mod remote;
