@@ -91,6 +91,12 @@ impl Checkup {
         self.masker = masker;
     }
 
+    /// What was looked at so far.
+    #[cfg(test)]
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
     /// It is as it should be.
     pub fn pass(&mut self, name: &str, detail: impl Into<String>) {
         self.own(name, Status::Passed, detail.into(), None);

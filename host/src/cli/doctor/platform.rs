@@ -117,3 +117,137 @@ fn state(vm: &VmId, state: &VmState, up: &mut Checkup) -> Option<()> {
     up.fail(VM, ExitCode::Unreachable, format!("{vm} is {state}"), fix);
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::show::Show;
+    use super::*;
+    use crate::capability::secrets::SecretValue;
+    use crate::vers::VersConfig;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    /// Answers everything with this, for as long as the test lasts.
+    async fn api(answer: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let (head, body) = answer.split_once('|').unwrap();
+                let text = format!(
+                    "HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                let _ = stream.write_all(text.as_bytes()).await;
+            }
+        });
+        format!("http://{address}")
+    }
+
+    async fn looked_at(url: String) -> (Vec<super::super::checkup::Check>, ExitCode) {
+        let key = SecretValue::new("s3cret-key".to_owned());
+        let route = Route {
+            vm: "vm-1".into(),
+            url: String::new(),
+            user: "root".to_owned(),
+            pinned: None,
+            vers: VersConfig::new(url, key),
+        };
+        let mut up = Checkup::new(Show::nowhere());
+        look(&route, &"vm-1".into(), &mut up).await;
+        (up.checks().to_vec(), up.finish())
+    }
+
+    #[tokio::test]
+    async fn each_fault_of_the_platform_has_its_name_and_its_fix() {
+        for (answer, name, says, fix) in [
+            (
+                "500 Oops|broken",
+                API,
+                "status 500",
+                "the platform has a fault",
+            ),
+            (
+                "503 Busy|<html>",
+                API,
+                "status 503",
+                "the platform has a fault",
+            ),
+            (
+                "429 Slow\r\nretry-after: 3600|",
+                API,
+                "status 429",
+                "too many requests",
+            ),
+            (
+                "401 No|",
+                API,
+                "the API key is not accepted",
+                "check the secret",
+            ),
+            (
+                "403 No|403 Forbidden",
+                API,
+                "the API key is not accepted",
+                "check the secret",
+            ),
+            (
+                "403 No|{\"error\":\"not yours\"}",
+                VM,
+                "not yours",
+                "check the id",
+            ),
+            ("404 No|{}", VM, "not found", "check the id"),
+            ("200 OK|<html>", API, "not understood", "check `api-url`"),
+            (
+                "200 OK|{\"vm_id\":\"vm-1\",\"state\":\"Paused\"}",
+                VM,
+                "is paused",
+                "vers resume",
+            ),
+            (
+                "200 OK|{\"vm_id\":\"vm-1\",\"state\":\"booting\"}",
+                VM,
+                "is booting",
+                "wait",
+            ),
+            (
+                "200 OK|{\"vm_id\":\"vm-1\",\"state\":\"dead\"}",
+                VM,
+                "is dead",
+                "rollback",
+            ),
+            (
+                "200 OK|{\"vm_id\":\"vm-1\"}",
+                VM,
+                "is unknown",
+                "vers status",
+            ),
+        ] {
+            let (checks, exit) = looked_at(api(answer).await).await;
+            let last = checks.last().unwrap();
+            assert_eq!(exit, ExitCode::Unreachable, "{answer}");
+            assert_eq!(last.name, name, "{answer}: {last:?}");
+            assert!(last.detail.contains(says), "{answer}: {last:?}");
+            let shown = last.fix.as_deref().unwrap_or_default();
+            assert!(shown.contains(fix), "{answer}: {last:?}");
+        }
+        let running = api("200 OK|{\"vm_id\":\"vm-1\",\"state\":\"running\"}").await;
+        assert_eq!(looked_at(running).await.1, ExitCode::Success);
+    }
+
+    #[tokio::test]
+    async fn a_platform_that_is_not_there_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let (checks, exit) = looked_at(format!("http://{address}")).await;
+        assert_eq!(exit, ExitCode::Unreachable);
+        assert!(checks[0].detail.contains("cannot be reached"), "{checks:?}");
+        let fix = checks[0].fix.as_deref().unwrap();
+        assert!(fix.contains("check the network"), "{fix}");
+    }
+}

@@ -183,16 +183,59 @@ pub async fn lease(
 
 #[cfg(test)]
 mod tests {
-    use super::super::checkup::Checkup;
+    use super::super::checkup::Status;
     use super::super::show::Show;
     use super::*;
+    use crate::capability::ErrorKind;
 
     #[test]
     fn a_clock_is_judged_by_the_span_in_which_it_was_asked() {
-        for (there, exit) in [(1000, true), (1055, true), (950, true)] {
+        for (there, status) in [
+            (1000, Status::Passed),
+            (1069, Status::Passed),
+            (931, Status::Passed),
+            (1071, Status::Warned),
+            (929, Status::Warned),
+        ] {
             let mut up = Checkup::new(Show::nowhere());
             clock(there, 990, 1010, &mut up);
-            assert_eq!(up.finish() == ExitCode::Success, exit);
+            assert_eq!(up.checks()[0].status, status, "{there}");
+        }
+    }
+
+    #[test]
+    fn what_refused_is_told_by_its_stage() {
+        for (code, stage, message) in [
+            (
+                "ssh.unreachable",
+                "connection",
+                "h cannot be reached: refused; check the network",
+            ),
+            (
+                "ssh.tls",
+                "TLS",
+                "the certificate is not accepted; set `ca-file`",
+            ),
+            (
+                "ssh.host-key",
+                "host key",
+                "h shows X but Y is expected; somebody; and only",
+            ),
+            (
+                "ssh.auth",
+                "login",
+                "h does not accept the key; check `user`",
+            ),
+        ] {
+            let mut up = Checkup::new(Show::nowhere());
+            refused(&EffectError::new(ErrorKind::Failed, code, message), &mut up);
+            let last = up.checks().last().unwrap();
+            assert_eq!((last.name.as_str(), last.status), (stage, Status::Failed));
+            assert!(
+                last.fix.as_deref().is_some_and(|fix| fix.len() > 10),
+                "{last:?}"
+            );
+            assert_eq!(up.finish(), ExitCode::Unreachable);
         }
     }
 }

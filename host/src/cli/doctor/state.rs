@@ -100,3 +100,61 @@ fn space(dir: &Path, up: &mut Checkup) {
         "make room there, or name another place with --state",
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::checkup::{Check, Status};
+    use super::super::show::Show;
+    use super::*;
+
+    async fn looked_at(dir: &Path) -> Vec<Check> {
+        let mut up = Checkup::new(Show::nowhere());
+        look(dir, &mut up).await;
+        up.checks().to_vec()
+    }
+
+    fn failed(checks: &[Check], says: &str) {
+        let found = checks.iter().find(|check| check.status == Status::Failed);
+        let found = found.unwrap_or_else(|| panic!("nothing failed: {checks:?}"));
+        assert!(found.detail.contains(says), "{found:?}");
+        assert!(found.fix.is_some(), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn a_state_directory_that_is_not_there_is_well_and_is_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("a/b");
+        let checks = looked_at(&state).await;
+        assert!(checks.iter().all(|check| check.status == Status::Passed));
+        assert!(!dir.path().join("a").exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_in_the_way_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        failed(&looked_at(&file.join("state")).await, "is no directory");
+    }
+
+    #[tokio::test]
+    async fn a_database_of_something_else_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(
+            dir.path().join("vdeploy.db"),
+            "no database at all, but long enough to be read as one",
+        )
+        .unwrap();
+        failed(&looked_at(dir.path()).await, "not a database");
+    }
+
+    #[tokio::test]
+    async fn a_locked_database_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vdeploy.db");
+        drop(SqliteStore::open(&path).unwrap());
+        let other = rusqlite::Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        failed(&looked_at(dir.path()).await, "locked");
+    }
+}
