@@ -2,14 +2,15 @@
 
 use serde::Deserialize;
 use vdeploy_plugin::Error;
-use vdeploy_service::baseline::{Baseline, Listener};
+use vdeploy_service::baseline::Baseline;
 use vdeploy_service::data::Counted;
 use vdeploy_service::facts::{Checkout, DataDir, Facts, Place};
-use vdeploy_service::listener::Port;
 use vdeploy_service::network::{Answer, Network};
+use vdeploy_service::node::other_major;
 use vdeploy_service::node_version;
 use vdeploy_service::remote::Resolved;
 
+use crate::port::Foreign;
 use crate::verdict::Verdict;
 
 /// New files that a build makes: modules, the built files, git's objects.
@@ -29,6 +30,7 @@ pub enum HotFixes {
 pub struct Limits {
     pub min_free_mb: u64,
     pub hot_fixes: HotFixes,
+    pub foreign: Foreign,
 }
 
 impl Verdict {
@@ -103,6 +105,18 @@ impl Verdict {
                     "install that version, or mend the file",
                 );
             }
+        }
+        if let Some(built) = &facts.built
+            && other_major(&built.node, version)
+        {
+            self.odd(
+                "installed modules",
+                format!(
+                    "node was {} when the live modules were installed and is {version} now; what they have of native code does not load any more",
+                    built.node
+                ),
+                "a build installs them anew; a restart without a build would not start",
+            );
         }
     }
 
@@ -202,60 +216,6 @@ impl Verdict {
         }
     }
 
-    pub fn judge_port(&mut self, facts: &Facts, port: &Port) {
-        let number = facts.port;
-        match port {
-            Port::Free => self.good("port", format!("nobody listens on {number}")),
-            Port::Hidden { uid } => self.wrong(
-                "port",
-                format!("port {number} belongs to a process of user id {uid} that the login user may not look at"),
-                "log in as that user, or stop it",
-            ),
-            Port::Owned(listener) => self.judge_listener(facts, listener),
-        }
-    }
-
-    /// The right process runs in the checkout; node in another directory is
-    /// the service with another data directory; anything else is foreign.
-    fn judge_listener(&mut self, facts: &Facts, listener: &Listener) {
-        let Some(app_dir) = &facts.app_dir else {
-            return;
-        };
-        let number = facts.port;
-        let who = listener.describe();
-        let managed = match &listener.unit {
-            Some(unit) => format!(", managed by {unit}"),
-            None => String::new(),
-        };
-        if listener.cwd == *app_dir {
-            self.good(
-                "port",
-                format!("{number} belongs to the service, {who}{managed}"),
-            );
-        } else if listener.cwd.is_empty() {
-            self.wrong(
-                "port",
-                format!("port {number} belongs to {who} of user id {}{managed}, whose directory the login user may not see", listener.uid),
-                "log in as that user",
-            );
-        } else if is_node(listener) {
-            self.wrong(
-                "port",
-                format!("the service on port {number}, {who}{managed}, works in {}, not in `app-dir` {app_dir}: its data is there", listener.cwd),
-                "set `app-dir` to the right one, or stop it",
-            );
-        } else {
-            self.wrong(
-                "port",
-                format!(
-                    "port {number} belongs to another program: {who}{managed}, in {}",
-                    listener.cwd
-                ),
-                "stop it or set `port`",
-            );
-        }
-    }
-
     /// What asking the remote for the wanted commit gave.
     pub fn judge_remote(&mut self, resolved: &Result<Resolved, Error>, name: &str) {
         match resolved {
@@ -350,11 +310,6 @@ impl Verdict {
 fn tracked(status: &[String]) -> Vec<&str> {
     let lines = status.iter().map(String::as_str);
     lines.filter(|line| !line.starts_with("??")).collect()
-}
-
-fn is_node(listener: &Listener) -> bool {
-    let program = listener.exe.rsplit('/').next().unwrap_or_default();
-    program == "node" || program == "nodejs"
 }
 
 /// Whether the wanted commit is checked out, built and running, as far as the

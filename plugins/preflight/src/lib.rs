@@ -13,13 +13,14 @@
 )]
 
 mod judge;
+mod port;
 mod verdict;
 
 use std::time::Duration;
 
 use serde::Deserialize;
-use vdeploy_plugin::{Cx, Error, Step};
-use vdeploy_service::baseline::{Baseline, Listener};
+use vdeploy_plugin::{Cx, Error, Secret, Step};
+use vdeploy_service::baseline::{Baseline, Counts, Listener};
 use vdeploy_service::data::{self, Counted};
 use vdeploy_service::facts::{self, Facts, Place};
 use vdeploy_service::listener::{self, Port};
@@ -27,6 +28,7 @@ use vdeploy_service::network;
 use vdeploy_service::remote::{self, Resolved};
 
 use judge::{HotFixes, Limits};
+use port::Foreign;
 use verdict::Verdict;
 
 #[derive(Debug, Deserialize)]
@@ -37,6 +39,7 @@ pub struct Config {
     r#ref: String,
     min_free_mb: u64,
     hot_fixes: HotFixes,
+    foreign_process: Foreign,
     new_token: bool,
     force: bool,
 }
@@ -68,14 +71,14 @@ impl Step for Preflight {
         let (facts, port) = survey(cx)?;
         let mut verdict = verdict(cx, &facts, &port);
         let resolved = look_out(cx, &facts, &mut verdict)?;
-        let service = match port {
-            Port::Owned(listener) => Some(listener),
-            Port::Free | Port::Hidden { .. } => None,
+        let (service, foreign) = match port {
+            Port::Owned(listener) => match &facts.app_dir {
+                Some(app_dir) if !port::is_foreign(app_dir, &listener) => (Some(listener), None),
+                _ => (None, Some(listener)),
+            },
+            Port::Free | Port::Hidden { .. } => (None, None),
         };
-        let counted = match &service {
-            Some(_) if cx.target_url().is_some() => data::count(cx, &token)?,
-            _ => Counted::default(),
-        };
+        let counted = count(cx, &token, service.as_ref(), foreign.as_ref())?;
         verdict.judge_answers(&counted, config.new_token);
         let took = Duration::from_millis(cx.now_ms().saturating_sub(began));
         verdict.report(cx, took);
@@ -99,6 +102,8 @@ impl Step for Preflight {
             cx.warn(warning);
         }
         let mut baseline = baseline(&facts, service, wanted.sha, app_dir);
+        baseline.foreign = foreign;
+        baseline.unit = port::keeper(&facts, baseline.service.as_ref());
         baseline.given = Some(config.place.clone());
         baseline.wanted_ref = config.r#ref.clone();
         baseline.open = counted.open;
@@ -107,6 +112,34 @@ impl Step for Preflight {
         baseline.unchanged = !config.force && judge::unchanged(&baseline);
         baseline.summary = summary(&baseline);
         Ok(baseline)
+    }
+}
+
+/// Counts the data of what answers on the port.
+fn count(
+    cx: &Cx<Config>,
+    token: &Secret,
+    service: Option<&Listener>,
+    foreign: Option<&Listener>,
+) -> Result<Counted, Error> {
+    match (service, foreign) {
+        _ if cx.target_url().is_none() => Ok(Counted::default()),
+        (Some(_), _) => data::count(cx, token),
+        // The service in another directory: its data must not be lost sight
+        // of. What answers otherwise is somebody else's.
+        (None, Some(foreign)) if port::is_node(foreign) => {
+            let Counted {
+                counts, problems, ..
+            } = data::count(cx, token)?;
+            Ok(Counted {
+                counts: match problems.is_empty() {
+                    true => counts,
+                    false => Counts::default(),
+                },
+                ..Counted::default()
+            })
+        }
+        _ => Ok(Counted::default()),
     }
 }
 
@@ -154,10 +187,12 @@ fn verdict(cx: &Cx<Config>, facts: &Facts, port: &Port) -> Verdict {
     let limits = Limits {
         min_free_mb: config.min_free_mb,
         hot_fixes: config.hot_fixes,
+        foreign: config.foreign_process,
     };
     let mut verdict = Verdict::default();
     verdict.judge_facts(facts, &config.place, limits);
-    verdict.judge_port(facts, port);
+    verdict.judge_port(facts, port, limits);
+    verdict.judge_units(facts, port);
     verdict
 }
 
@@ -192,7 +227,10 @@ fn summary(baseline: &Baseline) -> String {
         return format!("unchanged: {wanted} is built and runs");
     }
     let running = match &baseline.service {
-        Some(listener) => format!("pid {} on port {}", listener.pid, baseline.port),
+        Some(listener) => match &listener.unit {
+            Some(unit) => format!("pid {} of {unit} on port {}", listener.pid, baseline.port),
+            None => format!("pid {} on port {}", listener.pid, baseline.port),
+        },
         None if baseline.first_deploy => "first deploy".to_owned(),
         None => format!("nothing on port {}", baseline.port),
     };

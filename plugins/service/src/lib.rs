@@ -22,6 +22,7 @@ pub mod endpoints;
 pub mod facts;
 pub mod listener;
 pub mod network;
+pub mod node;
 pub mod node_version;
 pub mod process;
 pub mod records;
