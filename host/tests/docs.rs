@@ -25,7 +25,11 @@ const DOCUMENTS: [&str; 8] = [
     "docs/plugins.md",
     "docs/events.md",
     "docs/built-in-plan.md",
+<<<<<<< HEAD
     "docs/doctor.md",
+=======
+    "docs/performance.md",
+>>>>>>> main
 ];
 
 fn top() -> PathBuf {

@@ -22,6 +22,10 @@ const WARNING: &str = "warning: ";
 /// What follows in a detail is what to do.
 const FIX: &str = "; fix: ";
 
+/// For a check that failed and does not say what to do.
+const LOOK: &str = "this is what is there now: look at the service and its log, or let a run (or \
+                    `vdeploy rollback`) put a good version there";
+
 /// Lets the steps look, and shows what they found.
 pub async fn look(
     prepared: Prepared,
@@ -127,6 +131,7 @@ fn named(step: String, name: String, status: CheckStatus, detail: String) -> Che
     };
     let (detail, fix) = match detail.rsplit_once(FIX) {
         Some((detail, fix)) => (detail.to_owned(), Some(fix.to_owned())),
+        None if status == Status::Failed => (detail, Some(LOOK.to_owned())),
         None => (detail, None),
     };
     Check {
@@ -173,7 +178,10 @@ mod tests {
             ("a; b", Some("c"))
         );
         let bad = of(CheckStatus::Failed, "expected 1, found 2");
-        assert_eq!((bad.status, bad.fix), (Status::Failed, None));
+        assert_eq!(
+            (bad.status, bad.fix.as_deref()),
+            (Status::Failed, Some(LOOK))
+        );
         assert_eq!(of(CheckStatus::Skipped, "x").status, Status::Skipped);
     }
 
