@@ -83,7 +83,13 @@ impl SshConfig {
     }
 
     fn russh(&self) -> Arc<russh::client::Config> {
+        let mut preferred = russh::Preferred::DEFAULT;
+        // What the processor does itself comes first: several times as fast.
+        let mut ciphers = preferred.cipher.into_owned();
+        ciphers.sort_by_key(|name| *name != russh::cipher::AES_256_GCM);
+        preferred.cipher = ciphers.into();
         Arc::new(russh::client::Config {
+            preferred,
             window_size: 4 * 1024 * 1024,
             keepalive_interval: Some(self.keepalive),
             keepalive_max: self.keepalive_misses,
