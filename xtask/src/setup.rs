@@ -25,7 +25,7 @@ struct Need {
     major: Option<u32>,
 }
 
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 10] = [
     need(
         "cc",
         "links what cargo builds, compiles SQLite",
