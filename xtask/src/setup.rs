@@ -25,7 +25,7 @@ struct Need {
     major: Option<u32>,
 }
 
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 10] = [
     need(
         "cc",
         "links what cargo builds, compiles SQLite",
@@ -48,6 +48,9 @@ const NEEDS: [Need; 7] = [
         "the tests deploy to a real SSH server",
         "openssh-server",
     ),
+    need("bash", "a shell that targets have", "bash"),
+    need("dash", "a shell that targets have", "dash"),
+    need("busybox", "a shell that targets have", "busybox"),
 ];
 
 const fn need(program: &'static str, purpose: &'static str, debian: &'static str) -> Need {

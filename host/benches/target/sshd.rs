@@ -13,6 +13,8 @@ use vdeploy::backoff::Backoff;
 /// The key exchange of every connection that is measured, on both sides: the
 /// server offers no other, for the post-quantum ones cost more than all else.
 pub const KEX: &str = "curve25519-sha256";
+/// The cipher of every connection that is measured.
+pub const CIPHER: &str = "aes256-gcm@openssh.com";
 /// Added to a round trip.
 pub const FAR: Duration = Duration::from_millis(50);
 
@@ -62,6 +64,7 @@ impl Sshd {
                 "ListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
                  StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n\
                  MaxStartups 100\nLogLevel QUIET\nKexAlgorithms {KEX}\n\
+                 Ciphers {CIPHER}\n\
                  SetEnv HOME={}\n",
                 at("host_key").display(),
                 at("key.pub").display(),
@@ -139,7 +142,7 @@ impl Sshd {
         let model = cpu.lines().find_map(|l| l.strip_prefix("model name"));
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         println!(
-            "{} CPUs{}; load {}; {}; key exchange {KEX} on every connection; vdeploy {}, {} build",
+            "{} CPUs{}; load {}; {}; key exchange {KEX} and cipher {CIPHER} on every connection; vdeploy {}, {} build",
             std::thread::available_parallelism()?,
             model.unwrap_or_default().trim_start_matches([' ', '\t']),
             load.split(' ').next().unwrap_or_default(),

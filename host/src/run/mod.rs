@@ -3,6 +3,7 @@
 
 pub mod driver;
 pub mod lease;
+mod look;
 pub mod machine;
 mod names;
 pub mod prepare;

@@ -11,8 +11,10 @@ mod connect;
 mod error;
 mod group;
 mod host_key;
+mod job;
 mod private_key;
 mod session;
+mod sessions;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -23,15 +25,17 @@ use crate::backoff::{Backoff, Patience, deadline};
 use crate::capability::snapshot::{NoProgress, Progress};
 use crate::capability::ssh::{Command, LiveOutput, Output, Ssh};
 use crate::capability::{EffectError, ErrorKind};
-use crate::ids::VmId;
+use crate::ids::{RunId, VmId};
 use crate::target::TargetHandle;
 use crate::tls::Tls;
 use ahead::NoSession;
 use async_trait::async_trait;
 use connect::Connection;
 use error::ConnectError;
+use job::Abandoned;
 use private_key::LoadedKey;
 use session::Ran;
+use sessions::{OpenSession, Unopened};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -79,7 +83,13 @@ impl SshConfig {
     }
 
     fn russh(&self) -> Arc<russh::client::Config> {
+        let mut preferred = russh::Preferred::DEFAULT;
+        // What the processor does itself comes first: several times as fast.
+        let mut ciphers = preferred.cipher.into_owned();
+        ciphers.sort_by_key(|name| *name != russh::cipher::AES_256_GCM);
+        preferred.cipher = ciphers.into();
         Arc::new(russh::client::Config {
+            preferred,
             window_size: 4 * 1024 * 1024,
             keepalive_interval: Some(self.keepalive),
             keepalive_max: self.keepalive_misses,
@@ -99,6 +109,7 @@ pub struct RusshSsh {
     slot: Mutex<Slot>,
     /// Whether the target has answered once.
     reached: AtomicBool,
+    abandoned: Abandoned,
 }
 
 #[derive(Default)]
@@ -130,6 +141,7 @@ impl RusshSsh {
             keys,
             slot: Mutex::default(),
             reached: AtomicBool::new(false),
+            abandoned: Abandoned::default(),
         }
     }
 
@@ -359,11 +371,19 @@ impl Ssh for RusshSsh {
     }
 
     async fn run(&self, command: &Command, live: &dyn LiveOutput) -> Result<Output, EffectError> {
+        if let Some(job) = &command.job {
+            return self.run_job(command, job, live).await;
+        }
         self.run_before(command, deadline(command.timeout), live)
             .await
     }
 
+    async fn forget_jobs(&self, run: &RunId) -> Result<(), EffectError> {
+        self.remove_jobs(run).await
+    }
+
     async fn close(&self) {
+        self.settle_at_last().await;
         let connection = self.slot.lock().await.connection.take();
         if let Some(connection) = connection {
             let bye = russh::Disconnect::ByApplication;

@@ -232,27 +232,35 @@ enum Heard {
 
 /// One stream's output, masked before it is cut: half a secret is not hidden
 /// by a search for the whole.
-struct Kept {
+pub(super) struct Kept {
     mask: MaskedStream,
     capture: Capture,
 }
 
 impl Kept {
-    fn new(limit: usize, masker: &Masker) -> Self {
+    pub(super) fn new(limit: usize, masker: &Masker) -> Self {
         Self {
             mask: masker.stream(),
             capture: Capture::new(limit),
         }
     }
 
-    fn push(&mut self, bytes: &[u8]) {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         let masked = self.mask.push(bytes);
         self.capture.push(&masked);
     }
 
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         let rest = self.mask.finish();
         self.capture.push(&rest);
+    }
+
+    pub(super) fn truncated(&self) -> bool {
+        self.capture.truncated()
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.capture.into_bytes()
     }
 }
 
@@ -344,12 +352,7 @@ impl Seen {
 
     fn output(&mut self) -> Result<Output, EffectError> {
         if self.refused && !self.has_status() {
-            return Err(EffectError::new(
-                ErrorKind::Failed,
-                "ssh.refused",
-                "the target's SSH server refused to run a command; check that the user has a \
-                 shell and no forced command",
-            ));
+            return Err(refused());
         }
         self.stdout.finish();
         self.stderr.finish();
@@ -368,19 +371,34 @@ impl Seen {
 
     /// An error of a command that did run, with its last words.
     fn error(&self, kind: ErrorKind, code: &str, text: String) -> EffectError {
-        let (first, second) = match self.last {
-            Stream::Stdout => (&self.stdout.capture, &self.stderr.capture),
-            Stream::Stderr => (&self.stderr.capture, &self.stdout.capture),
-        };
-        let mut words = first.last_lines(3);
-        if words.is_empty() {
-            words = second.last_lines(3);
-        }
-        let message = match words.is_empty() {
-            true => format!("{text}; it had printed nothing"),
-            false => format!("{text}; last output: {words}"),
-        };
+        let message = with_last_words(&text, self.last, &self.stdout, &self.stderr);
         EffectError::new(kind, code, message).in_doubt()
+    }
+}
+
+/// The server is there and runs no commands.
+pub(super) fn refused() -> EffectError {
+    EffectError::new(
+        ErrorKind::Failed,
+        "ssh.refused",
+        "the target's SSH server refused to run a command; check that the user has a shell and no \
+         forced command",
+    )
+}
+
+/// `text` and what was printed last, on the stream that spoke last.
+pub(super) fn with_last_words(text: &str, last: Stream, stdout: &Kept, stderr: &Kept) -> String {
+    let (first, second) = match last {
+        Stream::Stdout => (stdout, stderr),
+        Stream::Stderr => (stderr, stdout),
+    };
+    let mut words = first.capture.last_lines(3);
+    if words.is_empty() {
+        words = second.capture.last_lines(3);
+    }
+    match words.is_empty() {
+        true => format!("{text}; it had printed nothing"),
+        false => format!("{text}; last output: {words}"),
     }
 }
 
