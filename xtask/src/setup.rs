@@ -25,7 +25,7 @@ struct Need {
     major: Option<u32>,
 }
 
-const NEEDS: [Need; 10] = [
+const NEEDS: [Need; 13] = [
     need(
         "cc",
         "links what cargo builds, compiles SQLite",
@@ -63,6 +63,9 @@ const NEEDS: [Need; 10] = [
         "the tests' machines have a network of their own",
         "iproute2",
     ),
+    need("bash", "a shell that targets have", "bash"),
+    need("dash", "a shell that targets have", "dash"),
+    need("busybox", "a shell that targets have", "busybox"),
 ];
 
 const fn need(program: &'static str, purpose: &'static str, debian: &'static str) -> Need {

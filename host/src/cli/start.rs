@@ -6,7 +6,7 @@ use super::exit::ExitCode;
 use super::hold::{Holding, OnTarget};
 use super::run::OutputArgs;
 use super::session::Session;
-use super::{hold, load, output, signals, world};
+use super::{hold, load, output, signals, wake, world};
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
@@ -66,6 +66,7 @@ struct Ready {
     store: Arc<dyn Store>,
     run: RunId,
     notices: Vec<String>,
+    warnings: Vec<String>,
     /// The fact that keeps how the plan deployed, and its value now.
     recipe: (String, Digest),
 }
@@ -105,6 +106,13 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
             message: notice.clone(),
         });
     }
+    for warning in &ready.warnings {
+        shared.emit(RunEvent::Log {
+            step: None,
+            level: Level::Warn,
+            message: warning.clone(),
+        });
+    }
     let finished = held(ready, &request, shared.clone()).await;
     let exit = ExitCode::from(finished.outcome);
     shared.emit(RunEvent::RunFinished {
@@ -117,6 +125,12 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
         url: shared.world.target.facts().url,
         duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     });
+    // Who resumes an interrupted run comes back for them.
+    if finished.outcome != Outcome::Interrupted
+        && let Err(error) = shared.world.ssh.forget_jobs(&shared.run).await
+    {
+        tracing::warn!(%error, "the files of the run's jobs stay on the target for now");
+    }
     shared.world.ssh.close().await;
     drop(watch);
     drop(events);
@@ -156,6 +170,10 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
     let store: Arc<dyn Store> = session.store()?;
     let vm = moves::current_vm(&*store, &target, &route.vm)?;
     let mut notices = Vec::new();
+    let mut warnings = Vec::new();
+    if let TargetConfig::Vers(vers) = target_config {
+        warnings.extend(config::service_url_oddity(&vers.url, &vers.vm_domain));
+    }
     let recipe = prepare::recipe(&plan, &plugins, &configs);
     let recipe_key = format!("recipe:{}", plan.name);
     if let Some(last) = store.fact(&target, &recipe_key)?
@@ -191,6 +209,7 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         store,
         run,
         notices,
+        warnings,
         recipe: (recipe_key, recipe),
     })
 }
@@ -338,6 +357,13 @@ async fn reach(
     let connected = tokio::select! {
         connected = ready.world.ssh.connect() => connected,
         () = shared.stopped() => return Ok(Reached::There(None)),
+    };
+    let connected = match connected {
+        Ok(()) => Ok(()),
+        Err(error) => tokio::select! {
+            woken = wake::or_why(shared, !request.dry_run, error) => woken,
+            () = shared.stopped() => return Ok(Reached::There(None)),
+        },
     };
     let may_be_away = restores && request.rolls_back.is_some();
     let why = match connected {
