@@ -4,9 +4,11 @@
 //! a VM of its own, restored from a snapshot of a deployed good service.
 
 mod connection;
+mod doctor;
 mod first;
 mod headless;
 mod hold;
+mod init;
 mod plugins;
 mod rollback;
 mod secrets;
@@ -39,9 +41,11 @@ fn main() -> std::process::ExitCode {
     };
     variants::add(&mut add);
     connection::add(&mut add);
+    doctor::add(&mut add);
     first::add(&mut add);
     headless::add(&mut add);
     hold::add(&mut add);
+    init::add(&mut add);
     plugins::add(&mut add);
     rollback::add(&mut add);
     secrets::add(&mut add);

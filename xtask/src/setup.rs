@@ -25,7 +25,7 @@ struct Need {
     major: Option<u32>,
 }
 
-const NEEDS: [Need; 10] = [
+const NEEDS: [Need; 13] = [
     need(
         "cc",
         "links what cargo builds, compiles SQLite",
@@ -47,6 +47,21 @@ const NEEDS: [Need; 10] = [
         "sshd",
         "the tests deploy to a real SSH server",
         "openssh-server",
+    ),
+    need(
+        "unshare",
+        "the tests make machines of Linux namespaces",
+        "util-linux",
+    ),
+    need(
+        "nsenter",
+        "the tests look into machines of Linux namespaces",
+        "util-linux",
+    ),
+    need(
+        "ip",
+        "the tests' machines have a network of their own",
+        "iproute2",
     ),
     need("bash", "a shell that targets have", "bash"),
     need("dash", "a shell that targets have", "dash"),

@@ -2,6 +2,7 @@
 //! the reporters.
 
 use super::machine::{self, Action, Ended, History, Place, Traits};
+use super::names;
 use super::prepare::{Configs, Plugins};
 use super::verdict;
 use crate::capability::{EffectError, ErrorKind};
@@ -68,21 +69,18 @@ pub struct StepProblem {
     pub incompatible: bool,
 }
 
-struct Progress {
+#[derive(Default)]
+pub(super) struct Progress {
     history: History,
-    outputs: BTreeMap<StepId, Value>,
-    problems: Vec<StepProblem>,
+    pub(super) outputs: BTreeMap<StepId, Value>,
+    pub(super) problems: Vec<StepProblem>,
 }
 
 impl Execution {
     /// Executes the plan to its end. Never returns early: a lost journal or
     /// lease ends the run as `Interrupted`.
     pub async fn execute(&self) -> Finished {
-        let mut progress = Progress {
-            history: History::default(),
-            outputs: BTreeMap::new(),
-            problems: Vec::new(),
-        };
+        let mut progress = Progress::default();
         let outcome = loop {
             progress
                 .history
@@ -224,7 +222,7 @@ impl Execution {
 
     /// Calls one plugin function; on failure the problem is added to the
     /// progress.
-    async fn call(
+    pub(super) async fn call(
         &self,
         step: &Step,
         place: Place,
@@ -340,7 +338,7 @@ impl Execution {
         }
     }
 
-    fn failure(&self, error: PluginError, context: Vec<String>) -> StepFailure {
+    fn failure(&self, error: PluginError, mut context: Vec<String>) -> StepFailure {
         let error = match error {
             PluginError::Failed(error) => error,
             other => {
@@ -356,13 +354,12 @@ impl Execution {
                 EffectError::new(ErrorKind::Failed, code, other.to_string())
             }
         };
-        StepFailure {
-            error: EffectError {
-                message: self.shared.masker.mask(&error.message).into_owned(),
-                ..error
-            },
-            context,
-        }
+        let error = EffectError {
+            message: self.shared.masker.mask(&error.message).into_owned(),
+            ..error
+        };
+        context.extend(names::hint(&error.code, &error.message));
+        StepFailure { error, context }
     }
 
     /// A failed write closes the gate; the loop sees it and ends the run.

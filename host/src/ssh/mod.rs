@@ -33,7 +33,7 @@ pub use private_key::KeySource;
 pub use server::{Hop, ServerConfig};
 pub use vm::SshConfig;
 
-use crate::backoff::{Backoff, deadline};
+use crate::backoff::{Backoff, Patience, deadline};
 use crate::capability::snapshot::{NoProgress, Progress};
 use crate::capability::ssh::{Command, LiveOutput, Output, Ssh};
 use crate::capability::{EffectError, ErrorKind};
@@ -166,6 +166,8 @@ impl RusshSsh {
         let mut backoff = Backoff::up_to(Duration::from_secs(2));
         let mut refusals = 0;
         let mut last: Option<ConnectError> = None;
+        let mut patience = Patience::start();
+        let mut said = String::new();
         progress.doing(&format!("waiting for SSH on {place}"));
         loop {
             match timeout_at(deadline, self.connection_to(place)).await {
@@ -176,7 +178,15 @@ impl RusshSsh {
                         return Err(error.into());
                     }
                     tracing::debug!(%place, %error, "not reachable yet");
-                    progress.doing(&format!("waiting for SSH on {place}: {error}"));
+                    let now = error.to_string();
+                    if said != now || patience.is_due() {
+                        let since = match patience.seconds() {
+                            0 => String::new(),
+                            seconds => format!(", for {seconds} s"),
+                        };
+                        progress.doing(&format!("waiting for SSH on {place}{since}: {now}"));
+                        said = now;
+                    }
                     last = Some(error);
                 }
                 Err(_) => break,
@@ -225,6 +235,18 @@ impl RusshSsh {
         slot.connection = Some(connection.clone());
         self.reached.store(true, Ordering::Relaxed);
         Ok(connection)
+    }
+
+    /// Asks the target whether the connection still stands, however lately it
+    /// was heard, and makes it again when it does not.
+    pub async fn still_connected(&self) -> Result<(), EffectError> {
+        let connection = self.connection().await?;
+        let answered = timeout(self.limits().connect_timeout, connection.handle.send_ping()).await;
+        if !matches!(answered, Ok(Ok(()))) {
+            self.forget(&connection).await;
+            self.connection().await?;
+        }
+        Ok(())
     }
 
     /// The next call connects anew.
@@ -320,16 +342,11 @@ impl RusshSsh {
 impl Ssh for RusshSsh {
     async fn connect(&self) -> Result<(), EffectError> {
         let connection = self.connection().await?;
-        if !connection.is_quiet() {
-            return Ok(());
+        match connection.is_quiet() {
+            // A dead peer is noticed here instead of by the first command.
+            true => self.still_connected().await,
+            false => Ok(()),
         }
-        // A dead peer is noticed here instead of by the first command.
-        let answered = timeout(self.limits().connect_timeout, connection.handle.send_ping()).await;
-        if !matches!(answered, Ok(Ok(()))) {
-            self.forget(&connection).await;
-            self.connection().await?;
-        }
-        Ok(())
     }
 
     async fn run(&self, command: &Command, live: &dyn LiveOutput) -> Result<Output, EffectError> {
