@@ -9,6 +9,7 @@ pub mod binary;
 pub mod outcome;
 pub mod remote;
 pub mod site;
+pub mod systemd;
 
 pub use base::Base;
 pub use outcome::Ran;

@@ -25,7 +25,7 @@ struct Need {
     major: Option<u32>,
 }
 
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 9] = [
     need(
         "cc",
         "links what cargo builds, compiles SQLite",
@@ -48,6 +48,12 @@ const NEEDS: [Need; 7] = [
         "the tests deploy to a real SSH server",
         "openssh-server",
     ),
+    need(
+        "systemctl",
+        "the tests restart a unit of a real systemd",
+        "systemd",
+    ),
+    need("nsenter", "the tests start that systemd", "util-linux"),
 ];
 
 const fn need(program: &'static str, purpose: &'static str, debian: &'static str) -> Need {
