@@ -227,10 +227,15 @@ impl Base {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
+    /// Where the cloud is reached, and with which key.
+    pub fn endpoints(&self) -> Result<Value> {
+        let file = std::fs::read_to_string(self.cloud_dir().join("endpoints.json"))?;
+        Ok(serde_json::from_str(&file)?)
+    }
+
     /// A call of the cloud's REST API.
     pub fn api(&self, method: &str, path: &str, body: Option<&str>) -> Result<Value> {
-        let file = std::fs::read_to_string(self.cloud_dir().join("endpoints.json"))?;
-        let endpoints: Value = serde_json::from_str(&file)?;
+        let endpoints = self.endpoints()?;
         let url = format!("{}/api/v1{path}", text(&endpoints, "api_url")?);
         let key = text(&endpoints, "api_key")?;
         let request = ureq::http::Request::builder()

@@ -10,11 +10,13 @@ pub mod outcome;
 pub mod remote;
 pub mod site;
 pub mod systemd;
+pub mod wire;
 
 pub use base::Base;
 pub use outcome::Ran;
 pub use remote::Remote;
 pub use site::Site;
+pub use wire::Wire;
 
 use std::path::PathBuf;
 

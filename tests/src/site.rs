@@ -1,7 +1,7 @@
 //! One VM with its project file, state directory and git remote: the place of
 //! one test.
 
-use crate::base::{APP, Base, TOKEN, wait_for};
+use crate::base::{APP, Base, TOKEN, text, wait_for};
 use crate::binary::git;
 use crate::outcome::Ran;
 use crate::remote::Remote;
@@ -43,6 +43,28 @@ impl<'a> Site<'a> {
             self.vm
         );
         std::fs::write(self.dir.join("vdeploy.toml"), text)?;
+        Ok(())
+    }
+
+    /// Writes a project file that reaches the VM as one of the platform,
+    /// through `gateway`.
+    pub fn write_platform_project(&self, gateway: &str, more: &str) -> Result<()> {
+        let endpoints = self.base.endpoints()?;
+        let key = self.dir.join("api-key");
+        std::fs::write(&key, text(&endpoints, "api_key")?)?;
+        let domain = text(&endpoints, "vm_domain")?;
+        let project = format!(
+            "[targets.infra]\ntype = \"vers\"\nvm = \"{}\"\nhost-key = \"first-use\"\n\
+             api-url = \"{}\"\nvm-domain = \"{domain}\"\ngateway = \"{gateway}\"\n\
+             ca-file = \"{}\"\nurl = \"https://{{vm}}.{domain}:{}\"\n\n\
+             [secrets.vers-api-key]\nfile = \"{}\"\n\n{more}",
+            self.vm,
+            text(&endpoints, "api_url")?,
+            text(&endpoints, "ca_file")?,
+            self.base.router_port()?,
+            key.display(),
+        );
+        std::fs::write(self.dir.join("vdeploy.toml"), project)?;
         Ok(())
     }
 

@@ -25,7 +25,7 @@ struct Need {
     major: Option<u32>,
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 12] = [
     need(
         "cc",
         "links what cargo builds, compiles SQLite",
@@ -54,6 +54,9 @@ const NEEDS: [Need; 9] = [
         "systemd",
     ),
     need("nsenter", "the tests start that systemd", "util-linux"),
+    need("bash", "a shell that targets have", "bash"),
+    need("dash", "a shell that targets have", "dash"),
+    need("busybox", "a shell that targets have", "busybox"),
 ];
 
 const fn need(program: &'static str, purpose: &'static str, debian: &'static str) -> Need {

@@ -25,6 +25,7 @@ use super::glob;
 use super::grant::ScopeError;
 use super::mask::Masker;
 use super::secrets::Secret;
+use crate::ids::RunId;
 use async_trait::async_trait;
 use std::fmt::{self, Debug};
 use std::time::Duration;
@@ -234,6 +235,24 @@ pub struct Command {
     pub max_output: usize,
     /// Hides secrets in what is kept, before it is cut.
     pub masker: Masker,
+    /// Of a change: it runs on the target as this job. It goes on when the
+    /// connection drops and is found again, also by another process.
+    pub job: Option<JobId>,
+}
+
+/// Names a change for good: the run, and the number of the effect in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JobId {
+    /// The run.
+    pub run: RunId,
+    /// The number of the effect.
+    pub effect: u64,
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.run, self.effect)
+    }
 }
 
 impl Command {
@@ -250,6 +269,7 @@ impl Command {
             idle_timeout: None,
             max_output: 256 * 1024,
             masker: Masker::none(),
+            job: None,
         }
     }
 
@@ -294,6 +314,8 @@ pub enum Stream {
 pub trait LiveOutput: Send + Sync {
     /// Some bytes arrived. Must not block.
     fn chunk(&self, stream: Stream, bytes: &[u8]);
+    /// Says what is being waited for: one line, present tense.
+    fn doing(&self, _: &str) {}
 }
 
 /// Drops live output.
@@ -311,7 +333,13 @@ pub trait Ssh: Send + Sync + Debug {
     async fn connect(&self) -> Result<(), EffectError>;
     /// Runs one command to its end. A non-zero exit is an `Output`.
     async fn run(&self, command: &Command, live: &dyn LiveOutput) -> Result<Output, EffectError>;
-    /// Ends the connection in an orderly way.
+    /// Removes what the run's jobs left on the target: their results are in
+    /// the journal and nobody comes back for them.
+    async fn forget_jobs(&self, _: &RunId) -> Result<(), EffectError> {
+        Ok(())
+    }
+    /// Ends the connection in an orderly way, and before it what still runs
+    /// there and is not waited for any more.
     async fn close(&self);
 }
 

@@ -117,6 +117,12 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
         url: shared.world.target.facts().url,
         duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     });
+    // Who resumes an interrupted run comes back for them.
+    if finished.outcome != Outcome::Interrupted
+        && let Err(error) = shared.world.ssh.forget_jobs(&shared.run).await
+    {
+        tracing::warn!(%error, "the files of the run's jobs stay on the target for now");
+    }
     shared.world.ssh.close().await;
     drop(watch);
     drop(events);

@@ -4,7 +4,8 @@ use super::call::{Call, Effect};
 use super::pass::{Answer, Gate, denied};
 use crate::capability::grant::Grants;
 use crate::capability::mask::MaskedLines;
-use crate::capability::ssh::{Command, LiveOutput, Output, Stream};
+use crate::capability::snapshot::Progress;
+use crate::capability::ssh::{Command, JobId, LiveOutput, Output, Stream};
 use crate::capability::{EffectError, ErrorKind};
 use crate::event::RunEvent;
 use serde_json::{Value, json};
@@ -51,8 +52,12 @@ impl Gate {
                 ..Output::default()
             })
         };
-        self.pass(call, pretend, async |_| {
+        self.pass(call, pretend, async |effect| {
             let live = Lines::new(self);
+            command.job = (!probe).then(|| JobId {
+                run: self.shared.run.clone(),
+                effect,
+            });
             let ran = self.shared.world.ssh.run(&command, &live).await;
             live.finish();
             let mut output = ran?;
@@ -190,6 +195,10 @@ impl<'a> Lines<'a> {
 impl LiveOutput for Lines<'_> {
     fn chunk(&self, stream: Stream, bytes: &[u8]) {
         self.with(stream, |lines| lines.push(bytes));
+    }
+
+    fn doing(&self, text: &str) {
+        Progress::doing(self.gate, text);
     }
 }
 

@@ -25,15 +25,54 @@ pub struct CommandLine {
     pub stdin: Zeroizing<Vec<u8>>,
 }
 
+/// What a command needs before its program begins.
+#[derive(Debug)]
+pub(super) struct Environment {
+    /// Sets directory and environment; ends with `&& ` or is empty.
+    pub(super) script: String,
+    /// One line a secret.
+    pub(super) secrets: Zeroizing<Vec<u8>>,
+    /// Program and arguments, quoted.
+    pub(super) words: String,
+}
+
 /// Builds the line, or says what of the command cannot be sent
 /// (`ssh.invalid`).
 pub fn build(command: &Command) -> Result<CommandLine, EffectError> {
+    let read = |name: &str, _| format!("IFS= read -r {name} && export {name}");
+    let Environment {
+        script,
+        secrets,
+        words,
+    } = environment(command, read)?;
+    let script = format!("{}; {script}exec \"$@\"", group::announcement());
+    let line = format!("exec sh -c {} sh {words}", sh(&script));
+    check_length(&line)?;
+    let stdin = joined(&secrets, &command.stdin);
+    Ok(CommandLine { line, stdin })
+}
+
+/// Exactly sized: growing would leave copies of secrets behind.
+pub(super) fn joined(secrets: &[u8], stdin: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut all = Zeroizing::new(Vec::new());
+    all.reserve_exact(secrets.len() + stdin.len());
+    all.extend_from_slice(secrets);
+    all.extend_from_slice(stdin);
+    all
+}
+
+/// What the command needs; `secret` gives the shell text that makes the nth
+/// secret a variable of this name.
+pub(super) fn environment(
+    command: &Command,
+    secret: impl Fn(&str, usize) -> String,
+) -> Result<Environment, EffectError> {
     let program = &command.program;
     if program.is_empty() || program.starts_with('-') {
         return Err(invalid(format!("`{program}` is not the name of a program")));
     }
     no_nul("the program's name", program)?;
-    let mut script = format!("{}; ", group::announcement());
+    let mut script = String::new();
     if let Some(cwd) = &command.cwd {
         no_nul("the working directory", cwd)?;
         if cwd.is_empty() {
@@ -54,30 +93,33 @@ pub fn build(command: &Command) -> Result<CommandLine, EffectError> {
         words.push(' ');
         words.push_str(&sh(arg));
     }
-    let mut stdin = Zeroizing::new(Vec::new());
-    for (name, secret) in &command.secret_env {
+    for (nth, (name, value)) in command.secret_env.iter().enumerate() {
         variable_name(name)?;
-        let value = secret.value.expose();
-        if value.contains(['\n', '\0']) {
+        if value.value.expose().contains(['\n', '\0']) {
             return Err(invalid(format!(
                 "the secret `{}` has a line break or a NUL in it and cannot be an environment \
                  variable; store it without (base64, for example)",
-                secret.name
+                value.name
             )));
         }
-        script.push_str(&format!("IFS= read -r {name} && export {name} && "));
+        script.push_str(&format!("{} && ", secret(name, nth)));
     }
-    script.push_str("exec \"$@\"");
-    let line = format!("exec sh -c {} sh {words}", sh(&script));
-    // Exactly sized: growing would leave copies of secrets behind.
-    let secrets = command.secret_env.iter().map(|(_, s)| s.value.expose());
-    let size: usize = secrets.clone().map(|value| value.len() + 1).sum();
-    stdin.reserve_exact(size + command.stdin.len());
-    for value in secrets {
-        stdin.extend_from_slice(value.as_bytes());
-        stdin.push(b'\n');
+    let values = command.secret_env.iter().map(|(_, s)| s.value.expose());
+    let mut secrets = Zeroizing::new(Vec::new());
+    secrets.reserve_exact(values.clone().map(|value| value.len() + 1).sum());
+    for value in values {
+        secrets.extend_from_slice(value.as_bytes());
+        secrets.push(b'\n');
     }
-    stdin.extend_from_slice(&command.stdin);
+    Ok(Environment {
+        script,
+        secrets,
+        words,
+    })
+}
+
+/// Whether the target's kernel takes the line.
+pub(super) fn check_length(line: &str) -> Result<(), EffectError> {
     if line.len() > LONGEST_LINE {
         return Err(invalid(format!(
             "the command line has {} bytes, the target takes {LONGEST_LINE}; pass long values on \
@@ -85,7 +127,7 @@ pub fn build(command: &Command) -> Result<CommandLine, EffectError> {
             line.len()
         )));
     }
-    Ok(CommandLine { line, stdin })
+    Ok(())
 }
 
 fn invalid(message: String) -> EffectError {

@@ -19,15 +19,22 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// How long a command may take to end after TERM, and again after KILL.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// What became of a command.
+pub(super) enum Ran {
+    /// The server closed the session before it took the command.
+    Nothing,
+    To(Result<Output, EffectError>),
+}
+
 /// Runs the command; `deadline` is the end of its total time.
 pub(super) async fn run(
     connection: &Arc<Connection>,
     channel: Channel<Msg>,
-    line: CommandLine,
+    line: &CommandLine,
     command: &Command,
     deadline: Instant,
     live: &dyn LiveOutput,
-) -> Result<Output, EffectError> {
+) -> Ran {
     let (read, write) = channel.split();
     let mut session = Session {
         connection: connection.clone(),
@@ -38,7 +45,11 @@ pub(super) async fn run(
     if !matches!(ended, End::Late(_)) {
         session.seen.flush(live);
     }
-    match ended {
+    Ran::To(match ended {
+        End::Closed if session.seen.is_untouched() => {
+            session.halves = None;
+            return Ran::Nothing;
+        }
         End::Closed => {
             if let Some((_, write)) = session.halves.take()
                 && session.seen.refused
@@ -70,7 +81,7 @@ pub(super) async fn run(
             session.halves = None;
             Err(late(&session.seen, command, limit))
         }
-    }
+    })
 }
 
 /// Which limit was passed.
@@ -95,7 +106,7 @@ struct Session {
 impl Session {
     async fn follow(
         &mut self,
-        line: CommandLine,
+        line: &CommandLine,
         command: &Command,
         deadline: Instant,
         live: &dyn LiveOutput,
@@ -104,9 +115,10 @@ impl Session {
             return End::Lost;
         };
         let write = &*write;
-        if write.exec(true, line.line).await.is_err() {
+        if write.exec(true, line.line.as_str()).await.is_err() {
             return End::Lost;
         }
+        self.connection.open_ahead();
         let feed = async {
             // An error here shows up as the end of the reading half.
             if !line.stdin.is_empty() {
@@ -220,27 +232,35 @@ enum Heard {
 
 /// One stream's output, masked before it is cut: half a secret is not hidden
 /// by a search for the whole.
-struct Kept {
+pub(super) struct Kept {
     mask: MaskedStream,
     capture: Capture,
 }
 
 impl Kept {
-    fn new(limit: usize, masker: &Masker) -> Self {
+    pub(super) fn new(limit: usize, masker: &Masker) -> Self {
         Self {
             mask: masker.stream(),
             capture: Capture::new(limit),
         }
     }
 
-    fn push(&mut self, bytes: &[u8]) {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         let masked = self.mask.push(bytes);
         self.capture.push(&masked);
     }
 
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         let rest = self.mask.finish();
         self.capture.push(&rest);
+    }
+
+    pub(super) fn truncated(&self) -> bool {
+        self.capture.truncated()
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.capture.into_bytes()
     }
 }
 
@@ -252,6 +272,7 @@ struct Seen {
     last: Stream,
     exit_code: Option<u32>,
     signal: Option<String>,
+    accepted: bool,
     refused: bool,
     eof: bool,
     cut_off: bool,
@@ -267,11 +288,19 @@ impl Seen {
             last: Stream::Stdout,
             exit_code: None,
             signal: None,
+            accepted: false,
             refused: false,
             eof: false,
             cut_off: false,
             stopped: false,
         }
+    }
+
+    /// Whether the server said nothing at all of the command: it always says
+    /// first whether it takes it.
+    fn is_untouched(&self) -> bool {
+        let silent = self.stdout.capture.is_empty() && self.stderr.capture.is_empty();
+        !self.accepted && !self.refused && !self.has_status() && silent
     }
 
     fn has_status(&self) -> bool {
@@ -300,6 +329,7 @@ impl Seen {
             ChannelMsg::ExitSignal { signal_name, .. } => {
                 self.signal = Some(signal_text(&signal_name));
             }
+            ChannelMsg::Success => self.accepted = true,
             ChannelMsg::Failure => {
                 self.refused = true;
                 return Heard::Close;
@@ -322,12 +352,7 @@ impl Seen {
 
     fn output(&mut self) -> Result<Output, EffectError> {
         if self.refused && !self.has_status() {
-            return Err(EffectError::new(
-                ErrorKind::Failed,
-                "ssh.refused",
-                "the target's SSH server refused to run a command; check that the user has a \
-                 shell and no forced command",
-            ));
+            return Err(refused());
         }
         self.stdout.finish();
         self.stderr.finish();
@@ -346,19 +371,34 @@ impl Seen {
 
     /// An error of a command that did run, with its last words.
     fn error(&self, kind: ErrorKind, code: &str, text: String) -> EffectError {
-        let (first, second) = match self.last {
-            Stream::Stdout => (&self.stdout.capture, &self.stderr.capture),
-            Stream::Stderr => (&self.stderr.capture, &self.stdout.capture),
-        };
-        let mut words = first.last_lines(3);
-        if words.is_empty() {
-            words = second.last_lines(3);
-        }
-        let message = match words.is_empty() {
-            true => format!("{text}; it had printed nothing"),
-            false => format!("{text}; last output: {words}"),
-        };
+        let message = with_last_words(&text, self.last, &self.stdout, &self.stderr);
         EffectError::new(kind, code, message).in_doubt()
+    }
+}
+
+/// The server is there and runs no commands.
+pub(super) fn refused() -> EffectError {
+    EffectError::new(
+        ErrorKind::Failed,
+        "ssh.refused",
+        "the target's SSH server refused to run a command; check that the user has a shell and no \
+         forced command",
+    )
+}
+
+/// `text` and what was printed last, on the stream that spoke last.
+pub(super) fn with_last_words(text: &str, last: Stream, stdout: &Kept, stderr: &Kept) -> String {
+    let (first, second) = match last {
+        Stream::Stdout => (stdout, stderr),
+        Stream::Stderr => (stderr, stdout),
+    };
+    let mut words = first.capture.last_lines(3);
+    if words.is_empty() {
+        words = second.capture.last_lines(3);
+    }
+    match words.is_empty() {
+        true => format!("{text}; it had printed nothing"),
+        false => format!("{text}; last output: {words}"),
     }
 }
 

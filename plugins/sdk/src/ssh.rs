@@ -122,10 +122,12 @@ impl CommandBuilder {
         backend::ssh(false, &self.0)
     }
 
-    /// Runs a command that may change the target.
+    /// Runs a command that may change the target. It goes on when the
+    /// connection drops and runs at most once.
     ///
     /// # Errors
-    /// As [`CommandBuilder::probe`], and `gate.no-snapshot`, `gate.check`.
+    /// As [`CommandBuilder::probe`], and `gate.no-snapshot`, `gate.check`,
+    /// `ssh.job`, `ssh.job-lost`, `ssh.stopped`.
     pub fn exec(self) -> Result<Output, Error> {
         backend::ssh(true, &self.0)
     }

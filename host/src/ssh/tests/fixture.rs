@@ -1,5 +1,6 @@
 //! What the tests connect to.
 
+use super::processes;
 use crate::capability::EffectError;
 use crate::capability::secrets::SecretValue;
 use crate::capability::ssh::{Command, LiveOutput, Stream};
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
@@ -180,8 +182,14 @@ pub(crate) struct Sshd {
     pub(crate) front: Front,
     pub(crate) host_key: PrivateKey,
     pub(crate) user_key: PrivateKey,
-    _server: tokio::process::Child,
-    _dir: tempfile::TempDir,
+    /// The home of whoever logs in.
+    pub(crate) home: PathBuf,
+    /// Bytes that clients sent.
+    pub(crate) sent: Arc<AtomicUsize>,
+    hole: tokio::sync::watch::Sender<()>,
+    server: tokio::process::Child,
+    inner: SocketAddr,
+    dir: tempfile::TempDir,
 }
 
 /// Where the server is: on the PATH, or where a user's PATH often does not
@@ -199,10 +207,11 @@ fn sshd() -> PathBuf {
 impl Sshd {
     /// Starts one. A machine without OpenSSH fails the test.
     pub(crate) async fn start() -> Self {
-        let program = sshd();
         let (host_key, user_key) = (new_key(), new_key());
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
+        let home = at("home");
+        std::fs::create_dir(&home).unwrap();
         write_private(
             &at("host_key"),
             &host_key.to_openssh(LineEnding::LF).unwrap(),
@@ -217,25 +226,32 @@ impl Sshd {
             drop(free);
             let config = format!(
                 "ListenAddress {inner}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
-                 StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n\
+                 StrictModes no\nSetEnv HOME={}\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n\
                  MaxStartups 100\nLogLevel QUIET\n",
                 at("host_key").display(),
                 at("authorized_keys").display(),
+                home.display(),
             );
             std::fs::write(at("config"), config).unwrap();
-            let mut server = tokio::process::Command::new(&program)
-                .args(["-D", "-e", "-f"])
-                .arg(at("config"))
-                .kill_on_drop(true)
-                .spawn()
-                .unwrap();
+            let mut server = serve(&at("config"));
             // Another process may take the port in between: then it exits.
             if !listens(inner, &mut server).await {
                 continue;
             }
-            let front = Front::start(move |mut outside| async move {
-                if let Ok(mut inside) = TcpStream::connect(inner).await {
-                    let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
+            let sent: Arc<AtomicUsize> = Arc::default();
+            let hole = tokio::sync::watch::Sender::new(());
+            let (counted, holes) = (sent.clone(), hole.clone());
+            let front = Front::start(move |outside| {
+                let (counted, mut fallen) = (counted.clone(), holes.subscribe());
+                async move {
+                    let Ok(inside) = TcpStream::connect(inner).await else {
+                        return;
+                    };
+                    tokio::select! {
+                        () = pass_on(outside, inside, &counted) => {}
+                        // Nothing is closed and nothing is passed on.
+                        _ = fallen.changed() => std::future::pending().await,
+                    }
                 }
             })
             .await;
@@ -243,16 +259,65 @@ impl Sshd {
                 front,
                 host_key,
                 user_key,
-                _server: server,
-                _dir: dir,
+                home,
+                sent,
+                hole,
+                server,
+                inner,
+                dir,
             };
         }
         panic!("sshd does not start");
     }
 
+    /// The open connections pass nothing on any more and stay open.
+    pub(crate) fn swallow_all(&self) {
+        self.hole.send_replace(());
+    }
+
+    /// Ends the server and its sessions, and starts it again.
+    pub(crate) async fn restart(&mut self) {
+        let parent = self.server.id().unwrap().to_string();
+        let sessions = processes::children_of(&parent);
+        self.server.kill().await.unwrap();
+        for session in sessions {
+            processes::kill(&session, "KILL");
+        }
+        self.server = serve(&self.dir.path().join("config"));
+        assert!(listens(self.inner, &mut self.server).await);
+    }
+
     pub(crate) fn client(&self) -> Client {
         client(&self.front, &self.user_key)
     }
+}
+
+/// Both ways until one side ends; counts what comes from outside.
+async fn pass_on(outside: TlsStream<TcpStream>, inside: TcpStream, sent: &AtomicUsize) {
+    let (mut from_outside, mut to_outside) = tokio::io::split(outside);
+    let (mut from_inside, mut to_inside) = tokio::io::split(inside);
+    let inwards = async {
+        let mut bytes = vec![0; 32 * 1024];
+        while let Ok(count @ 1..) = from_outside.read(&mut bytes).await {
+            sent.fetch_add(count, Ordering::SeqCst);
+            if to_inside.write_all(&bytes[..count]).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = inwards => {}
+        _ = tokio::io::copy(&mut from_inside, &mut to_outside) => {}
+    }
+}
+
+fn serve(config: &Path) -> tokio::process::Child {
+    tokio::process::Command::new(sshd())
+        .args(["-D", "-e", "-f"])
+        .arg(config)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
 }
 
 async fn listens(address: SocketAddr, server: &mut tokio::process::Child) -> bool {
@@ -288,10 +353,16 @@ pub(crate) fn shell(script: &str) -> Command {
 pub(crate) struct Watch {
     text: Mutex<String>,
     pub(crate) bytes: AtomicUsize,
+    pub(crate) waits: Mutex<Vec<String>>,
     more: tokio::sync::Notify,
 }
 
 impl LiveOutput for Watch {
+    fn doing(&self, text: &str) {
+        self.waits.lock().unwrap().push(text.to_owned());
+        self.more.notify_one();
+    }
+
     fn chunk(&self, _: Stream, bytes: &[u8]) {
         self.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
         let mut text = self.text.lock().unwrap();
@@ -304,6 +375,16 @@ impl LiveOutput for Watch {
 }
 
 impl Watch {
+    /// What is being waited for, as it is said first.
+    pub(crate) async fn wait(&self) -> String {
+        loop {
+            if let Some(text) = self.waits.lock().unwrap().first() {
+                return text.clone();
+            }
+            self.more.notified().await;
+        }
+    }
+
     /// The first whole line.
     pub(crate) async fn line(&self) -> String {
         loop {
@@ -313,17 +394,4 @@ impl Watch {
             self.more.notified().await;
         }
     }
-}
-
-/// Waits until the process is gone (or only waits to be reaped).
-pub(crate) async fn gone(pid: &str) -> bool {
-    let mut backoff = crate::backoff::Backoff::up_to(Duration::from_millis(200));
-    for _ in 0..100 {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if stat.is_empty() || stat.contains(") Z ") {
-            return true;
-        }
-        tokio::time::sleep(backoff.next_wait()).await;
-    }
-    false
 }

@@ -3,5 +3,8 @@
 
 pub(crate) mod faults;
 pub(crate) mod fixture;
+mod job_ends;
+mod jobs;
 mod openssh;
+pub(crate) mod processes;
 mod trust;

@@ -1,6 +1,7 @@
 //! Against a real OpenSSH server.
 
-use super::fixture::{Sshd, Watch, gone, shell};
+use super::fixture::{Sshd, Watch, shell};
+use super::processes::gone;
 use crate::capability::secrets::{Secret, SecretValue};
 use crate::capability::ssh::{Command, NoLiveOutput, Ssh};
 use std::sync::Arc;

@@ -1,0 +1,126 @@
+//! Jobs that nobody waits for any more: they must not go on unseen.
+
+use super::follow::Follower;
+use super::heard::Heard;
+use crate::capability::ssh::{JobId, LiveOutput, NoLiveOutput};
+use crate::ids::VmId;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// The jobs of a run that may still go on, and the VMs that had jobs.
+#[derive(Clone, Debug, Default)]
+pub(in crate::ssh) struct Abandoned(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    jobs: Vec<(VmId, JobId)>,
+    used: BTreeSet<VmId>,
+    /// A person was told of files.
+    kept: bool,
+}
+
+impl Abandoned {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Those on this VM.
+    pub(super) fn on(&self, vm: &VmId) -> Vec<JobId> {
+        let known = self.lock();
+        let here = known.jobs.iter().filter(|(of, _)| of == vm);
+        here.map(|(_, job)| job.clone()).collect()
+    }
+
+    /// It has ended.
+    pub(super) fn remove(&self, vm: &VmId, job: &JobId) {
+        self.lock().jobs.retain(|(v, j)| v != vm || j != job);
+    }
+
+    /// A person was told where the files are: they stay.
+    pub(super) fn keep_files(&self) {
+        self.lock().kept = true;
+    }
+
+    /// Whether this VM had jobs and their files may go.
+    pub(super) fn may_go(&self, vm: &VmId) -> bool {
+        let known = self.lock();
+        known.used.contains(vm) && !known.kept
+    }
+}
+
+/// A job that is being waited for. When it is dropped before its end, the
+/// command is ended with its group, at once where there is a channel and
+/// before the next change where there is none.
+pub(super) struct Watched {
+    abandoned: Abandoned,
+    vm: VmId,
+    job: JobId,
+    follower: Option<Follower>,
+    /// The target was asked to start it, and its end is not known.
+    runs: bool,
+}
+
+impl Watched {
+    pub(super) fn new(abandoned: &Abandoned, vm: &VmId, job: &JobId) -> Self {
+        Self {
+            abandoned: abandoned.clone(),
+            vm: vm.clone(),
+            job: job.clone(),
+            follower: None,
+            runs: false,
+        }
+    }
+
+    /// The target is about to be asked.
+    pub(super) fn ask(&mut self) {
+        self.runs = true;
+        self.abandoned.lock().used.insert(self.vm.clone());
+    }
+
+    /// Through this channel it is seen from now on.
+    pub(super) fn follow(&mut self, follower: Follower) -> &mut Follower {
+        self.follower.insert(follower)
+    }
+
+    /// Ends it through the channel.
+    pub(super) async fn stop(&mut self, heard: &mut Heard, live: &dyn LiveOutput) -> Option<bool> {
+        self.follower.as_mut()?.stop(heard, live).await
+    }
+
+    /// The channel is of no use any more; the job goes on.
+    pub(super) fn let_go(&mut self) {
+        self.follower = None;
+    }
+
+    /// It does not run any more.
+    pub(super) fn finished(&mut self) {
+        self.runs = false;
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let follower = self.follower.take();
+        if !self.runs {
+            if let (Some(follower), Ok(runtime)) = (follower, tokio::runtime::Handle::try_current())
+            {
+                runtime.spawn(follower.close());
+            }
+            return;
+        }
+        let (vm, job) = (self.vm.clone(), self.job.clone());
+        let abandoned = self.abandoned.clone();
+        abandoned.lock().jobs.push((vm.clone(), job.clone()));
+        let (Some(mut follower), Ok(runtime)) = (follower, tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        runtime.spawn(async move {
+            let gone = follower.stop(&mut Heard::nothing(), &NoLiveOutput).await;
+            if gone == Some(true) {
+                abandoned.remove(&vm, &job);
+            }
+            follower.close().await;
+        });
+    }
+}

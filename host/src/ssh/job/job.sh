@@ -1,0 +1,359 @@
+# Starts a job on this machine, or finds it, and shows what it prints. POSIX
+# sh with head, tail, cat, wc, setsid and /proc.
+#
+# A job is one change of one run. It outlives the connection: its output goes
+# to files, its status is kept, and who comes back finds both. Its files are
+# ~/.vdeploy/jobs/<run>/<number>.*
+#
+#   run    made once and never over (noclobber): whoever makes it starts the
+#          job. First line: process, its start time and the boot id of the
+#          recorder; second line: process and start time of the command
+#   in.*   its standard input, removed as soon as the command has it open
+#   out    what it prints (err: on standard error)
+#   end    its status and who stopped it; counts with its line end only
+#   sym    the same as a symbolic link, which a full disk still takes
+#   stop   who stops it: `host`, or `limit` when nobody was there to do it
+#   dog    the process that waits for the limit
+#
+# Processes: this shell shows the output and ends with the connection; the
+# listener reads the lines of the host; the recorder waits for the command; the
+# command has a session of its own; the dog is there while the job lasts, and
+# not for short ones. Only this shell and the listener hold the connection.
+#
+# Arguments: MODE RUN NUMBER MARK OUT ERR LIMIT INPUT ALL WORD...
+# MODE is `start` (start or find), `attach` (only find) or `stop`. OUT and ERR
+# say how many bytes of both outputs were seen before. LIMIT is in seconds.
+# ALL bytes follow on standard input: lines with secrets, then INPUT bytes for
+# the command. Then the host says MARK tick (is there more?) or MARK stop.
+# Whatever this script says is a line that begins with MARK, on both outputs;
+# what comes before `begin` is noise of the login shell.
+vd_mode=$1 vd_dir=$HOME/.vdeploy/jobs/$2 vd_mark=$4 vd_out=$5 vd_err=$6
+vd_limit=$7 vd_input=$8 vd_all=$9
+vd_j=$vd_dir/$3
+shift 9
+
+vd_say() {
+    printf '%s %s\n' "$vd_mark" "$1"
+    printf '%s %s\n' "$vd_mark" "$1" >&2
+}
+
+vd_fail() {
+    vd_say "fail $1"
+    exit
+}
+
+# Sets vd_me: this very process and its start time. `$$` does not know
+# subshells.
+vd_self() {
+    read -r vd_line </proc/self/stat
+    vd_me=${vd_line%% *}
+    vd_line=${vd_line##*) }
+    set -- $vd_line
+    vd_me="$vd_me ${20}"
+}
+
+# Sets vd_born and vd_state of process $1; empty where there is none.
+vd_look() {
+    vd_born= vd_state= vd_group= vd_line=
+    [ -e "/proc/$1/stat" ] || return 0
+    { read -r vd_line; } 2>/dev/null <"/proc/$1/stat"
+    [ -n "$vd_line" ] || return 0
+    set -- ${vd_line##*) }
+    vd_state=$1 vd_group=$3 vd_born=${20}
+}
+
+# Whether process $1 that began at $2 still runs. One that only waits to be
+# reaped does not.
+vd_alive() {
+    vd_look "${1:-none}"
+    [ -n "$vd_born" ] && [ "$vd_born" = "${2:-}" ] || return 1
+    case $vd_state in
+        Z | X) return 1 ;;
+    esac
+}
+
+# Whether a process of group $1 still runs.
+vd_group_alive() {
+    kill -s 0 -- "-$1" 2>/dev/null || return 1
+    for vd_path in /proc/[0-9]*; do
+        vd_look "${vd_path##*/}"
+        case $vd_group.$vd_state in
+            *.Z | *.X) ;;
+            "$1".*) return 0 ;;
+        esac
+    done
+    return 1
+}
+
+# Sets vd_recorder and vd_command from the file.
+vd_find() {
+    vd_recorder= vd_command=
+    [ -e "$vd_j.run" ] && { read -r vd_recorder; read -r vd_command; } <"$vd_j.run"
+    return 0
+}
+
+# Sets vd_end when the job has one.
+vd_ended() {
+    vd_end=
+    [ -e "$vd_j.end" ] && { read -r vd_end; } <"$vd_j.end" && return
+    vd_end=
+    [ -L "$vd_j.sym" ] && vd_end=$(readlink "$vd_j.sym")
+}
+
+# Calls the dog off.
+vd_undog() {
+    [ -e "$vd_j.dog" ] || return 0
+    vd_dog=
+    { read -r vd_dog; } <"$vd_j.dog"
+    vd_alive $vd_dog && kill "${vd_dog%% *}" 2>/dev/null
+    return 0
+}
+
+# Waits for the limit where no host does. It may be called for more than once.
+vd_watch() {
+    [ -e "$vd_j.dog" ] && return
+    (
+        trap '' HUP
+        trap 'kill $! 2>/dev/null; exit' TERM
+        vd_self
+        set -C
+        { printf '%s\n' "$vd_me" >"$vd_j.dog"; } 2>/dev/null || exit
+        set +C
+        # The recorder looks for the dog after it has written the end.
+        vd_ended && exit
+        sleep "$vd_limit" &
+        wait $!
+        vd_stop limit
+    ) </dev/null >/dev/null 2>&1 3<&- 4<&- 5<&- &
+}
+
+# Ends the command with its whole group, for the reason $1: asks, then does not
+# ask. What the command left running when it ended by itself is not touched.
+vd_stop() {
+    vd_result=gone
+    if [ ! -e "$vd_j.stop" ] && vd_ended; then
+        return
+    fi
+    printf '%s\n' "$1" >"$vd_j.stop"
+    for vd_signal in TERM KILL; do
+        vd_turn=0 vd_sent=
+        while [ "$vd_turn" -lt 20 ]; do
+            vd_turn=$((vd_turn + 1))
+            vd_find
+            if [ -z "$vd_command" ]; then
+                # It is just being started, or nothing is there to start it.
+                vd_alive $vd_recorder || break 2
+            else
+                set -- $vd_command
+                vd_look "$1"
+                # Another process may have its number by now.
+                [ -z "$vd_born" ] || [ "$vd_born" = "$2" ] || break 2
+                vd_alive "$1" "$2" || vd_group_alive "$1" || break 2
+                if [ -z "$vd_sent" ]; then
+                    vd_sent=yes
+                    kill -s "$vd_signal" -- "-$1" || kill -s "$vd_signal" "$1"
+                fi
+            fi
+            sleep 0.1 || sleep 1
+        done
+        [ "$vd_signal" = TERM ] || vd_result=stays
+    done
+    vd_undog
+}
+
+# Waits for the command and keeps its status. Ends with 3 when another recorder
+# was first, with 4 when the disk takes nothing.
+vd_record() {
+    trap '' HUP INT QUIT TERM
+    vd_self
+    set -C
+    if ! { true >"$vd_j.run"; }; then
+        [ -e "$vd_j.run" ] && exit 3
+        exit 4
+    fi
+    set +C
+    exec 6<"$vd_spool"
+    if [ "$vd_spool" != /dev/null ]; then
+        rm -f "$vd_spool" &
+    fi
+    if ! printf '%s %s\n' "$vd_me" "$vd_boot" >>"$vd_j.run"; then
+        rm -f "$vd_j.run"
+        exit 4
+    fi
+    (
+        trap - HUP INT QUIT TERM
+        vd_self
+        printf '%s\n' "$vd_me" >>"$vd_j.run" || exit 125
+        vd_prepare || exit
+        if ! command -v -- "$1" >/dev/null 2>&1; then
+            printf 'sh: %s: not found\n' "$1" >&2
+            exit 127
+        fi
+        exec "$vd_setsid" "$@"
+    ) <&6 >>"$vd_j.out" 2>>"$vd_j.err" 6<&-
+    vd_end=$?
+    if [ "$vd_end" = 125 ] && vd_find && [ -z "$vd_command" ]; then
+        rm -f "$vd_j.run"
+        exit 4
+    fi
+    if [ -e "$vd_j.stop" ]; then
+        vd_by=
+        { read -r vd_by; } <"$vd_j.stop"
+        vd_end="$vd_end ${vd_by:-host}"
+    fi
+    printf '%s\n' "$vd_end" >"$vd_j.end" || ln -s "$vd_end" "$vd_j.sym"
+    vd_undog
+}
+
+# Reads what the host says while this shell waits for the recorder.
+vd_listen() {
+    trap '' HUP
+    while IFS= read -r vd_line; do
+        vd_heard
+    done
+    vd_watch
+    kill $$
+}
+
+vd_heard() {
+    case $vd_line in
+        "$vd_mark tick")
+            vd_watch
+            [ -z "$vd_listener" ] || kill -s USR1 $$
+            ;;
+        "$vd_mark stop")
+            vd_stop host
+            vd_say "$vd_result"
+            ;;
+    esac 2>/dev/null
+}
+
+# Shows what is new. Both files stay open, so each `cat` goes on where the one
+# before stopped.
+vd_show() {
+    [ -s "$vd_j.out" ] && cat <&3
+    [ -s "$vd_j.err" ] && cat <&4 >&2
+    return 0
+}
+
+[ -n "${HOME:-}" ] || vd_fail 'HOME is not set'
+[ -r /proc/self/stat ] || vd_fail '/proc cannot be read'
+read -r vd_boot </proc/sys/kernel/random/boot_id || vd_boot=unknown
+if [ "$vd_mode" != attach ] && [ ! -d "$vd_dir" ]; then
+    vd_why=$( (umask 077 && mkdir -p "$vd_dir") 2>&1) || vd_fail "$vd_why"
+fi
+vd_spool=/dev/null vd_recording= vd_listener=
+case $vd_mode in
+    stop)
+        # Whoever makes the file decides: now nobody can start it any more.
+        set -C
+        if { true >"$vd_j.run"; } 2>/dev/null; then
+            vd_result=gone
+        else
+            set +C
+            vd_stop host
+        fi
+        vd_say "$vd_result"
+        exit
+        ;;
+    start)
+        if [ -e "$vd_j.run" ]; then
+            [ "$vd_all" = 0 ] || head -c "$vd_all" >/dev/null
+        else
+            vd_setsid=/usr/bin/setsid
+            [ -x "$vd_setsid" ] || vd_setsid=$(command -v setsid) ||
+                vd_fail 'there is no program `setsid` (package util-linux)'
+            # An end of the input before its time: the host is gone.
+            vd_secrets || exit
+            if [ "$vd_input" != 0 ]; then
+                vd_spool=$vd_j.in.$$
+                vd_why=$(head -c "$vd_input" 2>&1 >"$vd_spool") || {
+                    rm -f "$vd_spool"
+                    vd_fail "its input cannot be kept in $vd_dir: $vd_why"
+                }
+                if [ "$(wc -c <"$vd_spool")" -ne "$vd_input" ]; then
+                    rm -f "$vd_spool"
+                    exit
+                fi
+            fi
+            { true >>"$vd_j.out" && true >>"$vd_j.err"; } 2>/dev/null ||
+                vd_fail "cannot write in $vd_dir"
+            exec 3<"$vd_j.out" 4<"$vd_j.err" 5<&0
+            trap : USR1
+            vd_record "$@" </dev/null >/dev/null 2>&1 3<&- 4<&- 5<&- &
+            vd_recording=$!
+            vd_listener=yes
+            vd_listen <&5 3<&- 4<&- &
+            vd_listener=$!
+            vd_say begin
+        fi
+        ;;
+esac
+
+while [ -n "$vd_recording" ]; do
+    vd_gone=
+    kill -s 0 "$vd_recording" 2>/dev/null || vd_gone=yes
+    vd_ended
+    vd_show
+    [ -z "$vd_end" ] || break
+    # Ends early for a tick. Some shells have asked already and know.
+    wait "$vd_recording"
+    vd_code=$?
+    if [ "$vd_code" = 3 ] || [ "$vd_code" = 4 ]; then
+        kill "$vd_listener" 2>/dev/null
+        [ "$vd_spool" = /dev/null ] || rm -f "$vd_spool"
+        [ "$vd_code" = 3 ] || vd_fail "cannot write in $vd_dir; is the disk full?"
+        # Another one was first: find its job, as if it had been there before.
+        vd_recording=
+    elif [ -n "$vd_gone" ]; then
+        break
+    fi
+done
+
+if [ -z "$vd_recording" ]; then
+    if [ ! -e "$vd_j.run" ] || [ ! -e "$vd_j.out" ] || [ ! -e "$vd_j.err" ]; then
+        vd_say begin
+        vd_say lost
+        exit
+    fi
+    [ -n "$vd_listener" ] || vd_say begin
+    vd_listener=
+    exec 3<"$vd_j.out" 4<"$vd_j.err"
+    [ "$vd_out" = 0 ] || tail -c "+$((vd_out + 1))" <&3
+    [ "$vd_err" = 0 ] || tail -c "+$((vd_err + 1))" <&4 >&2
+    vd_looks=0
+    while :; do
+        vd_gone=
+        vd_find
+        set -- $vd_recorder
+        if [ -z "${3:-}" ]; then
+            # It is just being started, or was when this machine went down.
+            vd_looks=$((vd_looks + 1))
+            [ "$vd_looks" -lt 30 ] || vd_gone=yes
+        elif [ "$3" != "$vd_boot" ] || ! vd_alive "$1" "$2"; then
+            vd_gone=yes
+        fi
+        vd_ended
+        vd_show
+        [ -z "$vd_end$vd_gone" ] || break
+        if ! IFS= read -r vd_line; then
+            vd_watch
+            exit
+        fi
+        vd_heard
+    done
+fi
+
+if [ -n "$vd_end" ]; then
+    vd_say "end $vd_end"
+else
+    vd_find
+    set -- $vd_command
+    if vd_alive ${1:-0} ${2:-}; then vd_say 'lost running'; else vd_say lost; fi
+fi
+# Who asked for a stop is told how it went.
+if [ -e "$vd_j.stop" ] && [ -n "$vd_listener" ]; then
+    wait "$vd_listener"
+elif [ -n "$vd_listener" ]; then
+    kill "$vd_listener" 2>/dev/null
+fi

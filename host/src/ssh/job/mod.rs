@@ -1,0 +1,335 @@
+//! A change on the target as a job of its own: it outlives the connection and
+//! is found again, so it runs once and its result arrives.
+//!
+//! Owns what happens between the connections: coming back, the limits, and
+//! that a command which nobody waits for any more has ended before the next
+//! change begins. The script that does it on the target is `job.sh`. Probes
+//! are no jobs; they can be repeated.
+
+mod abandoned;
+mod endings;
+mod follow;
+mod heard;
+mod line;
+mod marks;
+#[cfg(test)]
+mod script_tests;
+
+pub(super) use abandoned::Abandoned;
+
+use super::{OUTAGE, OpenSession, RusshSsh, Unopened};
+use crate::backoff::{Backoff, deadline};
+use crate::capability::ssh::{Command, JobId, LiveOutput, Output};
+use crate::capability::{EffectError, ErrorKind};
+use crate::ids::{RunId, VmId};
+use abandoned::Watched;
+use endings::{ended, gone_silent, late, lost, not_started, silent};
+use follow::{End, Follower, Limits, Over};
+use heard::Heard;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// Scripts that end without a word before that is taken for the answer.
+const SILENCES: usize = 3;
+/// Refused keys before a refusal is final: a server that comes up may refuse
+/// for a moment.
+const REFUSALS: usize = 5;
+/// A command past its limit whose connection is gone: how long the target is
+/// asked to end it over another one.
+const LATE_STOP: Duration = Duration::from_secs(20);
+/// The same when the run ends.
+const LAST_STOP: Duration = Duration::from_secs(6);
+/// Cleaning up may take so long.
+const FORGET: Duration = Duration::from_secs(10);
+
+/// What the target may know of the job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Nothing was asked of it.
+    Nothing,
+    /// It may have been started. Starting it again is safe: only one wins.
+    Asked,
+    /// It was started and must never be again.
+    Begun,
+}
+
+impl RusshSsh {
+    /// Runs `command` as the job, or finds what it has come to.
+    pub(super) async fn run_job(
+        &self,
+        command: &Command,
+        job: &JobId,
+        live: &dyn LiveOutput,
+    ) -> Result<Output, EffectError> {
+        let limits = Limits {
+            deadline: deadline(command.timeout),
+            idle: command.idle_timeout,
+        };
+        let vm = self.vm()?;
+        self.settle(&vm, limits.deadline).await?;
+        let mut heard = Heard::new(command);
+        let mut watched = Watched::new(&self.abandoned, &vm, job);
+        let mut known = Known::Nothing;
+        let mut away: Option<Instant> = None;
+        let mut silences = 0;
+        loop {
+            let mark = marks::mark();
+            let left = limits.deadline.saturating_duration_since(Instant::now());
+            let (line, stdin) = match known {
+                Known::Begun => (line::attach(job, &mark, heard.offsets(), left), None),
+                _ => {
+                    let built = line::start(command, job, &mark, left)?;
+                    (built.line, Some(built.stdin))
+                }
+            };
+            let opened = self.come_back(&vm, command, limits.deadline, away, live);
+            let opened = match opened.await {
+                Ok(opened) => opened,
+                Err(error) if known == Known::Nothing => return Err(error),
+                Err(error) => {
+                    self.abandoned.keep_files();
+                    return Err(gone_silent(&heard, command, job, &error));
+                }
+            };
+            let (connection, channel, permit) = opened.into_parts();
+            // From here on it may run.
+            watched.ask();
+            known = known.max(Known::Asked);
+            let begun = Follower::begin(&connection, channel, permit, mark, line).await;
+            let end = match begun {
+                None => End::Dropped,
+                Some(follower) => {
+                    let follower = watched.follow(follower);
+                    let stdin = stdin.as_ref().map_or(&[][..], |stdin| stdin.as_slice());
+                    let end = follower.follow(stdin, limits, &mut heard, live).await;
+                    if follower.has_begun() {
+                        known = Known::Begun;
+                        away = None;
+                    }
+                    end
+                }
+            };
+            match end {
+                End::Over(Over::Ended { status, by }) => {
+                    watched.finished();
+                    connection.heard();
+                    return ended(heard, command, status, by.as_deref());
+                }
+                End::Over(Over::Lost { running }) => {
+                    // Who waited for it is gone; it may have left the group.
+                    let gone = match running {
+                        true => self.end_job(&vm, job, deadline(LATE_STOP)).await,
+                        false => Ok(true),
+                    };
+                    match gone {
+                        Ok(true) => watched.finished(),
+                        _ => self.abandoned.keep_files(),
+                    }
+                    return Err(lost(&heard, command, job, running, gone));
+                }
+                End::Failed(why) => {
+                    watched.finished();
+                    return Err(not_started(command, &why));
+                }
+                End::Refused => {
+                    watched.finished();
+                    return Err(super::session::refused());
+                }
+                End::Silent { noise, failed } => {
+                    silences += 1;
+                    let started = known == Known::Begun || !failed;
+                    if silences >= SILENCES || !started {
+                        match started {
+                            true => self.abandoned.keep_files(),
+                            false => watched.finished(),
+                        }
+                        return Err(silent(&heard, command, job, &noise, started));
+                    }
+                }
+                End::Dropped => {
+                    self.forget(&connection).await;
+                    away = away.or(Some(Instant::now()));
+                }
+                End::Late(limit) => {
+                    let gone = match watched.stop(&mut heard, live).await {
+                        Some(gone) => Ok(gone),
+                        None => {
+                            self.forget(&connection).await;
+                            self.end_job(&vm, job, deadline(LATE_STOP)).await
+                        }
+                    };
+                    match gone {
+                        Ok(true) => watched.finished(),
+                        _ => self.abandoned.keep_files(),
+                    }
+                    return Err(late(&heard, command, job, limit, gone));
+                }
+            }
+            watched.let_go();
+        }
+    }
+
+    /// A session on the target, again and again while it is away. `away` is
+    /// since when.
+    async fn come_back(
+        &self,
+        vm: &VmId,
+        command: &Command,
+        deadline: Instant,
+        away: Option<Instant>,
+        live: &dyn LiveOutput,
+    ) -> Result<OpenSession, EffectError> {
+        let since = away.unwrap_or_else(Instant::now);
+        let until = deadline.min(since + OUTAGE);
+        let mut backoff = Backoff::up_to(Duration::from_secs(2));
+        let mut refusals = 0;
+        let what = match away {
+            None => format!("waiting for the target to start `{}`", command.program),
+            Some(_) => format!(
+                "the connection was lost while `{}` ran; waiting for the target to go on with it",
+                command.program
+            ),
+        };
+        let waited = || {
+            let so_long = since.elapsed().as_secs();
+            format!("{what} (for {so_long} s)")
+        };
+        let mut last = "no answer".to_owned();
+        if away.is_some() {
+            live.doing(&waited());
+        }
+        loop {
+            match timeout_at(until, self.open_session(vm)).await {
+                Ok(Ok(opened)) => return Ok(opened),
+                Ok(Err(Unopened { error, last: true })) => return Err(error),
+                Ok(Err(Unopened { error, .. })) => {
+                    refusals += usize::from(error.code == "ssh.auth");
+                    if refusals >= REFUSALS || !self.was_reached() {
+                        return Err(error);
+                    }
+                    last = error.message;
+                }
+                Err(_) => {}
+            }
+            let wait = backoff.next_wait();
+            if Instant::now() + wait >= until {
+                return Err(EffectError::new(
+                    ErrorKind::Timeout,
+                    "ssh.unreachable",
+                    format!(
+                        "the target did not come back within {} s: {last}",
+                        since.elapsed().as_secs()
+                    ),
+                ));
+            }
+            live.doing(&format!("{}: {last}", waited()));
+            sleep(wait).await;
+        }
+    }
+
+    /// Ends what nobody waits for any more, before the next change begins: two
+    /// commands must not change the target at once.
+    async fn settle(&self, vm: &VmId, deadline: Instant) -> Result<(), EffectError> {
+        for job in self.abandoned.on(vm) {
+            let gone = self.end_job(vm, &job, deadline).await;
+            let why = match gone {
+                Ok(true) => {
+                    self.abandoned.remove(vm, &job);
+                    continue;
+                }
+                Ok(false) => "it does not end, not even with KILL".to_owned(),
+                Err(why) => why,
+            };
+            return Err(EffectError::new(
+                ErrorKind::Unavailable,
+                "ssh.job",
+                format!(
+                    "an earlier command of this run may still run on the target ({job}): {why}; \
+                     nothing was started beside it"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Ends the job over a channel of its own. Says whether it is gone.
+    async fn end_job(&self, vm: &VmId, job: &JobId, until: Instant) -> Result<bool, String> {
+        let mut backoff = Backoff::up_to(Duration::from_secs(2));
+        loop {
+            let asked = async {
+                let opened = self.open_session(vm).await.map_err(|e| e.error.message)?;
+                let (connection, channel, permit) = opened.into_parts();
+                let mark = marks::mark();
+                let line = line::stop(job, &mark);
+                let begun = Follower::begin(&connection, channel, permit, mark, line).await;
+                let mut follower = begun.ok_or("the connection is dead")?;
+                let gone = follower.stopped().await;
+                follower.close().await;
+                if gone.is_err() {
+                    self.forget(&connection).await;
+                }
+                gone
+            };
+            let why = match timeout_at(until, asked).await {
+                Ok(Ok(gone)) => return Ok(gone),
+                Ok(Err(why)) => why,
+                Err(_) => "the target does not answer".to_owned(),
+            };
+            let wait = backoff.next_wait();
+            if Instant::now() + wait >= until {
+                return Err(why);
+            }
+            sleep(wait).await;
+        }
+    }
+
+    /// Ends what nobody waits for any more; for the end of the run.
+    pub(super) async fn settle_at_last(&self) {
+        if let Ok(vm) = self.vm()
+            && let Err(error) = self.settle(&vm, deadline(LAST_STOP)).await
+        {
+            tracing::warn!(%error, "a command may still run on the target");
+        }
+    }
+
+    /// Removes what the jobs of the run left on the target.
+    pub(super) async fn remove_jobs(&self, run: &RunId) -> Result<(), EffectError> {
+        let vm = self.vm()?;
+        if !self.abandoned.may_go(&vm) {
+            return Ok(());
+        }
+        let removed = async {
+            let opened = self.open_session(&vm).await.map_err(|e| e.error)?;
+            let (_connection, mut channel, _permit) = opened.into_parts();
+            let asked = channel.exec(true, line::forget(run.as_str())).await;
+            let failed = |why: String| EffectError::new(ErrorKind::Failed, "ssh.job", why);
+            asked.map_err(|e| failed(e.to_string()))?;
+            while let Some(message) = channel.wait().await {
+                if let russh::ChannelMsg::ExitStatus { exit_status } = message
+                    && exit_status != 0
+                {
+                    return Err(failed(format!("rm ended with {exit_status}")));
+                }
+            }
+            Ok(())
+        };
+        timeout_at(deadline(FORGET), removed)
+            .await
+            .unwrap_or_else(|_| {
+                Err(EffectError::new(
+                    ErrorKind::Timeout,
+                    "ssh.timeout",
+                    "no answer in time",
+                ))
+            })
+    }
+}
+
+impl Known {
+    fn max(self, other: Self) -> Self {
+        match self {
+            Self::Nothing => other,
+            known => known,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! One session on the target, in one attempt.
+
+use super::RusshSsh;
+use super::ahead::NoSession;
+use super::connect::Connection;
+use super::error::ConnectError;
+use crate::capability::{EffectError, ErrorKind};
+use crate::ids::VmId;
+use russh::Channel;
+use russh::client::Msg;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A channel on which nothing was asked for yet.
+pub(super) struct OpenSession {
+    connection: Arc<Connection>,
+    channel: Channel<Msg>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Why there is none.
+pub(super) struct Unopened {
+    pub(super) error: EffectError,
+    /// Whether trying again cannot help.
+    pub(super) last: bool,
+}
+
+impl From<ConnectError> for Unopened {
+    fn from(error: ConnectError) -> Self {
+        Self {
+            last: error.is_final(),
+            error: error.into(),
+        }
+    }
+}
+
+/// The permit is held as long as the channel is in use.
+pub(super) type Parts = (Arc<Connection>, Channel<Msg>, Option<OwnedSemaphorePermit>);
+
+impl OpenSession {
+    pub(super) fn into_parts(self) -> Parts {
+        (self.connection, self.channel, self.permit)
+    }
+}
+
+impl RusshSsh {
+    /// Where the target is now.
+    pub(super) fn vm(&self) -> Result<VmId, EffectError> {
+        let vm = self.target.facts().vm;
+        Ok(vm.ok_or(ConnectError::NoVm)?)
+    }
+
+    /// Whether the target has answered once.
+    pub(super) fn was_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+
+    /// Opens a session on `vm`; a connection that turns out to be dead is
+    /// forgotten.
+    pub(super) async fn open_session(&self, vm: &VmId) -> Result<OpenSession, Unopened> {
+        let connection = self.connection_to(vm).await?;
+        let unavailable = |code, why: String| {
+            let text = format!("no session on the target: {why}");
+            EffectError::new(ErrorKind::Unavailable, code, text)
+        };
+        let again = |why: String| Unopened {
+            error: unavailable("ssh.unreachable", why),
+            last: false,
+        };
+        let why = match connection.session().await {
+            Ok(opened) => match opened.begin() {
+                Some((channel, permit)) => {
+                    return Ok(OpenSession {
+                        connection,
+                        channel,
+                        permit,
+                    });
+                }
+                None => "it was closed".to_owned(),
+            },
+            Err(NoSession::Refused(reason)) => {
+                let why = format!(
+                    "{vm} refused one more session ({reason:?}); check MaxSessions of its SSH \
+                     server"
+                );
+                return Err(Unopened {
+                    error: unavailable("ssh.refused", why),
+                    last: true,
+                });
+            }
+            Err(NoSession::Dead(why)) => why,
+        };
+        self.forget(&connection).await;
+        Err(again(why))
+    }
+}
