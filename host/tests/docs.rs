@@ -17,7 +17,7 @@ use vdeploy::config::Project;
 use vdeploy::config::builtin::BUILTIN_PLUGINS;
 
 /// Every document for people, from the top of the repository.
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "GLOSSARY.md",
@@ -26,6 +26,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/events.md",
     "docs/built-in-plan.md",
     "docs/hazards.md",
+    "docs/doctor.md",
     "docs/performance.md",
 ];
 

@@ -4,6 +4,7 @@
 //! a VM of its own, restored from a snapshot of a deployed good service.
 
 mod connection;
+mod doctor;
 mod first;
 mod hazards;
 mod hazards_build;
@@ -11,6 +12,7 @@ mod hazards_restore;
 mod hazards_systemd;
 mod headless;
 mod hold;
+mod init;
 mod plugins;
 mod rollback;
 mod secrets;
@@ -43,9 +45,11 @@ fn main() -> std::process::ExitCode {
     };
     variants::add(&mut add);
     connection::add(&mut add);
+    doctor::add(&mut add);
     first::add(&mut add);
     headless::add(&mut add);
     hold::add(&mut add);
+    init::add(&mut add);
     plugins::add(&mut add);
     rollback::add(&mut add);
     secrets::add(&mut add);

@@ -1,9 +1,11 @@
 //! The command line: arguments in, exit code out. Only this module and
 //! `report` print; only this module and `config` read the environment.
 
+mod doctor;
 mod error;
 pub mod exit;
 mod hold;
+mod init;
 mod load;
 mod local;
 mod output;
@@ -42,7 +44,8 @@ const COMMON: &str = "Options of every command";
 fn after_help() -> String {
     format!(
         "First steps:\n  vdeploy local up --detach        a VM on this machine to try things on\n  \
-         vdeploy plan show default        what a deploy does\n  vdeploy run --dry-run            \
+         vdeploy plan show default        what a deploy does\n  vdeploy doctor                   \
+         what would stop a run, and what to do\n  vdeploy run --dry-run            \
          show what would be done\n  vdeploy run                      deploy, verify, go back on \
          failure\n\n{}",
         exit::ExitCode::help()
@@ -72,6 +75,10 @@ pub struct Global {
 pub enum Command {
     /// Deploy: run a plan on a target
     Run(run::RunArgs),
+    /// Write a project file that works, from flags and from what is seen here
+    Init(init::InitArgs),
+    /// Look for everything that would stop a run, and say what to do about it
+    Doctor(doctor::DoctorArgs),
     /// List, print and check plans without running them
     #[command(subcommand)]
     Plan(plan::PlanCommand),
@@ -92,9 +99,12 @@ pub enum Command {
 pub async fn main(cli: Cli) -> ExitCode {
     terminal::tracing(cli.global.verbose);
     let json = matches!(&cli.command, Command::Run(args) if args.output.json)
-        || matches!(&cli.command, Command::Rollback(args) if args.output.json);
+        || matches!(&cli.command, Command::Rollback(args) if args.output.json)
+        || matches!(&cli.command, Command::Doctor(args) if args.json);
     let result = match cli.command {
         Command::Run(args) => run::main(&cli.global, args).await,
+        Command::Init(args) => init::main(&cli.global, &args),
+        Command::Doctor(args) => doctor::main(&cli.global, args).await,
         Command::Plan(command) => plan::main(&cli.global, command).await,
         Command::Rollback(args) => rollback::main(&cli.global, args).await,
         Command::Runs(command) => runs::main(&cli.global, command),

@@ -68,21 +68,18 @@ pub struct StepProblem {
     pub incompatible: bool,
 }
 
-struct Progress {
+#[derive(Default)]
+pub(super) struct Progress {
     history: History,
-    outputs: BTreeMap<StepId, Value>,
-    problems: Vec<StepProblem>,
+    pub(super) outputs: BTreeMap<StepId, Value>,
+    pub(super) problems: Vec<StepProblem>,
 }
 
 impl Execution {
     /// Executes the plan to its end. Never returns early: a lost journal or
     /// lease ends the run as `Interrupted`.
     pub async fn execute(&self) -> Finished {
-        let mut progress = Progress {
-            history: History::default(),
-            outputs: BTreeMap::new(),
-            problems: Vec::new(),
-        };
+        let mut progress = Progress::default();
         let outcome = loop {
             progress
                 .history
@@ -224,7 +221,7 @@ impl Execution {
 
     /// Calls one plugin function; on failure the problem is added to the
     /// progress.
-    async fn call(
+    pub(super) async fn call(
         &self,
         step: &Step,
         place: Place,

@@ -3,6 +3,7 @@
 
 pub mod driver;
 pub mod lease;
+mod look;
 pub mod machine;
 pub mod prepare;
 pub mod target_lease;

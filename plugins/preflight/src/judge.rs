@@ -2,11 +2,20 @@
 
 use serde::Deserialize;
 use vdeploy_plugin::Error;
-use vdeploy_service::baseline::{Baseline, Listener};
+use vdeploy_service::baseline::Baseline;
 use vdeploy_service::data::Counted;
-use vdeploy_service::facts::{Checkout, DataDir, Facts, Place, UnitHere};
-use vdeploy_service::listener::Port;
+use vdeploy_service::facts::{Checkout, DataDir, Facts, Place};
+use vdeploy_service::network::{Answer, Network};
 use vdeploy_service::node::other_major;
+use vdeploy_service::node_version;
+use vdeploy_service::remote::Resolved;
+
+use crate::port::Foreign;
+use crate::verdict::Verdict;
+
+/// New files that a build makes: modules, the built files, git's objects.
+const MIN_INODES: u64 = 20_000;
+const REMOTE_FIX: &str = "check the address (git remote -v in the checkout), the login user's key or password for it, and the network of the target";
 
 /// What to do about changes that were made on the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -14,15 +23,6 @@ use vdeploy_service::node::other_major;
 pub enum HotFixes {
     Warn,
     Refuse,
-}
-
-/// What to do about a process on the port that is not the service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Foreign {
-    Refuse,
-    /// The restart ends it.
-    End,
 }
 
 /// What the configuration allows.
@@ -33,103 +33,150 @@ pub struct Limits {
     pub foreign: Foreign,
 }
 
-/// All that is wrong, so that a person mends it in one go.
-#[derive(Debug, Default)]
-pub struct Verdict {
-    pub refusals: Vec<String>,
-    pub warnings: Vec<String>,
-}
-
 impl Verdict {
-    /// # Errors
-    /// `preflight.refused` with every refusal.
-    pub fn refuse(&self) -> Result<(), Error> {
-        match self.refusals.as_slice() {
-            [] => Ok(()),
-            [one] => Err(Error::failed("preflight.refused", one.clone())),
-            many => Err(Error::failed(
-                "preflight.refused",
-                format!("{} things are wrong:\n- {}", many.len(), many.join("\n- ")),
-            )),
-        }
-    }
-
-    fn wrong(&mut self, message: impl Into<String>) {
-        self.refusals.push(message.into());
-    }
-
-    fn odd(&mut self, message: impl Into<String>) {
-        self.warnings.push(message.into());
-    }
-
     pub fn judge_facts(&mut self, facts: &Facts, place: &Place, limits: Limits) {
-        for (tool, version) in [
-            ("git", &facts.git),
-            ("node", &facts.node),
-            ("npm", &facts.npm),
-        ] {
-            if version.is_none() {
-                self.wrong(format!(
-                    "the target has no `{tool}` in the PATH of its login shell; install it, or set the PATH in /etc/environment"
-                ));
-            }
-        }
+        self.judge_tools(facts);
         let Some(app_dir) = &facts.app_dir else {
-            self.wrong(format!(
-                "the target has no directory `{}`; clone the service there or set `app-dir`",
-                place.app_dir
-            ));
+            self.wrong(
+                "checkout",
+                format!("the target has no directory `{}`", place.app_dir),
+                "clone the service there or set `app-dir`",
+            );
             return;
         };
-        if !facts.app_writable {
-            self.wrong(format!("the login user may not write in {app_dir}"));
-        }
-        if let Some(free) = facts.free_kb.map(|kb| kb / 1024)
-            && free < limits.min_free_mb
-        {
-            self.wrong(format!(
-                "{free} MiB are free on the disk of {app_dir}, {} are needed; make room or set `min-free-mb`",
-                limits.min_free_mb
-            ));
-        }
+        self.judge_node(facts);
+        self.judge_disk(facts, app_dir, limits.min_free_mb);
         match facts.data {
-            DataDir::Readonly => self.wrong(format!(
-                "{app_dir}/data cannot be written: the service would crash at its start; chown it to the login user"
-            )),
-            DataDir::NoDirectory => self.wrong(format!("{app_dir}/data is not a directory")),
-            DataDir::Absent | DataDir::Writable | DataDir::Unknown => {}
-        }
-        if facts.node_env == "production" {
-            self.odd(
-                "NODE_ENV=production in the login environment leaves out the compiler; the build sets NODE_ENV=development for itself",
-            );
-        }
-        if let (Some(built), Some(node)) = (&facts.built, &facts.node)
-            && other_major(&built.node, node)
-        {
-            self.odd(format!(
-                "node was {} when the live modules were installed and is {node} now; what they have of native code does not load any more. A build installs them anew; a restart without a build would not start",
-                built.node
-            ));
+            DataDir::Readonly => self.wrong(
+                "data directory",
+                format!("{app_dir}/data cannot be written: the service would crash at its start"),
+                "chown it to the login user",
+            ),
+            DataDir::NoDirectory => self.wrong(
+                "data directory",
+                format!("{app_dir}/data is not a directory"),
+                "move that file away",
+            ),
+            DataDir::Absent => self.good("data directory", "none yet; the service makes it"),
+            DataDir::Writable => self.good("data directory", "writable"),
+            DataDir::Unknown => {}
         }
         if facts.git.is_some() {
             self.judge_checkout(&facts.checkout, app_dir, limits.hot_fixes);
         }
     }
 
+    fn judge_tools(&mut self, facts: &Facts) {
+        for (tool, version) in [
+            ("git", &facts.git),
+            ("node", &facts.node),
+            ("npm", &facts.npm),
+        ] {
+            match version {
+                Some(version) => self.good(tool, version.clone()),
+                None => self.wrong(
+                    tool,
+                    format!("the target has no `{tool}` in the PATH of its login shell"),
+                    "install it, or set the PATH in /etc/environment",
+                ),
+            }
+        }
+        if facts.node_env == "production" {
+            self.odd(
+                "NODE_ENV",
+                "NODE_ENV=production in the login environment leaves out the compiler; the build sets NODE_ENV=development for itself",
+                "",
+            );
+        }
+    }
+
+    /// The checkout is the old version; the new one may ask for another node.
+    /// So a misfit is odd and no refusal.
+    fn judge_node(&mut self, facts: &Facts) {
+        let Some(version) = &facts.node else { return };
+        let asked = [(".nvmrc", &facts.nvmrc), ("package.json", &facts.engines)];
+        for (file, wanted) in asked {
+            if let Some(wanted) = wanted
+                && node_version::fits(version, wanted) == Some(false)
+            {
+                self.odd(
+                    "node version",
+                    format!("the target has node {version}, and {file} of the checkout asks for {wanted}"),
+                    "install that version, or mend the file",
+                );
+            }
+        }
+        if let Some(built) = &facts.built
+            && other_major(&built.node, version)
+        {
+            self.odd(
+                "installed modules",
+                format!(
+                    "node was {} when the live modules were installed and is {version} now; what they have of native code does not load any more",
+                    built.node
+                ),
+                "a build installs them anew; a restart without a build would not start",
+            );
+        }
+    }
+
+    fn judge_disk(&mut self, facts: &Facts, app_dir: &str, min_free_mb: u64) {
+        if !facts.app_writable {
+            self.wrong(
+                "write permission",
+                format!("the login user may not write in {app_dir}"),
+                "chown it to the login user, or log in as its owner",
+            );
+        }
+        if let Some(free) = facts.free_kb.map(|kb| kb / 1024) {
+            match free < min_free_mb {
+                true => self.wrong(
+                    "disk space",
+                    format!(
+                        "{free} MiB are free on the disk of {app_dir}, {min_free_mb} are needed"
+                    ),
+                    "make room or set `min-free-mb`",
+                ),
+                false => self.good("disk space", format!("{free} MiB free")),
+            }
+        }
+        if let Some(free) = facts.free_inodes {
+            match free < MIN_INODES {
+                true => self.wrong(
+                    "inodes",
+                    format!(
+                        "{free} more files fit on the disk of {app_dir}, {MIN_INODES} are needed"
+                    ),
+                    "delete files: old logs, caches, build directories",
+                ),
+                false => self.good("inodes", format!("{free} free")),
+            }
+        }
+    }
+
     fn judge_checkout(&mut self, checkout: &Checkout, app_dir: &str, hot_fixes: HotFixes) {
         if let Some(why) = &checkout.error {
-            self.wrong(format!("{app_dir} is no git checkout: {why}"));
+            self.wrong(
+                "checkout",
+                format!("{app_dir} is no git checkout: {why}"),
+                "clone the service there or set `app-dir`",
+            );
             return;
         }
-        if checkout.top != app_dir {
-            self.wrong(format!(
-                "{app_dir} is inside the checkout {}; set `app-dir` to the checkout's top directory",
-                checkout.top
-            ));
+        match checkout.top == app_dir {
+            true => self.good("checkout", app_dir),
+            false => self.wrong(
+                "checkout",
+                format!("{app_dir} is inside the checkout {}", checkout.top),
+                "set `app-dir` to the checkout's top directory",
+            ),
         }
         if !checkout.remotes.iter().any(|remote| remote == "origin") {
-            self.wrong(format!("the checkout {app_dir} has no remote `origin`"));
+            self.wrong(
+                "git remote",
+                format!("the checkout {app_dir} has no remote `origin`"),
+                format!("add it on the target: git -C {app_dir} remote add origin URL"),
+            );
         }
         let mut local = Vec::new();
         let changed = tracked(&checkout.hot_fixes);
@@ -150,149 +197,111 @@ impl Verdict {
                 checkout.unpushed
             ));
         }
+        if local.is_empty() {
+            self.good("hot-fixes", "none");
+        }
         for what in local {
             match hot_fixes {
-                HotFixes::Warn => self.odd(format!(
-                    "{what}; they will not be live after this run (git-pull keeps them)"
-                )),
-                HotFixes::Refuse => self.wrong(format!(
-                    "{what}; push or remove them, or set `hot-fixes = \"warn\"`"
-                )),
+                HotFixes::Warn => self.odd(
+                    "hot-fixes",
+                    what,
+                    "they will not be live after this run (git-pull keeps them)",
+                ),
+                HotFixes::Refuse => self.wrong(
+                    "hot-fixes",
+                    what,
+                    "push or remove them, or set `hot-fixes = \"warn\"`",
+                ),
             }
         }
     }
 
-    pub fn judge_port(&mut self, facts: &Facts, port: &Port, limits: Limits) {
-        let number = facts.port;
-        match port {
-            Port::Free => {}
-            Port::Hidden { uid } => self.wrong(format!(
-                "port {number} belongs to a process of user id {uid} that the login user may not look at; log in as that user, or stop it"
-            )),
-            Port::Owned(listener) => self.judge_listener(facts, listener, limits.foreign),
+    /// What asking the remote for the wanted commit gave.
+    pub fn judge_remote(&mut self, resolved: &Result<Resolved, Error>, name: &str) {
+        match resolved {
+            Ok(resolved) => self.good("git remote", format!("`{name}` is {}", resolved.sha)),
+            Err(error) => {
+                let (what, fix) = error
+                    .message
+                    .split_once("; ")
+                    .filter(|_| error.code == "git.ref")
+                    .unwrap_or((error.message.as_str(), REMOTE_FIX));
+                self.wrong("git remote", what, fix);
+            }
         }
     }
 
-    /// The right process runs in the checkout; node in another directory is
-    /// the service with another data directory; anything else is foreign.
-    fn judge_listener(&mut self, facts: &Facts, listener: &Listener, foreign: Foreign) {
-        let Some(app_dir) = &facts.app_dir else {
-            return;
-        };
-        let number = facts.port;
-        let who = listener.describe_fully();
-        if listener.pid == 1 {
-            self.wrong(format!(
-                "port {number} is held by the system's first process, pid 1: a systemd socket unit listens there for its service. vdeploy restarts no service behind a socket unit; disable the socket or set `port`"
-            ));
-            return;
-        }
-        if !is_foreign(app_dir, listener) {
-            if let Some(unit) = &listener.user_unit {
-                self.wrong(format!(
-                    "the service is kept by {unit}, a unit of the own systemd of user {}, which would start it again whenever it is stopped; make it a system unit, or disable it with `systemctl --user disable --now {unit}` as that user",
-                    listener.user
-                ));
-            }
-            return;
-        }
-        if listener.cwd.is_empty() {
-            self.wrong(format!(
-                "port {number} belongs to {who}, whose directory the login user may not see; log in as that user"
-            ));
-            return;
-        }
-        let what = match is_node(listener) {
-            true => format!(
-                "the service on port {number} works in {}, not in `app-dir` {app_dir}, so its data is there: {who}",
-                listener.cwd
-            ),
-            false => format!("port {number} belongs to another program: {who}"),
-        };
-        match foreign {
-            Foreign::Refuse => self.wrong(format!(
-                "{what}. {} or set `port`; `--set preflight.foreign-process=end` lets this run end it",
-                match is_node(listener) {
-                    true => "Set `app-dir` to the right directory, stop it,",
-                    false => "Stop it",
-                }
-            )),
-            Foreign::End => self.odd(format!(
-                "{what}. `foreign-process = \"end\"` is set: the restart will end it, and no rollback brings it back"
-            )),
-        }
-    }
-
-    /// Two starters of one service fight for its port.
-    pub fn judge_units(&mut self, facts: &Facts, port: &Port) {
-        let here: Vec<String> = facts.units.iter().map(UnitHere::describe).collect();
-        let bare = match port {
-            Port::Owned(listener) if listener.unit.is_none() => listener,
-            Port::Owned(_) | Port::Hidden { .. } => return,
-            Port::Free if here.len() > 1 => {
-                return self.wrong(format!(
-                    "nobody listens on port {}, and several systemd units work in the checkout, so it is not clear which one keeps the service: {}; start the right one, or disable the others",
-                    facts.port,
-                    here.join(", ")
-                ));
-            }
-            Port::Free => return,
-        };
-        for unit in &facts.units {
-            let what = format!(
-                "the service is a bare process, {}, but {} works in the checkout too",
-                bare.describe(),
-                unit.describe()
+    /// A registry is needed only for modules that are not there yet.
+    pub fn judge_network(&mut self, network: &Network, modules: bool) {
+        for name in &network.unresolved {
+            self.wrong(
+                "name resolution",
+                format!("the target cannot resolve the name {name}"),
+                "look at /etc/resolv.conf there and restart its resolver (a restored VM may have lost it)",
             );
-            if unit.flaps() {
-                self.wrong(format!(
-                    "{what} and tries to start again and again; stop one of the two: `systemctl disable --now {}`, or end the process and start the unit",
-                    unit.name
-                ));
-            } else if matches!(unit.enabled.as_str(), "enabled" | "enabled-runtime") {
-                self.odd(format!(
-                    "{what} and starts at the next boot; keep one: `systemctl disable {}`, or end the process and start the unit",
-                    unit.name
-                ));
-            }
+        }
+        if network.unresolved.is_empty() && !network.resolved.is_empty() {
+            self.good("name resolution", network.resolved.join(", "));
+        }
+        let Some(registry) = &network.registry else {
+            return;
+        };
+        let url = &registry.url;
+        let (what, fix) = match &registry.answer {
+            Answer::Ok => return self.good("npm registry", format!("{url} answers")),
+            Answer::Refused { code } => (
+                format!("the npm registry {url} refuses the target ({code})"),
+                "log in there: put the token into the .npmrc of the login user",
+            ),
+            Answer::Down { why } => (
+                format!("the npm registry {url} does not answer the target: {why}"),
+                "wait until it is back, or set `registry` in the .npmrc of the login user",
+            ),
+        };
+        match modules {
+            true => self.odd(
+                "npm registry",
+                format!("{what}; a build that needs new modules will fail"),
+                fix,
+            ),
+            false => self.wrong("npm registry", what, fix),
         }
     }
 
     pub fn judge_answers(&mut self, counted: &Counted, new_token: bool) {
         if counted.open {
             self.odd(
-                "THE RUNNING SERVICE IS OPEN: it answers without a token. Everybody who reaches it may read and write; this run starts it with the token",
+                "open server",
+                "THE RUNNING SERVICE IS OPEN: it answers without a token. Everybody who reaches it may read and write",
+                "this run starts it with the token",
             );
         }
         if counted.token_refused && !counted.open {
             let what = "the running service refuses the secret `auth-token`: it has another token";
             if new_token {
-                self.odd(format!(
-                    "{what}; every agent needs the new one after this run"
-                ));
+                self.odd(
+                    "token",
+                    what,
+                    "every agent needs the new one after this run",
+                );
             } else {
-                self.wrong(format!(
-                    "{what}; after this run no agent could reach it. Give the right token, or set `new-token = true`"
-                ));
+                self.wrong(
+                    "token",
+                    format!("{what}; after this run no agent could reach it"),
+                    "give the right token, or set `new-token = true`",
+                );
             }
             return;
         }
-        for problem in &counted.problems {
-            self.odd(format!("could not count the data of {problem}"));
+        if !counted.open && !counted.counts.0.is_empty() {
+            self.good("token", "the running service takes it");
         }
-    }
-}
-
-/// Whether the process on the port is not the service of the checkout.
-pub fn is_foreign(app_dir: &str, listener: &Listener) -> bool {
-    listener.cwd != app_dir
-}
-
-/// The unit that keeps the service where nobody listens.
-pub fn keeper(facts: &Facts, service: Option<&Listener>) -> Option<String> {
-    match (service, facts.units.as_slice()) {
-        (None, [unit]) => Some(unit.name.clone()),
-        _ => None,
+        for problem in &counted.problems {
+            self.odd("data", format!("could not count the data of {problem}"), "");
+        }
+        if counted.problems.is_empty() && !counted.counts.0.is_empty() {
+            self.good("data", counted.counts.describe());
+        }
     }
 }
 
@@ -301,11 +310,6 @@ pub fn keeper(facts: &Facts, service: Option<&Listener>) -> Option<String> {
 fn tracked(status: &[String]) -> Vec<&str> {
     let lines = status.iter().map(String::as_str);
     lines.filter(|line| !line.starts_with("??")).collect()
-}
-
-pub fn is_node(listener: &Listener) -> bool {
-    let program = listener.exe.rsplit('/').next().unwrap_or_default();
-    program == "node" || program == "nodejs"
 }
 
 /// Whether the wanted commit is checked out, built and running, as far as the

@@ -13,16 +13,23 @@
 )]
 
 mod judge;
+mod port;
+mod verdict;
+
+use std::time::Duration;
 
 use serde::Deserialize;
-use vdeploy_plugin::{Cx, Error, Step};
+use vdeploy_plugin::{Cx, Error, Secret, Step};
 use vdeploy_service::baseline::{Baseline, Counts, Listener};
 use vdeploy_service::data::{self, Counted};
 use vdeploy_service::facts::{self, Facts, Place};
 use vdeploy_service::listener::{self, Port};
-use vdeploy_service::remote;
+use vdeploy_service::network;
+use vdeploy_service::remote::{self, Resolved};
 
-use judge::{Foreign, HotFixes, Limits, Verdict};
+use judge::{HotFixes, Limits};
+use port::Foreign;
+use verdict::Verdict;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -48,60 +55,125 @@ impl Step for Preflight {
     fn check(cx: &Cx<Config>) -> Result<(), Error> {
         remote::check_ref(&cx.config().r#ref)?;
         let (facts, port) = survey(cx)?;
-        verdict(cx, &facts, &port).refuse()
+        let verdict = verdict(cx, &facts, &port);
+        // What is well is told by `run`, which makes the same look again.
+        let refused = verdict.refuse();
+        if refused.is_err() {
+            verdict.report(cx, Duration::ZERO);
+        }
+        refused
     }
 
     fn run(cx: &Cx<Config>) -> Result<Baseline, Error> {
         let config = cx.config();
         let token = cx.secret("auth-token")?;
+        let began = cx.now_ms();
         let (facts, port) = survey(cx)?;
         let mut verdict = verdict(cx, &facts, &port);
-        verdict.refuse()?;
-        let app_dir = facts.app_dir(&config.place)?;
-        let wanted = remote::resolve(cx, app_dir, &config.r#ref)?;
+        let resolved = look_out(cx, &facts, &mut verdict)?;
         let (service, foreign) = match port {
-            Port::Owned(listener) if judge::is_foreign(app_dir, &listener) => {
-                (None, Some(listener))
-            }
-            Port::Owned(listener) => (Some(listener), None),
+            Port::Owned(listener) => match &facts.app_dir {
+                Some(app_dir) if !port::is_foreign(app_dir, &listener) => (Some(listener), None),
+                _ => (None, Some(listener)),
+            },
             Port::Free | Port::Hidden { .. } => (None, None),
         };
-        let counted = match (&service, &foreign) {
-            (Some(_), _) if cx.target_url().is_some() => data::count(cx, &token)?,
-            // The service in another directory: its data must not be lost
-            // sight of. What answers otherwise is somebody else's.
-            (None, Some(foreign)) if judge::is_node(foreign) && cx.target_url().is_some() => {
-                let Counted {
-                    counts, problems, ..
-                } = data::count(cx, &token)?;
-                Counted {
-                    counts: if problems.is_empty() {
-                        counts
-                    } else {
-                        Counts::default()
-                    },
-                    ..Counted::default()
-                }
-            }
-            _ => Counted::default(),
-        };
+        let counted = count(cx, &token, service.as_ref(), foreign.as_ref())?;
         verdict.judge_answers(&counted, config.new_token);
-        verdict.refuse()?;
-        for warning in &verdict.warnings {
+        let took = Duration::from_millis(cx.now_ms().saturating_sub(began));
+        verdict.report(cx, took);
+        // The remote's own error has a code that says which of its faults it is.
+        let wanted = match resolved {
+            Some(Err(error)) if verdict.wrongs() == 1 => return Err(error),
+            Some(Ok(wanted)) => {
+                verdict.refuse()?;
+                wanted
+            }
+            _ => {
+                verdict.refuse()?;
+                return Err(Error::failed(
+                    "preflight.refused",
+                    "the checkout cannot be used",
+                ));
+            }
+        };
+        let app_dir = facts.app_dir(&config.place)?;
+        for warning in verdict.warnings() {
             cx.warn(warning);
         }
         let mut baseline = baseline(&facts, service, wanted.sha, app_dir);
         baseline.foreign = foreign;
-        baseline.unit = judge::keeper(&facts, baseline.service.as_ref());
+        baseline.unit = port::keeper(&facts, baseline.service.as_ref());
         baseline.given = Some(config.place.clone());
         baseline.wanted_ref = config.r#ref.clone();
         baseline.open = counted.open;
         baseline.counts = counted.counts;
-        baseline.warnings = verdict.warnings;
+        baseline.warnings = verdict.warnings();
         baseline.unchanged = !config.force && judge::unchanged(&baseline);
         baseline.summary = summary(&baseline);
         Ok(baseline)
     }
+}
+
+/// Counts the data of what answers on the port.
+fn count(
+    cx: &Cx<Config>,
+    token: &Secret,
+    service: Option<&Listener>,
+    foreign: Option<&Listener>,
+) -> Result<Counted, Error> {
+    match (service, foreign) {
+        _ if cx.target_url().is_none() => Ok(Counted::default()),
+        (Some(_), _) => data::count(cx, token),
+        // The service in another directory: its data must not be lost sight
+        // of. What answers otherwise is somebody else's.
+        (None, Some(foreign)) if port::is_node(foreign) => {
+            let Counted {
+                counts, problems, ..
+            } = data::count(cx, token)?;
+            Ok(Counted {
+                counts: match problems.is_empty() {
+                    true => counts,
+                    false => Counts::default(),
+                },
+                ..Counted::default()
+            })
+        }
+        _ => Ok(Counted::default()),
+    }
+}
+
+/// What is beyond the target: its remote, and what a build needs. The network
+/// is looked at where that decides something: in a dry run, and before a first
+/// build. None without a checkout to ask from.
+fn look_out(
+    cx: &Cx<Config>,
+    facts: &Facts,
+    verdict: &mut Verdict,
+) -> Result<Option<Result<Resolved, Error>>, Error> {
+    let usable = facts.git.is_some() && facts.checkout.error.is_none();
+    let Some(app_dir) = facts.app_dir.as_deref().filter(|_| usable) else {
+        return Ok(None);
+    };
+    if cx.dry_run() || !facts.modules {
+        let network = network::look(cx, app_dir)?;
+        verdict.judge_network(&network, facts.modules);
+    }
+    if !facts
+        .checkout
+        .remotes
+        .iter()
+        .any(|remote| remote == "origin")
+    {
+        return Ok(None);
+    }
+    let name = &cx.config().r#ref;
+    let resolved = remote::resolve(cx, app_dir, name);
+    match &resolved {
+        Err(error) if !error.code.starts_with("git.") => return Err(error.clone()),
+        _ => verdict.judge_remote(&resolved, name),
+    }
+    Ok(Some(resolved))
 }
 
 fn survey(cx: &Cx<Config>) -> Result<(Facts, Port), Error> {

@@ -1,5 +1,6 @@
 use super::*;
 use serde_json::json;
+use vdeploy_plugin::CheckStatus;
 use vdeploy_plugin::testing::{self, FakeHost, FakeOutput, FakeResponse};
 
 const SHA: &str = "03b077a9e4f1c2d3b4a5968778695a4b3c2d1e0f";
@@ -13,6 +14,8 @@ node=v22.1.0
 npm=10.0.0
 app=/root/app
 free-kb=9000000
+free-inodes=900000
+modules=yes
 app-writable=yes
 data=writable
 top=/root/app
@@ -27,6 +30,7 @@ struct Target {
     facts: String,
     listener: String,
     remote: FakeOutput,
+    network: String,
 }
 
 impl Target {
@@ -35,6 +39,8 @@ impl Target {
             facts: format!("{HEALTHY}sha={OLD}\n"),
             listener: SERVICE.to_owned(),
             remote: FakeOutput::ok(format!("{SHA}\tHEAD\n{SHA}\trefs/heads/main\n")),
+            network: "resolves=git.example\nregistry=https://r.example/\nregistry-answer=ok\n"
+                .to_owned(),
         }
     }
 
@@ -55,6 +61,11 @@ impl Target {
         self
     }
 
+    fn network(mut self, text: &str) -> Self {
+        self.network = text.to_owned();
+        self
+    }
+
     fn host(self) -> FakeHost {
         FakeHost::new()
             .manifest(include_str!("../plugin.toml"))
@@ -62,6 +73,7 @@ impl Target {
             .on_ssh("sh -s -- facts **", FakeOutput::ok(self.facts))
             .on_ssh("sh -s -- listener 3000", FakeOutput::ok(self.listener))
             .on_ssh("sh -s -- git ls-remote **", self.remote)
+            .on_ssh("sh -s -- network", FakeOutput::ok(self.network))
     }
 }
 
@@ -386,4 +398,100 @@ fn warns_of_node_env_production() {
     let host = answers(target.host(), "s3cret");
     let baseline = testing::run::<Preflight>(&host).unwrap();
     assert!(baseline.warnings[0].contains("NODE_ENV"));
+}
+
+/// Name, status and detail of the named checks that are not plainly good.
+fn bad_checks(host: &FakeHost) -> Vec<(String, CheckStatus, String)> {
+    let all = host.checks().into_iter();
+    let all = all.map(|check| (check.name, check.status, check.detail.unwrap_or_default()));
+    all.filter(|(_, status, detail)| {
+        *status != CheckStatus::Passed || detail.starts_with("warning: ")
+    })
+    .collect()
+}
+
+#[test]
+fn every_finding_is_a_named_check_with_its_fix() {
+    let target = Target::healthy()
+        .without("free-inodes")
+        .without("node-env")
+        .facts("free-inodes=3\nnode-env=production\n");
+    let host = answers(target.host(), "another");
+    testing::run::<Preflight>(&host).unwrap_err();
+    let bad = bad_checks(&host);
+    let names: Vec<&str> = bad.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names, ["NODE_ENV", "inodes", "token"]);
+    assert_eq!(bad[0].1, CheckStatus::Passed);
+    assert!(bad[1].2.contains("3 more files fit") && bad[1].2.contains("; fix: delete files"));
+    assert!(bad[2].2.contains("; fix: give the right token"), "{bad:?}");
+    let good: Vec<String> = host.checks().into_iter().map(|c| c.name).collect();
+    for name in ["git", "checkout", "data directory", "port", "git remote"] {
+        assert!(good.iter().any(|found| found == name), "{name}: {good:?}");
+    }
+}
+
+#[test]
+fn a_check_reports_only_when_it_refuses() {
+    let host = Target::healthy().host();
+    testing::check::<Preflight>(&host).unwrap();
+    assert!(host.checks().is_empty());
+    let full = Target::healthy().without("free-kb").facts("free-kb=1024\n");
+    let host = full.host();
+    testing::check::<Preflight>(&host).unwrap_err();
+    assert_eq!(bad_checks(&host)[0].0, "disk space");
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let mut target = Target::healthy().without("npm").facts("npm=\n");
+    target.remote = FakeOutput::fail(128, "fatal: unable to access\n");
+    let error = testing::run::<Preflight>(&answers(target.host(), "s3cret")).unwrap_err();
+    for part in ["2 things are wrong", "no `npm`", "unable to access"] {
+        assert!(error.message.contains(part), "{part}: {error}");
+    }
+}
+
+#[test]
+fn a_registry_that_is_down_refuses_a_first_build_only() {
+    let down = "registry=https://r.example/\nregistry-answer=ECONNREFUSED\n";
+    let first = Target::healthy().without("modules").network(down);
+    let error = testing::run::<Preflight>(&answers(first.host(), "s3cret")).unwrap_err();
+    assert!(error.message.contains("r.example"), "{error}");
+    // A run with modules does not ask; a dry run does and goes on.
+    let host = answers(Target::healthy().network(down).host(), "s3cret");
+    testing::run::<Preflight>(&host).unwrap();
+    assert!(
+        !host
+            .call_lines()
+            .iter()
+            .any(|line| line.contains("network"))
+    );
+    let dry = answers(Target::healthy().network(down).host(), "s3cret").dry_run(true);
+    let baseline = testing::run::<Preflight>(&dry).unwrap();
+    assert!(
+        baseline.warnings[0].contains("needs new modules"),
+        "{baseline:?}"
+    );
+}
+
+#[test]
+fn a_dead_resolver_is_named() {
+    let target = Target::healthy().network("unresolved=git.example\n");
+    let host = answers(target.host(), "s3cret").dry_run(true);
+    let error = testing::run::<Preflight>(&host).unwrap_err();
+    assert!(
+        error
+            .message
+            .contains("cannot resolve the name git.example")
+    );
+    assert_eq!(bad_checks(&host)[0].0, "name resolution");
+}
+
+#[test]
+fn warns_of_another_node_than_the_checkout_asks_for() {
+    let target = Target::healthy().facts("nvmrc=18\npackage={\"engines\":{\"node\":\">=20\"}}\n");
+    let host = answers(target.host(), "s3cret");
+    let baseline = testing::run::<Preflight>(&host).unwrap();
+    assert_eq!(baseline.warnings.len(), 1);
+    assert!(baseline.warnings[0].contains(".nvmrc of the checkout asks for 18"));
 }

@@ -175,6 +175,20 @@ impl<C> Cx<C> {
         backend::report(name, CheckStatus::Failed, millis(duration), detail);
     }
 
+    /// Reports a named check that did not hold, with what to do about it. The
+    /// detail is `what; fix: …`, which `vdeploy doctor` shows as two lines.
+    pub fn check_failed_with(&self, name: &str, duration: Duration, what: &str, fix: &str) {
+        self.check_failed(name, duration, Some(&with_fix(what, fix)));
+    }
+
+    /// Reports a named check that held, with something odd that a person
+    /// should know: it counts as passed, and its detail begins with
+    /// `warning: `.
+    pub fn check_warned(&self, name: &str, duration: Duration, what: &str, fix: &str) {
+        let detail = format!("warning: {}", with_fix(what, fix));
+        self.check_passed(name, duration, Some(&detail));
+    }
+
     /// Reports a named check that was not made; `detail` says why.
     pub fn check_skipped(&self, name: &str, duration: Duration, detail: Option<&str>) {
         backend::report(name, CheckStatus::Skipped, millis(duration), detail);
@@ -266,6 +280,13 @@ impl<C> Cx<C> {
     /// Small durable values of this plugin and target.
     pub fn state(&self) -> State {
         State(())
+    }
+}
+
+fn with_fix(what: &str, fix: &str) -> String {
+    match fix {
+        "" => what.to_owned(),
+        fix => format!("{what}; fix: {fix}"),
     }
 }
 

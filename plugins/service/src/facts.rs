@@ -42,7 +42,15 @@ pub struct Facts {
     pub node_env: String,
     /// On the file system of the checkout, in KiB.
     pub free_kb: Option<u64>,
+    /// There too; none where they are not counted.
+    pub free_inodes: Option<u64>,
     pub app_writable: bool,
+    /// Modules are installed in the checkout.
+    pub modules: bool,
+    /// The first line of `.nvmrc`.
+    pub nvmrc: Option<String>,
+    /// `engines.node` of `package.json`.
+    pub engines: Option<String>,
     pub data: DataDir,
     pub checkout: Checkout,
     pub built: Option<BuildMarker>,
@@ -145,7 +153,11 @@ fn parse(text: &str) -> Result<Facts, Error> {
             "npm" => facts.npm = owned(),
             "node-env" => facts.node_env = value.to_owned(),
             "free-kb" => facts.free_kb = value.parse().ok(),
+            "free-inodes" => facts.free_inodes = value.parse().ok(),
             "app-writable" => facts.app_writable = value == "yes",
+            "modules" => facts.modules = value == "yes",
+            "nvmrc" => facts.nvmrc = owned(),
+            "package" => facts.engines = engines(value),
             "data" => {
                 facts.data = match value {
                     "writable" => DataDir::Writable,
@@ -179,6 +191,14 @@ fn parse(text: &str) -> Result<Facts, Error> {
         }
     }
     Ok(facts)
+}
+
+/// `engines.node` of a `package.json`. What npm cannot read either is the
+/// build's to report.
+fn engines(package: &str) -> Option<String> {
+    let package: serde_json::Value = serde_json::from_str(package).ok()?;
+    let node = package.get("engines")?.get("node")?.as_str()?;
+    Some(node.to_owned())
 }
 
 impl Facts {

@@ -12,6 +12,14 @@ marker() {
     [ -r "$2" ] && say "$1" "$(tr '\n' ' ' <"$2")"
 }
 
+# Which node the project asks for; a huge package.json is left out.
+node_wanted() {
+    if [ -r .nvmrc ]; then say nvmrc "$(head -n 1 .nvmrc)"; fi
+    if [ -r package.json ] && [ "$(wc -c <package.json)" -le 65536 ]; then
+        marker package package.json
+    fi
+}
+
 data_state() {
     if [ -d data ]; then
         if [ -w data ] && [ -x data ]; then echo writable; else echo readonly; fi
@@ -88,7 +96,15 @@ main() {
         read -r _ _ _ free _
         say free-kb "$free"
     }
+    # Not every file system counts its inodes, and not every df knows -i.
+    df -Pi . 2>/dev/null | {
+        read -r _
+        read -r _ total _ free _
+        if [ "${total:-0}" -gt 0 ] 2>/dev/null; then say free-inodes "$free"; fi
+    }
     if [ -w . ]; then say app-writable yes; fi
+    if [ -d node_modules ]; then say modules yes; fi
+    node_wanted
     say data "$(data_state)"
     units "$(pwd -P)"
     marker build .vdeploy/build.json

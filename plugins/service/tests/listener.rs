@@ -167,6 +167,15 @@ fn says_what_a_checkout_is_like() {
     std::fs::create_dir(app.join(".vdeploy")).unwrap();
     std::fs::write(app.join(".vdeploy/build.json"), "{\"sha\":\"abc\"}\n").unwrap();
     std::fs::create_dir(app.join("data")).unwrap();
+    std::fs::create_dir(app.join("node_modules")).unwrap();
+    std::fs::write(
+        app.join(".gitignore"),
+        "node_modules\n.gitignore\n.nvmrc\npackage.json\n",
+    )
+    .unwrap();
+    std::fs::write(app.join(".nvmrc"), "v22\n").unwrap();
+    let package = "{\n  \"engines\": { \"node\": \">=20 <23\" }\n}\n";
+    std::fs::write(app.join("package.json"), package).unwrap();
 
     let config = json!({"app-dir": "work/app", "port": 1, "log": "service.log"});
     let (facts, _) = look(home.path(), config);
@@ -182,6 +191,10 @@ fn says_what_a_checkout_is_like() {
     assert_eq!(facts.running, None);
     assert_eq!(facts.data, DataDir::Writable);
     assert!(facts.app_writable && facts.free_kb.unwrap() > 0);
+    assert!(facts.free_inodes.is_some_and(|free| free > 0));
+    assert!(facts.modules);
+    assert_eq!(facts.nvmrc.as_deref(), Some("v22"));
+    assert_eq!(facts.engines.as_deref(), Some(">=20 <23"));
     assert!(facts.node.unwrap().starts_with('v'));
     assert!(facts.log.starts_with('/') && facts.log.ends_with("/service.log"));
 }

@@ -1,0 +1,214 @@
+//! What is written down: project file, plan, plugins with their grants, the
+//! steps' configuration, secrets.
+
+use super::DoctorArgs;
+use super::checkup::Checkup;
+use crate::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
+use crate::cli::error::CliError;
+use crate::cli::exit::ExitCode;
+use crate::cli::{Global, load};
+use crate::config::{self, ConfigError, Project, SecretNeeds, TargetConfig};
+use crate::ids::{PlanName, TargetName};
+use crate::plan::{Plan, Step};
+use crate::run::prepare::{self, Configs, Plugins};
+use std::path::Path;
+
+/// The plan and where it is to run.
+pub struct Planned<'p> {
+    pub plan: Plan,
+    pub target: TargetName,
+    pub config: &'p TargetConfig,
+}
+
+/// The plan with all it needs from this machine.
+pub struct Prepared {
+    pub plan: Plan,
+    pub plugins: Plugins,
+    pub configs: Configs,
+}
+
+/// Reads the project file.
+pub fn read(global: &Global, up: &mut Checkup) -> Option<Project> {
+    let cwd = match std::env::current_dir() {
+        Ok(cwd) => cwd,
+        Err(error) => {
+            let error = CliError::usage(format!("the current directory: {error}"));
+            up.error("project file", &error);
+            return None;
+        }
+    };
+    match Project::load(global.project.as_deref(), &cwd) {
+        Ok(project) => {
+            match &project.file {
+                Some(file) => up.pass("project file", file.display().to_string()),
+                None => up.warn(
+                    "project file",
+                    "there is no vdeploy.toml here or above: the built-in project is used",
+                    "vdeploy init",
+                ),
+            }
+            Some(project)
+        }
+        Err(error) => {
+            problems("project file", &error, up);
+            None
+        }
+    }
+}
+
+/// Each problem is a check of its own.
+fn problems(name: &str, error: &ConfigError, up: &mut Checkup) {
+    for problem in &error.problems {
+        let place = problem.place.as_ref();
+        let place = place.map_or(String::new(), |place| format!("{place}: "));
+        let fix = problem.help.clone().unwrap_or_default();
+        let detail = format!("{place}{}", problem.message);
+        up.fail(name, ExitCode::Usage, detail, fix);
+    }
+}
+
+/// Finds the plan and the target.
+pub fn plan<'p>(project: &'p Project, args: &DoctorArgs, up: &mut Checkup) -> Option<Planned<'p>> {
+    let plan = match project.plan(&PlanName::from(args.plan.as_str())) {
+        Ok(plan) => {
+            let steps: Vec<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
+            up.pass("plan", format!("{}: {}", plan.name, steps.join(", ")));
+            Some(plan.clone())
+        }
+        Err(error) => {
+            problems("plan", &error, up);
+            None
+        }
+    };
+    let name = args.target.as_deref().map(TargetName::from);
+    match project.target(name.as_ref()) {
+        Ok((name, config)) => {
+            up.pass("target", name.to_string());
+            Some(Planned {
+                plan: plan?,
+                target: name.clone(),
+                config,
+            })
+        }
+        Err(error) => {
+            problems("target", &error, up);
+            None
+        }
+    }
+}
+
+/// Loads the plugins and completes the steps' configuration.
+pub async fn plugins(
+    project: &Project,
+    mut plan: Plan,
+    args: &DoctorArgs,
+    state_dir: &Path,
+    up: &mut Checkup,
+) -> Option<Prepared> {
+    let loaded = match load::engine(state_dir) {
+        Ok(engine) => load::plugins(&engine, project, &plan).await,
+        Err(error) => Err(error),
+    };
+    let plugins = match loaded {
+        Ok(plugins) => plugins,
+        Err(error) => {
+            // A grant to add stands in paragraphs of its own.
+            let (detail, fix) = error
+                .message
+                .split_once("add to the project file:")
+                .map(|(what, lines)| (what, format!("add to the project file:{lines}")))
+                .unwrap_or((error.message.as_str(), String::new()));
+            let fix = error.hint.clone().unwrap_or(fix);
+            up.fail("plugins", error.exit, detail.trim_end(), fix);
+            return None;
+        }
+    };
+    up.pass(
+        "plugins",
+        format!("{} loaded, every import granted", plugins.len()),
+    );
+    if let Some(reference) = &args.reference {
+        let takes_ref = |step: &Step| {
+            plugins.get(&step.plugin).is_some_and(|plugin| {
+                let mut keys = plugin.description.manifest.config_keys();
+                keys.any(|key| key == "ref")
+            })
+        };
+        if let Err(error) = config::apply_ref(&mut plan, reference, takes_ref) {
+            problems("configuration", &error, up);
+            return None;
+        }
+    }
+    match prepare::configs(&plan, &plugins, false) {
+        Ok(configs) => {
+            up.pass("configuration", format!("of {} steps", configs.len()));
+            Some(Prepared {
+                plan,
+                plugins,
+                configs,
+            })
+        }
+        Err(found) => {
+            for error in found {
+                up.error("configuration", &CliError::from(error));
+            }
+            None
+        }
+    }
+}
+
+/// Fetches what the plan and the target need, each by itself, so that one that
+/// is missing hides nothing. None when the target's own is missing; else the
+/// names of the plan's that are.
+pub async fn secrets(
+    project: &Project,
+    plan: Option<&Plan>,
+    target_name: &TargetName,
+    target: &TargetConfig,
+    up: &mut Checkup,
+) -> Option<(LoadedSecrets, Vec<String>)> {
+    let of_target = target.api_key().map(|key| key.value.clone());
+    let mut needs = SecretNeeds::default();
+    match plan {
+        Some(plan) => needs = SecretNeeds::of_run(project, plan, target_name, target),
+        None => {
+            if let Some(key) = &of_target {
+                needs.add(key, format!("target `{target_name}`"));
+            }
+        }
+    }
+    let (mut values, mut missing) = (Vec::<(String, SecretValue)>::new(), Vec::new());
+    for (name, needed_by) in needs.0 {
+        let title = format!("secret `{name}`");
+        let mut one = SecretNeeds::default();
+        one.0.insert(name.clone(), needed_by);
+        match config::fetch_secrets(project, &one).await {
+            Ok(loaded) => {
+                if let Ok(secret) = loaded.get(&name) {
+                    values.push((name.clone(), secret.value));
+                }
+                let from = project.secrets.get(&name);
+                up.pass(
+                    &title,
+                    from.map_or(String::new(), |from| format!("from {from}")),
+                );
+            }
+            Err(errors) => {
+                for error in errors {
+                    let detail = format!(
+                        "{}, needed by {}: {}",
+                        error.from,
+                        error.needed_by.join(", "),
+                        error.problem
+                    );
+                    up.fail(&title, ExitCode::Refused, detail, error.help);
+                }
+                missing.push(name);
+            }
+        }
+    }
+    match of_target.is_some_and(|key| missing.contains(&key)) {
+        true => None,
+        false => Some((LoadedSecrets::new(values), missing)),
+    }
+}

@@ -1,0 +1,194 @@
+//! `vdeploy init`: writes a project file that works, from flags and from what
+//! can be seen here. Asks nothing.
+
+mod draft;
+mod seen;
+
+use super::Global;
+use super::error::CliError;
+use super::exit::ExitCode;
+use super::terminal;
+use crate::config::Project;
+use crate::config::project::FILE_NAME;
+use clap::{Args, ValueEnum};
+use draft::{Draft, Target};
+use seen::Seen;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+/// What to type.
+const EXAMPLES: &str = "Examples:
+  vdeploy init                                       from what is seen here
+  vdeploy init --vm 12d4a14f-9338-4f29-842e-6432632dc4f5
+  vdeploy init --target vers --vm-env INFRA_VM --app-dir /srv/board --ref production
+  vdeploy init --target local                        a VM on this machine (vdeploy local up)
+  vdeploy init --full-plan                           with a copy of the whole plan";
+
+/// Arguments of `vdeploy init`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct InitArgs {
+    /// What kind of target [default: as the other options say, else as the
+    /// environment looks]
+    #[arg(long, short, value_enum)]
+    pub target: Option<Kind>,
+    /// The VM's id
+    #[arg(long, value_name = "ID", conflicts_with = "vm_env")]
+    pub vm: Option<String>,
+    /// The environment variable that has the VM's id [default: VDEPLOY_VM]
+    #[arg(long, value_name = "VARIABLE")]
+    pub vm_env: Option<String>,
+    /// The directory of the local cloud [default: that of `vdeploy local up`]
+    #[arg(long, value_name = "DIR")]
+    pub cloud: Option<PathBuf>,
+    /// The host key: first-use, or a fingerprint SHA256:… [default: first-use]
+    #[arg(long, value_name = "KEY")]
+    pub host_key: Option<String>,
+    /// The checkout on the target: absolute, or relative to the login
+    /// directory [default: workspace/ and the name of the repository]
+    #[arg(long, value_name = "DIR")]
+    pub app_dir: Option<String>,
+    /// What is deployed: a branch, tag or full commit id [default: the
+    /// remote's main branch]
+    #[arg(long = "ref", value_name = "REF")]
+    pub reference: Option<String>,
+    /// Copy the whole built-in plan instead of extending it
+    #[arg(long)]
+    pub full_plan: bool,
+    /// Write over a file that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `--target`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Kind {
+    /// A VM of the Vers platform
+    Vers,
+    /// A VM of the local cloud on this machine
+    Local,
+}
+
+/// Writes the file and says what comes next.
+pub fn main(global: &Global, args: &InitArgs) -> Result<ExitCode, CliError> {
+    let cwd = std::env::current_dir()
+        .map_err(|e| CliError::usage(format!("the current directory: {e}")))?;
+    let state_dir = super::session::state_dir(global).ok();
+    let seen = Seen::look(&cwd, state_dir.as_deref());
+    let draft = Draft {
+        target: target(args, &seen)?,
+        app_dir: args.app_dir.clone().unwrap_or_else(|| seen.app_dir()),
+        reference: args
+            .reference
+            .clone()
+            .or_else(|| seen.branch.clone())
+            .unwrap_or_else(|| "main".to_owned()),
+        seen: &seen,
+    };
+    let file = match &global.project {
+        Some(file) => cwd.join(file),
+        None => cwd.join(FILE_NAME),
+    };
+    let text = checked(&draft, args.full_plan, &file)?;
+    write(&file, &text, args.force)?;
+    let shown = file.strip_prefix(&cwd).unwrap_or(&file);
+    terminal::say(&draft.said(&shown.display().to_string()));
+    if global.project.is_none()
+        && let Some(above) = above(&cwd)
+    {
+        terminal::error_line(&format!(
+            "warning: {} is not read here any more: the nearest project file counts",
+            above.display()
+        ));
+    }
+    Ok(ExitCode::Success)
+}
+
+fn target(args: &InitArgs, seen: &Seen) -> Result<Target, CliError> {
+    let of_vers = args.vm_env.is_some() || args.host_key.is_some();
+    let kind = match args.target {
+        Some(kind) => kind,
+        None if args.cloud.is_some() => Kind::Local,
+        None if of_vers || args.vm.is_some() => Kind::Vers,
+        // Who has the platform's variables means the platform.
+        None if seen.vers => Kind::Vers,
+        None if seen.local_cloud => Kind::Local,
+        None => Kind::Vers,
+    };
+    let wrong = |option: &str, kind: &str| {
+        Err(CliError::usage(format!(
+            "{option} has no meaning for a target of type {kind}"
+        ))
+        .hint("`vdeploy init --help` says which options belong together"))
+    };
+    match kind {
+        Kind::Local if args.vm_env.is_some() => wrong("--vm-env", "local"),
+        Kind::Local if args.host_key.is_some() => wrong("--host-key", "local"),
+        Kind::Vers if args.cloud.is_some() => wrong("--cloud", "vers"),
+        Kind::Local => Ok(Target::Local {
+            dir: args.cloud.as_ref().map(|dir| {
+                let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
+                dir.display().to_string()
+            }),
+            vm: args.vm.clone(),
+        }),
+        Kind::Vers => Ok(Target::Vers {
+            vm: args.vm.clone(),
+            vm_env: args.vm_env.clone(),
+            host_key: args.host_key.clone(),
+        }),
+    }
+}
+
+/// The text, read as a project: what is written can be used.
+fn checked(draft: &Draft<'_>, full_plan: bool, file: &Path) -> Result<String, CliError> {
+    let base = file.parent().unwrap_or(Path::new("."));
+    let read = |text: &str| {
+        Project::from_text("what would be written", text, base).map_err(|e| {
+            CliError::usage(e.to_string())
+                .hint("nothing was written; mend the option and try again")
+        })
+    };
+    let text = draft.text();
+    let project = read(&text)?;
+    if !full_plan {
+        return Ok(text);
+    }
+    let plan = project
+        .plan(&"default".into())
+        .map_err(|e| CliError::usage(e.to_string()))?;
+    let text = format!(
+        "{}\n{}",
+        draft.head(),
+        crate::config::render_plan(plan, &project)
+    );
+    read(&text)?;
+    Ok(text)
+}
+
+fn write(file: &Path, text: &str, force: bool) -> Result<(), CliError> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    match force {
+        true => options.create(true).truncate(true),
+        false => options.create_new(true),
+    };
+    let shown = file.display();
+    let mut open = options.open(file).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => CliError::usage(format!("{shown} is there already"))
+            .hint("`--force` writes over it, `--project FILE` writes another file"),
+        _ => CliError::usage(format!("{shown} cannot be written: {error}")),
+    })?;
+    open.write_all(text.as_bytes())
+        .map_err(|error| CliError::usage(format!("{shown} cannot be written: {error}")))
+}
+
+/// A project file in a directory above.
+fn above(cwd: &Path) -> Option<PathBuf> {
+    let files = cwd.ancestors().skip(1).map(|dir| dir.join(FILE_NAME));
+    files.into_iter().find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! What the target reaches of what a deploy needs: the names of its git remote
+//! and of its npm registry, and the registry itself. One probe finds all of it.
+//!
+//! This module must not judge what it finds.
+
+use std::time::Duration;
+
+use vdeploy_plugin::{Cx, Error};
+
+use crate::facts::pairs;
+
+const NETWORK: &str = include_str!("network.sh");
+/// Longer than every deadline in the script together.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Network {
+    pub resolved: Vec<String>,
+    /// Names that the target cannot turn into addresses.
+    pub unresolved: Vec<String>,
+    /// None where npm is missing.
+    pub registry: Option<Registry>,
+}
+
+/// The npm registry of the target's configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Registry {
+    /// Its address, without a user name and password.
+    pub url: String,
+    pub answer: Answer,
+}
+
+/// How the registry answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Answer {
+    #[default]
+    Ok,
+    /// It is there and does not let us in.
+    Refused {
+        /// For example `E401`.
+        code: String,
+    },
+    /// Nobody answered as a registry does.
+    Down {
+        /// npm's own words.
+        why: String,
+    },
+}
+
+/// Looks. A probe.
+///
+/// # Errors
+/// Those of ssh, and `command.failed` when the target has no working shell.
+pub fn look<C>(cx: &Cx<C>, app_dir: &str) -> Result<Network, Error> {
+    let output = cx
+        .script("network", NETWORK)
+        .cwd(app_dir)
+        .timeout(PATIENCE)
+        .probe()?
+        .into_success("look at the network of the target")?;
+    Ok(parse(&output.stdout_text()))
+}
+
+fn parse(text: &str) -> Network {
+    let mut network = Network::default();
+    let (mut url, mut code, mut said) = (None, "", "");
+    for (key, value) in pairs(text) {
+        match key {
+            "resolves" => network.resolved.push(value.to_owned()),
+            "unresolved" => network.unresolved.push(value.to_owned()),
+            "registry" => url = Some(value.to_owned()),
+            "registry-answer" => code = value,
+            "registry-said" => said = value.trim(),
+            _ => {}
+        }
+    }
+    network.registry = url.map(|url| Registry {
+        url,
+        answer: answer(code, said),
+    });
+    network
+}
+
+/// A registry that does not know `ping` says 404 or 405, and is there.
+fn answer(code: &str, said: &str) -> Answer {
+    match code {
+        "ok" | "E404" | "E405" => Answer::Ok,
+        "E401" | "E403" => Answer::Refused {
+            code: code.to_owned(),
+        },
+        code => Answer::Down {
+            why: format!("{code} {said}").trim().to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_that_answers_is_told_from_one_that_does_not() {
+        let registry = |text: &str| parse(text).registry.unwrap();
+        let up = registry("registry=https://r.example/npm\nregistry-answer=ok\n");
+        assert_eq!(up.url, "https://r.example/npm");
+        assert_eq!(up.answer, Answer::Ok);
+        let old = registry("registry=https://r.example/\nregistry-answer=E404\n");
+        assert_eq!(old.answer, Answer::Ok);
+        let closed = registry("registry=https://r.example/\nregistry-answer=E401\n");
+        assert!(matches!(closed.answer, Answer::Refused { .. }));
+        let down = registry(
+            "registry=http://127.0.0.1:1/\nregistry-answer=ECONNREFUSED\nregistry-said=syscall connect \n",
+        );
+        let why = "ECONNREFUSED syscall connect".to_owned();
+        assert_eq!(down.answer, Answer::Down { why });
+        assert_eq!(
+            parse("unresolved=git.example\n").unresolved,
+            ["git.example"]
+        );
+    }
+}

@@ -1,0 +1,72 @@
+# Says what the target reaches of what a deploy needs, as KEY=VALUE lines: the
+# names of the git remote and of the npm registry, and the registry itself. All
+# at once, each with a deadline. Changes nothing. Started in the checkout.
+say() { printf '%s=%s\n' "$1" "$2"; }
+
+# Runs the rest with a deadline of $1 seconds, where the target can.
+within() {
+    if command -v timeout >/dev/null 2>&1; then timeout "$@"; else shift; "$@"; fi
+}
+
+# The host in a URL or in USER@HOST:PATH; nothing for a path.
+host_of() {
+    case $1 in
+        file:* | /* | ./* | ../*) return 0 ;;
+        *://*) rest=${1#*://} rest=${rest%%/*} ;;
+        *:*) rest=${1%%:*} ;;
+        *) return 0 ;;
+    esac
+    rest=${rest##*@}
+    case $rest in
+        \[*) return 0 ;;
+        *) echo "${rest%%:*}" ;;
+    esac
+}
+
+# Addresses and this machine's own name need no DNS.
+name_of() {
+    name=$(host_of "$1")
+    case $name in
+        '' | localhost | *.localhost | *[!0-9.]*) ;;
+        *) name= ;;
+    esac
+    case $name in localhost | *.localhost) name= ;; esac
+    echo "$name"
+}
+
+resolves() {
+    if command -v getent >/dev/null 2>&1; then
+        if within 10 getent hosts "$1" >/dev/null 2>&1 </dev/null; then
+            say resolves "$1"
+        else
+            say unresolved "$1"
+        fi
+    fi
+}
+
+# npm asks with its own proxies, certificates and login. No log file, no note
+# of an update.
+registry() {
+    say registry "$(printf '%s' "$1" | sed 's#//[^/@]*@#//#')"
+    export npm_config_logs_max=0 npm_config_update_notifier=false
+    if said=$(within 15 npm ping --fetch-retries=0 --fetch-timeout=10000 2>&1 </dev/null); then
+        say registry-answer ok
+    else
+        code=$(printf '%s\n' "$said" | sed -n 's/^npm [Ee][Rr][Rr][a-z!]* code //p' | head -n 1)
+        say registry-answer "${code:-no answer}"
+        say registry-said "$(printf '%s\n' "$said" | sed -n 's/^npm [Ee][Rr][Rr][a-z!]* //p' | sed -n '2,3p' | tr '\n' ' ')"
+    fi
+}
+
+main() {
+    remote=$(name_of "$(git remote get-url origin 2>/dev/null </dev/null)")
+    if [ -n "$remote" ]; then resolves "$remote" & fi
+    if command -v npm >/dev/null 2>&1; then
+        url=$(npm config get registry 2>/dev/null </dev/null)
+        name=$(name_of "$url")
+        if [ -n "$name" ] && [ "$name" != "$remote" ]; then resolves "$name" & fi
+        if [ -n "$url" ]; then registry "$url" & fi
+    fi
+    wait
+}
+main
