@@ -17,7 +17,7 @@ use vdeploy::config::Project;
 use vdeploy::config::builtin::BUILTIN_PLUGINS;
 
 /// Every document for people, from the top of the repository.
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "GLOSSARY.md",
@@ -26,6 +26,7 @@ const DOCUMENTS: [&str; 10] = [
     "docs/events.md",
     "docs/built-in-plan.md",
     "docs/hazards.md",
+    "docs/vers-platform.md",
     "docs/doctor.md",
     "docs/performance.md",
 ];
@@ -301,4 +302,33 @@ fn every_link_leads_somewhere() {
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// The sources of the host, as one text.
+fn host_sources(dir: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            host_sources(&path, text);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_point_of_the_platform_has_its_test() {
+    let mut sources = String::new();
+    host_sources(&top().join("host/src"), &mut sources);
+    let document = read("docs/vers-platform.md");
+    for point in 1..=23 {
+        let start = format!("| C-{point} | ");
+        let row = document
+            .lines()
+            .find(|line| line.starts_with(&start))
+            .unwrap_or_else(|| panic!("docs/vers-platform.md has no row C-{point}"));
+        let test = row.split('`').rev().nth(1).unwrap();
+        assert!(test.contains(&format!("c{point:02}_")), "C-{point}: {test}");
+        assert!(sources.contains(&format!("fn {test}()")), "no test {test}");
+    }
 }

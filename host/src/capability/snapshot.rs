@@ -56,6 +56,10 @@ impl fmt::Display for SnapshotScope {
 pub trait Progress: Send + Sync {
     /// One line, present tense.
     fn doing(&self, text: &str);
+    /// Something is not as it should be, and it goes on all the same.
+    fn warn(&self, text: &str) {
+        self.doing(text);
+    }
 }
 
 /// Says nothing.
@@ -63,6 +67,17 @@ pub trait Progress: Send + Sync {
 pub struct NoProgress;
 impl Progress for NoProgress {
     fn doing(&self, _: &str) {}
+}
+
+/// What became of a target that did not answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Wake {
+    /// Nothing is known of it.
+    Unknown,
+    /// It is not asleep; the text says what is known of it.
+    NotNeeded(String),
+    /// It answers now.
+    Woken,
 }
 
 /// Takes and restores snapshots of the run's target.
@@ -79,6 +94,12 @@ pub trait Snapshot: Send + Sync + Debug {
     async fn exists(&self, id: &SnapshotId) -> Result<bool, EffectError>;
     /// Pauses a VM that is no longer the run's target.
     async fn pause_old(&self, vm: &VmId) -> Result<(), EffectError>;
+    /// Called when the target does not answer: has it go on where it is frozen
+    /// and waits for it while it starts. The error names what is wrong with it.
+    /// Without `change` it only looks.
+    async fn wake(&self, _change: bool, _progress: &dyn Progress) -> Result<Wake, EffectError> {
+        Ok(Wake::Unknown)
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod session;
 mod signals;
 mod start;
 mod terminal;
+mod wake;
 mod world;
 
 pub use error::CliError;

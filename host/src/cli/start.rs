@@ -6,7 +6,7 @@ use super::exit::ExitCode;
 use super::hold::{Holding, OnTarget};
 use super::run::OutputArgs;
 use super::session::Session;
-use super::{hold, load, output, signals, world};
+use super::{hold, load, output, signals, wake, world};
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
@@ -66,6 +66,7 @@ struct Ready {
     store: Arc<dyn Store>,
     run: RunId,
     notices: Vec<String>,
+    warnings: Vec<String>,
     /// The fact that keeps how the plan deployed, and its value now.
     recipe: (String, Digest),
 }
@@ -103,6 +104,13 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
             step: None,
             level: Level::Info,
             message: notice.clone(),
+        });
+    }
+    for warning in &ready.warnings {
+        shared.emit(RunEvent::Log {
+            step: None,
+            level: Level::Warn,
+            message: warning.clone(),
         });
     }
     let finished = held(ready, &request, shared.clone()).await;
@@ -162,6 +170,10 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
     let store: Arc<dyn Store> = session.store()?;
     let vm = moves::current_vm(&*store, &target, &route.vm)?;
     let mut notices = Vec::new();
+    let mut warnings = Vec::new();
+    if let TargetConfig::Vers(vers) = target_config {
+        warnings.extend(config::service_url_oddity(&vers.url, &vers.vm_domain));
+    }
     let recipe = prepare::recipe(&plan, &plugins, &configs);
     let recipe_key = format!("recipe:{}", plan.name);
     if let Some(last) = store.fact(&target, &recipe_key)?
@@ -197,6 +209,7 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         store,
         run,
         notices,
+        warnings,
         recipe: (recipe_key, recipe),
     })
 }
@@ -344,6 +357,13 @@ async fn reach(
     let connected = tokio::select! {
         connected = ready.world.ssh.connect() => connected,
         () = shared.stopped() => return Ok(Reached::There(None)),
+    };
+    let connected = match connected {
+        Ok(()) => Ok(()),
+        Err(error) => tokio::select! {
+            woken = wake::or_why(shared, !request.dry_run, error) => woken,
+            () = shared.stopped() => return Ok(Reached::There(None)),
+        },
     };
     let may_be_away = restores && request.rolls_back.is_some();
     let why = match connected {

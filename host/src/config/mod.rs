@@ -29,6 +29,7 @@ pub mod project;
 mod raw_plan;
 pub mod render;
 pub mod secrets;
+mod service_url;
 pub mod span;
 pub mod targets;
 
@@ -37,6 +38,7 @@ pub use plugins::{PluginConfig, PluginSource};
 pub use project::Project;
 pub use render::render_plan;
 pub use secrets::{MissingSecret, SecretNeeds, SecretSource, fetch_secrets};
+pub use service_url::service_url_oddity;
 pub use span::{ConfigError, Place, Problem};
 pub use targets::{HostKey, LocalTarget, TargetConfig, VersTarget, VmSource};
 

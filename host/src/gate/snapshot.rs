@@ -5,7 +5,7 @@ use super::pass::{Answer, Gate, denied, in_doubt};
 use crate::capability::EffectError;
 use crate::capability::grant::Grants;
 use crate::capability::snapshot::{Progress, SnapshotScope};
-use crate::event::RunEvent;
+use crate::event::{Level, RunEvent};
 use crate::ids::{SnapshotId, VmId};
 use serde_json::{Value, json};
 
@@ -142,6 +142,14 @@ impl Progress for Gate {
     fn doing(&self, text: &str) {
         self.shared.emit(RunEvent::Doing {
             text: self.shared.masker.mask(text).into_owned(),
+        });
+    }
+
+    fn warn(&self, text: &str) {
+        self.shared.emit(RunEvent::Log {
+            step: Some(self.step.clone()),
+            level: Level::Warn,
+            message: self.shared.masker.mask(text).into_owned(),
         });
     }
 }

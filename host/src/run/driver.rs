@@ -2,6 +2,7 @@
 //! the reporters.
 
 use super::machine::{self, Action, Ended, History, Place, Traits};
+use super::names;
 use super::prepare::{Configs, Plugins};
 use super::verdict;
 use crate::capability::{EffectError, ErrorKind};
@@ -337,7 +338,7 @@ impl Execution {
         }
     }
 
-    fn failure(&self, error: PluginError, context: Vec<String>) -> StepFailure {
+    fn failure(&self, error: PluginError, mut context: Vec<String>) -> StepFailure {
         let error = match error {
             PluginError::Failed(error) => error,
             other => {
@@ -353,13 +354,12 @@ impl Execution {
                 EffectError::new(ErrorKind::Failed, code, other.to_string())
             }
         };
-        StepFailure {
-            error: EffectError {
-                message: self.shared.masker.mask(&error.message).into_owned(),
-                ..error
-            },
-            context,
-        }
+        let error = EffectError {
+            message: self.shared.masker.mask(&error.message).into_owned(),
+            ..error
+        };
+        context.extend(names::hint(&error.code, &error.message));
+        StepFailure { error, context }
     }
 
     /// A failed write closes the gate; the loop sees it and ends the run.

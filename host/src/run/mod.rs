@@ -5,6 +5,7 @@ pub mod driver;
 pub mod lease;
 mod look;
 pub mod machine;
+mod names;
 pub mod prepare;
 pub mod target_lease;
 pub mod verdict;

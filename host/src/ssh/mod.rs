@@ -21,7 +21,7 @@ pub(crate) mod tests;
 pub use host_key::{HostKeyPolicy, HostKeyStore, MemoryHostKeys};
 pub use private_key::KeySource;
 
-use crate::backoff::{Backoff, deadline};
+use crate::backoff::{Backoff, Patience, deadline};
 use crate::capability::snapshot::{NoProgress, Progress};
 use crate::capability::ssh::{Command, LiveOutput, Output, Ssh};
 use crate::capability::{EffectError, ErrorKind};
@@ -169,6 +169,8 @@ impl RusshSsh {
         let mut backoff = Backoff::up_to(Duration::from_secs(2));
         let mut refusals = 0;
         let mut last: Option<ConnectError> = None;
+        let mut patience = Patience::start();
+        let mut said = String::new();
         progress.doing(&format!("waiting for SSH on {vm}"));
         loop {
             match timeout_at(deadline, self.connection_to(vm)).await {
@@ -179,7 +181,15 @@ impl RusshSsh {
                         return Err(error.into());
                     }
                     tracing::debug!(%vm, %error, "not reachable yet");
-                    progress.doing(&format!("waiting for SSH on {vm}: {error}"));
+                    let now = error.to_string();
+                    if said != now || patience.is_due() {
+                        let since = match patience.seconds() {
+                            0 => String::new(),
+                            seconds => format!(", for {seconds} s"),
+                        };
+                        progress.doing(&format!("waiting for SSH on {vm}{since}: {now}"));
+                        said = now;
+                    }
                     last = Some(error);
                 }
                 Err(_) => break,
@@ -246,6 +256,18 @@ impl RusshSsh {
             .map_err(ConnectError::Key)?;
         tracing::debug!(%vm, host_key = %shown, "connected");
         Ok(Arc::new(connection))
+    }
+
+    /// Asks the target whether the connection still stands, however lately it
+    /// was heard, and makes it again when it does not.
+    pub async fn still_connected(&self) -> Result<(), EffectError> {
+        let connection = self.connection().await?;
+        let answered = timeout(self.config.connect_timeout, connection.handle.send_ping()).await;
+        if !matches!(answered, Ok(Ok(()))) {
+            self.forget(&connection).await;
+            self.connection().await?;
+        }
+        Ok(())
     }
 
     /// The next call connects anew.
@@ -341,16 +363,11 @@ impl RusshSsh {
 impl Ssh for RusshSsh {
     async fn connect(&self) -> Result<(), EffectError> {
         let connection = self.connection().await?;
-        if !connection.is_quiet() {
-            return Ok(());
+        match connection.is_quiet() {
+            // A dead peer is noticed here instead of by the first command.
+            true => self.still_connected().await,
+            false => Ok(()),
         }
-        // A dead peer is noticed here instead of by the first command.
-        let answered = timeout(self.config.connect_timeout, connection.handle.send_ping()).await;
-        if !matches!(answered, Ok(Ok(()))) {
-            self.forget(&connection).await;
-            self.connection().await?;
-        }
-        Ok(())
     }
 
     async fn run(&self, command: &Command, live: &dyn LiveOutput) -> Result<Output, EffectError> {

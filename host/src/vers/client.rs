@@ -1,5 +1,6 @@
 //! The client of the API: its configuration and its set-up.
 
+use super::clock::ServerClock;
 use super::error::VersError;
 use crate::capability::secrets::SecretValue;
 use crate::http::LocalNames;
@@ -59,6 +60,7 @@ pub struct VersClient {
     pub(super) call_timeout: Duration,
     pub(super) commit_timeout: Duration,
     pub(super) reconcile_for: Duration,
+    pub(super) clock: ServerClock,
     vm_domain: String,
     gateway: Option<String>,
     tls: Tls,
@@ -77,6 +79,7 @@ impl VersClient {
     /// The same with a TLS set-up that was made before, from the same options.
     pub fn with_tls(config: &VersConfig, tls: Tls) -> Result<Self, VersError> {
         let root = root(&config.base_url)?;
+        check_key(&config.api_key)?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured((*tls.config()).clone())
             .dns_resolver(Arc::new(LocalNames))
@@ -99,6 +102,7 @@ impl VersClient {
             call_timeout: config.call_timeout,
             commit_timeout: config.commit_timeout,
             reconcile_for: config.reconcile_for,
+            clock: ServerClock::default(),
             vm_domain,
             gateway: config.gateway.clone(),
             tls,
@@ -110,11 +114,37 @@ impl VersClient {
         &self.vm_domain
     }
 
+    /// The name of the API, where the whole network knows it.
+    pub(super) fn public_name(&self) -> Option<&str> {
+        let name = self.root.domain()?;
+        let local = name == "localhost" || name.ends_with(".localhost");
+        (!local).then_some(name)
+    }
+
     /// How the platform's VMs are reached by SSH.
     pub fn ssh_config(&self) -> crate::ssh::SshConfig {
         let mut config = crate::ssh::SshConfig::new(&*self.vm_domain, self.tls.clone());
         config.gateway = self.gateway.clone();
         config
+    }
+}
+
+/// A file of another tool in the place of the key is noticed here; as a header
+/// it would fail in a way that nobody understands.
+fn check_key(key: &SecretValue) -> Result<(), VersError> {
+    let text = key.expose();
+    if text.trim_start().starts_with('{') {
+        return Err(VersError::KeyForm(
+            "it is JSON, not a key; where it is the `~/.versrc` of `vers login`, take the key out of \
+             it: command = [\"sh\", \"-c\", \"jq -r .apiKey ~/.versrc\"]",
+        ));
+    }
+    match !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()) {
+        true => Ok(()),
+        false => Err(VersError::KeyForm(
+            "it has white space or characters that no key has; it must be the key alone, on one \
+             line",
+        )),
     }
 }
 

@@ -2,13 +2,15 @@
 
 use super::client::VersClient;
 use super::error::VersError;
+use super::progress::awaited;
 use super::request::Call;
 use super::types::{Commit, CommitId, CommitPage};
 use crate::backoff::{Backoff, deadline};
+use crate::capability::snapshot::Progress;
 use crate::ids::{SnapshotId, VmId};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -44,15 +46,26 @@ impl CommitMark<'_> {
     }
 }
 
+/// What a look through the commits found.
+#[derive(Debug, Default)]
+struct Found {
+    ours: Option<SnapshotId>,
+    /// Commits of the VM, made since the call began, that have no mark at all.
+    unmarked: Vec<SnapshotId>,
+    /// Whether any commit has a mark: then this server keeps them.
+    keeps_marks: bool,
+}
+
 impl VersClient {
     /// Takes a commit of a VM. `description` must be unique to this call: when
-    /// no answer comes the commit is looked for by it. The call is never made
-    /// twice.
+    /// no answer comes the commit is looked for by it. A call that may have had
+    /// its effect is never made again.
     pub async fn commit(
         &self,
         vm: &VmId,
         name: &str,
         description: &str,
+        progress: &dyn Progress,
     ) -> Result<SnapshotId, VersError> {
         let call = format!("commit VM {vm}");
         let mark = CommitMark {
@@ -61,43 +74,105 @@ impl VersClient {
             description,
             since: Some(Timestamp::now()),
         };
-        let made = self
-            .send(Call {
-                name: call.clone(),
-                method: Method::POST,
-                path: &["vm", vm.as_str(), "commit"],
-                query: &[],
-                body: Some(json!({ "name": name, "description": description })),
-                timeout: self.commit_timeout,
-            })
-            .await
-            .and_then(|answer| answer.json::<CommitId>());
-        let cause = match made {
-            Ok(commit) => return Ok(commit.commit_id),
+        let begun = self.clock.now();
+        let marked = json!({ "name": name, "description": description });
+        let taking = async {
+            match self.take(&call, vm, marked).await {
+                // Refused for its body: some versions know no such fields.
+                Err(VersError::Status {
+                    status: 400 | 415 | 422,
+                    ..
+                }) => self.take(&call, vm, json!({})).await,
+                other => other,
+            }
+        };
+        let text = format!("taking a snapshot of VM {vm}");
+        let cause = match awaited(progress, &text, taking).await {
+            Ok(id) => return Ok(id),
             Err(cause) if cause.maybe_applied() => cause,
             Err(error) => return Err(error),
         };
+        let text = format!("{cause}; looking for the snapshot, so that there is no second one");
+        match awaited(progress, &text, self.look_for(mark, begun)).await {
+            Ok(id) => Ok(id),
+            Err(looked) => Err(VersError::InDoubt {
+                call,
+                cause: Box::new(cause),
+                looked,
+            }),
+        }
+    }
+
+    async fn take(&self, call: &str, vm: &VmId, body: Value) -> Result<SnapshotId, VersError> {
+        let answer = self
+            .send(Call {
+                name: call.to_owned(),
+                method: Method::POST,
+                path: &["vm", vm.as_str(), "commit"],
+                query: &[],
+                body: Some(body),
+                timeout: self.commit_timeout,
+            })
+            .await?;
+        Ok(answer.json::<CommitId>()?.commit_id)
+    }
+
+    /// Looks again and again. The error says what was found instead.
+    async fn look_for(
+        &self,
+        mark: CommitMark<'_>,
+        begun: Option<Timestamp>,
+    ) -> Result<SnapshotId, String> {
         let deadline = deadline(self.reconcile_for);
         let mut backoff = Backoff::up_to(Duration::from_secs(5));
+        let mut last = String::new();
         loop {
-            match self.find_commit(mark).await {
-                Ok(Some(found)) => return Ok(found),
-                Ok(None) => {}
-                Err(error) => tracing::debug!(%error, "looking for the commit"),
+            match self.look(mark, begun).await {
+                Ok(Found { ours: Some(id), .. }) => return Ok(id),
+                Ok(found) => match found.unmarked.as_slice() {
+                    // The server keeps no marks, so it can be nothing else.
+                    [only] if !found.keeps_marks => return Ok(only.clone()),
+                    [] => last.clear(),
+                    some => {
+                        let ids: Vec<&str> = some.iter().map(SnapshotId::as_str).collect();
+                        last = format!(" (without one, since then: {})", ids.join(", "));
+                    }
+                },
+                Err(error) => last = format!(" ({error})"),
             }
             let wait = backoff.next_wait();
             if Instant::now() + wait >= deadline {
-                return Err(VersError::InDoubt {
-                    call,
-                    cause: Box::new(cause),
-                    looked: format!(
-                        "no commit with the description `{description}` appeared; look at the \
-                         commit list before starting again"
-                    ),
-                });
+                return Err(format!(
+                    "no commit with the description `{}` appeared{last}; look at the commit list \
+                     before starting again",
+                    mark.description
+                ));
             }
             sleep(wait).await;
         }
+    }
+
+    async fn look(
+        &self,
+        mark: CommitMark<'_>,
+        begun: Option<Timestamp>,
+    ) -> Result<Found, VersError> {
+        let mut found = Found::default();
+        self.each_commit(|commit| {
+            let unmarked = commit.name.is_none() && commit.description.is_none();
+            found.keeps_marks |= !unmarked;
+            if mark.matches(&commit) {
+                found.ours = Some(commit.commit_id);
+            } else if unmarked
+                && commit.parent_vm_id.as_ref() == Some(mark.vm)
+                && matches!((commit.created_at, begun), (Some(made), Some(begun)) if made >= begun)
+            {
+                found.unmarked.push(commit.commit_id);
+            }
+            found.ours.is_none()
+        })
+        .await?;
+        Ok(found)
     }
 
     /// The commit with this mark, if there is one.
@@ -105,15 +180,7 @@ impl VersClient {
         &self,
         mark: CommitMark<'_>,
     ) -> Result<Option<SnapshotId>, VersError> {
-        let mut found = None;
-        self.each_commit(|commit| {
-            if mark.matches(&commit) {
-                found = Some(commit.commit_id);
-            }
-            found.is_none()
-        })
-        .await?;
-        Ok(found)
+        Ok(self.look(mark, None).await?.ours)
     }
 
     /// Every commit of the account.

@@ -18,6 +18,9 @@ pub enum VersError {
         /// What is wrong with it.
         why: String,
     },
+    /// The configured key cannot be one.
+    #[error("the API key is of no use: {0}")]
+    KeyForm(&'static str),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -80,6 +83,18 @@ pub enum VersError {
         /// Excerpt.
         body: String,
     },
+    /// The account may not have more.
+    #[error(
+        "{call}: the account's quota is used up (status {status}: {body}); delete VMs or commits that are not needed, or ask for more"
+    )]
+    Quota {
+        /// The call.
+        call: String,
+        /// The status.
+        status: u16,
+        /// Excerpt.
+        body: String,
+    },
     /// A duplicate, or still in use.
     #[error("{call}: conflict (status 409: {body})")]
     Conflict {
@@ -131,7 +146,19 @@ impl VersError {
             | VersError::Dropped { .. }
             | VersError::Answer { .. }
             | VersError::InDoubt { .. } => true,
-            VersError::Status { status, .. } => *status >= 500,
+            VersError::Status { status, .. } => *status >= 500 || *status == 408,
+            _ => false,
+        }
+    }
+
+    /// Whether asking again later may help.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            VersError::Unreachable { .. }
+            | VersError::Timeout { .. }
+            | VersError::Dropped { .. }
+            | VersError::Answer { .. } => true,
+            VersError::Status { status, .. } => *status >= 500 || matches!(status, 408 | 429),
             _ => false,
         }
     }
@@ -139,16 +166,19 @@ impl VersError {
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            VersError::BaseUrl { .. } | VersError::Tls(_) | VersError::Setup(_) => {
-                ErrorKind::Invalid
-            }
+            VersError::BaseUrl { .. }
+            | VersError::KeyForm(_)
+            | VersError::Tls(_)
+            | VersError::Setup(_) => ErrorKind::Invalid,
             VersError::Unreachable { .. } | VersError::Dropped { .. } => ErrorKind::Unavailable,
             VersError::Timeout { .. } | VersError::NotReady(_) => ErrorKind::Timeout,
-            VersError::Key { .. } | VersError::NotYours { .. } => ErrorKind::Denied,
+            VersError::Key { .. } | VersError::NotYours { .. } | VersError::Quota { .. } => {
+                ErrorKind::Denied
+            }
             VersError::NotFound { .. } => ErrorKind::NotFound,
             VersError::Conflict { .. } => ErrorKind::Conflict,
             VersError::Status {
-                status: 429 | 502..=504,
+                status: 408 | 429 | 502..=504,
                 ..
             } => ErrorKind::Unavailable,
             VersError::Status { .. } | VersError::Answer { .. } => ErrorKind::Failed,

@@ -5,14 +5,19 @@
 //! grants or journals.
 
 mod client;
+mod clock;
 mod commits;
 mod error;
+mod names;
+mod progress;
 mod request;
+mod running;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod types;
 mod vms;
+mod wake;
 
 pub use client::{VersClient, VersConfig};
 pub use error::VersError;

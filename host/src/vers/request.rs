@@ -67,7 +67,9 @@ impl Answer {
 impl VersClient {
     /// Sends a call. A connection that could not be made is tried again for
     /// every call, since nothing was asked; so is 429, since it was refused.
-    /// What else may pass is tried again for reads only.
+    /// What else may pass is tried again for reads only: a change may have had
+    /// its effect, whatever the answer says. 409 and an exhausted quota stay
+    /// as they are, so they are never tried again.
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, VersError> {
         let read = call.method == Method::GET;
         let deadline = deadline(call.timeout);
@@ -82,10 +84,12 @@ impl VersClient {
             let again = match &error {
                 VersError::Unreachable { .. } | VersError::Status { status: 429, .. } => true,
                 VersError::Dropped { .. } => read,
-                VersError::Status { status, .. } => read && matches!(status, 502..=504),
+                VersError::Status { status, .. } => read && matches!(status, 408 | 500 | 502..=504),
                 _ => false,
             };
-            let wait = asked.unwrap_or_else(|| backoff.next_wait());
+            // A server that asks for no wait gets one all the same.
+            let own = backoff.next_wait();
+            let wait = asked.map_or(own, |asked| asked.max(own));
             if !again || left == 0 || Instant::now() + wait >= deadline {
                 return Err(error);
             }
@@ -134,6 +138,7 @@ impl VersClient {
                 return Err((error, None));
             }
         };
+        self.clock.hear(&headers);
         let body = match String::from_utf8(body) {
             Ok(text) => text,
             Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
@@ -193,6 +198,13 @@ impl VersClient {
 fn refusal(call: &str, status: u16, body: &str, excerpt: String) -> VersError {
     let call = call.to_owned();
     let json = serde_json::from_str::<Value>(body).is_ok_and(|v| v.is_object());
+    if (400..500).contains(&status) && status != 401 && names_a_quota(body) {
+        return VersError::Quota {
+            call,
+            status,
+            body: excerpt,
+        };
+    }
     match status {
         401 => VersError::Key { call, status },
         403 if !json => VersError::Key { call, status },
@@ -215,6 +227,15 @@ fn refusal(call: &str, status: u16, body: &str, excerpt: String) -> VersError {
             body: excerpt,
         },
     }
+}
+
+/// Whether a refusal is about what the account may have, and not about how
+/// fast it asks. There is no status of its own for it.
+fn names_a_quota(body: &str) -> bool {
+    let body = body.to_ascii_lowercase();
+    let limit = ["limit reached", "limit exceeded", "exceeds the limit"];
+    body.contains("quota")
+        || (limit.iter().any(|words| body.contains(words)) && !body.contains("rate limit"))
 }
 
 /// `Retry-After` in seconds or as a date.

@@ -3,8 +3,10 @@
 use super::client::VersClient;
 use super::commits::CommitMark;
 use super::error::VersError;
+use super::progress::awaited;
 use super::types::{PowerState, VmState};
-use crate::capability::snapshot::{Progress, Snapshot};
+use crate::capability::snapshot::{Progress, Snapshot, Wake};
+use crate::capability::ssh::{Command, NoLiveOutput, Output, Ssh as _};
 use crate::capability::{EffectError, ErrorKind};
 use crate::ids::{RunId, SnapshotId, VmId};
 use crate::ssh::RusshSsh;
@@ -16,6 +18,9 @@ use tokio::sync::Mutex;
 
 /// Characters of a label in a commit's name.
 const LONGEST_NAME: usize = 64;
+
+/// How long the VM may take to write everything to its disk.
+const SYNC_WITHIN: Duration = Duration::from_secs(120);
 
 /// What a [`VersSnapshot`] needs to know.
 #[derive(Clone, Debug)]
@@ -29,6 +34,8 @@ pub struct SnapshotConfig {
     pub running_within: Duration,
     /// How long a running VM may take to answer SSH.
     pub reached_within: Duration,
+    /// A name that a restored VM must be able to resolve; None is the API's.
+    pub resolves: Option<String>,
 }
 
 impl SnapshotConfig {
@@ -39,6 +46,7 @@ impl SnapshotConfig {
             resumed: false,
             running_within: Duration::from_secs(180),
             reached_within: Duration::from_secs(180),
+            resolves: None,
         }
     }
 }
@@ -46,10 +54,10 @@ impl SnapshotConfig {
 /// Takes and restores commits of the run's target.
 #[derive(Debug)]
 pub struct VersSnapshot {
-    client: Arc<VersClient>,
+    pub(super) client: Arc<VersClient>,
     target: TargetHandle,
-    ssh: Arc<RusshSsh>,
-    config: SnapshotConfig,
+    pub(super) ssh: Arc<RusshSsh>,
+    pub(super) config: SnapshotConfig,
     /// Label and id of what this process took; also keeps two calls apart.
     taken: Mutex<Vec<(VmId, String, SnapshotId)>>,
 }
@@ -71,7 +79,7 @@ impl VersSnapshot {
         }
     }
 
-    fn vm(&self) -> Result<VmId, EffectError> {
+    pub(super) fn vm(&self) -> Result<VmId, EffectError> {
         self.target.facts().vm.ok_or_else(|| {
             EffectError::new(
                 ErrorKind::Invalid,
@@ -92,19 +100,57 @@ impl VersSnapshot {
             .map_err(|e| failed(e, false))
     }
 
-    /// Some versions leave the VM paused after a commit.
+    /// Has the VM write everything to its disk: what a process has written and
+    /// the kernel has not can be lost in a snapshot. Gives whether it was done;
+    /// a VM that cannot is snapshotted all the same, since the snapshot may be
+    /// wanted because the VM is broken.
+    async fn sync(&self, vm: &VmId, progress: &dyn Progress) -> bool {
+        let mut command = Command::new("sync");
+        command.timeout = SYNC_WITHIN;
+        let text = format!("writing everything to the disk of VM {vm}");
+        let done = awaited(progress, &text, self.ssh.run(&command, &NoLiveOutput)).await;
+        let why = match done {
+            Ok(output) if output.exit_code == Some(0) => return true,
+            Ok(Output {
+                exit_code: Some(code),
+                ..
+            }) => format!("`sync` ended with status {code}"),
+            Ok(_) => "`sync` did not end by itself".to_owned(),
+            Err(error) => error.message,
+        };
+        progress.warn(&format!(
+            "not everything may be on the disk of VM {vm} ({why}); what was written last can be \
+             missing in the snapshot"
+        ));
+        false
+    }
+
+    /// Some versions leave the VM paused after a commit, and a connection does
+    /// not always outlive the standstill.
     async fn kept_running(
         &self,
         vm: &VmId,
         id: SnapshotId,
+        was_reached: bool,
         progress: &dyn Progress,
     ) -> Result<SnapshotId, EffectError> {
         progress.doing(&format!("checking that VM {vm} still runs"));
-        let within = self.config.running_within;
-        match self.client.wait_running(vm, within, progress).await {
+        let runs = async {
+            let within = self.config.running_within;
+            self.client
+                .wait_running(vm, within, progress)
+                .await
+                .map_err(|e| failed(e, true))?;
+            if was_reached && self.ssh.still_connected().await.is_err() {
+                let within = self.config.reached_within;
+                self.ssh.wait_reachable_vm(vm, within, progress).await?;
+            }
+            Ok(())
+        };
+        match runs.await {
             Ok(()) => Ok(id),
             Err(e) => {
-                let mut e = failed(e, true);
+                let mut e: EffectError = e;
                 e.message = format!("the snapshot {id} was taken, but {}", e.message);
                 Err(e.in_doubt())
             }
@@ -124,12 +170,11 @@ impl Snapshot for VersSnapshot {
         progress: &dyn Progress,
     ) -> Result<SnapshotId, EffectError> {
         let vm = self.vm()?;
-        let _still = self.target.stand_still();
         let mut taken = self.taken.lock().await;
         if let Some((_, _, id)) = taken.iter().find(|(v, l, _)| *v == vm && l == label) {
             let id = id.clone();
             drop(taken);
-            return self.kept_running(&vm, id, progress).await;
+            return self.kept_running(&vm, id, false, progress).await;
         }
         let name: String = label.chars().take(LONGEST_NAME).collect();
         let description = format!("vdeploy run {}: {label}", self.config.run);
@@ -139,24 +184,26 @@ impl Snapshot for VersSnapshot {
             description: &description,
             since: None,
         };
-        progress.doing(&format!("taking a snapshot of VM {vm}"));
-        let id = match self.earlier(mark).await? {
+        let earlier = self.earlier(mark).await?;
+        let reached = earlier.is_none() && self.sync(&vm, progress).await;
+        let _still = self.target.stand_still();
+        let id = match earlier {
             Some(id) => id,
             None => self
                 .client
-                .commit(&vm, &name, &description)
+                .commit(&vm, &name, &description, progress)
                 .await
                 .map_err(|e| failed(e, true))?,
         };
         taken.push((vm.clone(), label.to_owned(), id.clone()));
         drop(taken);
-        self.kept_running(&vm, id, progress).await
+        self.kept_running(&vm, id, reached, progress).await
     }
 
     async fn restore(&self, id: &SnapshotId, progress: &dyn Progress) -> Result<VmId, EffectError> {
         let old = self.vm()?;
-        progress.doing(&format!("making a VM from snapshot {id}"));
-        let new = self.client.restore(id).await.map_err(|e| failed(e, true))?;
+        let made = self.client.restore(id, progress).await;
+        let new = made.map_err(|e| failed(e, true))?;
         let reach = async {
             self.client
                 .wait_running(&new, self.config.running_within, progress)
@@ -178,6 +225,7 @@ impl Snapshot for VersSnapshot {
             e.in_doubt()
         })?;
         self.target.move_to(new.clone());
+        self.check_names(&new, progress).await;
         Ok(new)
     }
 
@@ -204,5 +252,9 @@ impl Snapshot for VersSnapshot {
             .set_state(vm, PowerState::Paused)
             .await
             .map_err(|e| failed(e, true))
+    }
+
+    async fn wake(&self, change: bool, progress: &dyn Progress) -> Result<Wake, EffectError> {
+        self.woken(change, progress).await
     }
 }

@@ -2,8 +2,9 @@
 
 use super::client::VersClient;
 use super::error::VersError;
-use super::request::Call;
-use super::types::{Branched, KeyAnswer, OneVm, PowerState, Vm, VmKey, VmState};
+use super::progress::awaited;
+use super::request::{Answer, Call};
+use super::types::{Branched, KeyAnswer, PowerState, Vm, VmKey};
 use crate::backoff::{Backoff, deadline};
 use crate::capability::EffectError;
 use crate::capability::secrets::SecretValue;
@@ -111,88 +112,88 @@ impl VersClient {
                 timeout: self.commit_timeout,
             })
             .await?;
-        let vms = match answer.json()? {
-            Branched::One(vm) => vec![vm.vm_id],
-            Branched::Many { vms } => vms.into_iter().map(|vm| vm.vm_id).collect(),
-        };
-        if vms.len() != count as usize {
-            return Err(VersError::Answer {
-                call: name,
-                why: format!("{count} VMs were asked for and {} came", vms.len()),
-                body: format!("{vms:?}"),
-            });
-        }
-        Ok(vms)
+        made_vms(&name, count as usize, &answer)
     }
 
     /// Makes a VM from a commit. Without an answer the new VM is looked for
-    /// in the list; the call is never made twice.
-    pub async fn restore(&self, commit: &SnapshotId) -> Result<VmId, VersError> {
+    /// in the list; a call that may have had its effect is never made again.
+    pub async fn restore(
+        &self,
+        commit: &SnapshotId,
+        progress: &dyn Progress,
+    ) -> Result<VmId, VersError> {
         let name = format!("restore commit {commit}");
         let before = self.vms().await.map_err(|e| match e.maybe_applied() {
             true => VersError::NotReady(format!("{e}; nothing was restored")),
             false => e,
         })?;
         let before: BTreeSet<VmId> = before.into_iter().map(|vm| vm.vm_id).collect();
-        let made = self
-            .send(Call {
-                name: name.clone(),
-                method: Method::POST,
-                path: &["vm", "from_commit"],
-                query: &[],
-                body: Some(json!({ "commit_id": commit.as_str() })),
-                timeout: self.commit_timeout,
-            })
+        let restoring = self.send(Call {
+            name: name.clone(),
+            method: Method::POST,
+            path: &["vm", "from_commit"],
+            query: &[],
+            body: Some(json!({ "commit_id": commit.as_str() })),
+            timeout: self.commit_timeout,
+        });
+        let text = format!("making a VM from snapshot {commit}");
+        let made = awaited(progress, &text, restoring)
             .await
-            .and_then(|answer| answer.json::<OneVm>());
-        match made {
-            Ok(vm) => Ok(vm.vm_id),
-            Err(cause) if cause.maybe_applied() => {
-                self.find_restored(name, commit, &before, cause).await
-            }
-            Err(error) => Err(error),
+            .and_then(|answer| made_vms(&name, 1, &answer));
+        let cause = match made {
+            Ok(vms) => match vms.into_iter().next() {
+                Some(vm) => return Ok(vm),
+                None => VersError::NotReady(format!("{name}: no VM came")),
+            },
+            Err(cause) if cause.maybe_applied() => cause,
+            Err(error) => return Err(error),
+        };
+        let text = format!("{cause}; looking for the new VM, so that there is no second one");
+        match awaited(progress, &text, self.find_restored(commit, &before)).await {
+            Ok(vm) => Ok(vm),
+            Err(looked) => Err(VersError::InDoubt {
+                call: name,
+                cause: Box::new(cause),
+                looked,
+            }),
         }
     }
 
+    /// Looks again and again. The error says what was found instead.
     async fn find_restored(
         &self,
-        call: String,
         commit: &SnapshotId,
         before: &BTreeSet<VmId>,
-        cause: VersError,
-    ) -> Result<VmId, VersError> {
+    ) -> Result<VmId, String> {
         let deadline = deadline(self.reconcile_for);
         let mut backoff = Backoff::up_to(Duration::from_secs(5));
         let mut unrelated = BTreeSet::new();
-        let looked = loop {
+        let mut last = String::new();
+        loop {
             match self.restored_since(commit, before, &mut unrelated).await {
                 Ok(found) => match found.as_slice() {
                     [one] => return Ok(one.clone()),
-                    [] => {}
+                    [] => last.clear(),
                     many => {
                         let ids: Vec<&str> = many.iter().map(VmId::as_str).collect();
-                        break format!(
+                        return Err(format!(
                             "several new VMs stem from the commit ({}); delete those that are not \
                              needed and start again",
                             ids.join(", ")
-                        );
+                        ));
                     }
                 },
-                Err(error) => tracing::debug!(%error, "looking for the restored VM"),
+                Err(error) => last = format!(" ({error})"),
             }
             let wait = backoff.next_wait();
             if Instant::now() + wait >= deadline {
-                break "no new VM of the commit appeared; look at the VM list before starting \
-                       again"
-                    .to_owned();
+                return Err(format!(
+                    "no new VM of the commit appeared{last}; look at the VM list before starting \
+                     again"
+                ));
             }
             sleep(wait).await;
-        };
-        Err(VersError::InDoubt {
-            call,
-            cause: Box::new(cause),
-            looked,
-        })
+        }
     }
 
     /// New VMs that stem from the commit. `unrelated` remembers the others.
@@ -217,54 +218,22 @@ impl VersClient {
         }
         Ok(found)
     }
+}
 
-    /// Waits until the VM runs; one that is frozen is told to go on.
-    pub async fn wait_running(
-        &self,
-        vm: &VmId,
-        limit: Duration,
-        progress: &dyn Progress,
-    ) -> Result<(), VersError> {
-        let deadline = deadline(limit);
-        let mut backoff = Backoff::up_to(Duration::from_secs(2));
-        let mut said = None;
-        let mut resumed = false;
-        loop {
-            let state = match self.status(vm).await {
-                Ok(vm) => vm.state,
-                // A new VM may not be in every list at once.
-                Err(VersError::NotFound { .. }) => VmState::Unknown,
-                Err(error) => return Err(error),
-            };
-            match state {
-                VmState::Running => return Ok(()),
-                VmState::Dead => {
-                    return Err(VersError::NotReady(format!(
-                        "VM {vm} is dead; restore another snapshot"
-                    )));
-                }
-                VmState::Paused | VmState::Sleeping if !resumed => {
-                    progress.doing(&format!("resuming VM {vm}, which is {state}"));
-                    self.set_state(vm, PowerState::Running).await?;
-                    resumed = true;
-                }
-                _ => {}
-            }
-            let text = format!("waiting until VM {vm} runs (it is {state})");
-            if said.as_ref() != Some(&text) {
-                progress.doing(&text);
-                said = Some(text);
-            }
-            let wait = backoff.next_wait();
-            if Instant::now() + wait >= deadline {
-                return Err(VersError::NotReady(format!(
-                    "VM {vm} does not run after {} s; it is {state}",
-                    limit.as_secs_f64()
-                )));
-            }
-            sleep(wait).await;
-        }
+/// The VMs that a call made, in whichever form they are told.
+fn made_vms(call: &str, count: usize, answer: &Answer) -> Result<Vec<VmId>, VersError> {
+    let vms: Vec<VmId> = match answer.json()? {
+        Branched::One(vm) => vec![vm.vm_id],
+        Branched::Many { vms } => vms.into_iter().map(|vm| vm.vm_id).collect(),
+    };
+    if vms.len() == count {
+        return Ok(vms);
     }
+    Err(VersError::Answer {
+        call: call.to_owned(),
+        why: format!("{count} VMs were asked for and {} came", vms.len()),
+        body: format!("{vms:?}"),
+    })
 }
 
 #[async_trait]

@@ -169,7 +169,7 @@ pub(crate) fn client_with(
     }
 }
 
-fn user() -> String {
+pub(crate) fn user() -> String {
     let out = std::process::Command::new("id")
         .arg("-un")
         .output()

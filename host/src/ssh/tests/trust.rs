@@ -130,8 +130,11 @@ async fn nothing_listening_and_nothing_answering_are_unreachable() {
     let error = c.ssh.wait_reachable(limit, &said).await.unwrap_err();
     assert_eq!(error.code, "ssh.unreachable");
     assert!(error.message.contains(&closed), "{error}");
-    assert!(
-        said.0.lock().unwrap().len() > 2,
-        "says what it waits for, and again"
+    let said = said.0.lock().unwrap();
+    assert_eq!(
+        said.len(),
+        2,
+        "says what it waits for and why, once: {said:?}"
     );
+    assert!(said[1].starts_with("waiting for SSH on one: "), "{said:?}");
 }

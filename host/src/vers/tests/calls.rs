@@ -3,6 +3,7 @@
 use super::fake::{Fake, Fault, KEY, vm};
 use crate::capability::ErrorKind;
 use crate::capability::secrets::SecretValue;
+use crate::capability::snapshot::NoProgress;
 use crate::vers::{PowerState, VersClient, VersError, VmState};
 use serde_json::json;
 
@@ -81,7 +82,7 @@ async fn reads_are_tried_again_and_other_refusals_are_not() {
     assert_eq!(fake.count("GET /vms"), 4);
     fake.fault(
         "GET /vm/",
-        Fault::Answers(500, r#"{"error":"no","success":false}"#),
+        Fault::Answers(422, r#"{"error":"no","success":false}"#),
     );
     c.status(&vm("vm-1")).await.unwrap_err();
     assert_eq!(fake.count("GET /vm/"), 1);
@@ -96,7 +97,7 @@ async fn reads_are_tried_again_and_other_refusals_are_not() {
 async fn messages_hold_a_short_excerpt_without_the_key() {
     let fake = Fake::start().await;
     let long = format!("<html>{KEY} {}</html>", "x ".repeat(500));
-    fake.fault("GET /vm/", Fault::Answers(500, long.leak()));
+    fake.fault("GET /vm/", Fault::Answers(422, long.leak()));
     let error = fake
         .client()
         .status(&vm("vm-1"))
@@ -108,7 +109,7 @@ async fn messages_hold_a_short_excerpt_without_the_key() {
         "{error}"
     );
     assert!(
-        error.len() < 400 && error.contains("status of VM vm-1: status 500"),
+        error.len() < 400 && error.contains("status of VM vm-1: status 422"),
         "{error}"
     );
 }
@@ -140,7 +141,10 @@ async fn an_api_that_is_not_there_is_unreachable_and_nothing_was_done() {
     config.base_url = format!("http://{}", free.local_addr().unwrap());
     drop(free);
     let c = VersClient::new(&config).unwrap();
-    let error = c.commit(&vm("vm-1"), "n", "d").await.unwrap_err();
+    let error = c
+        .commit(&vm("vm-1"), "n", "d", &NoProgress)
+        .await
+        .unwrap_err();
     assert!(
         !error.maybe_applied() && error.kind() == ErrorKind::Unavailable,
         "{error}"

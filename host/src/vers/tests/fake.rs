@@ -32,6 +32,8 @@ pub(super) enum Fault {
     Drops,
     /// The same with `Retry-After: 0`.
     Busy,
+    /// Does it, and answers 503 with `Retry-After: 0`.
+    LaterAfter,
 }
 
 #[derive(Default)]
@@ -43,8 +45,15 @@ pub(super) struct Cloud {
     /// Used up by the next calls whose `METHOD path` starts with the text.
     pub(super) faults: VecDeque<(&'static str, Fault)>,
     pub(super) ssh_key: String,
+    pub(super) ssh_port: u16,
     pub(super) paused_after_commit: bool,
     pub(super) state_words: Vec<&'static str>,
+    /// Answers a commit with a body of fields like a version without them.
+    pub(super) refuses_fields: bool,
+    /// Forgets the name and description of a commit.
+    pub(super) forgets_fields: bool,
+    /// Calls with a header that asks to be done once only.
+    pub(super) idempotent_calls: usize,
 }
 
 impl Cloud {
@@ -91,9 +100,16 @@ impl Cloud {
             },
             ("GET", ["vm", _, "ssh_key"]) => (
                 200,
-                json!({"ssh_private_key": self.ssh_key, "ssh_port": 443}),
+                json!({"ssh_private_key": self.ssh_key, "ssh_port": self.ssh_port}),
             ),
+            ("POST", ["vm", _, "commit"]) if self.refuses_fields && *body != json!({}) => {
+                (422, Value::String("unknown field `name`".into()))
+            }
             ("POST", ["vm", id, "commit"]) => {
+                let body = match self.forgets_fields {
+                    true => &Value::Null,
+                    false => body,
+                };
                 let commit = self.add_commit(id, body, &now());
                 if self.paused_after_commit {
                     self.vm(id).unwrap()["state"] = "paused".into();
@@ -204,6 +220,8 @@ async fn handle(State(cloud): State<Arc<Mutex<Cloud>>>, request: Request) -> Res
     let call = format!("{} {path}", parts.method);
     let (fault, (status, answer)) = {
         let mut cloud = cloud.lock().unwrap();
+        let once = ["x-idempotency-key", "idempotency-key"];
+        cloud.idempotent_calls += usize::from(once.iter().any(|h| parts.headers.contains_key(*h)));
         cloud.seen.push((format!("{call}?{query}"), body.clone()));
         let at = cloud.faults.iter().position(|(c, _)| call.starts_with(c));
         let fault = at
@@ -221,6 +239,9 @@ async fn handle(State(cloud): State<Arc<Mutex<Cloud>>>, request: Request) -> Res
         Some(Fault::HangsAfter) => std::future::pending().await,
         Some(Fault::AnswersAfter(code, text) | Fault::Answers(code, text)) => {
             (status_of(code), text).into_response()
+        }
+        Some(Fault::LaterAfter) => {
+            (status_of(503), [("Retry-After", "0")], "try later").into_response()
         }
         Some(Fault::Busy) => (status_of(429), [("Retry-After", "0")], "slow down").into_response(),
         None => match answer {

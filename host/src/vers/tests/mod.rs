@@ -2,6 +2,8 @@
 //! platform was seen to answer, faults included.
 
 mod calls;
+mod conflicts;
+mod conflicts_ssh;
 mod fake;
 mod reconcile;
 mod restore;

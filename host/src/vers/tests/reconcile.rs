@@ -1,13 +1,18 @@
 //! A commit or restore whose answer is lost is found again and never repeated.
 
 use super::fake::{Fake, Fault, vm};
+use crate::capability::snapshot::NoProgress;
 use crate::vers::{VersClient, VersError};
 use serde_json::json;
 use std::time::Duration;
 
-fn faults_after() -> [Fault; 3] {
+fn faults_after() -> [Fault; 7] {
     [
         Fault::DropsAfter,
+        Fault::LaterAfter,
+        Fault::AnswersAfter(500, "oops"),
+        Fault::AnswersAfter(503, "later"),
+        Fault::AnswersAfter(504, "gateway timeout"),
         Fault::AnswersAfter(502, "bad gateway"),
         Fault::AnswersAfter(201, "created, but not in JSON"),
     ]
@@ -25,7 +30,7 @@ async fn a_commit_without_an_answer_is_found_and_not_made_twice() {
         fake.fault("POST", fault.clone());
         let id = fake
             .client()
-            .commit(&vm("vm-1"), "n", "run 1: pre")
+            .commit(&vm("vm-1"), "n", "run 1: pre", &NoProgress)
             .await
             .unwrap();
         assert_eq!(id.as_str(), "commit-2", "{fault:?}");
@@ -40,7 +45,9 @@ async fn a_commit_that_takes_too_long_is_found() {
     let mut config = fake.config();
     config.commit_timeout = Duration::from_millis(300);
     let c = VersClient::new(&config).unwrap();
-    c.commit(&vm("vm-1"), "n", "run 1: pre").await.unwrap();
+    c.commit(&vm("vm-1"), "n", "run 1: pre", &NoProgress)
+        .await
+        .unwrap();
     assert_eq!(fake.count("POST"), 1);
 }
 
@@ -59,7 +66,10 @@ async fn a_commit_that_is_not_found_is_in_doubt_and_similar_ones_do_not_count() 
     let mut config = fake.config();
     config.reconcile_for = Duration::from_millis(300);
     let c = VersClient::new(&config).unwrap();
-    let error = c.commit(&vm("vm-1"), "n", "run 1: pre").await.unwrap_err();
+    let error = c
+        .commit(&vm("vm-1"), "n", "run 1: pre", &NoProgress)
+        .await
+        .unwrap_err();
     assert!(matches!(error, VersError::InDoubt { .. }), "{error}");
     assert!(error.maybe_applied());
     assert_eq!(fake.count("POST"), 1);
@@ -76,7 +86,11 @@ async fn a_refused_commit_is_not_looked_for() {
         "POST",
         Fault::Answers(404, r#"{"error":"no vm","success":false}"#),
     );
-    let error = fake.client().commit(&vm("x"), "n", "d").await.unwrap_err();
+    let error = fake
+        .client()
+        .commit(&vm("x"), "n", "d", &NoProgress)
+        .await
+        .unwrap_err();
     assert!(!error.maybe_applied());
     assert_eq!(fake.count("GET"), 0);
 }
@@ -90,7 +104,11 @@ async fn a_restore_without_an_answer_finds_its_vm() {
             .unwrap()
             .add_vm("earlier", "running", Some("c"));
         fake.fault("POST", fault.clone());
-        let id = fake.client().restore(&"c".into()).await.unwrap();
+        let id = fake
+            .client()
+            .restore(&"c".into(), &NoProgress)
+            .await
+            .unwrap();
         assert_eq!(id.as_str(), "restored-2", "{fault:?}");
         assert_eq!(fake.count("POST"), 1, "{fault:?}");
     }
@@ -103,7 +121,29 @@ async fn a_restore_that_left_nothing_is_in_doubt() {
     let mut config = fake.config();
     config.reconcile_for = Duration::from_millis(300);
     let c = VersClient::new(&config).unwrap();
-    let error = c.restore(&"c".into()).await.unwrap_err();
+    let error = c.restore(&"c".into(), &NoProgress).await.unwrap_err();
     assert!(error.maybe_applied(), "{error}");
     assert_eq!(fake.count("POST"), 1);
+}
+
+#[tokio::test]
+async fn what_is_surely_refused_for_now_is_asked_again_and_what_stays_refused_is_not() {
+    let fake = Fake::start().await;
+    let c = fake.client();
+    fake.fault("POST", Fault::Busy);
+    c.commit(&vm("vm-1"), "n", "d", &NoProgress).await.unwrap();
+    assert_eq!(fake.count("POST"), 2, "429 was not done");
+    for (status, body) in [
+        (409, r#"{"error":"commit in use","success":false}"#),
+        (429, r#"{"error":"VM quota exceeded","success":false}"#),
+        (403, r#"{"error":"limit reached: 10 VMs","success":false}"#),
+    ] {
+        let before = fake.count("POST");
+        fake.fault("POST", Fault::Answers(status, body));
+        let error = c.restore(&"c".into(), &NoProgress).await.unwrap_err();
+        assert!(!error.maybe_applied(), "{error}");
+        assert_eq!(fake.count("POST"), before + 1, "{error}");
+        let is_quota = matches!(error, VersError::Quota { .. });
+        assert_eq!(is_quota, status != 409, "{error}");
+    }
 }

@@ -14,14 +14,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[derive(Default)]
-struct Said(Mutex<Vec<String>>);
+pub(super) struct Said(Mutex<Vec<String>>);
 impl Progress for Said {
     fn doing(&self, text: &str) {
         self.0.lock().unwrap().push(text.to_owned());
     }
 }
 impl Said {
-    fn has(&self, text: &str) -> bool {
+    pub(super) fn has(&self, text: &str) -> bool {
         self.0.lock().unwrap().iter().any(|l| l.contains(text))
     }
 }

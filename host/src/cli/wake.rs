@@ -1,0 +1,48 @@
+//! A target that does not answer at the start of a run: it is woken where the
+//! platform can do that, and what is wrong with it is named.
+
+use crate::capability::EffectError;
+use crate::capability::snapshot::{Progress, Wake};
+use crate::event::{Level, RunEvent};
+use crate::gate::RunShared;
+
+/// The host's own words in the run's report.
+struct Says<'a>(&'a RunShared);
+
+impl Progress for Says<'_> {
+    fn doing(&self, text: &str) {
+        self.0.emit(RunEvent::Doing {
+            text: self.0.masker.mask(text).into_owned(),
+        });
+    }
+    fn warn(&self, text: &str) {
+        self.0.emit(RunEvent::Log {
+            step: None,
+            level: Level::Warn,
+            message: self.0.masker.mask(text).into_owned(),
+        });
+    }
+}
+
+/// `error` is why the target cannot be connected to; Ok is that it can be now.
+/// With `change` a VM that is frozen goes on.
+pub async fn or_why(
+    shared: &RunShared,
+    change: bool,
+    mut error: EffectError,
+) -> Result<(), EffectError> {
+    // Only then can the state of the VM be the reason.
+    if !matches!(error.code.as_str(), "ssh.unreachable" | "ssh.auth") {
+        return Err(error);
+    }
+    let known = match shared.world.snapshot.wake(change, &Says(shared)).await {
+        Ok(Wake::Woken) => return Ok(()),
+        Ok(Wake::Unknown) => return Err(error),
+        Ok(Wake::NotNeeded(known)) => known,
+        Err(why) => why.message,
+    };
+    if !error.message.contains(&known) {
+        error.message = format!("{}\n{known}", error.message);
+    }
+    Err(error)
+}

@@ -1,0 +1,43 @@
+//! Whether a restored VM can resolve names. Its resolver continues from memory
+//! and can have lost the servers that it asked; then git and npm fail there
+//! with words that nobody connects with a restore.
+
+use super::progress::awaited;
+use super::snapshot::VersSnapshot;
+use crate::capability::ErrorKind;
+use crate::capability::snapshot::Progress;
+use crate::capability::ssh::{Command, NoLiveOutput, Ssh as _};
+use crate::ids::VmId;
+use std::time::Duration;
+
+/// A resolver without servers takes its time before it gives up.
+const WITHIN: Duration = Duration::from_secs(45);
+/// `getent` knows no such name.
+const UNKNOWN: u32 = 2;
+
+impl VersSnapshot {
+    /// Asks the VM, which is the target, for a name that it should know. A
+    /// warning where it does not: what was restored runs all the same.
+    pub(super) async fn check_names(&self, vm: &VmId, progress: &dyn Progress) {
+        let known = self.config.resolves.as_deref();
+        let Some(name) = known.or_else(|| self.client.public_name()) else {
+            return;
+        };
+        let mut command = Command::new("getent");
+        command.args = vec!["hosts".to_owned(), name.to_owned()];
+        command.timeout = WITHIN;
+        let text = format!("checking that VM {vm} resolves names");
+        let asked = awaited(progress, &text, self.ssh.run(&command, &NoLiveOutput)).await;
+        let dead = match asked {
+            Ok(output) => output.exit_code == Some(UNKNOWN),
+            Err(error) => error.kind == ErrorKind::Timeout,
+        };
+        if dead {
+            progress.warn(&format!(
+                "VM {vm} cannot resolve names ({name}): its DNS did not come back with the \
+                 restore, and git and npm will fail there. On the VM, put a name server into \
+                 /etc/resolv.conf (`nameserver 1.1.1.1`) or restart systemd-resolved"
+            ));
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Says what is waited for and since when, while it is waited for.
+
+use crate::backoff::Patience;
+use crate::capability::snapshot::Progress;
+use std::pin::pin;
+use tokio::time::sleep_until;
+
+/// Awaits `what`, and says so with `text`: at once, and then again with the
+/// time that has passed.
+pub(super) async fn awaited<T>(
+    progress: &dyn Progress,
+    text: &str,
+    what: impl Future<Output = T>,
+) -> T {
+    progress.doing(text);
+    let mut patience = Patience::start();
+    let mut what = pin!(what);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut what => return done,
+            () = sleep_until(patience.next()) => {
+                if patience.is_due() {
+                    progress.doing(&format!("{text}, for {} s", patience.seconds()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! A target that does not answer: what the platform says of its VM, and having
+//! it go on where it is only frozen.
+
+use super::snapshot::VersSnapshot;
+use super::types::VmState;
+use crate::capability::snapshot::{Progress, Wake};
+use crate::capability::{EffectError, ErrorKind};
+
+/// What a target without an answer is reported under.
+const CODE: &str = "ssh.unreachable";
+
+impl VersSnapshot {
+    /// See [`crate::capability::snapshot::Snapshot::wake`].
+    pub(super) async fn woken(
+        &self,
+        change: bool,
+        progress: &dyn Progress,
+    ) -> Result<Wake, EffectError> {
+        let vm = self.vm()?;
+        progress.doing(&format!("asking the platform for the state of VM {vm}"));
+        let known = self.client.status(&vm).await;
+        let state = known.map_err(|e| e.into_effect(CODE, false))?.state;
+        let wrong = |kind, message| Err(EffectError::new(kind, CODE, message));
+        match &state {
+            VmState::Running => {
+                return Ok(Wake::NotNeeded(format!(
+                    "the platform says that VM {vm} runs: look at its SSH server and its network"
+                )));
+            }
+            VmState::Dead => {
+                return wrong(
+                    ErrorKind::NotFound,
+                    format!(
+                        "VM {vm} is dead: bring the old version back on a new VM \
+                         (`vdeploy rollback --to snapshot`), or name another VM in the target"
+                    ),
+                );
+            }
+            VmState::Paused | VmState::Sleeping if !change => {
+                return wrong(
+                    ErrorKind::Unavailable,
+                    format!("VM {vm} is {state}; a run that is no dry run resumes it"),
+                );
+            }
+            VmState::Paused | VmState::Sleeping => progress.warn(&format!(
+                "VM {vm} was {state} and is resumed; if a rollback had left it for a new VM, stop \
+                 this run and name the new one in the target"
+            )),
+            _ => {}
+        }
+        let within = self.config.running_within;
+        self.client
+            .wait_running(&vm, within, progress)
+            .await
+            .map_err(|e| e.into_effect(CODE, false))?;
+        let within = self.config.reached_within;
+        self.ssh.wait_reachable_vm(&vm, within, progress).await?;
+        Ok(Wake::Woken)
+    }
+}
