@@ -364,10 +364,12 @@ async fn reach(
         connected = ready.world.ssh.connect() => connected,
         () = shared.stopped() => return Ok(Reached::There(None)),
     };
+    let traits = prepare::traits(&ready.plan, &ready.plugins, request.rolls_back.is_some());
+    let may_change = !request.dry_run && !traits.may_change.is_empty();
     let connected = match connected {
         Ok(()) => Ok(()),
         Err(error) => tokio::select! {
-            woken = wake::or_why(shared, !request.dry_run, error) => woken,
+            woken = wake::or_why(shared, may_change, error) => woken,
             () = shared.stopped() => return Ok(Reached::There(None)),
         },
     };
