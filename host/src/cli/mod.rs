@@ -11,6 +11,7 @@ mod local;
 mod output;
 mod plan;
 mod plugin;
+mod registry;
 mod rollback;
 mod run;
 mod runs;

@@ -6,7 +6,7 @@ use super::exit::ExitCode;
 use super::hold::{Holding, OnTarget};
 use super::run::OutputArgs;
 use super::session::Session;
-use super::{hold, load, output, signals, wake, world};
+use super::{hold, load, output, registry, signals, wake, world};
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
@@ -164,7 +164,8 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
     let mut configs = prepare::configs(&plan, &plugins, request.rolls_back.is_some())
         .map_err(load::all_problems)?;
     let secrets = secrets(project, &plan, &target, target_config).await?;
-    let route = world::route(target_config, &secrets, &session.state_dir)?;
+    let (settled, told) = registry::settled(target_config, &secrets).await?;
+    let route = world::route(&settled, &secrets, &session.state_dir)?;
     let hidden = secrets.values().chain(route.hidden());
     let masker = Masker::new(hidden).map_err(|e| CliError::usage(e.to_string()))?;
     let store: Arc<dyn Store> = session.store()?;
@@ -173,7 +174,7 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         .as_ref()
         .map(|vm| moves::current_vm(&*store, &target, vm))
         .transpose()?;
-    let mut notices = Vec::new();
+    let mut notices = Vec::from_iter(told);
     let mut warnings = Vec::new();
     if let TargetConfig::Vers(vers) = target_config {
         warnings.extend(config::service_url_oddity(&vers.url, &vers.vm_domain));
@@ -363,10 +364,12 @@ async fn reach(
         connected = ready.world.ssh.connect() => connected,
         () = shared.stopped() => return Ok(Reached::There(None)),
     };
+    let traits = prepare::traits(&ready.plan, &ready.plugins, request.rolls_back.is_some());
+    let may_change = !request.dry_run && !traits.may_change.is_empty();
     let connected = match connected {
         Ok(()) => Ok(()),
         Err(error) => tokio::select! {
-            woken = wake::or_why(shared, !request.dry_run, error) => woken,
+            woken = wake::or_why(shared, may_change, error) => woken,
             () = shared.stopped() => return Ok(Reached::There(None)),
         },
     };

@@ -11,7 +11,7 @@ use crate::capability::clock::SystemClock;
 use crate::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
 use crate::capability::snapshot::{NoSnapshots, Snapshot};
 use crate::capability::{EffectError, ErrorKind, World};
-use crate::config::{HostKey, TargetConfig};
+use crate::config::{HostKey, TargetConfig, VersTarget};
 use crate::http::ReqwestHttp;
 use crate::ids::{RunId, TargetName, VmId};
 use crate::journal::Store;
@@ -74,18 +74,11 @@ pub fn route(
 ) -> Result<Route, CliError> {
     match target {
         TargetConfig::Vers(target) => {
-            let key = secrets
-                .get(&target.api_key.value)
-                .map_err(|e| CliError::new(ExitCode::Refused, e.message))?;
             let vm = target
                 .vm
                 .resolve(|name| std::env::var(name).ok())
                 .map_err(|problem| CliError::usage(problem.to_string()))?;
-            let mut vers = VersConfig::new(target.api_url.as_str(), key.value);
-            vers.vm_domain = Some(target.vm_domain.clone());
-            vers.gateway = target.gateway.clone();
-            vers.ca_file = target.ca_file.clone();
-            vers.tls_verify = target.tls_verify;
+            let vers = vers_config(target, secrets)?;
             Ok(Route::Vers(Box::new(VersRoute {
                 vm,
                 url: target.url.clone(),
@@ -109,6 +102,19 @@ pub fn route(
             local_route(&dir, target.vm.clone()).map(|route| Route::Vers(Box::new(route)))
         }
     }
+}
+
+/// How the platform is asked about a target.
+pub fn vers_config(target: &VersTarget, secrets: &LoadedSecrets) -> Result<VersConfig, CliError> {
+    let key = secrets
+        .get(&target.api_key.value)
+        .map_err(|e| CliError::new(ExitCode::Refused, e.message))?;
+    let mut vers = VersConfig::new(target.api_url.as_str(), key.value);
+    vers.vm_domain = Some(target.vm_domain.clone());
+    vers.gateway = target.gateway.clone();
+    vers.ca_file = target.ca_file.clone();
+    vers.tls_verify = target.tls_verify;
+    Ok(vers)
 }
 
 fn local_route(dir: &Path, vm: Option<VmId>) -> Result<VersRoute, CliError> {

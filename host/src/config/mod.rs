@@ -41,7 +41,8 @@ pub use secrets::{MissingSecret, SecretNeeds, SecretSource, fetch_secrets};
 pub use service_url::service_url_oddity;
 pub use span::{ConfigError, Place, Problem};
 pub use targets::{
-    HostKey, LocalTarget, ServerKey, SshTarget, TargetConfig, UserConfig, VersTarget, VmSource,
+    HostKey, LocalTarget, RegistrySource, ServerKey, SshTarget, TargetConfig, UserConfig,
+    VersTarget, VmSource,
 };
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 
 mod local;
 mod parts;
+mod registry;
 mod ssh;
 mod vers;
 
 pub use local::LocalTarget;
 pub use parts::VmSource;
+pub use registry::RegistrySource;
 pub use ssh::{ServerKey, SshTarget, UserConfig};
 pub use vers::{DEFAULT_API_URL, HostKey, VersTarget};
 
@@ -29,7 +31,13 @@ impl TargetConfig {
     /// The secrets that the host itself needs for this target.
     pub fn secrets(&self) -> Vec<&At<String>> {
         match self {
-            Self::Vers(target) => vec![&target.api_key],
+            Self::Vers(target) => {
+                let mut all = vec![&target.api_key];
+                if let VmSource::Registry(source) = &target.vm {
+                    all.push(&source.token);
+                }
+                all
+            }
             Self::Ssh(target) => target.secrets(),
             Self::Local(_) => Vec::new(),
         }

@@ -1,5 +1,6 @@
 //! What several kinds of target have in common: VM ids, host keys, users, URLs.
 
+use super::registry::RegistrySource;
 use crate::capability::address::has_credentials;
 use crate::config::span::{Place, Problem};
 use crate::ids::VmId;
@@ -17,6 +18,8 @@ pub enum VmSource {
         /// Where the project file says so.
         place: Place,
     },
+    /// In the registry of the service; asked before a run.
+    Registry(Box<RegistrySource>),
 }
 
 impl VmSource {
@@ -24,6 +27,13 @@ impl VmSource {
     pub fn resolve(&self, env: impl Fn(&str) -> Option<String>) -> Result<VmId, Problem> {
         match self {
             Self::Id(id) => Ok(id.clone()),
+            Self::Registry(source) => Err(Problem::at(
+                &source.token.place,
+                format!(
+                    "the VM id is in the registry {}, which is asked for a run only",
+                    source.url
+                ),
+            )),
             Self::Env { variable, place } => {
                 let value = env(variable).unwrap_or_default();
                 if value.trim().is_empty() {

@@ -1,6 +1,7 @@
 //! `type = "vers"`: a VM of the Vers platform.
 
 use super::parts::{VmSource, parse_fingerprint, parse_origin, parse_user, parse_vm};
+use super::registry;
 use crate::capability::address::is_loopback;
 use crate::capability::http::parse_host_and_port;
 use crate::config::parse::{At, TableReader};
@@ -52,6 +53,10 @@ pub(super) fn read(what: &str, table: TableReader<'_>, base: &Path) -> Option<Ve
             "type",
             "vm",
             "vm-env",
+            "vm-registry",
+            "registry-token",
+            "registry-role",
+            "registry-services",
             "api-url",
             "api-key",
             "vm-domain",
@@ -63,25 +68,7 @@ pub(super) fn read(what: &str, table: TableReader<'_>, base: &Path) -> Option<Ve
             "url",
         ],
     );
-    let vm = match (table.read("vm", parse_vm), table.string("vm-env")) {
-        _ if table.has("vm") == table.has("vm-env") => {
-            let message = match table.has("vm") {
-                true => format!("{what} has both `vm` and `vm-env`"),
-                false => format!("{what} does not say which VM"),
-            };
-            table.problem(
-                message,
-                "write vm = \"VM_ID\", or vm-env = \"VARIABLE\" to take it from the environment",
-            );
-            None
-        }
-        (Some(id), _) => Some(VmSource::Id(id.value)),
-        (None, Some(variable)) => Some(VmSource::Env {
-            variable: variable.value,
-            place: variable.place,
-        }),
-        (None, None) => None,
-    };
+    let vm = read_vm(what, &table);
     if !table.has("host-key") {
         table.problem(
             format!("{what} has no `host-key`"),
@@ -119,6 +106,39 @@ pub(super) fn read(what: &str, table: TableReader<'_>, base: &Path) -> Option<Ve
         host_key: host_key?.value,
         user: user.unwrap_or_else(|| "root".to_owned()),
         url: url?,
+    })
+}
+
+/// Where the VM id comes from: exactly one place.
+fn read_vm(what: &str, table: &TableReader<'_>) -> Option<VmSource> {
+    let given = ["vm", "vm-env", "vm-registry"].map(|key| table.has(key));
+    if given.iter().filter(|given| **given).count() != 1 {
+        let message = match given.contains(&true) {
+            true => format!("{what} has more than one of `vm`, `vm-env` and `vm-registry`"),
+            false => format!("{what} does not say which VM"),
+        };
+        table.problem(
+            message,
+            "write vm = \"VM_ID\", or vm-env = \"VARIABLE\" to take it from the environment, or \
+             vm-registry = \"URL\" to look it up in the service's registry",
+        );
+        return None;
+    }
+    if table.has("vm-registry") {
+        return registry::read(table).map(|source| VmSource::Registry(Box::new(source)));
+    }
+    if let Some(key) = registry::KEYS.into_iter().find(|key| table.has(key)) {
+        table.problem(
+            format!("{what} has `{key}` without `vm-registry`"),
+            "write vm-registry = \"URL\" in place of the VM, or remove it",
+        );
+    }
+    if table.has("vm") {
+        return table.read("vm", parse_vm).map(|id| VmSource::Id(id.value));
+    }
+    table.string("vm-env").map(|variable| VmSource::Env {
+        variable: variable.value,
+        place: variable.place,
     })
 }
 
