@@ -16,6 +16,7 @@ mod session;
 mod signals;
 mod start;
 mod terminal;
+mod way_back;
 mod world;
 
 pub use error::CliError;

@@ -6,7 +6,7 @@ use super::exit::ExitCode;
 use super::hold::{Holding, OnTarget};
 use super::run::OutputArgs;
 use super::session::Session;
-use super::{hold, load, output, signals, world};
+use super::{hold, load, output, signals, way_back, world};
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
@@ -134,6 +134,21 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
     }
     let engine = load::engine(&session.state_dir)?;
     let plugins = load::plugins(&engine, project, &plan).await?;
+    let is_rollback = request.rolls_back.is_some();
+    let changes = !prepare::traits(&plan, &plugins, is_rollback)
+        .may_change
+        .is_empty();
+    let question = way_back::Question {
+        target: &target,
+        takes_snapshots: way_back::takes_snapshots(target_config),
+        changes,
+        is_rollback,
+        without: request.without_snapshot.as_deref(),
+    };
+    let mut notices = way_back::settle(&mut plan, &question, |step, scope| {
+        let plugin = plugins.get(&step.plugin);
+        plugin.is_some_and(|plugin| plugin.grants.allows_snapshot(scope))
+    })?;
     if let Some(reference) = &request.reference {
         let takes_ref = |step: &Step| {
             plugins.get(&step.plugin).is_some_and(|plugin| {
@@ -147,15 +162,13 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         config::apply_ref(&mut plan, reference, takes_ref)
             .map_err(|e| CliError::usage(e.to_string()))?;
     }
-    let mut configs = prepare::configs(&plan, &plugins, request.rolls_back.is_some())
-        .map_err(load::all_problems)?;
+    let mut configs = prepare::configs(&plan, &plugins, is_rollback).map_err(load::all_problems)?;
     let secrets = secrets(project, &plan, &target, target_config).await?;
     let route = world::route(target_config, &secrets, &session.state_dir)?;
     let hidden = secrets.values().chain([&route.vers.api_key]);
     let masker = Masker::new(hidden).map_err(|e| CliError::usage(e.to_string()))?;
     let store: Arc<dyn Store> = session.store()?;
     let vm = moves::current_vm(&*store, &target, &route.vm)?;
-    let mut notices = Vec::new();
     let recipe = prepare::recipe(&plan, &plugins, &configs);
     let recipe_key = format!("recipe:{}", plan.name);
     if let Some(last) = store.fact(&target, &recipe_key)?
@@ -320,7 +333,10 @@ async fn reach(
     if !ready.plugins.values().any(uses_ssh) {
         return Ok(Reached::There(None));
     }
-    let restores = ready.plan.rollback_to == RollbackTo::Snapshot;
+    // A snapshot that a plugin made is put back on the target itself, which must
+    // be there for it.
+    let on_new_vm = ready.world.target.facts().vm.is_some();
+    let restores = ready.plan.rollback_to == RollbackTo::Snapshot && on_new_vm;
     let claim = Claim {
         ssh: ready.world.ssh.clone(),
         target: ready.world.target.clone(),

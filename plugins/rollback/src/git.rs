@@ -15,6 +15,15 @@ use vdeploy_service::rolled_back::RolledBack;
 use crate::{Config, FailedRun};
 
 pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, Error> {
+    bring_back(cx, failed, false)
+}
+
+/// `anew`: the build that is there is not the old one, whatever its marker says.
+pub(crate) fn bring_back(
+    cx: &Cx<Config>,
+    failed: &FailedRun,
+    anew: bool,
+) -> Result<RolledBack, Error> {
     let before = &failed.before;
     if before.sha.is_empty() {
         return Err(Error::failed(
@@ -23,7 +32,7 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
         ));
     }
     check_out(cx, failed).context("bring the old commit back")?;
-    let built_back = put_build_back(cx, failed).context("bring the old build back")?;
+    let built_back = put_build_back(cx, failed, anew).context("bring the old build back")?;
     let back = RolledBack {
         to: "git".to_owned(),
         port: before.port,
@@ -163,7 +172,7 @@ fn runs_old_version(cx: &Cx<Config>, before: &Baseline, found: &Listener) -> Res
     Ok(marker.is_some_and(|marker| marker.is_about(found) && marker.sha == before.sha))
 }
 
-fn put_build_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<BuildBack, Error> {
+fn put_build_back(cx: &Cx<Config>, failed: &FailedRun, anew: bool) -> Result<BuildBack, Error> {
     let (config, before) = (cx.config(), &failed.before);
     let build_before = look(cx, failed)?.built;
     build::put_back(cx, &before.app_dir, &failed.run, &config.recipe.artifacts)?;
@@ -180,7 +189,7 @@ fn put_build_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<BuildBack, Erro
         .args(["-f", &config.recipe.entry])
         .cwd(&before.app_dir)
         .probe()?;
-    if entry.ok() && is_old_build(before.built.as_ref(), now.built.as_ref(), &before.sha) {
+    if !anew && entry.ok() && is_old_build(before.built.as_ref(), now.built.as_ref(), &before.sha) {
         return Ok(had);
     }
     let node = now.node.ok_or_else(|| {
