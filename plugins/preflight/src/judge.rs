@@ -4,8 +4,9 @@ use serde::Deserialize;
 use vdeploy_plugin::Error;
 use vdeploy_service::baseline::{Baseline, Listener};
 use vdeploy_service::data::Counted;
-use vdeploy_service::facts::{Checkout, DataDir, Facts, Place};
+use vdeploy_service::facts::{Checkout, DataDir, Facts, Place, UnitHere};
 use vdeploy_service::listener::Port;
+use vdeploy_service::node::other_major;
 
 /// What to do about changes that were made on the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -15,11 +16,21 @@ pub enum HotFixes {
     Refuse,
 }
 
+/// What to do about a process on the port that is not the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Foreign {
+    Refuse,
+    /// The restart ends it.
+    End,
+}
+
 /// What the configuration allows.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub min_free_mb: u64,
     pub hot_fixes: HotFixes,
+    pub foreign: Foreign,
 }
 
 /// All that is wrong, so that a person mends it in one go.
@@ -93,6 +104,14 @@ impl Verdict {
                 "NODE_ENV=production in the login environment leaves out the compiler; the build sets NODE_ENV=development for itself",
             );
         }
+        if let (Some(built), Some(node)) = (&facts.built, &facts.node)
+            && other_major(&built.node, node)
+        {
+            self.odd(format!(
+                "node was {} when the live modules were installed and is {node} now; what they have of native code does not load any more. A build installs them anew; a restart without a build would not start",
+                built.node
+            ));
+        }
         if facts.git.is_some() {
             self.judge_checkout(&facts.checkout, app_dir, limits.hot_fixes);
         }
@@ -143,47 +162,99 @@ impl Verdict {
         }
     }
 
-    pub fn judge_port(&mut self, facts: &Facts, port: &Port) {
+    pub fn judge_port(&mut self, facts: &Facts, port: &Port, limits: Limits) {
         let number = facts.port;
         match port {
             Port::Free => {}
             Port::Hidden { uid } => self.wrong(format!(
                 "port {number} belongs to a process of user id {uid} that the login user may not look at; log in as that user, or stop it"
             )),
-            Port::Owned(listener) => self.judge_listener(facts, listener),
+            Port::Owned(listener) => self.judge_listener(facts, listener, limits.foreign),
         }
     }
 
     /// The right process runs in the checkout; node in another directory is
     /// the service with another data directory; anything else is foreign.
-    fn judge_listener(&mut self, facts: &Facts, listener: &Listener) {
+    fn judge_listener(&mut self, facts: &Facts, listener: &Listener, foreign: Foreign) {
         let Some(app_dir) = &facts.app_dir else {
             return;
         };
-        if listener.cwd == *app_dir {
+        let number = facts.port;
+        let who = listener.describe_fully();
+        if listener.pid == 1 {
+            self.wrong(format!(
+                "port {number} is held by the system's first process, pid 1: a systemd socket unit listens there for its service. vdeploy restarts no service behind a socket unit; disable the socket or set `port`"
+            ));
             return;
         }
-        let number = facts.port;
-        let who = listener.describe();
-        let managed = match &listener.unit {
-            Some(unit) => format!(", managed by {unit}"),
-            None => String::new(),
-        };
+        if !is_foreign(app_dir, listener) {
+            if let Some(unit) = &listener.user_unit {
+                self.wrong(format!(
+                    "the service is kept by {unit}, a unit of the own systemd of user {}, which would start it again whenever it is stopped; make it a system unit, or disable it with `systemctl --user disable --now {unit}` as that user",
+                    listener.user
+                ));
+            }
+            return;
+        }
         if listener.cwd.is_empty() {
             self.wrong(format!(
-                "port {number} belongs to {who} of user id {}{managed}, whose directory the login user may not see; log in as that user",
-                listener.uid
+                "port {number} belongs to {who}, whose directory the login user may not see; log in as that user"
             ));
-        } else if is_node(listener) {
-            self.wrong(format!(
-                "the service on port {number}, {who}{managed}, works in {}, not in `app-dir` {app_dir}: its data is there; set `app-dir` to the right one, or stop it",
+            return;
+        }
+        let what = match is_node(listener) {
+            true => format!(
+                "the service on port {number} works in {}, not in `app-dir` {app_dir}, so its data is there: {who}",
                 listener.cwd
-            ));
-        } else {
-            self.wrong(format!(
-                "port {number} belongs to another program: {who}{managed}, in {}; stop it or set `port`",
-                listener.cwd
-            ));
+            ),
+            false => format!("port {number} belongs to another program: {who}"),
+        };
+        match foreign {
+            Foreign::Refuse => self.wrong(format!(
+                "{what}. {} or set `port`; `--set preflight.foreign-process=end` lets this run end it",
+                match is_node(listener) {
+                    true => "Set `app-dir` to the right directory, stop it,",
+                    false => "Stop it",
+                }
+            )),
+            Foreign::End => self.odd(format!(
+                "{what}. `foreign-process = \"end\"` is set: the restart will end it, and no rollback brings it back"
+            )),
+        }
+    }
+
+    /// Two starters of one service fight for its port.
+    pub fn judge_units(&mut self, facts: &Facts, port: &Port) {
+        let here: Vec<String> = facts.units.iter().map(UnitHere::describe).collect();
+        let bare = match port {
+            Port::Owned(listener) if listener.unit.is_none() => listener,
+            Port::Owned(_) | Port::Hidden { .. } => return,
+            Port::Free if here.len() > 1 => {
+                return self.wrong(format!(
+                    "nobody listens on port {}, and several systemd units work in the checkout, so it is not clear which one keeps the service: {}; start the right one, or disable the others",
+                    facts.port,
+                    here.join(", ")
+                ));
+            }
+            Port::Free => return,
+        };
+        for unit in &facts.units {
+            let what = format!(
+                "the service is a bare process, {}, but {} works in the checkout too",
+                bare.describe(),
+                unit.describe()
+            );
+            if unit.flaps() {
+                self.wrong(format!(
+                    "{what} and tries to start again and again; stop one of the two: `systemctl disable --now {}`, or end the process and start the unit",
+                    unit.name
+                ));
+            } else if matches!(unit.enabled.as_str(), "enabled" | "enabled-runtime") {
+                self.odd(format!(
+                    "{what} and starts at the next boot; keep one: `systemctl disable {}`, or end the process and start the unit",
+                    unit.name
+                ));
+            }
         }
     }
 
@@ -212,6 +283,19 @@ impl Verdict {
     }
 }
 
+/// Whether the process on the port is not the service of the checkout.
+pub fn is_foreign(app_dir: &str, listener: &Listener) -> bool {
+    listener.cwd != app_dir
+}
+
+/// The unit that keeps the service where nobody listens.
+pub fn keeper(facts: &Facts, service: Option<&Listener>) -> Option<String> {
+    match (service, facts.units.as_slice()) {
+        (None, [unit]) => Some(unit.name.clone()),
+        _ => None,
+    }
+}
+
 /// Without the untracked files: git leaves them where they are, and no build
 /// sees them. The service's own `.auth-token` is one.
 fn tracked(status: &[String]) -> Vec<&str> {
@@ -219,7 +303,7 @@ fn tracked(status: &[String]) -> Vec<&str> {
     lines.filter(|line| !line.starts_with("??")).collect()
 }
 
-fn is_node(listener: &Listener) -> bool {
+pub fn is_node(listener: &Listener) -> bool {
     let program = listener.exe.rsplit('/').next().unwrap_or_default();
     program == "node" || program == "nodejs"
 }

@@ -16,13 +16,13 @@ mod judge;
 
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, Step};
-use vdeploy_service::baseline::{Baseline, Listener};
+use vdeploy_service::baseline::{Baseline, Counts, Listener};
 use vdeploy_service::data::{self, Counted};
 use vdeploy_service::facts::{self, Facts, Place};
 use vdeploy_service::listener::{self, Port};
 use vdeploy_service::remote;
 
-use judge::{HotFixes, Limits, Verdict};
+use judge::{Foreign, HotFixes, Limits, Verdict};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -32,6 +32,7 @@ pub struct Config {
     r#ref: String,
     min_free_mb: u64,
     hot_fixes: HotFixes,
+    foreign_process: Foreign,
     new_token: bool,
     force: bool,
 }
@@ -58,12 +59,30 @@ impl Step for Preflight {
         verdict.refuse()?;
         let app_dir = facts.app_dir(&config.place)?;
         let wanted = remote::resolve(cx, app_dir, &config.r#ref)?;
-        let service = match port {
-            Port::Owned(listener) => Some(listener),
-            Port::Free | Port::Hidden { .. } => None,
+        let (service, foreign) = match port {
+            Port::Owned(listener) if judge::is_foreign(app_dir, &listener) => {
+                (None, Some(listener))
+            }
+            Port::Owned(listener) => (Some(listener), None),
+            Port::Free | Port::Hidden { .. } => (None, None),
         };
-        let counted = match &service {
-            Some(_) if cx.target_url().is_some() => data::count(cx, &token)?,
+        let counted = match (&service, &foreign) {
+            (Some(_), _) if cx.target_url().is_some() => data::count(cx, &token)?,
+            // The service in another directory: its data must not be lost
+            // sight of. What answers otherwise is somebody else's.
+            (None, Some(foreign)) if judge::is_node(foreign) && cx.target_url().is_some() => {
+                let Counted {
+                    counts, problems, ..
+                } = data::count(cx, &token)?;
+                Counted {
+                    counts: if problems.is_empty() {
+                        counts
+                    } else {
+                        Counts::default()
+                    },
+                    ..Counted::default()
+                }
+            }
             _ => Counted::default(),
         };
         verdict.judge_answers(&counted, config.new_token);
@@ -72,6 +91,8 @@ impl Step for Preflight {
             cx.warn(warning);
         }
         let mut baseline = baseline(&facts, service, wanted.sha, app_dir);
+        baseline.foreign = foreign;
+        baseline.unit = judge::keeper(&facts, baseline.service.as_ref());
         baseline.given = Some(config.place.clone());
         baseline.wanted_ref = config.r#ref.clone();
         baseline.open = counted.open;
@@ -94,10 +115,12 @@ fn verdict(cx: &Cx<Config>, facts: &Facts, port: &Port) -> Verdict {
     let limits = Limits {
         min_free_mb: config.min_free_mb,
         hot_fixes: config.hot_fixes,
+        foreign: config.foreign_process,
     };
     let mut verdict = Verdict::default();
     verdict.judge_facts(facts, &config.place, limits);
-    verdict.judge_port(facts, port);
+    verdict.judge_port(facts, port, limits);
+    verdict.judge_units(facts, port);
     verdict
 }
 
@@ -132,7 +155,10 @@ fn summary(baseline: &Baseline) -> String {
         return format!("unchanged: {wanted} is built and runs");
     }
     let running = match &baseline.service {
-        Some(listener) => format!("pid {} on port {}", listener.pid, baseline.port),
+        Some(listener) => match &listener.unit {
+            Some(unit) => format!("pid {} of {unit} on port {}", listener.pid, baseline.port),
+            None => format!("pid {} on port {}", listener.pid, baseline.port),
+        },
         None if baseline.first_deploy => "first deploy".to_owned(),
         None => format!("nothing on port {}", baseline.port),
     };

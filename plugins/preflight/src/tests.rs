@@ -21,7 +21,7 @@ remote=origin
 unpushed=0
 ";
 
-const SERVICE: &str = "pid=7\nstart=99\nppid=1\nuid=0\ncwd=/root/app\nexe=/usr/bin/node\nunit=\narg=node\narg=dist/server.js\n";
+const SERVICE: &str = "pid=7\nstart=99\nppid=1\nuid=0\ncwd=/root/app\nexe=/usr/bin/node\narg=node\narg=dist/server.js\n";
 
 struct Target {
     facts: String,
@@ -178,13 +178,111 @@ fn refuses_what_is_no_checkout() {
     assert!(refusal(inside).contains("inside the checkout /root;"));
 }
 
+const FOREIGN: &str = "pid=44\nstart=1\nsince=2026-02-13 09:41:07 UTC\nppid=1\nuid=33\nuser=www\ncwd=/srv\nexe=/usr/bin/python3\narg=python3\narg=-m\narg=http.server\n";
+
 #[test]
-fn refuses_a_foreign_process_by_pid_and_arguments() {
-    let foreign = "pid=44\nstart=1\nppid=1\nuid=0\ncwd=/srv\nexe=/usr/bin/python3\narg=python3\narg=-m\narg=http.server\n";
-    let message = refusal(Target::healthy().listener(foreign));
+fn refuses_a_foreign_process_and_names_it() {
+    let message = refusal(Target::healthy().listener(FOREIGN));
+    for part in [
+        "pid 44 (python3 -m http.server)",
+        "program /usr/bin/python3",
+        "directory /srv",
+        "user www (33)",
+        "since 2026-02-13 09:41:07 UTC",
+        "--set preflight.foreign-process=end",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    let kept = format!("{FOREIGN}unit=web.service\n");
+    assert!(refusal(Target::healthy().listener(&kept)).contains("systemd unit web.service"));
+}
+
+#[test]
+fn a_foreign_process_may_be_ended_when_the_configuration_says_so() {
+    let end = |listener: &str| {
+        let host = Target::healthy().listener(listener).host();
+        host.config(json!({"foreign-process": "end"}))
+    };
+    let baseline = testing::run::<Preflight>(&answers(end(FOREIGN), "another")).unwrap();
+    assert_eq!(baseline.service, None);
+    assert_eq!(baseline.foreign.map(|foreign| foreign.pid), Some(44));
     assert!(
-        message.contains("pid 44 (python3 -m http.server)"),
+        baseline.warnings[0].contains("the restart will end it")
+            && baseline.warnings[0].contains("pid 44"),
+        "{:?}",
+        baseline.warnings
+    );
+    // The service in another directory: the data there must not get lost.
+    let elsewhere = SERVICE.replace("/root/app", "/root/other");
+    let baseline = testing::run::<Preflight>(&answers(end(&elsewhere), "s3cret")).unwrap();
+    assert_eq!(baseline.foreign.map(|foreign| foreign.pid), Some(7));
+    assert_eq!(baseline.counts.0.get("board"), Some(&3));
+    // Never the first process, and never one that cannot be looked at.
+    for never in ["pid=1\nstart=1\ncwd=/\nexe=/sbin/init\n", "hidden=33\n"] {
+        testing::run::<Preflight>(&answers(end(never), "s3cret")).unwrap_err();
+    }
+}
+
+#[test]
+fn refuses_a_socket_unit_and_the_unit_of_a_user() {
+    let socket = "pid=1\nstart=1\ncwd=/\nexe=/usr/lib/systemd/systemd\narg=/sbin/init\n";
+    assert!(refusal(Target::healthy().listener(socket)).contains("socket unit"));
+    let users = format!("{SERVICE}user-unit=agent.service\n");
+    let message = refusal(Target::healthy().listener(&users));
+    assert!(
+        message.contains("systemctl --user disable --now agent.service"),
         "{message}"
+    );
+}
+
+#[test]
+fn a_unit_in_the_checkout_keeps_the_service_where_nobody_listens() {
+    let one = "unit=agent.service failed/failed enabled\n";
+    let host = Target::healthy().listener("").facts(one).host();
+    let baseline = testing::run::<Preflight>(&host).unwrap();
+    assert_eq!(baseline.unit.as_deref(), Some("agent.service"));
+    let two = format!("{one}unit=old.service inactive/dead enabled\n");
+    let message = refusal(Target::healthy().listener("").facts(&two));
+    assert!(
+        message.contains("agent.service (failed/failed, enabled)")
+            && message.contains("old.service"),
+        "{message}"
+    );
+}
+
+#[test]
+fn two_starters_of_one_service_are_told_of() {
+    let bare = |unit: &str| Target::healthy().facts(unit);
+    let host = answers(
+        bare("unit=agent.service failed/failed enabled\n").host(),
+        "s3cret",
+    );
+    let baseline = testing::run::<Preflight>(&host).unwrap();
+    assert!(
+        baseline.warnings[0].contains("bare process, pid 7")
+            && baseline.warnings[0].contains("starts at the next boot"),
+        "{:?}",
+        baseline.warnings
+    );
+    assert_eq!(baseline.unit, None);
+    let message = refusal(bare("unit=agent.service activating/auto-restart enabled\n"));
+    assert!(message.contains("again and again"), "{message}");
+    // The unit that keeps the process is the one starter.
+    let kept = format!("{SERVICE}unit=agent.service\n");
+    let host = bare("unit=agent.service active/running enabled\n").listener(&kept);
+    let baseline = testing::run::<Preflight>(&answers(host.host(), "s3cret")).unwrap();
+    assert_eq!(baseline.warnings, [""; 0]);
+}
+
+#[test]
+fn warns_of_modules_for_another_node() {
+    let build = json!({"sha": OLD, "node": "v20.20.2"});
+    let target = Target::healthy().facts(&format!("build={build}\n"));
+    let baseline = testing::run::<Preflight>(&answers(target.host(), "s3cret")).unwrap();
+    assert!(
+        baseline.warnings[0].contains("v20.20.2") && baseline.warnings[0].contains("v22.1.0"),
+        "{:?}",
+        baseline.warnings
     );
 }
 

@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, Step, Undo};
-use vdeploy_service::baseline::{Baseline, Listener, Pulled, Restarted, RunningMarker};
+use vdeploy_service::baseline::{Baseline, Built, Listener, Pulled, Restarted, RunningMarker};
+use vdeploy_service::node::other_major;
 use vdeploy_service::process;
 use vdeploy_service::replace::{Replace, owner, replace, running_marker};
 use vdeploy_service::start::{self, Keeper, Launch};
@@ -74,6 +75,7 @@ impl Step for Restart {
                 ..Restarted::default()
             });
         }
+        modules_fit(cx, &before)?;
         let pulled: Option<Pulled> = cx.output_of("git-pull")?;
         let sha = pulled.map_or(before.sha, |pulled| pulled.new_sha);
         let token = cx.secret(&config.auth_secret)?;
@@ -97,6 +99,8 @@ impl Step for Restart {
                 },
                 port,
                 known: &known,
+                foreign: before.foreign.as_ref(),
+                unit: before.unit.as_deref(),
                 stop_patience: Duration::from_secs(config.stop_timeout),
                 quiet: Duration::from_millis(config.quiet_ms),
                 unit_allowed: config.manager == Manager::Auto,
@@ -164,6 +168,39 @@ impl Undo for Restart {
             None => process::stop(cx, &found, port, patience).map(drop),
         }
     }
+}
+
+/// Refuses to stop a service that would not start again: its modules were
+/// installed for another node, and nothing in this run has installed them anew.
+fn modules_fit(cx: &Cx<Config>, before: &Baseline) -> Result<(), Error> {
+    if cx.output_of::<Built>("npm-build")?.is_some() {
+        return Ok(());
+    }
+    let Some(built) = &before.built else {
+        return Ok(());
+    };
+    let proven = before
+        .running
+        .as_ref()
+        .is_some_and(|running| !other_major(&running.node, &before.node));
+    if !other_major(&built.node, &before.node) || proven {
+        return Ok(());
+    }
+    let what = format!(
+        "the modules of {} were installed with node {}, and the target's node is {} now",
+        before.app_dir, built.node, before.node
+    );
+    let unit = before.service.as_ref().and_then(|old| old.unit.as_ref());
+    if let Some(unit) = unit.or(before.unit.as_ref()) {
+        cx.warn(format!("{what}; {unit} may start another one"));
+        return Ok(());
+    }
+    Err(Error::failed(
+        "restart.other-node",
+        format!(
+            "{what}: what they have of native code would not load. The service was left as it is; run the plan `default`, which installs them anew"
+        ),
+    ))
 }
 
 /// A process that is known by its marker only.

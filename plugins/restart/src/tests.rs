@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 use vdeploy_plugin::testing::{self, Call, FakeHost};
 use vdeploy_service::testing::{Stage, TOKEN};
 
+use vdeploy_service::baseline::BuildMarker;
+
 use super::*;
 
 const MANIFEST: &str = include_str!("../plugin.toml");
@@ -124,6 +126,55 @@ fn a_foreign_process_is_named_and_left_alone() {
         assert_eq!(host.changes(), Vec::<String>::new());
     }
     assert!(stage.runs(&foreign));
+}
+
+#[test]
+fn a_foreign_process_is_ended_when_preflight_named_it_and_was_allowed_to() {
+    let stage = Stage::new().unwrap();
+    let foreign = stage.serve_in("elsewhere", &[]).unwrap();
+    let before = Baseline {
+        foreign: Some(foreign.clone()),
+        ..baseline_of(&stage, None)
+    };
+    let host = host(&stage, &before, json!({}));
+    let output = testing::run::<Restart>(&host).unwrap();
+    assert!(!stage.runs(&foreign) && stage.runs(&output.service));
+    assert!(
+        host.warnings()[0].contains(&format!("pid {}", foreign.pid))
+            && host.warnings()[0].contains("/elsewhere"),
+        "{:?}",
+        host.warnings()
+    );
+    // Another one since then is not the one that was named.
+    stage.end(&output.service);
+    let later = stage.serve_in("elsewhere", &[]).unwrap();
+    let error = run(&stage, &before, json!({})).unwrap_err();
+    assert_eq!(error.code, "restart.foreign-process");
+    assert!(stage.runs(&later));
+}
+
+#[test]
+fn modules_for_another_node_are_named_before_the_service_is_stopped() {
+    let stage = Stage::new().unwrap();
+    let old = stage.serve(&[]).unwrap();
+    let before = Baseline {
+        node: "v22.1.0".to_owned(),
+        built: Some(BuildMarker {
+            node: "v20.20.2".to_owned(),
+            ..BuildMarker::default()
+        }),
+        ..baseline_of(&stage, Some(&old))
+    };
+    let error = run(&stage, &before, json!({})).unwrap_err();
+    assert_eq!(error.code, "restart.other-node");
+    assert!(
+        error.message.contains("v20.20.2") && error.message.contains("v22.1.0"),
+        "{error}"
+    );
+    assert!(stage.runs(&old));
+    // A build in this run has installed them anew.
+    let host = host(&stage, &before, json!({})).output("npm-build", json!({"node": "v22.1.0"}));
+    testing::run::<Restart>(&host).unwrap();
 }
 
 #[test]

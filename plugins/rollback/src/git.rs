@@ -8,6 +8,7 @@ use vdeploy_service::baseline::{Baseline, BuildMarker, Listener};
 use vdeploy_service::build::{self, Order};
 use vdeploy_service::checkout;
 use vdeploy_service::facts::{self, Facts, Place};
+use vdeploy_service::node::other_major;
 use vdeploy_service::records::short;
 use vdeploy_service::replace::{Replace, owner, replace, running_marker};
 use vdeploy_service::rolled_back::RolledBack;
@@ -18,7 +19,7 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
     bring_back(cx, failed, false)
 }
 
-/// `anew`: the build that is there is not the old one, whatever its marker says.
+/// The same, where `anew` says that the build which is there is not the old one.
 pub(crate) fn bring_back(
     cx: &Cx<Config>,
     failed: &FailedRun,
@@ -32,7 +33,13 @@ pub(crate) fn bring_back(
         ));
     }
     check_out(cx, failed).context("bring the old commit back")?;
-    let built_back = put_build_back(cx, failed, anew).context("bring the old build back")?;
+    let found = owner(cx, before.port)?;
+    let untouched = match (&found, &before.service) {
+        (Some(found), Some(old)) => found.is_same_process(old),
+        _ => false,
+    };
+    let built_back =
+        put_build_back(cx, failed, untouched, anew).context("bring the old build back")?;
     let back = RolledBack {
         to: "git".to_owned(),
         port: before.port,
@@ -41,10 +48,7 @@ pub(crate) fn bring_back(
         ..RolledBack::default()
     };
 
-    let found = owner(cx, before.port)?;
-    if let (Some(found), Some(old)) = (&found, &before.service)
-        && found.is_same_process(old)
-    {
+    if let (Some(found), Some(old), true) = (&found, &before.service, untouched) {
         return Ok(RolledBack {
             summary: format!(
                 "{} never stopped; {} is live",
@@ -86,6 +90,8 @@ pub(crate) fn bring_back(
             launch: failed.launch(config, &token),
             port: before.port,
             known: &known,
+            foreign: None,
+            unit: before.unit.as_deref(),
             stop_patience: Duration::from_secs(config.stop_timeout),
             quiet: Duration::from_millis(config.quiet_ms),
             unit_allowed: true,
@@ -172,7 +178,14 @@ fn runs_old_version(cx: &Cx<Config>, before: &Baseline, found: &Listener) -> Res
     Ok(marker.is_some_and(|marker| marker.is_about(found) && marker.sha == before.sha))
 }
 
-fn put_build_back(cx: &Cx<Config>, failed: &FailedRun, anew: bool) -> Result<BuildBack, Error> {
+/// `untouched`: the old process runs, with the modules that it has loaded.
+/// `anew`: the build that is there is not the old one, whatever its marker says.
+fn put_build_back(
+    cx: &Cx<Config>,
+    failed: &FailedRun,
+    untouched: bool,
+    anew: bool,
+) -> Result<BuildBack, Error> {
     let (config, before) = (cx.config(), &failed.before);
     let build_before = look(cx, failed)?.built;
     build::put_back(cx, &before.app_dir, &failed.run, &config.recipe.artifacts)?;
@@ -189,16 +202,29 @@ fn put_build_back(cx: &Cx<Config>, failed: &FailedRun, anew: bool) -> Result<Bui
         .args(["-f", &config.recipe.entry])
         .cwd(&before.app_dir)
         .probe()?;
-    if !anew && entry.ok() && is_old_build(before.built.as_ref(), now.built.as_ref(), &before.sha) {
+    let is_old = is_old_build(before.built.as_ref(), now.built.as_ref(), &before.sha);
+    let is_there = !anew && entry.ok() && is_old;
+    if is_there && untouched {
         return Ok(had);
     }
     let node = now.node.ok_or_else(|| {
         Error::invalid("rollback.no-node", "the target has no `node` in its PATH")
     })?;
-    cx.warn(format!(
-        "the old build is gone; {} is built again",
-        short(&before.sha)
-    ));
+    let for_node = now.built.map(|built| built.node).unwrap_or_default();
+    let loads = !other_major(&for_node, &node);
+    if is_there && loads {
+        return Ok(had);
+    }
+    cx.warn(match loads {
+        true => format!(
+            "the old build is gone; {} is built again",
+            short(&before.sha)
+        ),
+        false => format!(
+            "the old build is for node {for_node} and the target's is {node} now; {} is built again",
+            short(&before.sha)
+        ),
+    });
     // A name of its own, so that a second try does not take this build for the
     // failed run's.
     let run = format!("{}-rollback", failed.run);

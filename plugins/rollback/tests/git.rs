@@ -388,3 +388,28 @@ impl World {
         outputs
     }
 }
+
+#[test]
+fn an_old_build_for_another_node_is_made_again() {
+    let (world, old) = version_1();
+    world.push("// version 2");
+    let (mut outputs, error) = world.deploy("RUN2");
+    assert_eq!(error, None);
+    // Node was changed after the old version was built.
+    let before = &mut outputs.get_mut("preflight").unwrap()["built"]["node"];
+    let node = before.as_str().unwrap().to_owned();
+    *before = json!("v8.0.0");
+    let marker = "app/.vdeploy/previous/build.json";
+    let text = world.stage.read(marker).replace(&node, "v8.0.0");
+    fs::write(world.stage.path(marker), text).unwrap();
+    let host = world.rollback_host("RUN3", &outputs);
+    let back = testing::run::<Rollback>(&host).unwrap();
+    assert!(
+        host.warnings()[0].contains("for node v8.0.0"),
+        "{:?}",
+        host.warnings()
+    );
+    assert!(host.changes().iter().any(|line| line.contains("npm ci")));
+    assert_eq!((world.live().as_str(), back.sha), ("// version 1", old));
+    assert!(world.stage.read("app/.vdeploy/build.json").contains(&node));
+}

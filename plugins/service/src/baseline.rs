@@ -31,6 +31,10 @@ pub struct Listener {
     pub start_ticks: u64,
     pub ppid: u32,
     pub uid: u32,
+    /// Name of that user; empty when it has none.
+    pub user: String,
+    /// When it was started, for a person: `2026-02-13 09:41:07 UTC`.
+    pub since: String,
     /// Absolute working directory; empty when it may not be read.
     pub cwd: String,
     /// Absolute path of the program; empty when it may not be read.
@@ -39,6 +43,8 @@ pub struct Listener {
     /// The systemd service that manages it, for example
     /// `agent-services.service`; none for a bare process.
     pub unit: Option<String>,
+    /// The service of a user's own systemd that manages it.
+    pub user_unit: Option<String>,
 }
 
 impl Listener {
@@ -50,6 +56,29 @@ impl Listener {
     /// For a person: `pid 4711 (node dist/server.js)`.
     pub fn describe(&self) -> String {
         format!("pid {} ({})", self.pid, self.argv.join(" "))
+    }
+
+    /// All that tells a person whose process it is: `pid 7 (nc -l 3000),
+    /// program /bin/nc, in /root, user root (0), since …, kept by x.service`.
+    pub fn describe_fully(&self) -> String {
+        let known = |text: &str| match text {
+            "" => "unknown".to_owned(),
+            text => text.to_owned(),
+        };
+        let keeper = match (&self.unit, &self.user_unit) {
+            (Some(unit), _) => format!(", kept by the systemd unit {unit}"),
+            (None, Some(unit)) => format!(", kept by the user's systemd unit {unit}"),
+            (None, None) => String::new(),
+        };
+        format!(
+            "{}, program {}, directory {}, user {} ({}), since {}{keeper}",
+            self.describe(),
+            known(&self.exe),
+            known(&self.cwd),
+            known(&self.user),
+            self.uid,
+            known(&self.since),
+        )
     }
 }
 
@@ -114,8 +143,13 @@ pub struct Baseline {
     pub node: String,
     pub built: Option<BuildMarker>,
     pub running: Option<RunningMarker>,
-    /// Who listened on the port.
+    /// The service: who listened on the port.
     pub service: Option<Listener>,
+    /// A process on the port that is not the service, and that the
+    /// configuration says may be ended.
+    pub foreign: Option<Listener>,
+    /// The systemd unit that works in the checkout while nobody listens.
+    pub unit: Option<String>,
     /// The service answered a request without a token.
     pub open: bool,
     pub counts: Counts,

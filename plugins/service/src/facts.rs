@@ -47,6 +47,30 @@ pub struct Facts {
     pub checkout: Checkout,
     pub built: Option<BuildMarker>,
     pub running: Option<RunningMarker>,
+    pub units: Vec<UnitHere>,
+}
+
+/// A loaded systemd service that works in the checkout.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnitHere {
+    pub name: String,
+    /// As systemd says it: `active/running`, `failed/failed`,
+    /// `activating/auto-restart`.
+    pub state: String,
+    /// `enabled`, `disabled`, `static`, …
+    pub enabled: String,
+}
+
+impl UnitHere {
+    /// Whether systemd starts it again and again.
+    pub fn flaps(&self) -> bool {
+        self.state.ends_with("/auto-restart")
+    }
+
+    /// For a person: `x.service (failed/failed, enabled)`.
+    pub fn describe(&self) -> String {
+        format!("{} ({}, {})", self.name, self.state, self.enabled)
+    }
 }
 
 /// The state of `data/` in the checkout.
@@ -135,6 +159,15 @@ fn parse(text: &str) -> Result<Facts, Error> {
             // its work instead of trusting it.
             "build" => facts.built = serde_json::from_str(value).ok(),
             "running" => facts.running = serde_json::from_str(value).ok(),
+            "unit" => {
+                let mut words = value.split(' ').map(str::to_owned);
+                let mut word = || words.next().unwrap_or_default();
+                facts.units.push(UnitHere {
+                    name: word(),
+                    state: word(),
+                    enabled: word(),
+                });
+            }
             "git-error" => facts.checkout.error = owned(),
             "top" => facts.checkout.top = value.to_owned(),
             "sha" => facts.checkout.sha = value.to_owned(),

@@ -24,6 +24,38 @@ data_state() {
     fi
 }
 
+# Prints the loaded systemd services that work in the checkout $1, as
+# `unit=NAME STATE/SUBSTATE ENABLED`.
+units() {
+    command -v systemctl >/dev/null 2>&1 || return 0
+    systemctl show --property=Id,WorkingDirectory,ActiveState,SubState,UnitFileState '*.service' \
+        2>/dev/null </dev/null | {
+        id= dir= active= sub= enabled=
+        # An empty line ends each service; the last one has none.
+        while read -r line || [ -n "$line" ]; do
+            case $line in
+                Id=*) id=${line#*=} ;;
+                WorkingDirectory=*) dir=${line#*=} ;;
+                ActiveState=*) active=${line#*=} ;;
+                SubState=*) sub=${line#*=} ;;
+                UnitFileState=*) enabled=${line#*=} ;;
+                '')
+                    claim "$1"
+                    id= dir= active= sub= enabled=
+                    ;;
+            esac
+        done
+        claim "$1"
+    }
+}
+
+claim() {
+    dir=${dir#[-!]}
+    case $dir in /*) ;; *) return 0 ;; esac
+    [ "$(cd "$dir" 2>/dev/null && pwd -P)" = "$1" ] || return 0
+    say unit "$id $active/$sub ${enabled:-unknown}"
+}
+
 checkout() {
     if ! top=$(git rev-parse --show-toplevel 2>&1 </dev/null); then
         say git-error "$(printf '%s' "$top" | tr '\n' ' ')"
@@ -58,6 +90,7 @@ main() {
     }
     if [ -w . ]; then say app-writable yes; fi
     say data "$(data_state)"
+    units "$(pwd -P)"
     marker build .vdeploy/build.json
     marker running .vdeploy/running.json
     checkout

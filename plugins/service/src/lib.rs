@@ -21,6 +21,7 @@ pub mod data;
 pub mod endpoints;
 pub mod facts;
 pub mod listener;
+pub mod node;
 pub mod process;
 pub mod records;
 pub mod remote;

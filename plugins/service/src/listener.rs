@@ -72,10 +72,13 @@ fn set(listener: &mut Listener, key: &str, value: &str) {
         "start" => listener.start_ticks = value.parse().unwrap_or(0),
         "ppid" => listener.ppid = value.parse().unwrap_or(0),
         "uid" => listener.uid = value.parse().unwrap_or(0),
+        "user" => value.clone_into(&mut listener.user),
+        "since" => value.clone_into(&mut listener.since),
         // The kernel marks a directory or program that was removed since.
         "cwd" => listener.cwd = value.trim_end_matches(" (deleted)").to_owned(),
         "exe" => listener.exe = value.trim_end_matches(" (deleted)").to_owned(),
-        "unit" => listener.unit = (!value.is_empty()).then(|| value.to_owned()),
+        "unit" => listener.unit = Some(value.to_owned()),
+        "user-unit" => listener.user_unit = Some(value.to_owned()),
         "arg" => listener.argv.push(value.to_owned()),
         _ => {}
     }

@@ -53,37 +53,69 @@ comes_from() {
     return 1
 }
 
-# Prints the systemd service whose main process is process $1 or an ancestor
-# of it. A login shell also lives in a service's control group (ssh.service,
-# user@0.service), but does not manage what was started from it.
-unit_of() {
+# Prints who keeps process $1: `unit=NAME` for a systemd service, `user-unit=NAME`
+# for one of a user's own systemd; nothing for a bare process. It is the innermost
+# service of the control group, if the process is its main one or comes from it. A
+# login shell also lives in a service's group (ssh.service, user@0.service), but
+# does not keep what was started from it.
+keeper_of() {
     command -v systemctl >/dev/null 2>&1 || return 0
     while IFS= read -r line; do
-        unit=${line##*/}
-        case $unit in
-            ssh.service | sshd.service | ssh@*.service | sshd@*.service) continue ;;
-            *.service) ;;
-            *) continue ;;
-        esac
-        main=$(systemctl show --property=MainPID "$unit" 2>/dev/null </dev/null)
-        main=${main#MainPID=}
-        [ "${main:-0}" -gt 1 ] 2>/dev/null || continue
-        if comes_from "$1" "$main"; then
-            echo "$unit"
-            return 0
-        fi
+        path=${line#*:*:}
+        while [ -n "$path" ]; do
+            unit=${path##*/}
+            path=${path%/*}
+            case $unit in
+                ssh.service | sshd.service | ssh@*.service | sshd@*.service) continue ;;
+                user@*.service | rc-local.service) continue ;;
+                *.service) ;;
+                *) continue ;;
+            esac
+            case $path in
+                */user@*.service/* | */user@*.service)
+                    say user-unit "$unit"
+                    return 0
+                    ;;
+            esac
+            if keeps "$unit" "$1"; then
+                say unit "$unit"
+                return 0
+            fi
+        done
     done <"/proc/$1/cgroup"
+}
+
+# Whether unit $1 keeps process $2 of its control group. A forking service whose
+# main process is not known keeps all of its group; one that has run a script once
+# (cloud-final.service) keeps nothing: to start it again would run the script again.
+keeps() {
+    main=$(systemctl show --property=MainPID "$1" 2>/dev/null </dev/null)
+    main=${main#MainPID=}
+    if [ "${main:-0}" -gt 1 ] 2>/dev/null; then
+        comes_from "$2" "$main"
+        return
+    fi
+    [ "$(systemctl show --property=Type "$1" 2>/dev/null </dev/null)" = Type=forking ]
+}
+
+# Prints when a process that began at tick $1 did so, in UTC.
+began() {
+    ticks=$(getconf CLK_TCK 2>/dev/null) || ticks=100
+    boot=$(sed -n 's/^btime //p' /proc/stat)
+    date -u -d "@$((boot + $1 / ticks))" '+%Y-%m-%d %H:%M:%S UTC' 2>/dev/null
 }
 
 describe() {
     look_at "$1" || return 0
     say pid "$1"
     say start "$start"
+    say since "$(began "$start")"
     say ppid "$parent"
     say uid "$(stat -c %u "/proc/$1" 2>/dev/null)"
+    say user "$(stat -c %U "/proc/$1" 2>/dev/null)"
     say cwd "$(readlink "/proc/$1/cwd" 2>/dev/null)"
     say exe "$(readlink "/proc/$1/exe" 2>/dev/null)"
-    say unit "$(unit_of "$1" 2>/dev/null)"
+    keeper_of "$1" 2>/dev/null
     tr '\n\0' ' \n' <"/proc/$1/cmdline" | sed 's/^/arg=/'
 }
 

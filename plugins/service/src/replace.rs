@@ -20,6 +20,10 @@ pub struct Replace<'a> {
     pub port: u16,
     /// The processes that may be stopped. Any other one on the port is foreign.
     pub known: &'a [Listener],
+    /// A foreign process that the configuration says may be ended.
+    pub foreign: Option<&'a Listener>,
+    /// The unit that keeps the service when nobody listens and nobody is known.
+    pub unit: Option<&'a str>,
     /// From TERM to KILL.
     pub stop_patience: Duration,
     /// Time without a write of ours before TERM.
@@ -46,9 +50,15 @@ pub struct Replaced {
 /// `restart.foreign-process`, `restart.managed`, `restart.wrong-process`, and
 /// those of [`process::stop`] and [`start::start`].
 pub fn replace<C>(cx: &Cx<C>, replace: &Replace<'_>) -> Result<Replaced, Error> {
-    let found = owner(cx, replace.port)?;
+    let mut found = owner(cx, replace.port)?;
+    if let (Some(process), Some(foreign)) = (&found, replace.foreign)
+        && foreign.is_same_process(process)
+    {
+        end_foreign(cx, process, replace)?;
+        found = None;
+    }
     let mut launch = replace.launch.clone();
-    let unit = unit_of(found.as_ref(), replace.known);
+    let unit = unit_of(found.as_ref(), replace.known, replace.unit);
     if let Some(unit) = &unit {
         if !replace.unit_allowed {
             return Err(Error::failed(
@@ -142,11 +152,26 @@ fn stop<C>(cx: &Cx<C>, found: &Listener, replace: &Replace<'_>) -> Result<(), Er
     Ok(())
 }
 
-/// The unit that keeps the service: of who has the port, or of who had it.
-fn unit_of(found: Option<&Listener>, known: &[Listener]) -> Option<String> {
-    match found {
-        Some(found) => found.unit.clone(),
-        None => known.iter().find_map(|known| known.unit.clone()),
+/// The unit that keeps the service: of who has the port, of who had it, or the
+/// one that works in the checkout.
+fn unit_of(found: Option<&Listener>, known: &[Listener], here: Option<&str>) -> Option<String> {
+    match (found, known) {
+        (Some(found), _) => found.unit.clone(),
+        (None, []) => here.map(str::to_owned),
+        (None, known) => known.iter().find_map(|known| known.unit.clone()),
+    }
+}
+
+/// Ends a process that is not the service, because the configuration says so.
+fn end_foreign<C>(cx: &Cx<C>, foreign: &Listener, replace: &Replace<'_>) -> Result<(), Error> {
+    cx.warn(format!(
+        "port {} is taken from a process that is not ours, as `foreign-process = \"end\"` says: {}",
+        replace.port,
+        foreign.describe_fully()
+    ));
+    match &foreign.unit {
+        Some(unit) => start::stop_unit(cx, unit),
+        None => stop(cx, foreign, replace),
     }
 }
 
@@ -182,14 +207,9 @@ fn foreign(found: &Listener, replace: &Replace<'_>) -> Error {
     Error::failed(
         "restart.foreign-process",
         format!(
-            "port {} is held by {} in {}, which is not ours ({known}); it was left alone: end it yourself, or set another `port`",
+            "port {} is held by {}, which is not ours ({known}); it was left alone: end it yourself, or set another `port`",
             replace.port,
-            found.describe(),
-            if found.cwd.is_empty() {
-                "an unknown directory"
-            } else {
-                &found.cwd
-            },
+            found.describe_fully(),
         ),
     )
 }
@@ -220,7 +240,15 @@ mod tests {
     #[test]
     fn the_keeper_is_that_of_the_process_or_of_its_predecessor() {
         let kept = [process(7, Some("a.service"))];
-        assert_eq!(unit_of(None, &kept).as_deref(), Some("a.service"));
-        assert_eq!(unit_of(Some(&process(8, None)), &kept), None);
+        assert_eq!(unit_of(None, &kept, None).as_deref(), Some("a.service"));
+        assert_eq!(unit_of(Some(&process(8, None)), &kept, None), None);
+    }
+
+    #[test]
+    fn a_unit_in_the_checkout_counts_where_nobody_was_there() {
+        let unit = Some("a.service");
+        assert_eq!(unit_of(None, &[], unit).as_deref(), unit);
+        assert_eq!(unit_of(None, &[process(7, None)], unit), None);
+        assert_eq!(unit_of(Some(&process(7, None)), &[], unit), None);
     }
 }

@@ -77,7 +77,7 @@ pub struct Started {
 /// # Errors
 /// `restart.open-server`, `restart.not-ready` (both leave no process),
 /// `restart.died`, `restart.port-taken`, `restart.no-directory`,
-/// `restart.no-log`, `restart.unit-failed`.
+/// `restart.no-log`, `restart.unit-failed`, `restart.unit-without-token`.
 pub fn start<C>(cx: &Cx<C>, launch: &Launch<'_>) -> Result<Started, Error> {
     let port = launch.port.map(|port| port.to_string()).unwrap_or_default();
     let seconds = launch.patience.as_secs().max(1).to_string();
@@ -93,7 +93,7 @@ pub fn start<C>(cx: &Cx<C>, launch: &Launch<'_>) -> Result<Started, Error> {
             .script("unit", &with_functions(&format!("{MARKER}\n{UNIT}")))
             .args(["restart", unit, launch.app_dir, &port])
             .args([launch.ready_line, launch.open_warning, &seconds])
-            .args([launch.sha, &run]),
+            .args([launch.sha, &run, launch.token_env]),
     };
     let output = command
         .timeout(launch.patience.saturating_add(MARGIN))
@@ -108,10 +108,21 @@ pub fn start<C>(cx: &Cx<C>, launch: &Launch<'_>) -> Result<Started, Error> {
     }
     let text = output.into_success("start the service")?.stdout_text();
     if field(&text, "state") != Some("ready") {
-        return Err(why_not(launch, &text).maybe_applied());
+        let error = why_not(launch, &text);
+        return Err(match error.code.as_str() {
+            "restart.unit-without-token" => error,
+            _ => error.maybe_applied(),
+        });
     }
     if field(&text, "forgotten").is_some() {
         cx.warn("the marker .vdeploy/running.json cannot be written: the next run cannot tell what runs");
+    }
+    if field(&text, "reload").is_some()
+        && let Keeper::Unit(unit) = launch.keeper
+    {
+        cx.warn(format!(
+            "the files of {unit} were changed since systemd read them, and it was restarted as systemd knows it: `systemctl daemon-reload` takes the change over"
+        ));
     }
     let number = |key: &str| field(&text, key).and_then(|value| value.parse::<u64>().ok());
     match (number("listener"), number("listener-start"), number("port")) {
@@ -197,6 +208,16 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
                 }
             ),
         ),
+        "no-token" => (
+            "restart.unit-without-token",
+            match launch.keeper {
+                Keeper::Unit(unit) => format!(
+                    "{unit} does not give {0} to its service, which would let everybody in; the unit was left as it is. Put the line {0}=… into a file that only root may read, name it with `EnvironmentFile=` under `systemctl edit {unit}`, and run again: vdeploy changes no unit",
+                    launch.token_env
+                ),
+                Keeper::Nobody => "a process without a unit gets its token from vdeploy".to_owned(),
+            },
+        ),
         "no-directory" => (
             "restart.no-directory",
             format!("the app directory {} cannot be entered", launch.app_dir),
@@ -207,7 +228,10 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
         ),
         "failed" => (
             "restart.unit-failed",
-            "`systemctl restart` failed".to_owned(),
+            match launch.keeper {
+                Keeper::Unit(unit) => format!("`systemctl restart {unit}` failed"),
+                Keeper::Nobody => "`systemctl restart` failed".to_owned(),
+            },
         ),
         _ => (
             "restart.no-answer",

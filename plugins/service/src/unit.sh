@@ -1,14 +1,47 @@
 # Restarts or stops a systemd service and waits until it serves.
 # $1 `restart` or `stop`, $2 unit, $3 app directory, $4 port or nothing,
-# $5 ready line, $6 warning of an open server, $7 seconds, $8 commit, $9 run.
-# Prints what start.sh prints, with the unit's journal as the log.
+# $5 ready line, $6 warning of an open server, $7 seconds, $8 commit, $9 run,
+# $10 the variable that holds the token.
+# Prints what start.sh prints, with the journal of this start as the log. Never
+# prints the unit's environment: it has the token.
+control() { systemctl --no-ask-password "$@" </dev/null; }
+
 fact() {
     systemctl show -p "$1" "$unit" </dev/null 2>/dev/null | sed -n "s/^$1=//p"
 }
 
+# What the service and systemd said about this start, and about no other.
 lines() {
-    journalctl -u "$unit" "_SYSTEMD_INVOCATION_ID=$invocation" -o cat -n 200 --no-pager \
-        </dev/null 2>/dev/null
+    [ -n "$invocation" ] || return 0
+    journalctl "_SYSTEMD_INVOCATION_ID=$invocation" + "INVOCATION_ID=$invocation" \
+        -o cat -n 200 --no-pager </dev/null 2>/dev/null
+}
+
+# Whether the service will have variable $1: `yes`, `no`, or nothing when it
+# cannot be told. A program that the unit starts may set it for itself, which the
+# process that runs now shows.
+has_variable() {
+    for process in $(fact MainPID) $(members); do
+        [ -r "/proc/$process/environ" ] || continue
+        tr '\0' '\n' <"/proc/$process/environ" 2>/dev/null | grep -q "^$1=." && echo yes && return
+        looked=yes
+    done
+    case " $(fact Environment) " in *" $1="[!\ ]* | *" \"$1="[!\"]*) echo yes && return ;; esac
+    for file in $(systemctl show -p EnvironmentFiles "$unit" </dev/null 2>/dev/null |
+        sed -n 's/^EnvironmentFiles=\(.*\) (ignore_errors=.*)$/\1/p'); do
+        [ -r "$file" ] || return 0
+        sed -n "s/^[[:space:]]*$1=[\"']*\(.\).*/yes/p" "$file" </dev/null | grep -q yes && echo yes && return
+    done
+    case " $(fact PassEnvironment) $(fact SetCredential)$(fact LoadCredential) " in *[!\ ]*) return 0 ;; esac
+    [ -z "$looked" ] || echo no
+}
+
+# The processes of the unit's control group.
+members() {
+    group=$(fact ControlGroup)
+    [ -n "$group" ] || return 0
+    cat "/sys/fs/cgroup$group/cgroup.procs" "/sys/fs/cgroup/unified$group/cgroup.procs" \
+        "/sys/fs/cgroup/systemd$group/cgroup.procs" </dev/null 2>/dev/null
 }
 
 answer() {
@@ -20,6 +53,7 @@ answer() {
     [ -z "$code" ] || echo "exit=$code"
     [ -z "$seen" ] || echo "ready-line=seen"
     [ -z "$forgotten" ] || echo "forgotten=yes"
+    [ "$(fact NeedDaemonReload)" != yes ] || echo "reload=needed"
     echo "started-at-ms=${started_at}000"
     echo "port=$port"
     echo "log=journal of $unit"
@@ -34,9 +68,13 @@ watch() {
     pause=0.05
     until_time=$(($(date +%s) + seconds))
     while :; do
-        invocation=$(fact InvocationID)
         pid=$(fact MainPID)
         log=$(lines)
+        # systemd has started it anew: the start that is watched has ended.
+        if [ "$(fact InvocationID)" != "$invocation" ]; then
+            pid= verdict=died
+            return
+        fi
         case $log in *"$ready"*) seen=yes ;; *) seen= ;; esac
         if [ -n "$warning" ]; then
             case $log in *"$warning"*) verdict=open && return ;; esac
@@ -69,19 +107,31 @@ watch() {
 
 main() {
     verb=$1 unit=$2 app=$3 port=${4:-${PORT:-3000}} ready=$5 warning=$6 seconds=$7 sha=$8 run=$9
-    pid= begin= owner= code= seen= said= log= invocation= forgotten= serves_since=
+    variable=${10}
+    pid= begin= owner= code= seen= said= log= invocation= forgotten= serves_since= looked=
     started_at=$(date +%s)
-    if ! said=$(systemctl "$verb" "$unit" </dev/null 2>&1); then
+    if [ "$verb" = restart ]; then
+        if [ -n "$variable" ] && [ "$(has_variable "$variable")" = no ]; then answer no-token; fi
+        # A unit that failed too often is refused until its failures are forgotten.
+        control reset-failed "$unit" >/dev/null 2>&1
+    fi
+    if ! said=$(control "$verb" "$unit" 2>&1); then
         invocation=$(fact InvocationID)
         log=$(lines)
+        [ "$verb" = stop ] || control stop "$unit" >/dev/null 2>&1
         answer failed
     fi
     [ "$verb" = restart ] || answer stopped
+    invocation=$(fact InvocationID)
     watch
-    case $verdict in
-        ready) look_at "$owner" && remember "$owner" "$start" || forgotten=yes ;;
-        open | late) systemctl stop "$unit" </dev/null >/dev/null 2>&1 ;;
-    esac
+    if [ "$verdict" = ready ]; then
+        look_at "$owner" && remember "$owner" "$start" || forgotten=yes
+    else
+        # Neither an open server is left behind nor one that flaps.
+        control stop "$unit" >/dev/null 2>&1
+        journalctl --sync </dev/null >/dev/null 2>&1
+        log=$(lines)
+    fi
     answer "$verdict"
 }
 main "$@"

@@ -103,6 +103,26 @@ fn finds_the_process_that_listens() {
         assert_eq!(Path::new(&listener.cwd), cwd);
         assert!(listener.exe.ends_with("/node"), "{}", listener.exe);
         assert_eq!(listener.argv[0], "node");
+        // Begun a moment ago, by the user of this test.
+        let since = Command::new("date")
+            .args(["-u", "+%s", "-d", &listener.since])
+            .output()
+            .unwrap();
+        let since: u64 = String::from_utf8(since.stdout)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        assert!(now.abs_diff(since) < 600, "{} is not now", listener.since);
+        let user = Command::new("id").arg("-un").output().unwrap();
+        assert_eq!(
+            listener.user,
+            String::from_utf8(user.stdout).unwrap().trim()
+        );
         assert_eq!(listener.argv[3..], ["odd argument", ") 7 ("]);
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", listener.pid)).unwrap();
         let start = stat

@@ -23,6 +23,7 @@ const SCRIPT: &str = concat!(
 const SYSTEMCTL: &str = r#"#!/bin/sh
 cd "$UNIT_STATE" || exit 1
 pid=$(cat pid 2>/dev/null)
+[ "$1" != --no-ask-password ] || shift
 case $1 in
     restart | stop)
         [ ! -f refuse ] || { echo "Job for $2 failed."; exit 1; }
@@ -33,6 +34,7 @@ case $1 in
         done
         rm -f pid
         [ "$1" = restart ] || exit 0
+        echo "$(cat invocation 2>/dev/null)1" >invocation
         cd "$UNIT_APP" && setsid sh -c "exec env $(cat "$UNIT_STATE/env") node dist/server.js" \
             </dev/null >"$UNIT_STATE/journal" 2>&1 &
         echo $! >"$UNIT_STATE/pid"
@@ -42,7 +44,8 @@ case $1 in
         case $(cut -d' ' -f3 "/proc/${pid:-0}/stat" 2>/dev/null) in '' | Z) running= ;; esac
         case $3 in
             MainPID) echo "MainPID=${running:+$pid}" ;;
-            InvocationID) echo "InvocationID=1f" ;;
+            InvocationID) echo "InvocationID=$(cat invocation)" ;;
+            Environment) echo "Environment=$(cat env)" ;;
             ActiveState) if [ "$running" ]; then echo ActiveState=active; else echo ActiveState=failed; fi ;;
             SubState) if [ "$running" ]; then echo SubState=running; else echo SubState=failed; fi ;;
             ExecMainStatus) echo ExecMainStatus=3 ;;
@@ -50,8 +53,7 @@ case $1 in
         ;;
 esac
 "#;
-const JOURNALCTL: &str =
-    "#!/bin/sh\ncase \"$*\" in *_SYSTEMD_INVOCATION_ID=1f*) cat \"$UNIT_STATE/journal\" ;; esac\n";
+const JOURNALCTL: &str = "#!/bin/sh\ncase \"$*\" in *\" INVOCATION_ID=$(cat \"$UNIT_STATE/invocation\") \"*) cat \"$UNIT_STATE/journal\" ;; esac\n";
 
 struct Unit {
     stage: Stage,
@@ -76,15 +78,28 @@ impl Unit {
         self.stage.path(name)
     }
 
-    fn run(&self, verb: &str, seconds: &str) -> String {
+    /// A program that finds our `systemctl` and `journalctl`.
+    fn command(&self, program: &str) -> Command {
         let path = std::env::var("PATH").unwrap();
-        let mut child = Command::new("sh")
+        let path = format!("{}:{path}", self.path("bin").display());
+        // The program itself is looked for in the PATH of the test.
+        let ours = self.path("bin").join(program);
+        let program = if ours.exists() { ours } else { program.into() };
+        let mut command = Command::new(program);
+        command
+            .env("PATH", path)
+            .env("UNIT_STATE", self.path(""))
+            .env("UNIT_APP", self.stage.app());
+        command
+    }
+
+    fn run(&self, verb: &str, seconds: &str) -> String {
+        let mut child = self
+            .command("sh")
             .args(["-s", "--", verb, "agent-services", &self.stage.app()])
             .args([&self.stage.port().to_string(), "running on"])
             .args(["VERS_AUTH_TOKEN is not set", seconds, "abc", "run-1"])
-            .env("PATH", format!("{}:{path}", self.path("bin").display()))
-            .env("UNIT_STATE", self.path(""))
-            .env("UNIT_APP", self.stage.app())
+            .arg("VERS_AUTH_TOKEN")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -146,6 +161,25 @@ fn a_unit_without_its_token_is_stopped() {
     let answer = unit.run("restart", "20");
     assert!(answer.starts_with("state=open\n"), "{answer}");
     assert!(unit.ended());
+}
+
+#[test]
+fn a_unit_that_gives_no_token_is_left_as_it_is() {
+    let unit = Unit::new("NONE=1");
+    unit.command("systemctl")
+        .args(["restart", "agent-services"])
+        .status()
+        .unwrap();
+    let pid = unit.stage.read("pid");
+    let answer = unit.run("restart", "20");
+    assert!(answer.starts_with("state=no-token\n"), "{answer}");
+    assert_eq!(unit.stage.read("pid"), pid);
+    // A unit that gives it now may be restarted, whatever runs without.
+    let env = format!("PORT={} VERS_AUTH_TOKEN={TOKEN}", unit.stage.port());
+    fs::write(unit.path("env"), env).unwrap();
+    let answer = unit.run("restart", "20");
+    assert!(answer.starts_with("state=ready\n"), "{answer}");
+    assert!(!answer.contains(TOKEN), "{answer}");
 }
 
 #[test]
