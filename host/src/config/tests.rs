@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::ids::{PlanName, StepId};
-use crate::plan::{OnFailure, RollbackTo};
+use crate::plan::{OnFailure, Plan, RollbackTo, Step};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
