@@ -1,15 +1,17 @@
 //! One call: of a plugin, which is instantiated for it, and of a capability
 //! through the gate.
 
-use crate::stage::{Stage, builtin_plugin};
+use crate::plugins::builtin_plugin;
+use crate::stage::Stage;
 use anyhow::Result;
 use criterion::Criterion;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
+use vdeploy::capability::doubles::RecordingSsh;
 use vdeploy::capability::grant::Grants;
-use vdeploy::capability::ssh::{Command, SshScope};
+use vdeploy::capability::ssh::{Command, Output, SshScope};
 use vdeploy::config::Project;
 use vdeploy::event::Phase;
 use vdeploy::plugin::{Engine, Invocation, Plugin, StepContext};
@@ -28,7 +30,7 @@ pub fn measure(criterion: &mut Criterion) -> Result<()> {
         .manifest
         .complete(&Map::new())
         .map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
-    let stage = Stage::new()?;
+    let stage = Stage::new(target())?;
     group.bench_function("plugin check, instantiated", |bencher| {
         bencher.iter(|| {
             let call = plugin.call(check(&stage, &plugin, &config));
@@ -37,7 +39,7 @@ pub fn measure(criterion: &mut Criterion) -> Result<()> {
         });
     });
 
-    let stage = Stage::new()?;
+    let stage = Stage::new(target())?;
     let ssh = SshScope::parse("probe:systemctl is-active *").map_err(anyhow::Error::msg)?;
     let grants = Arc::new(Grants {
         ssh: vec![ssh],
@@ -58,6 +60,17 @@ pub fn measure(criterion: &mut Criterion) -> Result<()> {
     });
     group.finish();
     Ok(())
+}
+
+/// A target that is a function.
+fn target() -> Arc<RecordingSsh> {
+    Arc::new(RecordingSsh::new(|_| {
+        Ok(Output {
+            exit_code: Some(0),
+            stdout: b"active\n".to_vec(),
+            ..Output::default()
+        })
+    }))
 }
 
 fn check(stage: &Stage, plugin: &Plugin, config: &Map<String, Value>) -> Invocation {

@@ -1,7 +1,7 @@
 //! All built-in plugins from bytes to callable: with an empty cache of compiled
 //! code, as the first run on a machine, and with a full one, as every other.
 
-use crate::stage::builtin_plugins;
+use crate::plugins::builtin_plugins;
 use anyhow::Result;
 use criterion::{BatchSize, Criterion};
 use std::time::Duration;

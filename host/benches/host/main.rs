@@ -6,6 +6,7 @@
 mod calls;
 mod load;
 mod masker;
+mod plugins;
 mod stage;
 
 use anyhow::Result;

@@ -1,7 +1,6 @@
-//! A run in which the target is a function and everything else is real.
+//! A run whose target is the benchmark's matter, and everything else is real.
 
-use anyhow::{Context as _, Result};
-use std::path::Path;
+use anyhow::Result;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -9,19 +8,17 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 use vdeploy::capability::World;
 use vdeploy::capability::clock::SystemClock;
-use vdeploy::capability::doubles::{DenyHttp, RecordingSnapshot, RecordingSsh};
+use vdeploy::capability::doubles::{DenyHttp, RecordingSnapshot};
 use vdeploy::capability::grant::Grants;
 use vdeploy::capability::mask::Masker;
 use vdeploy::capability::secrets::{LoadedSecrets, SecretValue};
-use vdeploy::capability::ssh::Output;
-use vdeploy::config::Project;
+use vdeploy::capability::ssh::Ssh;
 use vdeploy::event::Phase;
 use vdeploy::gate::{Gate, RunShared};
 use vdeploy::ids::{PluginName, RunId};
 use vdeploy::journal::store::RunRecord;
 use vdeploy::journal::{SqliteStore, Store, StoreState};
 use vdeploy::plan::{OnFailure, Plan, RollbackTo};
-use vdeploy::plugin::{Engine, Plugin, builtin};
 use vdeploy::target::TargetHandle;
 
 /// Longer than any benchmark.
@@ -34,8 +31,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A run that began and may change the target.
-    pub fn new() -> Result<Self> {
+    /// A run that began and may change the target, which is reached by `ssh`.
+    pub fn new(ssh: Arc<dyn Ssh>) -> Result<Self> {
         let dir = TempDir::new()?;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("state.db"))?);
         let run = RunId::generate();
@@ -50,13 +47,7 @@ impl Stage {
         let world = World {
             clock: Arc::new(SystemClock),
             http: Arc::new(DenyHttp),
-            ssh: Arc::new(RecordingSsh::new(|_| {
-                Ok(Output {
-                    exit_code: Some(0),
-                    stdout: b"active\n".to_vec(),
-                    ..Output::default()
-                })
-            })),
+            ssh,
             snapshot: Arc::new(RecordingSnapshot::new(target.clone())),
             secrets: Arc::new(LoadedSecrets::new([("auth-token".to_owned(), token)])),
             state: Arc::new(StoreState::new(store.clone())),
@@ -82,24 +73,6 @@ impl Stage {
             deadline: Instant::now() + TIMEOUT,
         }
     }
-}
-
-/// Every built-in plugin with the grants of the built-in project.
-pub fn builtin_plugins(cache: &Path, project: &Project) -> Result<(Engine, Vec<Plugin>)> {
-    let engine = Engine::new(Some(cache))?;
-    let mut plugins = Vec::new();
-    for name in builtin::names() {
-        plugins.push(builtin_plugin(&engine, project, name)?);
-    }
-    Ok((engine, plugins))
-}
-
-/// One built-in plugin with the grants of the built-in project.
-pub fn builtin_plugin(engine: &Engine, project: &Project, name: &str) -> Result<Plugin> {
-    let bytes = builtin::bytes(name).with_context(|| format!("no built-in plugin `{name}`"))?;
-    let name = PluginName::from(name);
-    let grants = &project.plugin(&name)?.grants;
-    Ok(Plugin::load(engine, &name, bytes, grants)?)
 }
 
 fn record(run: &RunId) -> RunRecord {

@@ -76,15 +76,17 @@ fn load(engine: &Engine, name: &PluginName, config: &PluginConfig) -> Result<Plu
             &read
         }
     };
-    let found = plugin::digest(bytes);
-    match &config.digest {
-        Some(pinned) if *pinned != found => Err(PluginError::Digest {
-            plugin: name.clone(),
-            found: found.to_string(),
-            pinned: pinned.to_string(),
-        }),
-        _ => Plugin::load(engine, name, bytes, &config.grants),
+    if let Some(pinned) = &config.digest {
+        let found = plugin::digest(bytes);
+        if *pinned != found {
+            return Err(PluginError::Digest {
+                plugin: name.clone(),
+                found: found.to_string(),
+                pinned: pinned.to_string(),
+            });
+        }
     }
+    Plugin::load(engine, name, bytes, &config.grants)
 }
 
 /// Every problem with the configuration as one error.

@@ -128,8 +128,10 @@ pub fn build(
         verify: route.vers.tls_verify,
     })
     .map_err(|e| CliError::usage(e.to_string()))?;
-    let client =
-        Arc::new(VersClient::new(&route.vers).map_err(|e| CliError::usage(e.to_string()))?);
+    let client = Arc::new(
+        VersClient::with_tls(&route.vers, tls.clone())
+            .map_err(|e| CliError::usage(e.to_string()))?,
+    );
     let handle = TargetHandle::vers(target.clone(), vm, &route.url);
     let mut ssh_config = client.ssh_config();
     ssh_config.user = route.user;

@@ -13,8 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Most probe results that wait for the next durable entry.
+/// So many probe results are written in the background, if no durable entry
+/// takes them along before.
 const MAX_LATER: usize = 64;
+/// With so many the caller writes them itself: calls are then made faster than
+/// the disk takes them.
+const TOO_MANY_LATER: usize = 4 * MAX_LATER;
 
 /// Why nothing more may be done.
 #[derive(Clone, Debug)]
@@ -37,6 +41,9 @@ pub struct RunShared {
     store: Arc<dyn Store>,
     lease: Mutex<Option<Granted>>,
     later: Mutex<Vec<Entry>>,
+    /// Held while entries are taken from `later` and written, so that they
+    /// are written in order. Locked before `later`.
+    writing: Mutex<()>,
     events: UnboundedSender<RunEvent>,
     calls: AtomicU64,
     waited_micros: AtomicU64,
@@ -80,6 +87,7 @@ impl RunShared {
             store,
             lease: Mutex::new(None),
             later: Mutex::default(),
+            writing: Mutex::new(()),
             events,
             calls: AtomicU64::new(0),
             waited_micros: AtomicU64::new(0),
@@ -106,35 +114,47 @@ impl RunShared {
     /// Appends to the journal, durably, after what `record_later` kept. After a
     /// failure nothing more is done in this run: every later call is refused.
     pub fn record(&self, entry: &Entry) -> Result<(), StoreError> {
-        let mut entries = lock(&self.later);
-        entries.push(entry.clone());
-        self.write(&mut entries)
+        let writing = lock(&self.writing);
+        lock(&self.later).push(entry.clone());
+        self.write(writing)
     }
 
-    /// Appends the result of a probe with the next durable entry. A crash can
-    /// lose it, which does no harm: a probe may be repeated.
-    pub fn record_later(&self, entry: Entry) -> Result<(), StoreError> {
-        let mut entries = lock(&self.later);
-        entries.push(entry);
-        if entries.len() < MAX_LATER {
+    /// Appends the result of a probe soon: with the next durable entry, or in
+    /// the background. A crash can lose it, which does no harm: a probe may be
+    /// repeated. Needs a tokio runtime.
+    pub fn record_later(self: &Arc<Self>, entry: Entry) -> Result<(), StoreError> {
+        let mut later = lock(&self.later);
+        later.push(entry);
+        let waiting = later.len();
+        drop(later);
+        if waiting >= TOO_MANY_LATER {
+            return self.write(lock(&self.writing));
+        }
+        if waiting.is_multiple_of(MAX_LATER) {
+            let shared = self.clone();
+            tokio::task::spawn_blocking(move || {
+                // A failure closes the gate, and the next call says why.
+                let _ = shared.write(lock(&shared.writing));
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes what waits. After a failure it goes on waiting.
+    fn write(&self, writing: MutexGuard<'_, ()>) -> Result<(), StoreError> {
+        let mut entries = std::mem::take(&mut *lock(&self.later));
+        if entries.is_empty() {
             return Ok(());
         }
-        self.write(&mut entries)
-    }
-
-    fn write(&self, entries: &mut Vec<Entry>) -> Result<(), StoreError> {
         let lease = lock(&self.lease).clone();
-        let written = self.store.append_all(&self.run, lease.as_ref(), entries);
-        match written {
-            Ok(()) => {
-                entries.clear();
-                Ok(())
-            }
-            Err(error) => {
-                self.break_off(&error.to_string());
-                Err(error)
-            }
+        let written = self.store.append_all(&self.run, lease.as_ref(), &entries);
+        if written.is_err() {
+            let mut later = lock(&self.later);
+            entries.append(&mut later);
+            *later = entries;
         }
+        drop(writing);
+        written.inspect_err(|error| self.break_off(&error.to_string()))
     }
 
     /// Closes the gate for good.

@@ -299,7 +299,7 @@ impl Store for SqliteStore {
         lease: Option<&Granted>,
         entry: &Entry,
     ) -> Result<u64, StoreError> {
-        self.write(|tx, now| runs::append(tx, now, run, lease, entry))
+        self.write(|tx, now| runs::append(tx, now, run, lease, std::slice::from_ref(entry)))
     }
 
     fn append_all(
@@ -308,12 +308,7 @@ impl Store for SqliteStore {
         lease: Option<&Granted>,
         entries: &[Entry],
     ) -> Result<(), StoreError> {
-        self.write(|tx, now| {
-            for entry in entries {
-                runs::append(tx, now, run, lease, entry)?;
-            }
-            Ok(())
-        })
+        self.write(|tx, now| runs::append(tx, now, run, lease, entries).map(drop))
     }
 
     fn run(&self, id_or_prefix: &str) -> Result<RunRecord, StoreError> {

@@ -13,7 +13,9 @@ use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use wasmparser::component_types::ComponentEntityType;
 use wasmparser::types::Types;
-use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{
+    BinaryReaderError, Encoding, Parser, Payload, ValidPayload, Validator, WasmFeatures,
+};
 use wasmtime::component::{Component, HasSelf, Linker};
 
 /// The package every import must come from.
@@ -56,14 +58,14 @@ impl Description {
             plugin: name.clone(),
             message,
         };
-        let broken = |e: wasmparser::BinaryReaderError| {
+        let broken = |e: BinaryReaderError| {
             let what = e.message().lines().next().unwrap_or_default().to_owned();
             load(format!("it is no valid WASM component: {what}"))
         };
         let mut manifest = None;
-        let types = Validator::new_with_features(WasmFeatures::default())
-            .validate_all(bytes)
-            .map_err(broken)?;
+        let types = types(bytes)
+            .map_err(broken)?
+            .ok_or_else(|| load("it is no valid WASM component: it has no end".to_owned()))?;
         let mut interfaces = Vec::new();
         let mut exports = Vec::new();
         let mut depth = 0_u32;
@@ -139,6 +141,21 @@ impl Description {
     pub fn has_undo(&self) -> bool {
         self.exports.iter().any(|e| e == "undo")
     }
+}
+
+/// Validates the structure and gives the types; none for bytes that end before
+/// a component does. The bodies of the functions are left to wasmtime, which
+/// validates them before it compiles them: at the first start with these
+/// bytes, and not again at every one.
+fn types(bytes: &[u8]) -> Result<Option<Types>, BinaryReaderError> {
+    let mut validator = Validator::new_with_features(WasmFeatures::default());
+    let mut outermost = None;
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let ValidPayload::End(types) = validator.payload(&payload?)? {
+            outermost = Some(types);
+        }
+    }
+    Ok(outermost)
 }
 
 /// Whether the component imports a function of this interface, and not only a

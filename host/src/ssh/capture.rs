@@ -39,6 +39,11 @@ impl Capture {
         self.dropped += (skip + over) as u64;
     }
 
+    /// Whether nothing came.
+    pub fn is_empty(&self) -> bool {
+        self.head.is_empty() && self.dropped == 0
+    }
+
     /// Whether bytes in the middle were dropped.
     pub fn truncated(&self) -> bool {
         self.dropped > 0

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of commands.
 
+use super::ahead::Ahead;
 use super::error::ConnectError;
 use super::host_key::{Ended, Expected, HostKeyCheck};
 use super::{SshConfig, private_key::LoadedKey};
@@ -23,8 +24,9 @@ use tokio_rustls::client::TlsStream;
 pub(super) struct Connection {
     pub(super) vm: VmId,
     pub(super) handle: client::Handle<HostKeyCheck>,
-    /// One permit a command that may run at once.
-    pub(super) channels: Semaphore,
+    /// One permit a session: of a command, or opened ahead for the next.
+    pub(super) channels: Arc<Semaphore>,
+    pub(super) ahead: Ahead,
     /// The same for ending commands: sshd has two sessions more than we use.
     pub(super) signals: Semaphore,
 }
@@ -139,7 +141,8 @@ impl Connection {
         let connection = Self {
             vm: vm.clone(),
             handle,
-            channels: Semaphore::new(config.max_channels),
+            channels: Arc::new(Semaphore::new(config.max_channels)),
+            ahead: Ahead::new(),
             signals: Semaphore::new(2),
         };
         Ok((connection, shown.unwrap_or_default()))

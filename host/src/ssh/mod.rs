@@ -4,6 +4,7 @@
 //! when it died or when the target moved to another VM. Knows nothing of
 //! grants, journals or WASM; where keys come from is a [`KeySource`].
 
+mod ahead;
 mod capture;
 mod command_line;
 mod connect;
@@ -25,10 +26,12 @@ use crate::capability::{EffectError, ErrorKind};
 use crate::ids::VmId;
 use crate::target::TargetHandle;
 use crate::tls::Tls;
+use ahead::NoSession;
 use async_trait::async_trait;
 use connect::Connection;
 use error::ConnectError;
 use private_key::LoadedKey;
+use session::Ran;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -251,8 +254,6 @@ impl RusshSsh {
         deadline: Instant,
         live: &dyn LiveOutput,
     ) -> Result<Output, EffectError> {
-        /// For a server that is there, opening a channel is one round trip.
-        const OPEN: Duration = Duration::from_secs(15);
         let late = || {
             EffectError::new(
                 ErrorKind::Timeout,
@@ -266,7 +267,7 @@ impl RusshSsh {
         };
         let line = command_line::build(command)?;
         let mut last = String::new();
-        for _ in 0..2 {
+        for _ in 0..3 {
             let connection = match timeout_at(deadline, self.connection()).await {
                 Err(_) => return Err(late()),
                 Ok(Ok(connection)) => connection,
@@ -281,15 +282,10 @@ impl RusshSsh {
                 }
                 Ok(Err(error)) => return Err(error.into()),
             };
-            let Ok(Ok(_permit)) = timeout_at(deadline, connection.channels.acquire()).await else {
-                return Err(late());
-            };
-            let open_by = deadline.min(Instant::now() + OPEN);
-            match timeout_at(open_by, connection.handle.channel_open_session()).await {
-                Ok(Ok(channel)) => {
-                    return session::run(&connection, channel, line, command, deadline, live).await;
-                }
-                Ok(Err(russh::Error::ChannelOpenFailure(reason))) => {
+            let opened = match timeout_at(deadline, connection.session()).await {
+                Err(_) => return Err(late()),
+                Ok(Ok(opened)) => opened,
+                Ok(Err(NoSession::Refused(reason))) => {
                     return Err(EffectError::new(
                         ErrorKind::Unavailable,
                         "ssh.refused",
@@ -301,11 +297,25 @@ impl RusshSsh {
                     ));
                 }
                 // Nothing was asked of the target yet: a new connection is safe.
-                Ok(Err(error)) => last = error.to_string(),
-                Err(_) if Instant::now() >= deadline => return Err(late()),
-                Err(_) => last = "no answer".to_owned(),
+                Ok(Err(NoSession::Dead(why))) => {
+                    last = why;
+                    self.forget(&connection).await;
+                    continue;
+                }
+            };
+            let Some((channel, _permit)) = opened.begin() else {
+                continue;
+            };
+            match session::run(&connection, channel, &line, command, deadline, live).await {
+                // One that was opened ahead may have stood open for too long.
+                Ran::Nothing => last = "it was closed before the command".to_owned(),
+                Ran::To(result) => {
+                    if result.is_ok() {
+                        connection.heard();
+                    }
+                    return result;
+                }
             }
-            self.forget(&connection).await;
         }
         Err(EffectError::new(
             ErrorKind::Unavailable,
@@ -319,6 +329,9 @@ impl RusshSsh {
 impl Ssh for RusshSsh {
     async fn connect(&self) -> Result<(), EffectError> {
         let connection = self.connection().await?;
+        if !connection.is_quiet() {
+            return Ok(());
+        }
         // A dead peer is noticed here instead of by the first command.
         let answered = timeout(self.config.connect_timeout, connection.handle.send_ping()).await;
         if !matches!(answered, Ok(Ok(()))) {

@@ -19,15 +19,22 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// How long a command may take to end after TERM, and again after KILL.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// What became of a command.
+pub(super) enum Ran {
+    /// The server closed the session before it took the command.
+    Nothing,
+    To(Result<Output, EffectError>),
+}
+
 /// Runs the command; `deadline` is the end of its total time.
 pub(super) async fn run(
     connection: &Arc<Connection>,
     channel: Channel<Msg>,
-    line: CommandLine,
+    line: &CommandLine,
     command: &Command,
     deadline: Instant,
     live: &dyn LiveOutput,
-) -> Result<Output, EffectError> {
+) -> Ran {
     let (read, write) = channel.split();
     let mut session = Session {
         connection: connection.clone(),
@@ -38,7 +45,11 @@ pub(super) async fn run(
     if !matches!(ended, End::Late(_)) {
         session.seen.flush(live);
     }
-    match ended {
+    Ran::To(match ended {
+        End::Closed if session.seen.is_untouched() => {
+            session.halves = None;
+            return Ran::Nothing;
+        }
         End::Closed => {
             if let Some((_, write)) = session.halves.take()
                 && session.seen.refused
@@ -70,7 +81,7 @@ pub(super) async fn run(
             session.halves = None;
             Err(late(&session.seen, command, limit))
         }
-    }
+    })
 }
 
 /// Which limit was passed.
@@ -95,7 +106,7 @@ struct Session {
 impl Session {
     async fn follow(
         &mut self,
-        line: CommandLine,
+        line: &CommandLine,
         command: &Command,
         deadline: Instant,
         live: &dyn LiveOutput,
@@ -104,9 +115,10 @@ impl Session {
             return End::Lost;
         };
         let write = &*write;
-        if write.exec(true, line.line).await.is_err() {
+        if write.exec(true, line.line.as_str()).await.is_err() {
             return End::Lost;
         }
+        self.connection.open_ahead();
         let feed = async {
             // An error here shows up as the end of the reading half.
             if !line.stdin.is_empty() {
@@ -252,6 +264,7 @@ struct Seen {
     last: Stream,
     exit_code: Option<u32>,
     signal: Option<String>,
+    accepted: bool,
     refused: bool,
     eof: bool,
     cut_off: bool,
@@ -267,11 +280,19 @@ impl Seen {
             last: Stream::Stdout,
             exit_code: None,
             signal: None,
+            accepted: false,
             refused: false,
             eof: false,
             cut_off: false,
             stopped: false,
         }
+    }
+
+    /// Whether the server said nothing at all of the command: it always says
+    /// first whether it takes it.
+    fn is_untouched(&self) -> bool {
+        let silent = self.stdout.capture.is_empty() && self.stderr.capture.is_empty();
+        !self.accepted && !self.refused && !self.has_status() && silent
     }
 
     fn has_status(&self) -> bool {
@@ -300,6 +321,7 @@ impl Seen {
             ChannelMsg::ExitSignal { signal_name, .. } => {
                 self.signal = Some(signal_text(&signal_name));
             }
+            ChannelMsg::Success => self.accepted = true,
             ChannelMsg::Failure => {
                 self.refused = true;
                 return Heard::Close;

@@ -67,11 +67,16 @@ pub struct VersClient {
 impl VersClient {
     /// Checks the configuration; asks nothing yet.
     pub fn new(config: &VersConfig) -> Result<Self, VersError> {
-        let root = root(&config.base_url)?;
         let tls = Tls::new(&TlsOptions {
             ca_file: config.ca_file.clone(),
             verify: config.tls_verify,
         })?;
+        Self::with_tls(config, tls)
+    }
+
+    /// The same with a TLS set-up that was made before, from the same options.
+    pub fn with_tls(config: &VersConfig, tls: Tls) -> Result<Self, VersError> {
+        let root = root(&config.base_url)?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured((*tls.config()).clone())
             .dns_resolver(Arc::new(LocalNames))

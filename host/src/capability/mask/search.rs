@@ -1,11 +1,14 @@
 //! Finds forms in bytes, and in bytes with their URL encoding undone.
 
-use aho_corasick::{AhoCorasick, BuildError, Input};
+use aho_corasick::{AhoCorasick, BuildError, Input, MatchKind};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// A search for all forms of all secrets at once.
 pub(super) struct Search {
+    /// Tells whether there is a form at all, many times faster than the
+    /// automaton tells where: almost all output has none.
+    sieve: AhoCorasick,
     automaton: AhoCorasick,
     /// Every form, sorted.
     forms: Vec<String>,
@@ -16,13 +19,21 @@ impl Search {
     pub(super) fn new(forms: BTreeSet<String>) -> Result<Self, BuildError> {
         let forms: Vec<String> = forms.into_iter().collect();
         let automaton = AhoCorasick::new(&forms)?;
-        Ok(Self { automaton, forms })
+        // Only a search for the leftmost occurrence has a prefilter.
+        let sieve = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostFirst)
+            .build(&forms)?;
+        Ok(Self {
+            sieve,
+            automaton,
+            forms,
+        })
     }
 
     /// Where secrets are, in order; overlapping ones are one range.
     pub(super) fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         let mut found = self.all(bytes);
-        if bytes.contains(&b'%') {
+        if has_escape(bytes) {
             let decoded = Decoded::new(bytes);
             let ranges = self.all(&decoded.bytes).into_iter();
             found.extend(ranges.map(|r| decoded.offset(r.start)..decoded.offset(r.end)));
@@ -42,18 +53,37 @@ impl Search {
     /// after `bytes`.
     pub(super) fn settled(&self, bytes: &[u8]) -> usize {
         let whole = bytes.len() - unfinished_escape(bytes);
-        let decoded = Decoded::new(bytes.get(..whole).unwrap_or_default());
-        let by_decoded = self
-            .first_beginning(&decoded.bytes)
-            .map(|at| decoded.offset(at));
         let by_raw = self.first_beginning(bytes);
+        let by_decoded = self.first_beginning_decoded(bytes.get(..whole).unwrap_or_default());
         whole
             .min(by_raw.unwrap_or(whole))
             .min(by_decoded.unwrap_or(whole))
     }
 
+    /// The same place as in the decoded bytes. Only the end is decoded: a form
+    /// that goes on has not begun before its own length, three bytes for each.
+    fn first_beginning_decoded(&self, bytes: &[u8]) -> Option<usize> {
+        let mut from = bytes
+            .len()
+            .saturating_sub(3 * self.automaton.max_pattern_len());
+        // An escape is decoded whole.
+        let before = bytes.get(..from).unwrap_or_default();
+        match before {
+            [.., b'%'] => from -= 1,
+            [.., b'%', _] => from -= 2,
+            _ => {}
+        }
+        let end = bytes.get(from..).unwrap_or_default();
+        let decoded = Decoded::new(end);
+        let at = self.first_beginning(&decoded.bytes)?;
+        Some(from + decoded.offset(at))
+    }
+
     /// All occurrences, overlapping ones too.
     fn all(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        if !self.sieve.is_match(bytes) {
+            return Vec::new();
+        }
         match self.automaton.try_find_overlapping_iter(Input::new(bytes)) {
             Ok(matches) => matches.map(|m| m.range()).collect(),
             // Never for this automaton; hiding all is the safe answer.
@@ -115,6 +145,14 @@ impl Decoded {
     fn offset(&self, at: usize) -> usize {
         self.starts.get(at).copied().unwrap_or(self.len)
     }
+}
+
+/// Whether there is anything to decode; a lone `%` is not.
+fn has_escape(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'%', bytes).any(|at| {
+        let digits = bytes.get(at + 1..at + 3);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
 }
 
 /// Length of a `%` or `%X` at the end that the next chunk may complete.

@@ -103,22 +103,24 @@ impl MaskedLines {
 
     fn cut(&mut self, bytes: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
-        for piece in bytes.split_inclusive(|b| *b == b'\n') {
-            let (text, ended) = match piece.strip_suffix(b"\n") {
-                Some(text) => (text, true),
-                None => (piece, false),
-            };
-            for part in text.chunks(self.limit) {
-                if self.line.len() + part.len() > self.limit {
-                    lines.push(self.take_line());
-                }
-                self.line.extend_from_slice(part);
-            }
-            if ended {
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let (text, after) = rest.split_at(end);
+            self.add(text, &mut lines);
+            lines.push(self.take_line());
+            rest = after.get(1..).unwrap_or_default();
+        }
+        self.add(rest, &mut lines);
+        lines
+    }
+
+    fn add(&mut self, text: &[u8], lines: &mut Vec<String>) {
+        for part in text.chunks(self.limit) {
+            if self.line.len() + part.len() > self.limit {
                 lines.push(self.take_line());
             }
+            self.line.extend_from_slice(part);
         }
-        lines
     }
 
     fn take_line(&mut self) -> String {
@@ -126,7 +128,8 @@ impl MaskedLines {
         if line.last() == Some(&b'\r') {
             line.pop();
         }
-        String::from_utf8_lossy(&line).into_owned()
+        String::from_utf8(line)
+            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
     }
 }
 

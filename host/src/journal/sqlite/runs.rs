@@ -35,17 +35,18 @@ pub(super) fn create(tx: &Transaction<'_>, record: &RunRecord) -> Result<(), Fai
     Ok(())
 }
 
+/// Appends in order; returns the number of the last.
 pub(super) fn append(
     tx: &Transaction<'_>,
     now: u64,
     run: &RunId,
     lease: Option<&Granted>,
-    entry: &Entry,
+    entries: &[Entry],
 ) -> Result<u64, Failure> {
     if let Some(lease) = lease {
         super::lease::check(tx, now, lease)?;
     }
-    let (seq, ended): (Option<i64>, bool) = tx
+    let (last, mut ended): (Option<i64>, bool) = tx
         .prepare(
             "SELECT (SELECT max(seq) FROM journal WHERE run = ?1), finished_at IS NOT NULL
              FROM run WHERE id = ?1",
@@ -53,22 +54,27 @@ pub(super) fn append(
         .query_row([run.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?
         .ok_or_else(|| StoreError::NoRun(run.to_string()))?;
-    let seq = seq.unwrap_or(0).saturating_add(1);
-    tx.prepare("INSERT INTO journal (run, seq, at, format, entry) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![
+    let mut seq = last.unwrap_or(0);
+    let mut insert = tx
+        .prepare("INSERT INTO journal (run, seq, at, format, entry) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for entry in entries {
+        seq = seq.saturating_add(1);
+        insert.execute(params![
             run.as_str(),
             seq,
             to_db(now),
             FORMAT,
             json("journal entry", entry)?
         ])?;
-    if let Entry::Finished { outcome, .. } = entry {
-        tx.prepare("UPDATE run SET finished_at = ?2, outcome = ?3 WHERE id = ?1")?
-            .execute(params![run.as_str(), to_db(now), json("outcome", outcome)?])?;
-    } else if ended {
-        // An interrupted run was resumed.
-        tx.prepare("UPDATE run SET finished_at = NULL, outcome = NULL WHERE id = ?1")?
-            .execute([run.as_str()])?;
+        if let Entry::Finished { outcome, .. } = entry {
+            tx.prepare("UPDATE run SET finished_at = ?2, outcome = ?3 WHERE id = ?1")?
+                .execute(params![run.as_str(), to_db(now), json("outcome", outcome)?])?;
+            ended = true;
+        } else if std::mem::take(&mut ended) {
+            // An interrupted run was resumed.
+            tx.prepare("UPDATE run SET finished_at = NULL, outcome = NULL WHERE id = ?1")?
+                .execute([run.as_str()])?;
+        }
     }
     Ok(from_db(seq))
 }

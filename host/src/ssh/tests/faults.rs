@@ -14,12 +14,25 @@ enum Fault {
     RefusesSessions,
     DropsConnectionOnce,
     DropsAfterStatus,
+    /// A command ends when the next session is opened, and not before.
+    EndsWithTheNextSession,
+    ClosesSecondSession,
+    RefusesSecondSession,
 }
 
 struct Faulty {
     fault: Fault,
     commands: Arc<AtomicUsize>,
     sessions: Arc<AtomicUsize>,
+    running: Option<ChannelId>,
+}
+
+impl Faulty {
+    fn end(channel: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
+        session.exit_status_request(channel, 0)?;
+        session.eof(channel)?;
+        session.close(channel)
+    }
 }
 
 impl server::Handler for Faulty {
@@ -35,15 +48,22 @@ impl server::Handler for Faulty {
 
     async fn channel_open_session(
         &mut self,
-        _: Channel<Msg>,
+        channel: Channel<Msg>,
         reply: server::ChannelOpenHandle,
-        _: &mut Session,
+        session: &mut Session,
     ) -> Result<(), Self::Error> {
         let earlier = self.sessions.fetch_add(1, Ordering::Relaxed);
         match self.fault {
             Fault::RefusesSessions => drop(reply),
             Fault::DropsConnectionOnce if earlier == 0 => return Err(russh::Error::Disconnect),
+            Fault::RefusesSecondSession if earlier == 1 => drop(reply),
             _ => reply.accept().await,
+        }
+        if self.fault == Fault::ClosesSecondSession && earlier == 1 {
+            channel.close().await?;
+        }
+        if let Some(running) = self.running.take() {
+            Self::end(running, session)?;
         }
         Ok(())
     }
@@ -60,6 +80,10 @@ impl server::Handler for Faulty {
         }
         session.channel_success(channel)?;
         session.data(channel, b"hello\n".to_vec())?;
+        if self.fault == Fault::EndsWithTheNextSession {
+            self.running = Some(channel);
+            return Ok(());
+        }
         if self.fault == Fault::DropsAfterStatus {
             session.exit_status_request(channel, 4)?;
             return session.disconnect(russh::Disconnect::ByApplication, "bye", "");
@@ -78,9 +102,15 @@ pub(crate) async fn open_door() -> Front {
 }
 
 async fn faulty(fault: Fault) -> (Front, Arc<AtomicUsize>) {
+    let (front, commands, _) = counting(fault).await;
+    (front, commands)
+}
+
+/// A server, the commands that it took, and the sessions that it was asked for.
+async fn counting(fault: Fault) -> (Front, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let commands: Arc<AtomicUsize> = Arc::default();
     let sessions: Arc<AtomicUsize> = Arc::default();
-    let counted = commands.clone();
+    let (counted, opened) = (commands.clone(), sessions.clone());
     let config = Arc::new(server::Config {
         keys: vec![new_key()],
         ..Default::default()
@@ -89,7 +119,8 @@ async fn faulty(fault: Fault) -> (Front, Arc<AtomicUsize>) {
         let handler = Faulty {
             fault,
             commands: counted.clone(),
-            sessions: sessions.clone(),
+            sessions: opened.clone(),
+            running: None,
         };
         let config = config.clone();
         async move {
@@ -99,7 +130,7 @@ async fn faulty(fault: Fault) -> (Front, Arc<AtomicUsize>) {
         }
     })
     .await;
-    (front, commands)
+    (front, commands, sessions)
 }
 
 #[tokio::test]
@@ -153,4 +184,43 @@ async fn a_status_that_arrived_counts_although_the_connection_died_after_it() {
     let out = c.ssh.run(&shell("x"), &NoLiveOutput).await.unwrap();
     assert_eq!((out.exit_code, out.truncated), (Some(4), true));
     assert_eq!(commands.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn the_session_of_the_next_command_is_opened_while_one_runs() {
+    let (front, commands, sessions) = counting(Fault::EndsWithTheNextSession).await;
+    let c = client(&front, &new_key());
+    // Each would run until its limit if none were opened.
+    for _ in 0..3 {
+        let out = c.ssh.run(&shell("x"), &NoLiveOutput).await.unwrap();
+        assert_eq!(out.exit_code, Some(0));
+    }
+    assert_eq!(commands.load(Ordering::Relaxed), 3);
+    assert_eq!(sessions.load(Ordering::Relaxed), 4);
+    assert_eq!(front.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_session_closed_before_its_command_is_replaced_and_the_command_runs_once() {
+    let (front, commands, sessions) = counting(Fault::ClosesSecondSession).await;
+    let c = client(&front, &new_key());
+    for _ in 0..2 {
+        let out = c.ssh.run(&shell("x"), &NoLiveOutput).await.unwrap();
+        assert_eq!(out.exit_code, Some(0));
+    }
+    assert_eq!(commands.load(Ordering::Relaxed), 2);
+    assert!(sessions.load(Ordering::Relaxed) >= 3);
+    assert_eq!(front.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_allows_no_session_ahead_is_asked_for_one_once() {
+    let (front, commands, sessions) = counting(Fault::RefusesSecondSession).await;
+    let c = client(&front, &new_key());
+    for _ in 0..3 {
+        let out = c.ssh.run(&shell("x"), &NoLiveOutput).await.unwrap();
+        assert_eq!(out.exit_code, Some(0));
+    }
+    assert_eq!(commands.load(Ordering::Relaxed), 3);
+    assert_eq!(sessions.load(Ordering::Relaxed), 4);
 }

@@ -1,0 +1,25 @@
+//! The built-in plugins, loaded as a run loads them.
+
+use anyhow::{Context as _, Result};
+use std::path::Path;
+use vdeploy::config::Project;
+use vdeploy::ids::PluginName;
+use vdeploy::plugin::{Engine, Plugin, builtin};
+
+/// Every built-in plugin with the grants of the built-in project.
+pub fn builtin_plugins(cache: &Path, project: &Project) -> Result<(Engine, Vec<Plugin>)> {
+    let engine = Engine::new(Some(cache))?;
+    let mut plugins = Vec::new();
+    for name in builtin::names() {
+        plugins.push(builtin_plugin(&engine, project, name)?);
+    }
+    Ok((engine, plugins))
+}
+
+/// One built-in plugin with the grants of the built-in project.
+pub fn builtin_plugin(engine: &Engine, project: &Project, name: &str) -> Result<Plugin> {
+    let bytes = builtin::bytes(name).with_context(|| format!("no built-in plugin `{name}`"))?;
+    let name = PluginName::from(name);
+    let grants = &project.plugin(&name)?.grants;
+    Ok(Plugin::load(engine, &name, bytes, grants)?)
+}

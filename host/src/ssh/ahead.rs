@@ -1,0 +1,157 @@
+//! Sessions of a connection: the one of a command, and the one of the next
+//! command, which is opened while this one runs.
+//!
+//! Opening a session costs a round trip, and a command costs another. With the
+//! session opened ahead, a command costs one. It counts among the sessions
+//! that sshd allows (`MaxSessions`), so it holds a permit like a running
+//! command, and it is what the next command gets.
+
+use super::connect::Connection;
+use russh::client::Msg;
+use russh::{Channel, ChannelOpenFailure};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+/// For a server that is there, opening a session is one round trip.
+const OPEN: Duration = Duration::from_secs(15);
+/// A server not heard for so long is asked whether it is there before a
+/// session opened ahead is used: a command that was sent to a dead connection
+/// is in doubt, a question is not. It costs what opening a session costs.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Why there is no session.
+pub(super) enum NoSession {
+    /// The server is there and allows no more.
+    Refused(ChannelOpenFailure),
+    /// The connection is of no use; nothing was run.
+    Dead(String),
+}
+
+/// An open session in which nothing runs yet.
+pub(super) struct Opened {
+    channel: Option<Channel<Msg>>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Opened {
+    /// The channel, and the permit to hold as long as it is in use.
+    pub(super) fn begin(mut self) -> Option<(Channel<Msg>, Option<OwnedSemaphorePermit>)> {
+        Some((self.channel.take()?, self.permit.take()))
+    }
+}
+
+impl Drop for Opened {
+    /// One that nobody uses must not go on counting on the server.
+    fn drop(&mut self) {
+        let (Some(channel), permit) = (self.channel.take(), self.permit.take()) else {
+            return;
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = channel.close().await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+/// The session opened ahead, and when the server was heard last.
+pub(super) struct Ahead {
+    next: Mutex<Option<JoinHandle<Option<Opened>>>>,
+    /// The server allows no more sessions than are used.
+    refused: AtomicBool,
+    heard: Mutex<Instant>,
+}
+
+impl Ahead {
+    /// Of a connection that was just made.
+    pub(super) fn new() -> Self {
+        Self {
+            next: Mutex::default(),
+            refused: AtomicBool::new(false),
+            heard: Mutex::new(Instant::now()),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Connection {
+    /// The server has just answered something.
+    pub(super) fn heard(&self) {
+        *lock(&self.ahead.heard) = Instant::now();
+    }
+
+    /// Whether the server was silent for so long that it may be gone.
+    pub(super) fn is_quiet(&self) -> bool {
+        lock(&self.ahead.heard).elapsed() > QUIET
+    }
+
+    /// Begins to open the session of the next command, unless there is one or
+    /// all are in use.
+    pub(super) fn open_ahead(self: &Arc<Self>) {
+        let mut next = lock(&self.ahead.next);
+        if next.is_some() || self.ahead.refused.load(Ordering::Relaxed) {
+            return;
+        }
+        let Ok(permit) = self.channels.clone().try_acquire_owned() else {
+            return;
+        };
+        let connection = self.clone();
+        *next = Some(tokio::spawn(async move {
+            match connection.handle.channel_open_session().await {
+                Ok(channel) => {
+                    connection.heard();
+                    Some(Opened {
+                        channel: Some(channel),
+                        permit: Some(permit),
+                    })
+                }
+                Err(russh::Error::ChannelOpenFailure(_)) => {
+                    connection.ahead.refused.store(true, Ordering::Relaxed);
+                    None
+                }
+                Err(_) => None,
+            }
+        }));
+    }
+
+    /// A session for a command: the one opened ahead, or a new one as soon as
+    /// there may be one more.
+    pub(super) async fn session(&self) -> Result<Opened, NoSession> {
+        let no_answer = |_| NoSession::Dead("no answer".to_owned());
+        let next = lock(&self.ahead.next).take();
+        if let Some(next) = next
+            && let Ok(Some(opened)) = timeout(OPEN, next).await.map_err(no_answer)?
+        {
+            if self.is_quiet() {
+                let asked = timeout(OPEN, self.handle.send_ping()).await;
+                asked
+                    .map_err(no_answer)?
+                    .map_err(|e| NoSession::Dead(e.to_string()))?;
+            }
+            if self.handle.is_closed() {
+                return Err(NoSession::Dead("the connection was closed".to_owned()));
+            }
+            return Ok(opened);
+        }
+        let dead = |e: russh::Error| NoSession::Dead(e.to_string());
+        let permit = self.channels.clone().acquire_owned().await;
+        let permit = permit.map_err(|e| NoSession::Dead(e.to_string()))?;
+        let opened = timeout(OPEN, self.handle.channel_open_session()).await;
+        match opened.map_err(no_answer)? {
+            Ok(channel) => Ok(Opened {
+                channel: Some(channel),
+                permit: Some(permit),
+            }),
+            Err(russh::Error::ChannelOpenFailure(reason)) => Err(NoSession::Refused(reason)),
+            Err(error) => Err(dead(error)),
+        }
+    }
+}
