@@ -7,6 +7,8 @@
 pub mod base;
 pub mod binary;
 pub mod outcome;
+#[cfg(target_os = "linux")]
+pub mod platform;
 pub mod remote;
 pub mod site;
 pub mod systemd;

@@ -25,7 +25,7 @@ struct Need {
     major: Option<u32>,
 }
 
-const NEEDS: [Need; 12] = [
+const NEEDS: [Need; 14] = [
     need(
         "cc",
         "links what cargo builds, compiles SQLite",
@@ -53,7 +53,21 @@ const NEEDS: [Need; 12] = [
         "the tests restart a unit of a real systemd",
         "systemd",
     ),
-    need("nsenter", "the tests start that systemd", "util-linux"),
+    need(
+        "unshare",
+        "the tests make machines of Linux namespaces",
+        "util-linux",
+    ),
+    need(
+        "nsenter",
+        "the tests look into machines of Linux namespaces",
+        "util-linux",
+    ),
+    need(
+        "ip",
+        "the tests' machines have a network of their own",
+        "iproute2",
+    ),
     need("bash", "a shell that targets have", "bash"),
     need("dash", "a shell that targets have", "dash"),
     need("busybox", "a shell that targets have", "busybox"),

@@ -1,0 +1,152 @@
+//! A row of the table: what is wrong, what is run, and what must come of it.
+
+use vdeploy_tests::platform::fault::{ApiFault, VmFault};
+
+/// The version of the good service, which is live before each row.
+pub const OLD: &str = "1.0.0";
+
+/// What is run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Plan {
+    /// `vdeploy run --plan default` of the app.
+    Deploy,
+    /// The same, and a failure goes back to the snapshot.
+    DeployElseSnapshot,
+    /// The app is deployed while all is well; then `vdeploy rollback RUN`.
+    RollbackGit,
+    /// The same with `--to snapshot`.
+    RollbackSnapshot,
+}
+
+/// What is wrong at the target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TargetFault {
+    /// sshd accepts no key.
+    AuthRefused,
+    /// sshd has ended: its port is closed.
+    SshdGone,
+    /// The platform's front closes every connection to the VM.
+    FrontCloses,
+    /// `/root` has so many MiB in all.
+    SmallDisk(u64),
+    /// The registry's port is closed.
+    RegistryDown,
+    /// The git server's port is closed.
+    RemoteDown,
+    /// The service has ended, and a program of somebody else has its port.
+    PortTaken,
+    /// The service has ended.
+    ServiceGone,
+}
+
+/// How a row ends. There is no fourth way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The old version is live: never left, or back and verified.
+    OldGood,
+    /// The new version is live and verified.
+    NewVerified,
+    /// It says loudly that it could not, and what to do.
+    Loud,
+}
+
+/// A row.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Part of the trial's name.
+    pub name: &'static str,
+    /// The variant that is pushed.
+    pub app: &'static str,
+    /// What is run.
+    pub plan: Plan,
+    /// More arguments.
+    pub args: &'static [&'static str],
+    /// What is wrong at the API.
+    pub api: &'static [ApiFault],
+    /// What is wrong with new VMs.
+    pub vms: &'static [VmFault],
+    /// What is wrong at the target.
+    pub target: &'static [TargetFault],
+    /// The exit code.
+    pub code: i32,
+    /// The outcome's word.
+    pub outcome: &'static str,
+    /// What answers from outside afterwards; empty for nothing.
+    pub live: &'static str,
+    /// How it ends.
+    pub end: End,
+    /// Words of the message.
+    pub says: &'static [&'static str],
+    /// So many commits were made.
+    pub commits: usize,
+    /// So many VMs were made.
+    pub new_vms: usize,
+}
+
+/// A deploy that works.
+pub const DEPLOYED: Row = Row {
+    name: "",
+    app: "good-v2",
+    plan: Plan::Deploy,
+    args: &[],
+    api: &[],
+    vms: &[],
+    target: &[],
+    code: 0,
+    outcome: "deployed",
+    live: "2.0.0",
+    end: End::NewVerified,
+    says: &["deployed and verified"],
+    // One before, one after.
+    commits: 2,
+    new_vms: 0,
+};
+
+/// A deploy that fails and goes back by git.
+pub const BACK: Row = Row {
+    code: 11,
+    outcome: "rolled-back",
+    live: OLD,
+    end: End::OldGood,
+    says: &[],
+    commits: 1,
+    ..DEPLOYED
+};
+
+/// A deploy whose build fails and that goes back by the snapshot.
+pub const BACK_TO_SNAPSHOT: Row = Row {
+    app: "install-fails",
+    plan: Plan::DeployElseSnapshot,
+    new_vms: 1,
+    ..BACK
+};
+
+/// A deploy that changes nothing.
+pub const UNCHANGED: Row = Row {
+    code: 10,
+    outcome: "failed-unchanged",
+    commits: 0,
+    ..BACK
+};
+
+/// A deploy that is refused by a look at the target.
+pub const REFUSED: Row = Row {
+    code: 3,
+    outcome: "refused",
+    ..UNCHANGED
+};
+
+/// A target that is not reached.
+pub const UNREACHED: Row = Row {
+    code: 22,
+    outcome: "unreachable",
+    ..UNCHANGED
+};
+
+/// A rollback that does not come to its end.
+pub const LOUD: Row = Row {
+    code: 12,
+    outcome: "rollback-failed",
+    end: End::Loud,
+    ..BACK_TO_SNAPSHOT
+};

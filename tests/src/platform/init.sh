@@ -1,0 +1,23 @@
+# Process 1 of a VM. Standard input is a pipe that the tests hold: when they
+# end, however they end, this ends, and the kernel kills every process here.
+set -eu
+disk=$1
+root_mib=$2
+sshd=$3
+if [ -n "$root_mib" ]; then
+    mount -t tmpfs -o "mode=700,size=${root_mib}m" tmpfs /root
+    cp -a "$disk/root/." /root/
+else
+    mount --bind "$disk/root" /root
+fi
+mount --bind "$disk/ssh" /etc/ssh
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/sshd
+# Last: the disk itself may be below /tmp.
+mount --bind "$disk/tmp" /tmp
+ip link set lo up
+cd /
+"$sshd" -D -e -f /etc/ssh/sshd_config </dev/null >/dev/null 2>/run/sshd.log &
+echo up
+# The shell waits here, and takes in processes whose parent has ended.
+cat >/dev/null

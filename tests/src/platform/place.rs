@@ -1,0 +1,254 @@
+//! The place of one test: an account, a VM, a git remote, a directory with
+//! project file and state, and a way to look at the VM from outside.
+
+use super::fault::{ApiFault, VmFault};
+use super::front;
+use super::outer::Outer;
+use super::vm::Vm;
+use super::world::{DOMAIN, World};
+use crate::base::{APP, TOKEN, wait_for};
+use crate::outcome::Ran;
+use crate::remote::Remote;
+use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Everything that one test has. Its VMs end with it.
+#[derive(Debug)]
+pub struct Place<'a> {
+    world: &'a World,
+    dir: PathBuf,
+    /// Where the service comes from.
+    pub remote: Remote,
+    /// What its VMs find outside.
+    pub outer: Arc<Outer>,
+    /// The API key of its account.
+    pub key: String,
+    /// The VM at the start.
+    pub vm: Uuid,
+    /// Ports on the loopback that lead to the service of a VM.
+    doors: Mutex<BTreeMap<Uuid, u16>>,
+}
+
+/// What the account has made on the platform.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Made {
+    /// Commits.
+    pub commits: usize,
+    /// VMs, without the one that was there at the start.
+    pub vms: usize,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(
+        world: &'a World,
+        dir: PathBuf,
+        remote: Remote,
+        outer: Arc<Outer>,
+        key: String,
+    ) -> Self {
+        Self {
+            world,
+            dir,
+            remote,
+            outer,
+            key,
+            vm: Uuid::nil(),
+            doors: Mutex::default(),
+        }
+    }
+
+    /// Writes the project file for this VM.
+    pub(super) fn at(mut self, vm: Uuid) -> Result<Self> {
+        self.vm = vm;
+        self.write_project("")?;
+        Ok(self)
+    }
+
+    /// Writes the project file: the target and `more`.
+    pub fn write_project(&self, more: &str) -> Result<()> {
+        let ports = self.world.ports;
+        let text = format!(
+            "[targets.infra]\ntype = \"vers\"\nvm = \"{}\"\nhost-key = \"{}\"\n\
+             api-url = \"https://localhost:{}\"\nvm-domain = \"{DOMAIN}\"\n\
+             gateway = \"127.0.0.1:{}\"\nurl = \"https://{{vm}}.{DOMAIN}:{}\"\n\
+             ca-file = \"{}\"\n\n{more}",
+            self.vm,
+            self.vm(self.vm)?.host_key()?,
+            ports.api,
+            ports.ssh,
+            ports.service,
+            self.world.ca_file.display(),
+        );
+        std::fs::write(self.dir.join("vdeploy.toml"), text)?;
+        Ok(())
+    }
+
+    /// The directory with the project file.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// `vdeploy ARGS` as CI would call it: no terminal, no standard input, the
+    /// secrets in the environment.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.world.vdeploy());
+        command
+            .args(args)
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", &self.dir)
+            .env("CI", "true")
+            .env("VDEPLOY_STATE", self.dir.join("state"))
+            .env("VDEPLOY_CACHE", self.world.plugin_cache())
+            .env("VERS_API_KEY", &self.key)
+            .env("VERS_AUTH_TOKEN", TOKEN);
+        command
+    }
+
+    /// Runs `vdeploy ARGS` to its end.
+    pub fn vdeploy(&self, args: &[&str]) -> Result<Ran> {
+        Ok(self.command(args).output()?.into())
+    }
+
+    /// `vdeploy run --plan default --json ARGS`.
+    pub fn deploy(&self, args: &[&str]) -> Result<Ran> {
+        let mut all = vec!["run", "--plan", "default", "--json"];
+        all.extend(args);
+        self.vdeploy(&all)
+    }
+
+    /// A VM of the platform.
+    pub fn vm(&self, id: Uuid) -> Result<Arc<Vm>> {
+        let vm = self.world.cloud.vm(id);
+        vm.with_context(|| format!("no VM {id}"))
+    }
+
+    /// Sets what goes wrong at the platform, instead of what was set before.
+    pub fn set_faults(&self, api: &[ApiFault], vms: &[VmFault]) {
+        let mut state = self.world.cloud.state();
+        if let Some(account) = state.accounts.get_mut(&self.key) {
+            account.faults.set(api, vms);
+        }
+    }
+
+    /// Whether anything from outside reaches a VM.
+    pub fn set_reachable(&self, id: Uuid, reachable: bool) {
+        if let Some(entry) = self.world.cloud.state().vms.get_mut(&id) {
+            entry.reachable = reachable;
+        }
+    }
+
+    /// Everything works again, and what was frozen or away is back.
+    pub fn heal(&self) -> Result<()> {
+        self.set_faults(&[], &[]);
+        self.set_reachable(self.vm, true);
+        self.outer.up()
+    }
+
+    /// What the account has made so far.
+    pub fn made(&self) -> Made {
+        let state = self.world.cloud.state();
+        let owner = state.accounts.get(&self.key).map(|account| account.owner);
+        let commits = state.commits.values();
+        let vms = state.vms.values();
+        Made {
+            commits: commits.filter(|c| Some(c.owner) == owner).count(),
+            vms: vms
+                .filter(|v| Some(v.owner) == owner)
+                .count()
+                .saturating_sub(1),
+        }
+    }
+
+    /// What the platform's list says of a VM.
+    pub fn state_of(&self, id: Uuid) -> Option<&'static str> {
+        self.world
+            .cloud
+            .state()
+            .vms
+            .get(&id)
+            .map(|entry| entry.state)
+    }
+
+    /// The commit that is checked out.
+    pub fn head(&self) -> Result<String> {
+        self.vm(self.vm)?
+            .shell(&format!("git -C {APP} rev-parse HEAD"))
+    }
+
+    /// Where the service of a VM is reached from outside.
+    fn door(&self, id: Uuid) -> Result<String> {
+        let name = format!("{id}.{DOMAIN}");
+        let vm = self.world.cloud.reached(&name).context("unreachable")?;
+        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        let port = match doors.get(&id) {
+            Some(port) => *port,
+            None => {
+                let handle = self.world.runtime.handle();
+                let port = front::open_plain(handle, &vm, front::SERVICE)?;
+                doors.insert(id, port);
+                port
+            }
+        };
+        Ok(format!("http://127.0.0.1:{port}"))
+    }
+
+    /// GET from outside, over IPv6 in the VM; status and body.
+    pub fn get(&self, vm: Uuid, path: &str, token: Option<&str>) -> Result<(u16, String)> {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(10)))
+            .build()
+            .into();
+        let mut request = agent.get(format!("{}{path}", self.door(vm)?));
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let mut answer = request.call()?;
+        let body = answer.body_mut().read_to_string()?;
+        Ok((answer.status().as_u16(), body))
+    }
+
+    /// The version that answers on a VM, if any does.
+    pub fn version(&self, vm: Uuid) -> Option<String> {
+        let (status, body) = self.get(vm, "/version", None).ok()?;
+        let value: serde_json::Value = serde_json::from_str(&body).ok()?;
+        (status == 200)
+            .then(|| value.get("version")?.as_str().map(str::to_owned))
+            .flatten()
+    }
+
+    /// Waits until the service answers.
+    pub fn wait_for_service(&self) -> Result<String> {
+        let limit = Duration::from_secs(60);
+        wait_for("the service", limit, || self.version(self.vm))
+    }
+
+    /// Writes a task to the board and waits until it is on the disk.
+    pub fn add_task(&self, title: &str) -> Result<()> {
+        ureq::post(format!("{}/board/tasks", self.door(self.vm)?))
+            .header("Authorization", format!("Bearer {TOKEN}"))
+            .header("Content-Type", "application/json")
+            .send(format!(r#"{{"title":"{title}","createdBy":"test"}}"#))?;
+        let vm = self.vm(self.vm)?;
+        let look = format!("grep -rqs '{title}' {APP}/data");
+        wait_for("the task on the disk", Duration::from_secs(30), || {
+            vm.shell(&look).ok()
+        })?;
+        Ok(())
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.world.cloud.close_account(&self.key);
+        drop(std::fs::remove_dir_all(&self.dir));
+    }
+}
