@@ -230,9 +230,10 @@ fn wrong_directory(base: &Base) -> Result<()> {
         .deploy(&["--set", &start, "--set", "smoke.stable-seconds=0"])?
         .expect_code(11)?;
     let message = text(&ran.event("run-finished")?, "message")?;
-    for word in ["it would use another `data`", "board 1 before and 0 now"] {
+    for word in ["it would use another `data`", "data did not shrink"] {
         ensure!(message.contains(word), "`{word}` is not in\n{message}");
     }
+    ran.expect_text("board 1 before and 0 now")?;
     let (_, board) = site.get(&site.vm, "/board/tasks", Some(TOKEN))?;
     ensure!(board.contains("keep me"), "{board}");
     Ok(())
