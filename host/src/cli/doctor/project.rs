@@ -167,12 +167,16 @@ pub async fn secrets(
     target: &TargetConfig,
     up: &mut Checkup,
 ) -> Option<(LoadedSecrets, Vec<String>)> {
-    let of_target = target.api_key().map(|key| key.value.clone());
+    let of_target: Vec<String> = target
+        .secrets()
+        .into_iter()
+        .map(|key| key.value.clone())
+        .collect();
     let mut needs = SecretNeeds::default();
     match plan {
         Some(plan) => needs = SecretNeeds::of_run(project, plan, target_name, target),
         None => {
-            if let Some(key) = &of_target {
+            for key in &of_target {
                 needs.add(key, format!("target `{target_name}`"));
             }
         }
@@ -207,7 +211,7 @@ pub async fn secrets(
             }
         }
     }
-    match of_target.is_some_and(|key| missing.contains(&key)) {
+    match of_target.iter().any(|key| missing.contains(key)) {
         true => None,
         false => Some((LoadedSecrets::new(values), missing)),
     }
