@@ -1,5 +1,6 @@
 //! A row of the table: what is wrong, what is run, and what must come of it.
 
+use vdeploy_tests::platform::Kind;
 use vdeploy_tests::platform::fault::{ApiFault, VmFault};
 
 /// The version of the good service, which is live before each row.
@@ -18,6 +19,17 @@ pub enum Plan {
     RollbackSnapshot,
 }
 
+/// What takes the snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Snapshot {
+    /// The plan `default`: the platform, where there is one.
+    Default,
+    /// The plan `default-ssh`: an archive on the target.
+    Archive,
+    /// Nothing: `--without-snapshot`.
+    Waived,
+}
+
 /// What is wrong at the target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TargetFault {
@@ -27,7 +39,7 @@ pub enum TargetFault {
     SshdGone,
     /// The platform's front closes every connection to the VM.
     FrontCloses,
-    /// `/root` has so many MiB in all.
+    /// `/root` has so many MiB left.
     SmallDisk(u64),
     /// The registry's port is closed.
     RegistryDown,
@@ -39,13 +51,15 @@ pub enum TargetFault {
     ServiceGone,
 }
 
-/// How a row ends. There is no fourth way.
+/// How a row ends. There is no other way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
     /// The old version is live: never left, or back and verified.
     OldGood,
     /// The new version is live and verified.
     NewVerified,
+    /// A rollback that changed nothing: what was live before is live.
+    Untouched,
     /// It says loudly that it could not, and what to do.
     Loud,
 }
@@ -55,6 +69,10 @@ pub enum End {
 pub struct Row {
     /// Part of the trial's name.
     pub name: &'static str,
+    /// How the target is reached.
+    pub kind: Kind,
+    /// What takes the snapshot.
+    pub snapshot: Snapshot,
     /// The variant that is pushed.
     pub app: &'static str,
     /// What is run.
@@ -83,9 +101,29 @@ pub struct Row {
     pub new_vms: usize,
 }
 
+impl Row {
+    /// The trial's name.
+    pub fn title(&self) -> String {
+        let kind = match (self.kind, self.snapshot) {
+            (Kind::Vers, _) => "vers",
+            (Kind::Ssh, Snapshot::Waived) => "ssh-without-snapshot",
+            (Kind::Ssh, _) => "ssh",
+        };
+        let plan = match self.plan {
+            Plan::Deploy => "deploy",
+            Plan::DeployElseSnapshot => "deploy-else-snapshot",
+            Plan::RollbackGit => "rollback-git",
+            Plan::RollbackSnapshot => "rollback-snapshot",
+        };
+        format!("{kind}::{plan}::{}", self.name)
+    }
+}
+
 /// A deploy that works.
 pub const DEPLOYED: Row = Row {
     name: "",
+    kind: Kind::Vers,
+    snapshot: Snapshot::Default,
     app: "good-v2",
     plan: Plan::Deploy,
     args: &[],
@@ -150,3 +188,22 @@ pub const LOUD: Row = Row {
     end: End::Loud,
     ..BACK_TO_SNAPSHOT
 };
+
+/// The same on any server, with an archive there as the snapshot.
+pub const fn server(row: Row) -> Row {
+    Row {
+        kind: Kind::Ssh,
+        snapshot: Snapshot::Archive,
+        commits: 0,
+        new_vms: 0,
+        ..row
+    }
+}
+
+/// The same on any server, without a snapshot.
+pub const fn waived(row: Row) -> Row {
+    Row {
+        snapshot: Snapshot::Waived,
+        ..server(row)
+    }
+}
