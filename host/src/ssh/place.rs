@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A VM of a platform, or the one server of the target.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Place {
     Vm(VmId),
     /// The server's name as the project has it.
