@@ -75,7 +75,7 @@ impl RusshSsh {
             },
             Err(NoSession::Refused(reason)) => {
                 let why = format!(
-                    "{vm} refused one more session ({reason:?}); check MaxSessions of its SSH \
+                    "{place} refused one more session ({reason:?}); check MaxSessions of its SSH \
                      server"
                 );
                 return Err(Unopened {
