@@ -191,8 +191,8 @@ async fn a_connection_that_swallows_everything_does_not_hold_the_change_up() {
         &sshd.front,
         &sshd.user_key,
         |config| {
-            config.keepalive = Duration::from_millis(500);
-            config.keepalive_misses = 2;
+            config.limits.keepalive = Duration::from_millis(500);
+            config.limits.keepalive_misses = 2;
         },
         None,
     );
