@@ -7,6 +7,7 @@
 //! command, and it is what the next command gets.
 
 use super::connect::Connection;
+use crate::backoff::Backoff;
 use russh::client::Msg;
 use russh::{Channel, ChannelOpenFailure};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// For a server that is there, opening a session is one round trip.
 const OPEN: Duration = Duration::from_secs(15);
@@ -22,6 +23,11 @@ const OPEN: Duration = Duration::from_secs(15);
 /// session opened ahead is used: a command that was sent to a dead connection
 /// is in doubt, a question is not. It costs what opening a session costs.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// sshd frees an ended session some time after it has said that it ended. A
+/// server that allowed sessions before is asked again for so long; a session
+/// that was refused ran nothing.
+const FREED: Duration = Duration::from_secs(5);
 
 /// Why there is no session.
 pub(super) enum NoSession {
@@ -64,6 +70,8 @@ pub(super) struct Ahead {
     next: Mutex<Option<JoinHandle<Option<Opened>>>>,
     /// The server allows no more sessions than are used.
     refused: AtomicBool,
+    /// The server has allowed one.
+    allowed: AtomicBool,
     heard: Mutex<Instant>,
 }
 
@@ -73,6 +81,7 @@ impl Ahead {
         Self {
             next: Mutex::default(),
             refused: AtomicBool::new(false),
+            allowed: AtomicBool::new(false),
             heard: Mutex::new(Instant::now()),
         }
     }
@@ -144,14 +153,27 @@ impl Connection {
         let dead = |e: russh::Error| NoSession::Dead(e.to_string());
         let permit = self.channels.clone().acquire_owned().await;
         let permit = permit.map_err(|e| NoSession::Dead(e.to_string()))?;
-        let opened = timeout(OPEN, self.handle.channel_open_session()).await;
-        match opened.map_err(no_answer)? {
-            Ok(channel) => Ok(Opened {
-                channel: Some(channel),
-                permit: Some(permit),
-            }),
-            Err(russh::Error::ChannelOpenFailure(reason)) => Err(NoSession::Refused(reason)),
-            Err(error) => Err(dead(error)),
+        let mut backoff = Backoff::up_to(Duration::from_millis(200));
+        let deadline = Instant::now() + FREED;
+        loop {
+            let opened = timeout(OPEN, self.handle.channel_open_session()).await;
+            match opened.map_err(no_answer)? {
+                Ok(channel) => {
+                    self.ahead.allowed.store(true, Ordering::Relaxed);
+                    return Ok(Opened {
+                        channel: Some(channel),
+                        permit: Some(permit),
+                    });
+                }
+                Err(russh::Error::ChannelOpenFailure(reason)) => {
+                    let before = self.ahead.allowed.load(Ordering::Relaxed);
+                    if !before || Instant::now() >= deadline {
+                        return Err(NoSession::Refused(reason));
+                    }
+                }
+                Err(error) => return Err(dead(error)),
+            }
+            sleep(backoff.next_wait()).await;
         }
     }
 }
