@@ -50,7 +50,7 @@ impl RusshSsh {
         self.reached.load(Ordering::Relaxed)
     }
 
-    /// Opens a session on `place`; a connection that turns out to be dead is
+    /// Opens a session there; a connection that turns out to be dead is
     /// forgotten.
     pub(super) async fn open_session(&self, place: &Place) -> Result<OpenSession, Unopened> {
         let connection = self.connection_to(place).await?;

@@ -18,7 +18,7 @@ mod steps;
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::world;
+use super::{registry, world};
 use crate::capability::mask::Masker;
 use crate::ids::RunId;
 use crate::journal::{Store as _, moves};
@@ -85,7 +85,11 @@ async fn examine(global: &Global, args: &DoctorArgs, up: &mut Checkup) {
     };
     let masker = Masker::new(secrets.values()).unwrap_or_else(|_| Masker::none());
     up.mask(masker.clone());
-    let route = match world::route(target, &secrets, &state_dir) {
+    let target = match registry::settled(target, &secrets).await {
+        Ok((target, _)) => target,
+        Err(error) => return up.error("VM", &error),
+    };
+    let route = match world::route(&target, &secrets, &state_dir) {
         Ok(route) => route,
         Err(error) => return up.error("VM", &error),
     };

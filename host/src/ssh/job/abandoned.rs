@@ -25,15 +25,15 @@ impl Abandoned {
     }
 
     /// Those on this VM.
-    pub(super) fn on(&self, place: &Place) -> Vec<JobId> {
+    pub(super) fn on(&self, vm: &Place) -> Vec<JobId> {
         let known = self.lock();
-        let here = known.jobs.iter().filter(|(of, _)| of == place);
+        let here = known.jobs.iter().filter(|(of, _)| of == vm);
         here.map(|(_, job)| job.clone()).collect()
     }
 
     /// It has ended.
-    pub(super) fn remove(&self, place: &Place, job: &JobId) {
-        self.lock().jobs.retain(|(v, j)| v != place || j != job);
+    pub(super) fn remove(&self, vm: &Place, job: &JobId) {
+        self.lock().jobs.retain(|(v, j)| v != vm || j != job);
     }
 
     /// A person was told where the files are: they stay.
@@ -42,9 +42,9 @@ impl Abandoned {
     }
 
     /// Whether this VM had jobs and their files may go.
-    pub(super) fn may_go(&self, place: &Place) -> bool {
+    pub(super) fn may_go(&self, vm: &Place) -> bool {
         let known = self.lock();
-        known.used.contains(place) && !known.kept
+        known.used.contains(vm) && !known.kept
     }
 }
 
@@ -53,7 +53,7 @@ impl Abandoned {
 /// before the next change where there is none.
 pub(super) struct Watched {
     abandoned: Abandoned,
-    place: Place,
+    vm: Place,
     job: JobId,
     follower: Option<Follower>,
     /// The target was asked to start it, and its end is not known.
@@ -61,10 +61,10 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(abandoned: &Abandoned, place: &Place, job: &JobId) -> Self {
+    pub(super) fn new(abandoned: &Abandoned, vm: &Place, job: &JobId) -> Self {
         Self {
             abandoned: abandoned.clone(),
-            place: place.clone(),
+            vm: vm.clone(),
             job: job.clone(),
             follower: None,
             runs: false,
@@ -74,7 +74,7 @@ impl Watched {
     /// The target is about to be asked.
     pub(super) fn ask(&mut self) {
         self.runs = true;
-        self.abandoned.lock().used.insert(self.place.clone());
+        self.abandoned.lock().used.insert(self.vm.clone());
     }
 
     /// Through this channel it is seen from now on.
@@ -108,9 +108,9 @@ impl Drop for Watched {
             }
             return;
         }
-        let (place, job) = (self.place.clone(), self.job.clone());
+        let (vm, job) = (self.vm.clone(), self.job.clone());
         let abandoned = self.abandoned.clone();
-        abandoned.lock().jobs.push((place.clone(), job.clone()));
+        abandoned.lock().jobs.push((vm.clone(), job.clone()));
         let (Some(mut follower), Ok(runtime)) = (follower, tokio::runtime::Handle::try_current())
         else {
             return;
@@ -118,7 +118,7 @@ impl Drop for Watched {
         runtime.spawn(async move {
             let gone = follower.stop(&mut Heard::nothing(), &NoLiveOutput).await;
             if gone == Some(true) {
-                abandoned.remove(&place, &job);
+                abandoned.remove(&vm, &job);
             }
             follower.close().await;
         });

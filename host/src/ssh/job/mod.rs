@@ -17,12 +17,12 @@ mod script_tests;
 
 pub(super) use abandoned::Abandoned;
 
-use super::place::Place;
 use super::{OUTAGE, OpenSession, RusshSsh, Unopened};
 use crate::backoff::{Backoff, deadline};
 use crate::capability::ssh::{Command, JobId, LiveOutput, Output};
 use crate::capability::{EffectError, ErrorKind};
 use crate::ids::RunId;
+use crate::ssh::place::Place;
 use abandoned::Watched;
 use endings::{ended, gone_silent, late, lost, not_started, silent};
 use follow::{End, Follower, Limits, Over};
@@ -66,10 +66,10 @@ impl RusshSsh {
             deadline: deadline(command.timeout),
             idle: command.idle_timeout,
         };
-        let place = self.place()?;
-        self.settle(&place, limits.deadline).await?;
+        let vm = self.place()?;
+        self.settle(&vm, limits.deadline).await?;
         let mut heard = Heard::new(command);
-        let mut watched = Watched::new(&self.abandoned, &place, job);
+        let mut watched = Watched::new(&self.abandoned, &vm, job);
         let mut known = Known::Nothing;
         let mut away: Option<Instant> = None;
         let mut silences = 0;
@@ -83,7 +83,7 @@ impl RusshSsh {
                     (built.line, Some(built.stdin))
                 }
             };
-            let opened = self.come_back(&place, command, limits.deadline, away, live);
+            let opened = self.come_back(&vm, command, limits.deadline, away, live);
             let opened = match opened.await {
                 Ok(opened) => opened,
                 Err(error) if known == Known::Nothing => return Err(error),
@@ -119,7 +119,7 @@ impl RusshSsh {
                 End::Over(Over::Lost { running }) => {
                     // Who waited for it is gone; it may have left the group.
                     let gone = match running {
-                        true => self.end_job(&place, job, deadline(LATE_STOP)).await,
+                        true => self.end_job(&vm, job, deadline(LATE_STOP)).await,
                         false => Ok(true),
                     };
                     match gone {
@@ -156,7 +156,7 @@ impl RusshSsh {
                         Some(gone) => Ok(gone),
                         None => {
                             self.forget(&connection).await;
-                            self.end_job(&place, job, deadline(LATE_STOP)).await
+                            self.end_job(&vm, job, deadline(LATE_STOP)).await
                         }
                     };
                     match gone {
@@ -174,7 +174,7 @@ impl RusshSsh {
     /// since when.
     async fn come_back(
         &self,
-        place: &Place,
+        vm: &Place,
         command: &Command,
         deadline: Instant,
         away: Option<Instant>,
@@ -200,7 +200,7 @@ impl RusshSsh {
             live.doing(&waited());
         }
         loop {
-            match timeout_at(until, self.open_session(place)).await {
+            match timeout_at(until, self.open_session(vm)).await {
                 Ok(Ok(opened)) => return Ok(opened),
                 Ok(Err(Unopened { error, last: true })) => return Err(error),
                 Ok(Err(Unopened { error, .. })) => {
@@ -230,12 +230,12 @@ impl RusshSsh {
 
     /// Ends what nobody waits for any more, before the next change begins: two
     /// commands must not change the target at once.
-    async fn settle(&self, place: &Place, deadline: Instant) -> Result<(), EffectError> {
-        for job in self.abandoned.on(place) {
-            let gone = self.end_job(place, &job, deadline).await;
+    async fn settle(&self, vm: &Place, deadline: Instant) -> Result<(), EffectError> {
+        for job in self.abandoned.on(vm) {
+            let gone = self.end_job(vm, &job, deadline).await;
             let why = match gone {
                 Ok(true) => {
-                    self.abandoned.remove(place, &job);
+                    self.abandoned.remove(vm, &job);
                     continue;
                 }
                 Ok(false) => "it does not end, not even with KILL".to_owned(),
@@ -254,14 +254,11 @@ impl RusshSsh {
     }
 
     /// Ends the job over a channel of its own. Says whether it is gone.
-    async fn end_job(&self, place: &Place, job: &JobId, until: Instant) -> Result<bool, String> {
+    async fn end_job(&self, vm: &Place, job: &JobId, until: Instant) -> Result<bool, String> {
         let mut backoff = Backoff::up_to(Duration::from_secs(2));
         loop {
             let asked = async {
-                let opened = self
-                    .open_session(place)
-                    .await
-                    .map_err(|e| e.error.message)?;
+                let opened = self.open_session(vm).await.map_err(|e| e.error.message)?;
                 let (connection, channel, permit) = opened.into_parts();
                 let mark = marks::mark();
                 let line = line::stop(job, &mark);
@@ -289,8 +286,8 @@ impl RusshSsh {
 
     /// Ends what nobody waits for any more; for the end of the run.
     pub(super) async fn settle_at_last(&self) {
-        if let Ok(place) = self.place()
-            && let Err(error) = self.settle(&place, deadline(LAST_STOP)).await
+        if let Ok(vm) = self.place()
+            && let Err(error) = self.settle(&vm, deadline(LAST_STOP)).await
         {
             tracing::warn!(%error, "a command may still run on the target");
         }
@@ -298,12 +295,12 @@ impl RusshSsh {
 
     /// Removes what the jobs of the run left on the target.
     pub(super) async fn remove_jobs(&self, run: &RunId) -> Result<(), EffectError> {
-        let place = self.place()?;
-        if !self.abandoned.may_go(&place) {
+        let vm = self.place()?;
+        if !self.abandoned.may_go(&vm) {
             return Ok(());
         }
         let removed = async {
-            let opened = self.open_session(&place).await.map_err(|e| e.error)?;
+            let opened = self.open_session(&vm).await.map_err(|e| e.error)?;
             let (_connection, mut channel, _permit) = opened.into_parts();
             let asked = channel.exec(true, line::forget(run.as_str())).await;
             let failed = |why: String| EffectError::new(ErrorKind::Failed, "ssh.job", why);

@@ -303,7 +303,7 @@ impl Sshd {
     }
 
     /// A file of the given text that only its owner can read.
-    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn private_file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.dir.path().join(name);
         write_private(&path, text);
         path
@@ -312,7 +312,7 @@ impl Sshd {
     /// The key that it lets in, in a file.
     pub(crate) fn key_file(&self) -> PathBuf {
         let text = self.user_key.to_openssh(LineEnding::LF).unwrap();
-        self.file("user_key", &text)
+        self.private_file("user_key", &text)
     }
 
     /// A way there with one key in a file.

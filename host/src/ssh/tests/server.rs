@@ -55,9 +55,9 @@ async fn the_first_host_key_is_stored_under_host_and_port() {
 async fn what_was_tried_and_what_could_not_be_is_said() {
     let sshd = Sshd::start().await;
     let other = new_key();
-    let wrong = sshd.file("wrong", &other.to_openssh(LineEnding::LF).unwrap());
+    let wrong = sshd.private_file("wrong", &other.to_openssh(LineEnding::LF).unwrap());
     let missing = wrong.with_file_name("missing");
-    let open = sshd.file("open", "x");
+    let open = sshd.private_file("open", "x");
     std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let mut hop = sshd.hop(pinned(&sshd));
     hop.identities = keys_in(&[wrong.clone(), missing.clone(), open.clone()]);
