@@ -7,6 +7,7 @@
 //! command, and it is what the next command gets.
 
 use super::connect::Connection;
+use crate::backoff::Backoff;
 use russh::client::Msg;
 use russh::{Channel, ChannelOpenFailure};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// For a server that is there, opening a session is one round trip.
 const OPEN: Duration = Duration::from_secs(15);
@@ -22,6 +23,10 @@ const OPEN: Duration = Duration::from_secs(15);
 /// session opened ahead is used: a command that was sent to a dead connection
 /// is in doubt, a question is not. It costs what opening a session costs.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// sshd counts sessions that were closed until it has read all that came with
+/// the news: a refusal counts when it lasts.
+const FREED: Duration = Duration::from_secs(1);
 
 /// Why there is no session.
 pub(super) enum NoSession {
@@ -144,14 +149,25 @@ impl Connection {
         let dead = |e: russh::Error| NoSession::Dead(e.to_string());
         let permit = self.channels.clone().acquire_owned().await;
         let permit = permit.map_err(|e| NoSession::Dead(e.to_string()))?;
-        let opened = timeout(OPEN, self.handle.channel_open_session()).await;
-        match opened.map_err(no_answer)? {
-            Ok(channel) => Ok(Opened {
-                channel: Some(channel),
-                permit: Some(permit),
-            }),
-            Err(russh::Error::ChannelOpenFailure(reason)) => Err(NoSession::Refused(reason)),
-            Err(error) => Err(dead(error)),
+        let until = Instant::now() + FREED;
+        let mut backoff = Backoff::up_to(Duration::from_millis(200));
+        loop {
+            let opened = timeout(OPEN, self.handle.channel_open_session()).await;
+            match opened.map_err(no_answer)? {
+                Ok(channel) => {
+                    return Ok(Opened {
+                        channel: Some(channel),
+                        permit: Some(permit),
+                    });
+                }
+                Err(russh::Error::ChannelOpenFailure(_)) if Instant::now() < until => {
+                    sleep(backoff.next_wait()).await;
+                }
+                Err(russh::Error::ChannelOpenFailure(reason)) => {
+                    return Err(NoSession::Refused(reason));
+                }
+                Err(error) => return Err(dead(error)),
+            }
         }
     }
 }
