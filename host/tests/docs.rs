@@ -17,7 +17,7 @@ use vdeploy::config::Project;
 use vdeploy::config::builtin::BUILTIN_PLUGINS;
 
 /// Every document for people, from the top of the repository.
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "GLOSSARY.md",
@@ -25,6 +25,7 @@ const DOCUMENTS: [&str; 10] = [
     "docs/plugins.md",
     "docs/events.md",
     "docs/built-in-plan.md",
+    "docs/hazards.md",
     "docs/vers-platform.md",
     "docs/doctor.md",
     "docs/performance.md",

@@ -105,7 +105,7 @@ fn restart_after_a_crash(base: &Base) -> Result<()> {
 }
 
 /// The pid that smoke reports.
-fn listener(ran: &vdeploy_tests::Ran) -> Result<String> {
+pub fn listener(ran: &vdeploy_tests::Ran) -> Result<String> {
     for event in ran.events()? {
         if let Some(pid) = event.pointer("/output/service/pid").and_then(Value::as_u64) {
             return Ok(pid.to_string());

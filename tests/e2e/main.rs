@@ -6,6 +6,10 @@
 mod connection;
 mod doctor;
 mod first;
+mod hazards;
+mod hazards_build;
+mod hazards_restore;
+mod hazards_systemd;
 mod headless;
 mod hold;
 mod init;
@@ -49,6 +53,10 @@ fn main() -> std::process::ExitCode {
     plugins::add(&mut add);
     rollback::add(&mut add);
     secrets::add(&mut add);
+    hazards::add(&mut add);
+    hazards_build::add(&mut add);
+    hazards_restore::add(&mut add);
+    trials.extend(hazards_systemd::trials());
     let conclusion = libtest_mimic::run(&arguments, trials);
     // `process::exit` would leave the cloud running.
     drop(shared);

@@ -2,14 +2,16 @@
 //! service was deployed by `vdeploy run --plan default`, and a snapshot of it.
 //! Every test gets a VM of its own, restored from that snapshot.
 
-use crate::binary::{git, run, vdeploy};
+use crate::binary::{find, git, profile_dir, run, vdeploy};
 use crate::outcome::Ran;
 use crate::remote::Remote;
 use crate::site::Site;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -23,6 +25,8 @@ pub const APP: &str = "workspace/vers-agent-services";
 pub struct Base {
     dir: TempDir,
     vdeploy: PathBuf,
+    /// A program that runs another one in the namespaces of the cloud.
+    enter: Option<PathBuf>,
     remote: Remote,
     snapshot: String,
     /// How the first deploy went.
@@ -33,15 +37,19 @@ impl Base {
     /// Starts the cloud, deploys the good service to its first VM and takes a
     /// snapshot.
     pub fn start() -> Result<Self> {
+        Self::start_in(None)
+    }
+
+    /// As [`Base::start`], with everything run by the program `enter`.
+    pub fn start_in(enter: Option<PathBuf>) -> Result<Self> {
         let dir = TempDir::new()?;
         let vdeploy = vdeploy()?;
         let remote = Remote::create(dir.path())?;
-        run(Command::new(&vdeploy)
-            .args(["local", "up", "--detach", "--dir"])
-            .arg(dir.path().join("cloud")))?;
+        write_node(&dir.path().join("bin"))?;
         let mut base = Self {
             dir,
             vdeploy,
+            enter,
             remote,
             snapshot: String::new(),
             first: Ran {
@@ -50,6 +58,14 @@ impl Base {
                 stderr: String::new(),
             },
         };
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let dirs = std::iter::once(base.dir.path().join("bin")).chain(std::env::split_paths(&path));
+        let path = std::env::join_paths(dirs)?;
+        run(base
+            .program()
+            .args(["local", "up", "--detach", "--dir"])
+            .arg(base.cloud_dir())
+            .env("PATH", path))?;
         let vm = base
             .vms()?
             .first()
@@ -124,6 +140,51 @@ impl Base {
         &self.vdeploy
     }
 
+    /// A command that runs the binary under test beside the cloud.
+    pub fn program(&self) -> Command {
+        match &self.enter {
+            None => Command::new(&self.vdeploy),
+            Some(enter) => {
+                let mut command = Command::new(enter);
+                command.arg(&self.vdeploy);
+                command
+            }
+        }
+    }
+
+    /// A node of another major version than the machine's: the real program,
+    /// from the registry that the builds use. It is fetched once.
+    pub fn other_node(&self) -> Result<PathBuf> {
+        static FETCHED: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = FETCHED
+            .lock()
+            .map_err(|_| anyhow::anyhow!("a fetch panicked"))?;
+        let own = run(Command::new("node").arg("--version"))?;
+        let is_22 = String::from_utf8_lossy(&own.stdout).starts_with("v22.");
+        let version = if is_22 { "20" } else { "22" };
+        let machine = match std::env::consts::ARCH {
+            "aarch64" => "arm64",
+            _ => "x64",
+        };
+        let name = format!("node-linux-{machine}");
+        let dir = profile_dir()?.join("other-node");
+        let node = dir.join("node_modules").join(&name).join("bin/node");
+        if !node.is_file() {
+            std::fs::create_dir_all(&dir)?;
+            run(Command::new("npm")
+                .args([
+                    "install",
+                    "--no-save",
+                    "--no-audit",
+                    "--no-fund",
+                    "--prefix",
+                ])
+                .arg(&dir)
+                .arg(format!("{name}@{version}")))?;
+        }
+        Ok(node)
+    }
+
     /// VMs of the cloud with their home directories.
     pub fn vms(&self) -> Result<Vec<(String, PathBuf)>> {
         let status = self.status()?;
@@ -136,6 +197,20 @@ impl Base {
             .collect()
     }
 
+    /// The port on which a VM's service listens on this machine.
+    pub fn app_port(&self, vm: &str) -> Result<u64> {
+        let status = self.status()?;
+        let vms = status
+            .get("vms")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        vms.into_iter()
+            .find(|found| found.get("vm-id").and_then(Value::as_str) == Some(vm))
+            .and_then(|found| found.get("app-port")?.as_u64())
+            .with_context(|| format!("no port of VM {vm} in {status}"))
+    }
+
     /// The cloud's router port.
     pub fn router_port(&self) -> Result<u64> {
         self.status()?
@@ -145,7 +220,8 @@ impl Base {
     }
 
     fn status(&self) -> Result<Value> {
-        let output = run(Command::new(&self.vdeploy)
+        let output = run(self
+            .program()
             .args(["local", "status", "--json", "--dir"])
             .arg(self.cloud_dir()))?;
         Ok(serde_json::from_slice(&output.stdout)?)
@@ -176,13 +252,27 @@ impl Base {
 
 impl Drop for Base {
     fn drop(&mut self) {
-        let down = run(Command::new(&self.vdeploy)
+        let down = run(self
+            .program()
             .args(["local", "down", "--dir"])
             .arg(self.cloud_dir()));
         if let Err(error) = down {
             eprintln!("the local cloud was not stopped: {error:#}");
         }
     }
+}
+
+/// A `node` for the PATH of VMs: a VM's own one in `~/.node`, else that of the
+/// machine.
+fn write_node(bin: &Path) -> Result<()> {
+    std::fs::create_dir(bin)?;
+    let script = format!(
+        "#!/bin/sh\n[ -x \"$HOME/.node/node\" ] && exec \"$HOME/.node/node\" \"$@\"\nexec \"{}\" \"$@\"\n",
+        find("node")?.display()
+    );
+    std::fs::write(bin.join("node"), script)?;
+    std::fs::set_permissions(bin.join("node"), std::fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
 /// A string of a JSON object.

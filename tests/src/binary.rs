@@ -31,6 +31,15 @@ pub fn profile_dir() -> Result<PathBuf> {
     Ok(dir.to_owned())
 }
 
+/// Where a program is, by the PATH.
+pub fn find(program: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(program))
+        .find(|file| file.is_file())
+        .with_context(|| format!("there is no `{program}` in the PATH"))
+}
+
 /// Runs a program to its end and insists on success.
 pub fn run(command: &mut Command) -> Result<Output> {
     let output = command

@@ -11,6 +11,7 @@ pub mod outcome;
 pub mod platform;
 pub mod remote;
 pub mod site;
+pub mod systemd;
 pub mod wire;
 
 pub use base::Base;

@@ -59,7 +59,23 @@ impl Remote {
         self.push(variant, Some(&fixtures().join("variants").join(variant)))
     }
 
+    /// Commits the good service with these files written over it and pushes it
+    /// to `main`; returns the commit.
+    pub fn push_files(&self, message: &str, files: &[(&str, &str)]) -> Result<String> {
+        self.lay_out(None)?;
+        for (name, text) in files {
+            std::fs::write(self.work.join(name), text)?;
+        }
+        self.commit(message)
+    }
+
     fn push(&self, message: &str, overlay: Option<&Path>) -> Result<String> {
+        self.lay_out(overlay)?;
+        self.commit(message)
+    }
+
+    /// Fills the work tree with the good service and what lies over it.
+    fn lay_out(&self, overlay: Option<&Path>) -> Result<()> {
         for entry in std::fs::read_dir(&self.work)? {
             let path = entry?.path();
             if path.ends_with(".git") {
@@ -75,6 +91,10 @@ impl Remote {
         if let Some(overlay) = overlay {
             copy(overlay, &self.work)?;
         }
+        Ok(())
+    }
+
+    fn commit(&self, message: &str) -> Result<String> {
         git(&self.work, &["add", "--all"])?;
         git(
             &self.work,

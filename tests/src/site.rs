@@ -81,7 +81,7 @@ impl<'a> Site<'a> {
     /// `vdeploy ARGS` as CI would call it: no terminal, no standard input, the
     /// token in the environment. Compiled plugins are shared between sites.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(self.base.vdeploy());
+        let mut command = self.base.program();
         command
             .args(args)
             .current_dir(&self.dir)
@@ -115,6 +115,11 @@ impl<'a> Site<'a> {
         let vms = self.base.vms()?;
         let found = vms.into_iter().find(|(id, _)| id == vm);
         Ok(found.with_context(|| format!("no VM {vm}"))?.1)
+    }
+
+    /// The port on which this site's service listens on this machine.
+    pub fn port(&self) -> Result<u64> {
+        self.base.app_port(&self.vm)
     }
 
     /// The checkout on this site's VM.

@@ -25,7 +25,7 @@ struct Need {
     major: Option<u32>,
 }
 
-const NEEDS: [Need; 13] = [
+const NEEDS: [Need; 14] = [
     need(
         "cc",
         "links what cargo builds, compiles SQLite",
@@ -47,6 +47,11 @@ const NEEDS: [Need; 13] = [
         "sshd",
         "the tests deploy to a real SSH server",
         "openssh-server",
+    ),
+    need(
+        "systemctl",
+        "the tests restart a unit of a real systemd",
+        "systemd",
     ),
     need(
         "unshare",

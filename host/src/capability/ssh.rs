@@ -193,8 +193,9 @@ pub(super) fn chooses_program(name: &str) -> bool {
         "JAVA_TOOL_OPTIONS",
     ];
     const FAMILIES: [&str; 6] = ["LD_", "DYLD_", "GIT_", "PYTHON", "PERL5", "BASH_FUNC_"];
-    // Of npm only what says how much it prints and asks.
-    const NPM: [&str; 7] = [
+    // Of npm only what says how much it prints and asks, and which kinds of
+    // dependencies it installs.
+    const NPM: [&str; 8] = [
         "audit",
         "fund",
         "update_notifier",
@@ -202,6 +203,7 @@ pub(super) fn chooses_program(name: &str) -> bool {
         "loglevel",
         "color",
         "yes",
+        "include",
     ];
     if let Some(option) = name.to_ascii_lowercase().strip_prefix("npm_config_") {
         return !NPM.contains(&option);
@@ -502,6 +504,7 @@ mod tests {
             "NODE_ENV",
             "GIT_TERMINAL_PROMPT",
             "npm_config_audit",
+            "npm_config_include",
             "PORT",
         ] {
             assert!(scope("git **").allows(&with(name), false), "{name}");

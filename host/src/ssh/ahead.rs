@@ -24,9 +24,10 @@ const OPEN: Duration = Duration::from_secs(15);
 /// is in doubt, a question is not. It costs what opening a session costs.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// sshd counts sessions that were closed until it has read all that came with
-/// the news: a refusal counts when it lasts.
-const FREED: Duration = Duration::from_secs(1);
+/// sshd frees an ended session some time after it has said that it ended. A
+/// server that allowed sessions before is asked again for so long; a session
+/// that was refused ran nothing.
+const FREED: Duration = Duration::from_secs(5);
 
 /// Why there is no session.
 pub(super) enum NoSession {
@@ -69,6 +70,8 @@ pub(super) struct Ahead {
     next: Mutex<Option<JoinHandle<Option<Opened>>>>,
     /// The server allows no more sessions than are used.
     refused: AtomicBool,
+    /// The server has allowed one.
+    allowed: AtomicBool,
     heard: Mutex<Instant>,
 }
 
@@ -78,6 +81,7 @@ impl Ahead {
         Self {
             next: Mutex::default(),
             refused: AtomicBool::new(false),
+            allowed: AtomicBool::new(false),
             heard: Mutex::new(Instant::now()),
         }
     }
@@ -149,25 +153,27 @@ impl Connection {
         let dead = |e: russh::Error| NoSession::Dead(e.to_string());
         let permit = self.channels.clone().acquire_owned().await;
         let permit = permit.map_err(|e| NoSession::Dead(e.to_string()))?;
-        let until = Instant::now() + FREED;
         let mut backoff = Backoff::up_to(Duration::from_millis(200));
+        let deadline = Instant::now() + FREED;
         loop {
             let opened = timeout(OPEN, self.handle.channel_open_session()).await;
             match opened.map_err(no_answer)? {
                 Ok(channel) => {
+                    self.ahead.allowed.store(true, Ordering::Relaxed);
                     return Ok(Opened {
                         channel: Some(channel),
                         permit: Some(permit),
                     });
                 }
-                Err(russh::Error::ChannelOpenFailure(_)) if Instant::now() < until => {
-                    sleep(backoff.next_wait()).await;
-                }
                 Err(russh::Error::ChannelOpenFailure(reason)) => {
-                    return Err(NoSession::Refused(reason));
+                    let before = self.ahead.allowed.load(Ordering::Relaxed);
+                    if !before || Instant::now() >= deadline {
+                        return Err(NoSession::Refused(reason));
+                    }
                 }
                 Err(error) => return Err(dead(error)),
             }
+            sleep(backoff.next_wait()).await;
         }
     }
 }

@@ -219,6 +219,8 @@ fn run<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>, line: &str) -> Result<(
         .cwd(format!("{}/{STAGING_DIR}", order.app_dir))
         // The compiler is a development dependency.
         .env("NODE_ENV", "development")
+        // An .npmrc may leave it out too.
+        .env("npm_config_include", "dev")
         .env("npm_config_audit", "false")
         .env("npm_config_fund", "false")
         .env("npm_config_update_notifier", "false")

@@ -84,7 +84,7 @@ pub fn replace<C>(cx: &Cx<C>, replace: &Replace<'_>) -> Result<Replaced, Error> 
             return Err(foreign(found, replace));
         }
     }
-    let started = start::start(cx, &launch)?;
+    let started = start::start(cx, &launch).or_else(|error| name_taker(cx, error, replace.port))?;
     if cx.dry_run() {
         return Ok(Replaced {
             started,
@@ -160,6 +160,21 @@ fn unit_of(found: Option<&Listener>, known: &[Listener], here: Option<&str>) -> 
         (None, []) => here.map(str::to_owned),
         (None, known) => known.iter().find_map(|known| known.unit.clone()),
     }
+}
+
+/// Says who has the port that a start found taken.
+fn name_taker<C>(cx: &Cx<C>, error: Error, port: u16) -> Result<Started, Error> {
+    if error.code != "restart.port-taken" {
+        return Err(error);
+    }
+    let taker = match listener::find(cx, port) {
+        Ok(Port::Owned(taker)) => taker.describe_fully(),
+        Ok(Port::Hidden { uid }) => format!("a process of user id {uid}"),
+        // It may have let go by now, or the target cannot be asked.
+        Ok(Port::Free) | Err(_) => return Err(error),
+    };
+    let message = format!("{}; it is held by {taker}", error.message);
+    Err(Error { message, ..error })
 }
 
 /// Ends a process that is not the service, because the configuration says so.

@@ -18,21 +18,25 @@ lines() {
 }
 
 # Whether the service will have variable $1: `yes`, `no`, or nothing when it
-# cannot be told. A program that the unit starts may set it for itself, which the
-# process that runs now shows.
+# cannot be told. What systemd starts without a wrapper gets what the unit gives;
+# a wrapper may set the variable for itself, which the process that runs now shows.
 has_variable() {
-    for process in $(fact MainPID) $(members); do
+    case " $(fact Environment) " in *" $1="[!\ ]* | *" \"$1="[!\"]*) echo yes && return ;; esac
+    for file in $(systemctl show -p EnvironmentFiles "$unit" </dev/null 2>/dev/null |
+        sed -n 's/^EnvironmentFiles=\(.*\) (ignore_errors=.*)$/\1/p'); do
+        [ -e "$file" ] || continue
+        [ -r "$file" ] || return 0
+        sed -n "s/^[[:space:]]*$1=[\"']*\(.\).*/yes/p" "$file" </dev/null | grep -q yes && echo yes && return
+    done
+    [ -z "$(fact PassEnvironment)" ] || return 0
+    program=$(fact ExecStart | sed -n 's/^{ path=\([^ ]*\) .*/\1/p')
+    case ${program##*/} in node | nodejs) echo no && return ;; esac
+    looked=
+    for process in $(members); do
         [ -r "/proc/$process/environ" ] || continue
         tr '\0' '\n' <"/proc/$process/environ" 2>/dev/null | grep -q "^$1=." && echo yes && return
         looked=yes
     done
-    case " $(fact Environment) " in *" $1="[!\ ]* | *" \"$1="[!\"]*) echo yes && return ;; esac
-    for file in $(systemctl show -p EnvironmentFiles "$unit" </dev/null 2>/dev/null |
-        sed -n 's/^EnvironmentFiles=\(.*\) (ignore_errors=.*)$/\1/p'); do
-        [ -r "$file" ] || return 0
-        sed -n "s/^[[:space:]]*$1=[\"']*\(.\).*/yes/p" "$file" </dev/null | grep -q yes && echo yes && return
-    done
-    case " $(fact PassEnvironment) $(fact SetCredential)$(fact LoadCredential) " in *[!\ ]*) return 0 ;; esac
     [ -z "$looked" ] || echo no
 }
 
@@ -108,7 +112,7 @@ watch() {
 main() {
     verb=$1 unit=$2 app=$3 port=${4:-${PORT:-3000}} ready=$5 warning=$6 seconds=$7 sha=$8 run=$9
     variable=${10}
-    pid= begin= owner= code= seen= said= log= invocation= forgotten= serves_since= looked=
+    pid= begin= owner= code= seen= said= log= invocation= forgotten= serves_since=
     started_at=$(date +%s)
     if [ "$verb" = restart ]; then
         if [ -n "$variable" ] && [ "$(has_variable "$variable")" = no ]; then answer no-token; fi
