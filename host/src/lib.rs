@@ -24,6 +24,7 @@ pub mod http;
 pub mod ids;
 pub mod journal;
 pub mod local;
+pub mod openssh;
 pub mod plan;
 pub mod plugin;
 pub mod report;

@@ -189,7 +189,7 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         .map(|vm| moves::current_vm(&*store, &target, vm))
         .transpose()?;
     notices.extend(told);
-    let mut warnings = Vec::new();
+    let mut warnings = route.warnings();
     if let TargetConfig::Vers(vers) = target_config {
         warnings.extend(config::service_url_oddity(&vers.url, &vers.vm_domain));
     }

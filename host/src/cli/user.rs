@@ -1,38 +1,35 @@
 //! The person who runs vdeploy, as OpenSSH would see them.
 
 use super::error::CliError;
+use crate::openssh::Person;
 use std::path::{Path, PathBuf};
 
-/// Home, name and agent.
+/// Home and name; the variables are those of the environment.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// The home directory.
-    pub home: PathBuf,
-    /// The login name, if it can be told.
-    pub name: Option<String>,
-    /// Where the SSH agent listens.
-    pub agent: Option<PathBuf>,
+    home: PathBuf,
+    name: Option<String>,
+    uid: u32,
 }
 
 impl User {
     /// As the environment and the user database say.
     pub fn from_environment() -> Result<Self, CliError> {
-        let env = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
-        let home = env("HOME").map(PathBuf::from).ok_or_else(|| {
+        let home = variable("HOME").map(PathBuf::from).ok_or_else(|| {
             CliError::usage("HOME is not set, so there is no place for ~/.ssh")
                 .hint("export HOME=DIRECTORY")
         })?;
         let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let uid = rustix::process::getuid().as_raw();
-        let name = name_of(&users, uid).or_else(|| {
-            let name = env("USER").or_else(|| env("LOGNAME"))?;
-            name.into_string().ok()
-        });
-        Ok(Self {
-            home,
-            name,
-            agent: env("SSH_AUTH_SOCK").map(PathBuf::from),
-        })
+        let name = name_of(&users, uid)
+            .or_else(|| variable("USER"))
+            .or_else(|| variable("LOGNAME"));
+        Ok(Self::new(home, name, uid))
+    }
+
+    /// Somebody.
+    pub fn new(home: PathBuf, name: Option<String>, uid: u32) -> Self {
+        Self { home, name, uid }
     }
 
     /// The path with `~/` as the home directory.
@@ -42,6 +39,25 @@ impl User {
             Err(_) => path.to_owned(),
         }
     }
+}
+
+impl Person for User {
+    fn home(&self) -> &Path {
+        &self.home
+    }
+    fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+    fn uid(&self) -> u32 {
+        self.uid
+    }
+    fn variable(&self, name: &str) -> Option<String> {
+        variable(name)
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The name of a user id in the user database.
@@ -59,8 +75,7 @@ mod tests {
 
     #[test]
     fn the_name_is_that_of_the_user_id() {
-        let users =
-            "root:x:0:0:root:/root:/bin/sh\nbroken\n:x:7:\nme:x:1000:1000::/home/me:/bin/sh\n";
+        let users = "root:x:0:0:root:/root:/bin/sh\nbroken\n:x:7:\nme:x:1000:1000::/home/me:\n";
         assert_eq!(name_of(users, 1000).as_deref(), Some("me"));
         assert_eq!(name_of(users, 0).as_deref(), Some("root"));
         assert_eq!(name_of(users, 7), None);
@@ -69,11 +84,7 @@ mod tests {
 
     #[test]
     fn a_tilde_is_the_home_directory() {
-        let user = User {
-            home: "/home/me".into(),
-            name: None,
-            agent: None,
-        };
+        let user = User::new("/home/me".into(), None, 1000);
         let expanded = |path: &str| user.expand(Path::new(path));
         assert_eq!(expanded("~/.ssh/key"), Path::new("/home/me/.ssh/key"));
         assert_eq!(expanded("/a/~/key"), Path::new("/a/~/key"));

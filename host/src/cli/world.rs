@@ -57,6 +57,14 @@ impl Route {
         }
     }
 
+    /// What of the user's own configuration does not count.
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::Vers(_) => Vec::new(),
+            Self::Server(route) => route.warnings.clone(),
+        }
+    }
+
     /// What is secret and not among the project's secrets.
     pub fn hidden(&self) -> Option<&SecretValue> {
         match self {
@@ -244,7 +252,7 @@ fn reach_server(
         verify: true,
     })
     .map_err(|e| CliError::usage(e.to_string()))?;
-    let ssh = RusshSsh::to_server(target.clone(), route.config(facts));
+    let ssh = RusshSsh::to_server(target.clone(), route.config(facts)?);
     Ok(Reach {
         target,
         ssh: Arc::new(ssh),

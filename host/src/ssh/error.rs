@@ -1,7 +1,7 @@
 //! Why a connection to a target cannot be made, in words that say what to do.
 
 use super::connect::Peer;
-use super::host_key::{Mismatch, fingerprint};
+use super::host_key::{Mismatch, Refusal, fingerprint};
 use super::login::Refused;
 use crate::capability::{EffectError, ErrorKind};
 use std::io;
@@ -32,6 +32,14 @@ pub(super) enum ConnectError {
     Deadline { peer: Peer, after: Duration },
     #[error("{peer} ended the SSH handshake: {why}")]
     Handshake { peer: Peer, why: String },
+    #[error("the jump host {jump} does not reach {peer}: {why}; {}", .peer.advice)]
+    Jump {
+        peer: Peer,
+        jump: String,
+        why: String,
+    },
+    #[error("ProxyCommand to {peer}: {why}")]
+    Proxy { peer: Peer, why: String },
     #[error("{}", host_key_text(host, key))]
     HostKey { host: String, key: Box<Mismatch> },
     #[error(
@@ -48,15 +56,43 @@ pub(super) enum ConnectError {
 
 fn host_key_text(host: &str, key: &Mismatch) -> String {
     let shown = fingerprint(&key.shown);
-    match &key.expected {
-        Some(expected) => format!(
-            "{host} shows the host key {shown} but {expected} is expected; somebody may be in \
-             between: compare with the key on the VM (`ssh-keygen -lf \
-             /etc/ssh/ssh_host_ed25519_key.pub`), and only if it is right set `host-key` to it"
+    let between = "somebody may be in between: compare with the key on the target (`ssh-keygen -lf \
+                   /etc/ssh/ssh_host_ed25519_key.pub`)";
+    match &key.why {
+        Refusal::Other { expected } => format!(
+            "{host} shows the host key {shown} but {expected} is expected; {between}, and only if \
+             it is right set `host-key` to it"
         ),
-        None => format!(
-            "the host key {shown} of {host} is not known yet; compare with the key on the VM, \
+        Refusal::NotStored => format!(
+            "the host key {shown} of {host} is not known yet; compare with the key on the target, \
              then set `host-key` to it"
+        ),
+        Refusal::Unknown { name, file } => {
+            let kind = key.shown.algorithm();
+            let file = file.as_ref().map(|f| f.display().to_string());
+            let line = key.shown.to_openssh().unwrap_or_default();
+            // The comment is none of the server's.
+            let line: Vec<&str> = line.split(' ').take(2).collect();
+            format!(
+                "the host key of {host} is not known: it shows {shown} ({kind}); compare with the \
+                 key on the target (`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`), and only \
+                 if it is right write host-key = \"{shown}\" in the target, or add this line to \
+                 {}:\n  {name} {}",
+                file.as_deref().unwrap_or("the file of `known-hosts`"),
+                line.join(" "),
+            )
+        }
+        Refusal::Changed { place, expected } => format!(
+            "{host} shows the host key {shown} but {place} has {expected} for it; {between}, and \
+             only if it is right replace that line"
+        ),
+        Refusal::Revoked { place } => format!(
+            "{host} shows the host key {shown}, which {place} revokes: nobody must accept it; the \
+             server needs another host key"
+        ),
+        Refusal::Certificate { place, why } => format!(
+            "{host} shows a certificate of the authority of {place}, but {why}; the server needs \
+             another certificate"
         ),
     }
 }
@@ -130,6 +166,8 @@ impl From<ConnectError> for EffectError {
             ConnectError::Resolve { .. }
             | ConnectError::Tcp { .. }
             | ConnectError::Deadline { .. }
+            | ConnectError::Jump { .. }
+            | ConnectError::Proxy { .. }
             | ConnectError::Handshake { .. } => (ErrorKind::Unavailable, "ssh.unreachable"),
             ConnectError::Certificate { .. } | ConnectError::Tls { .. } => {
                 (ErrorKind::Failed, "ssh.tls")

@@ -1,13 +1,17 @@
-//! Which host key a target may show: a pinned fingerprint, or the one stored
-//! when the target was first reached. Where stored fingerprints live is the
-//! caller's business.
+//! Which host key a target may show: a pinned fingerprint, one of the files of
+//! known hosts, or the one stored when the target was first reached. Where
+//! stored fingerprints live is the caller's business; the user's own files are
+//! only read.
 
-use crate::capability::EffectError;
+use crate::capability::{EffectError, ErrorKind};
 use crate::ids::VmId;
+use crate::openssh::{Known, KnownFiles, Verdict};
 use russh::client;
 use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Keeps fingerprints between runs, each under the name of what has the key:
 /// a VM id, or a server's name as files of known hosts write it.
@@ -34,7 +38,7 @@ impl HostKeyStore for MemoryHostKeys {
     }
 }
 
-/// How the host key of a VM is checked.
+/// How a host key is checked.
 #[derive(Clone, Debug)]
 pub enum HostKeyPolicy {
     /// Only this fingerprint (`SHA256:…`), on every VM of the target: a
@@ -48,12 +52,32 @@ pub enum HostKeyPolicy {
         /// stored. False refuses it and says the fingerprint.
         first_use: bool,
     },
+    /// One that the files of known hosts have.
+    Known {
+        /// The files, and what the server is called there.
+        files: KnownFiles,
+        /// Where the key of a server is stored that they do not have; None
+        /// refuses it.
+        store: Option<Arc<dyn HostKeyStore>>,
+    },
 }
 
 impl HostKeyPolicy {
     /// What the holder of `name` must show.
     pub(super) fn expected(&self, name: &str) -> Result<Expected, EffectError> {
         Ok(match self {
+            HostKeyPolicy::Known { files, store } => {
+                let known = files
+                    .read()
+                    .map_err(|why| EffectError::new(ErrorKind::Denied, "ssh.host-key", why))?;
+                Expected::Known {
+                    known: Box::new(known),
+                    otherwise: match store {
+                        Some(store) => Some(store.get(name)?),
+                        None => None,
+                    },
+                }
+            }
             HostKeyPolicy::Pinned(fingerprint) => Expected::Exactly(fingerprint.clone()),
             HostKeyPolicy::Stored { store, first_use } => match store.get(name)? {
                 Some(fingerprint) => Expected::Exactly(fingerprint),
@@ -65,13 +89,16 @@ impl HostKeyPolicy {
 
     /// Stores what was shown under a name without a stored fingerprint, once
     /// it has let us in.
-    pub(super) fn learn(&self, name: &str, fingerprint: &str) -> Result<(), EffectError> {
-        if let HostKeyPolicy::Stored { store, .. } = self
-            && store.get(name)?.as_deref() != Some(fingerprint)
-        {
-            store.set(name, fingerprint)?;
+    pub(super) fn learn(&self, name: &str, shown: &Shown) -> Result<(), EffectError> {
+        let store = match self {
+            HostKeyPolicy::Stored { store, .. } => Some(store),
+            HostKeyPolicy::Known { store, .. } => store.as_ref(),
+            HostKeyPolicy::Pinned(_) => None,
+        };
+        match store {
+            Some(store) if shown.is_new => store.set(name, &shown.fingerprint),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// `to` was made from `from` and has its host key.
@@ -91,13 +118,83 @@ pub(super) enum Expected {
     Exactly(String),
     Anything,
     Nothing,
+    /// What the files know; where they know nothing, the fingerprint that is
+    /// stored, or any where none is. The outer None accepts nothing else.
+    Known {
+        known: Box<Known>,
+        otherwise: Option<Option<String>>,
+    },
+}
+
+/// A key that was accepted.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Shown {
+    pub(super) fingerprint: String,
+    /// Nothing was known of it.
+    pub(super) is_new: bool,
 }
 
 /// A key that was refused.
 #[derive(Clone, Debug)]
 pub(super) struct Mismatch {
-    pub(super) expected: Option<String>,
     pub(super) shown: PublicKey,
+    pub(super) why: Refusal,
+}
+
+/// Why a key was refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Refusal {
+    /// It is not the one that is pinned or was stored.
+    Other { expected: String },
+    /// It is not known, and nothing says that it may be taken.
+    NotStored,
+    /// The files of known hosts do not have the server, which they would
+    /// write as `name`.
+    Unknown { name: String, file: Option<PathBuf> },
+    /// They have it with another key.
+    Changed { place: String, expected: String },
+    /// They forbid the key.
+    Revoked { place: String },
+    /// The certificate of an authority that they have is not good.
+    Certificate { place: String, why: String },
+}
+
+impl Expected {
+    /// Whether the key is accepted, and whether it is new.
+    fn judge(&self, key: &PublicKey, shown: &PublicKeyOrCertificate) -> Result<bool, Refusal> {
+        let found = fingerprint(key);
+        let exactly = |expected: &String| match *expected == found {
+            true => Ok(false),
+            false => Err(Refusal::Other {
+                expected: expected.clone(),
+            }),
+        };
+        match self {
+            Expected::Anything => Ok(true),
+            Expected::Exactly(expected) => exactly(expected),
+            Expected::Nothing => Err(Refusal::NotStored),
+            Expected::Known { known, otherwise } => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH);
+                let now = now.unwrap_or_default().as_secs();
+                match (known.judge(key, shown.certificate(), now), otherwise) {
+                    (Verdict::Known, _) => Ok(false),
+                    (Verdict::New, Some(None)) => Ok(true),
+                    (Verdict::New, Some(Some(stored))) => exactly(stored),
+                    (Verdict::New, None) => Err(Refusal::Unknown {
+                        name: known.written().to_owned(),
+                        file: known.first_file().map(PathBuf::from),
+                    }),
+                    (Verdict::Changed { place, expected }, _) => {
+                        Err(Refusal::Changed { place, expected })
+                    }
+                    (Verdict::Revoked { place }, _) => Err(Refusal::Revoked { place }),
+                    (Verdict::Certificate { place, why }, _) => {
+                        Err(Refusal::Certificate { place, why })
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// The fingerprint as `ssh-keygen -l` prints it.
@@ -118,42 +215,47 @@ impl From<russh::Error> for Ended {
     }
 }
 
+/// Where the key stands once it was accepted.
+pub(super) type Accepted = Arc<Mutex<Shown>>;
+
 /// The client's side of one connection: it only checks the host key.
 #[derive(Debug)]
 pub(super) struct HostKeyCheck {
-    pub(super) expected: Expected,
-    pub(super) shown: Arc<Mutex<Option<String>>>,
+    expected: Expected,
+    accepted: Accepted,
 }
 
 impl HostKeyCheck {
-    /// A check, and where the fingerprint stands once it was accepted.
-    pub(super) fn new(expected: Expected) -> (Self, Arc<Mutex<Option<String>>>) {
-        let shown = Arc::<Mutex<Option<String>>>::default();
+    /// A check, and where the key stands once it was accepted.
+    pub(super) fn new(expected: Expected) -> (Self, Accepted) {
+        let accepted = Accepted::default();
         let check = Self {
             expected,
-            shown: shown.clone(),
+            accepted: accepted.clone(),
         };
-        (check, shown)
+        (check, accepted)
     }
+}
+
+/// What was accepted.
+pub(super) fn shown(accepted: &Accepted) -> Shown {
+    accepted.lock().unwrap_or_else(|e| e.into_inner()).clone()
 }
 
 impl client::Handler for HostKeyCheck {
     type Error = Ended;
 
-    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Ended> {
-        let key = key.public_key();
-        let shown = fingerprint(&key);
-        let expected = match &self.expected {
-            Expected::Anything => None,
-            Expected::Exactly(fingerprint) if *fingerprint == shown => None,
-            Expected::Exactly(fingerprint) => Some(Some(fingerprint.clone())),
-            Expected::Nothing => Some(None),
-        };
-        if let Some(expected) = expected {
-            let shown = key;
-            return Err(Ended::HostKey(Box::new(Mismatch { expected, shown })));
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Ended> {
+        let key = shown.public_key();
+        match self.expected.judge(&key, shown) {
+            Ok(is_new) => {
+                *self.accepted.lock().unwrap_or_else(|e| e.into_inner()) = Shown {
+                    fingerprint: fingerprint(&key),
+                    is_new,
+                };
+                Ok(true)
+            }
+            Err(why) => Err(Ended::HostKey(Box::new(Mismatch { shown: key, why }))),
         }
-        *self.shown.lock().unwrap_or_else(|e| e.into_inner()) = Some(shown);
-        Ok(true)
     }
 }

@@ -1,5 +1,6 @@
 //! Deadlines and bounds of a connection.
 
+use super::host_key::Expected;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,18 +30,27 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The same for russh.
-    pub(super) fn russh(&self) -> Arc<russh::client::Config> {
+    /// The same for russh. Of a server that shows several kinds of keys, one
+    /// is asked for that `expected` can say something of.
+    pub(super) fn russh(&self, expected: &Expected) -> Arc<russh::client::Config> {
         let mut preferred = russh::Preferred::DEFAULT;
         // What the processor does itself comes first: several times as fast.
         let mut ciphers = preferred.cipher.into_owned();
         ciphers.sort_by_key(|name| *name != russh::cipher::AES_256_GCM);
         preferred.cipher = ciphers.into();
+        if let Expected::Known { known, .. } = expected {
+            let mut kinds = preferred.key.to_vec();
+            kinds.sort_by_key(|kind| !known.has_kind(kind));
+            if known.has_authority() {
+                preferred.host_key_certificates = kinds.clone().into();
+            }
+            preferred.key = kinds.into();
+        }
         Arc::new(russh::client::Config {
-            preferred,
             window_size: 4 * 1024 * 1024,
             keepalive_interval: Some(self.keepalive),
             keepalive_max: self.keepalive_misses,
+            preferred,
             ..Default::default()
         })
     }

@@ -19,6 +19,7 @@ mod limits;
 mod login;
 mod place;
 mod private_key;
+mod proxy;
 mod server;
 mod session;
 mod sessions;

@@ -1,19 +1,22 @@
 //! The way to a server by plain TCP: SSH with the user's own keys, through jump
-//! hosts where there are any. Knows where to go and with which keys; not who
-//! said so.
+//! hosts or a program where there are any. Knows where to go and with which
+//! keys; not who said so.
 
 use super::connect::{Client, Connection, Peer, dial, handshake};
 use super::error::ConnectError;
-use super::host_key::{HostKeyCheck, HostKeyPolicy};
+use super::host_key::{HostKeyCheck, HostKeyPolicy, shown};
 use super::identity::Identities;
 use super::limits::Limits;
 use super::login::log_in;
 use super::place::Place;
+use super::proxy::{Complaints, ProxyCommand};
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
 /// What to look at when a server does not answer.
-const ADVICE: &str = "check `host` and `port`, that the server runs, and the network";
+const ADVICE: &str = "check `host` (a name, an address, or an alias of your OpenSSH \
+                      configuration) and `port`, that the server runs, and the network";
 
 /// How a server is reached.
 #[derive(Clone, Debug)]
@@ -41,6 +44,10 @@ pub struct Hop {
     pub identities: Identities,
     /// Which host key it may show.
     pub host_keys: HostKeyPolicy,
+    /// What its host key is stored under.
+    pub known_as: String,
+    /// A program that makes the connection, for the first hop only.
+    pub command: Option<String>,
 }
 
 impl Hop {
@@ -52,21 +59,16 @@ impl Hop {
             advice: ADVICE,
         }
     }
-
-    /// What its host key is known under: the host, with the port unless that
-    /// is SSH's own.
-    fn known_as(&self) -> String {
-        match self.port {
-            22 => self.host.to_lowercase(),
-            port => format!("[{}]:{port}", self.host.to_lowercase()),
-        }
-    }
 }
 
 /// How the target's server is reached.
 pub(super) struct ServerWay {
     config: ServerConfig,
 }
+
+/// What SSH is spoken over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl ServerWay {
     pub(super) fn new(config: ServerConfig) -> Self {
@@ -81,36 +83,88 @@ impl ServerWay {
         Place::Server(Arc::from(self.config.server.name.as_str()))
     }
 
-    /// Connects and logs in, hop by hop.
+    /// Connects and logs in, hop by hop, within the time for all of them.
     pub(super) async fn open(&self) -> Result<Connection, ConnectError> {
-        let ServerConfig { limits, server, .. } = &self.config;
+        let limits = &self.config.limits;
         let by = Instant::now() + limits.connect_timeout;
-        let peer = server.peer();
-        let client = timeout_at(by, self.open_hop(server, &peer))
-            .await
-            .unwrap_or_else(|_| {
-                let after = limits.connect_timeout;
-                Err(ConnectError::Deadline { peer, after })
-            })?;
-        Ok(Connection::new(self.place(), client, limits, Vec::new()))
+        let mut passed: Vec<(String, Client)> = Vec::new();
+        for hop in self.config.through.iter().chain([&self.config.server]) {
+            let peer = hop.peer();
+            let client = timeout_at(by, self.open_hop(hop, &peer, passed.last()))
+                .await
+                .unwrap_or_else(|_| {
+                    let after = limits.connect_timeout;
+                    Err(ConnectError::Deadline { peer, after })
+                })?;
+            passed.push((hop.name.clone(), client));
+        }
+        let mut clients: Vec<Client> = passed.into_iter().map(|(_, client)| client).collect();
+        // There is one: that of the server itself.
+        let client = clients.pop().ok_or(ConnectError::NoVm)?;
+        Ok(Connection::new(self.place(), client, limits, clients))
     }
 
-    async fn open_hop(&self, hop: &Hop, peer: &Peer) -> Result<Client, ConnectError> {
-        let known_as = hop.known_as();
+    async fn open_hop(
+        &self,
+        hop: &Hop,
+        peer: &Peer,
+        before: Option<&(String, Client)>,
+    ) -> Result<Client, ConnectError> {
         let expected = hop
             .host_keys
-            .expected(&known_as)
+            .expected(&hop.known_as)
             .map_err(ConnectError::Key)?;
-        let stream = dial(peer).await?;
-        let (check, shown) = HostKeyCheck::new(expected);
-        let mut client = handshake(peer, self.config.limits.russh(), stream, check).await?;
+        let (stream, complaints) = stream(hop, peer, before).await?;
+        let config = self.config.limits.russh(&expected);
+        let (check, accepted) = HostKeyCheck::new(expected);
+        let mut client = match (handshake(peer, config, stream, check).await, complaints) {
+            (Err(ConnectError::Handshake { peer, .. }), Some(complaints)) => {
+                let why = format!("it ended: {}", complaints.all().await);
+                return Err(ConnectError::Proxy { peer, why });
+            }
+            (client, _) => client?,
+        };
         log_in(&mut client, peer, &hop.user, &hop.identities).await?;
-        let shown = shown.lock().unwrap_or_else(|e| e.into_inner()).take();
-        let shown = shown.unwrap_or_default();
+        let shown = shown(&accepted);
         hop.host_keys
-            .learn(&known_as, &shown)
+            .learn(&hop.known_as, &shown)
             .map_err(ConnectError::Key)?;
-        tracing::debug!(host = %hop.name, host_key = %shown, "connected");
+        tracing::debug!(host = %hop.name, host_key = %shown.fingerprint, "connected");
         Ok(client)
+    }
+}
+
+/// The way to one hop: through the one before it, a program, or TCP.
+async fn stream(
+    hop: &Hop,
+    peer: &Peer,
+    before: Option<&(String, Client)>,
+) -> Result<(Box<dyn Stream>, Option<Complaints>), ConnectError> {
+    if let Some((jump, client)) = before {
+        let opened = client
+            .channel_open_direct_tcpip(hop.host.as_str(), hop.port.into(), "127.0.0.1", 0)
+            .await;
+        return match opened {
+            Ok(channel) => Ok((Box::new(channel.into_stream()), None)),
+            Err(error) => Err(ConnectError::Jump {
+                peer: peer.clone(),
+                jump: jump.clone(),
+                why: match error {
+                    russh::Error::ChannelOpenFailure(reason) => format!("{reason:?}"),
+                    other => other.to_string(),
+                },
+            }),
+        };
+    }
+    match &hop.command {
+        Some(command) => {
+            let (proxy, complaints) =
+                ProxyCommand::start(command).map_err(|e| ConnectError::Proxy {
+                    peer: peer.clone(),
+                    why: format!("`{command}` cannot be started: {e}"),
+                })?;
+            Ok((Box::new(proxy), Some(complaints)))
+        }
+        None => Ok((Box::new(dial(peer).await?), None)),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::connect::{Connection, Peer, dial, handshake};
 use super::error::ConnectError;
-use super::host_key::{HostKeyCheck, HostKeyPolicy};
+use super::host_key::{HostKeyCheck, HostKeyPolicy, Shown, shown};
 use super::limits::Limits;
 use super::place::Place;
 use super::private_key::{KeySource, LoadedKey};
@@ -113,7 +113,7 @@ impl VmWay {
         self.host_keys
             .learn(vm.as_str(), &shown)
             .map_err(ConnectError::Key)?;
-        tracing::debug!(%vm, host_key = %shown, "connected");
+        tracing::debug!(%vm, host_key = %shown.fingerprint, "connected");
         Ok(connection)
     }
 
@@ -131,21 +131,22 @@ impl VmWay {
         }
     }
 
-    /// Gives the connection and the fingerprint that the VM showed.
+    /// Gives the connection and the key that the VM showed.
     async fn log_in(
         &self,
         vm: &VmId,
         peer: &Peer,
         key: &LoadedKey,
-    ) -> Result<(Connection, String), ConnectError> {
+    ) -> Result<(Connection, Shown), ConnectError> {
         let SshConfig { user, limits, .. } = &self.config;
         let expected = self
             .host_keys
             .expected(vm.as_str())
             .map_err(ConnectError::Key)?;
         let stream = self.tls(peer, dial(peer).await?).await?;
-        let (check, shown) = HostKeyCheck::new(expected);
-        let mut handle = handshake(peer, limits.russh(), stream, check).await?;
+        let config = limits.russh(&expected);
+        let (check, accepted) = HostKeyCheck::new(expected);
+        let mut handle = handshake(peer, config, stream, check).await?;
         let failed = |e: russh::Error| ConnectError::handshake(peer, &e);
         let hash = match key.0.algorithm().is_rsa() {
             true => handle
@@ -166,9 +167,8 @@ impl VmWay {
             }
             Err(e) => return Err(failed(e)),
         }
-        let shown = shown.lock().unwrap_or_else(|e| e.into_inner()).take();
         let connection = Connection::new(Place::Vm(vm.clone()), handle, limits, Vec::new());
-        Ok((connection, shown.unwrap_or_default()))
+        Ok((connection, shown(&accepted)))
     }
 
     async fn tls(&self, peer: &Peer, tcp: TcpStream) -> Result<TlsStream<TcpStream>, ConnectError> {

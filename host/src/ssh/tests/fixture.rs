@@ -211,12 +211,12 @@ fn sshd() -> PathBuf {
 impl Sshd {
     /// Starts one. A machine without OpenSSH fails the test.
     pub(crate) async fn start() -> Self {
-        Self::start_with("").await
+        Self::start_with("", |_| {}).await
     }
 
-    /// The same with more lines of configuration; `DIR` stands for the
-    /// directory of its files.
-    pub(crate) async fn start_with(more: &str) -> Self {
+    /// The same with more lines of configuration, and with more files in its
+    /// directory, which `DIR` stands for.
+    pub(crate) async fn start_with(more: &str, prepare: impl FnOnce(&Path)) -> Self {
         let (host_key, user_key) = (new_key(), new_key());
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -228,6 +228,7 @@ impl Sshd {
         );
         let public = user_key.public_key().to_openssh().unwrap();
         write_private(&at("authorized_keys"), &public);
+        prepare(dir.path());
         // Only root needs it, and only root can make it.
         let _ = std::fs::create_dir_all("/run/sshd");
         for _ in 0..5 {
@@ -324,6 +325,8 @@ impl Sshd {
             user: user(),
             identities: keys_in(&[self.key_file()]),
             host_keys,
+            known_as: format!("[{}]:{}", self.inner.ip(), self.inner.port()),
+            command: None,
         }
     }
 }
@@ -346,9 +349,14 @@ pub(crate) fn keys_in(files: &[PathBuf]) -> Identities {
 
 /// A client of a server by plain TCP.
 pub(crate) fn to_server(server: Hop) -> RusshSsh {
+    way_to(Vec::new(), server)
+}
+
+/// The same through jump hosts.
+pub(crate) fn way_to(through: Vec<Hop>, server: Hop) -> RusshSsh {
     let config = ServerConfig {
         limits: Limits::default(),
-        through: Vec::new(),
+        through,
         server,
     };
     RusshSsh::to_server(TargetHandle::ssh("db".into(), None), config)

@@ -9,3 +9,4 @@ mod openssh;
 pub(crate) mod processes;
 mod server;
 mod trust;
+mod way;

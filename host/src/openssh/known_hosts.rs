@@ -1,0 +1,283 @@
+//! `known_hosts`: what is known of a server's host key.
+
+use super::pattern;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use russh::keys::ssh_key::certificate::CertType;
+use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns, Marker};
+use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
+use sha1::Sha1;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A longer file is not one of known hosts.
+const LONGEST: u64 = 64 * 1024 * 1024;
+
+/// Where it stands what is known of one server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KnownFiles {
+    /// The files; a new host belongs into the first.
+    pub files: Vec<PathBuf>,
+    /// A file of keys that are never accepted, a key a line.
+    pub revoked: Option<PathBuf>,
+    /// The server's name, or the alias of its host key.
+    pub name: String,
+    /// Its port; None for an alias, which has none.
+    pub port: Option<u16>,
+}
+
+/// What the files know of one server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Known {
+    name: String,
+    /// As the files write it.
+    written: String,
+    first_file: Option<PathBuf>,
+    lines: Vec<Line>,
+    /// Lines for the name without a port: they may only confirm.
+    without_port: Vec<Line>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Line {
+    place: String,
+    marker: Option<Marker>,
+    key: PublicKey,
+}
+
+/// What is to be thought of a key that a server shows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is the server's.
+    Known,
+    /// Nothing is known of this server.
+    New,
+    /// The server is known with another key.
+    Changed {
+        /// `FILE:LINE` of the other key.
+        place: String,
+        /// Its fingerprint.
+        expected: String,
+    },
+    /// It must not be accepted.
+    Revoked {
+        /// `FILE:LINE` that says so.
+        place: String,
+    },
+    /// Its certificate is of an authority for this server, but not good.
+    Certificate {
+        /// `FILE:LINE` of the authority.
+        place: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl KnownFiles {
+    /// As the files write the server: with its port unless that is SSH's own.
+    pub fn written(&self) -> String {
+        match self.port {
+            Some(port) if port != 22 => format!("[{}]:{port}", self.name),
+            _ => self.name.clone(),
+        }
+    }
+
+    /// Reads the files; one that is not there is empty. The error names the
+    /// one that cannot be read.
+    pub fn read(&self) -> Result<Known, String> {
+        let written = self.written();
+        let mut known = Known {
+            name: self.name.clone(),
+            first_file: self.files.first().cloned(),
+            lines: Vec::new(),
+            without_port: Vec::new(),
+            written,
+        };
+        for file in &self.files {
+            let Some(text) = read(file)? else { continue };
+            for (index, line) in text.lines().enumerate() {
+                let Some(entry) = entry(line) else { continue };
+                let line = |entry: &Entry| Line {
+                    place: format!("{}:{}", file.display(), index + 1),
+                    marker: entry.marker().copied(),
+                    key: entry.public_key().clone(),
+                };
+                if names(&entry, &known.written) {
+                    known.lines.push(line(&entry));
+                } else if known.written != self.name && names(&entry, &self.name) {
+                    known.without_port.push(line(&entry));
+                }
+            }
+        }
+        if let Some(file) = &self.revoked {
+            known.lines.extend(revoked(file)?);
+        }
+        Ok(known)
+    }
+}
+
+impl Known {
+    /// As the files write the server.
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+
+    /// Where the server would be added.
+    pub fn first_file(&self) -> Option<&Path> {
+        self.first_file.as_deref()
+    }
+
+    /// Whether a server with this kind of key is known.
+    pub fn has_kind(&self, kind: &Algorithm) -> bool {
+        let same = |line: &&Line| same_kind(&line.key.algorithm(), kind);
+        self.plain().any(|line| same(&line))
+    }
+
+    /// Whether certificates are of use.
+    pub fn has_authority(&self) -> bool {
+        self.authorities().next().is_some()
+    }
+
+    /// What is to be thought of a key, at this second since 1970.
+    pub fn judge(&self, key: &PublicKey, certificate: Option<&Certificate>, now: u64) -> Verdict {
+        let same = |line: &Line, key: &PublicKey| line.key.key_data() == key.key_data();
+        let signer = certificate.map(|c| PublicKey::new(c.signature_key().clone(), ""));
+        let all = self.lines.iter().chain(&self.without_port);
+        let revoked = all.filter(|line| line.marker == Some(Marker::Revoked));
+        for line in revoked {
+            if same(line, key) || signer.as_ref().is_some_and(|signer| same(line, signer)) {
+                let place = line.place.clone();
+                return Verdict::Revoked { place };
+            }
+        }
+        if let (Some(certificate), Some(signer)) = (certificate, &signer)
+            && let Some(line) = self.authorities().find(|line| same(line, signer))
+        {
+            return match self.certified(certificate, signer, now) {
+                Ok(()) => Verdict::Known,
+                Err(why) => Verdict::Certificate {
+                    place: line.place.clone(),
+                    why,
+                },
+            };
+        }
+        if self.plain().any(|line| same(line, key)) {
+            return Verdict::Known;
+        }
+        let of_this_name = || self.lines.iter().filter(|line| line.marker.is_none());
+        let kind = key.algorithm();
+        let other = of_this_name()
+            .find(|line| same_kind(&line.key.algorithm(), &kind))
+            .or_else(|| of_this_name().next());
+        match other {
+            Some(line) => Verdict::Changed {
+                place: line.place.clone(),
+                expected: line.key.fingerprint(HashAlg::Sha256).to_string(),
+            },
+            None => Verdict::New,
+        }
+    }
+
+    /// Lines for the port go over those that name the host alone.
+    fn plain(&self) -> impl Iterator<Item = &Line> {
+        let is_plain = |line: &&Line| line.marker.is_none();
+        let lines = match self.lines.iter().any(|line| is_plain(&line)) {
+            true => &self.lines,
+            false => &self.without_port,
+        };
+        lines.iter().filter(is_plain)
+    }
+
+    fn authorities(&self) -> impl Iterator<Item = &Line> {
+        let all = self.lines.iter().chain(&self.without_port);
+        all.filter(|line| line.marker == Some(Marker::CertAuthority))
+    }
+
+    fn certified(
+        &self,
+        certificate: &Certificate,
+        signer: &PublicKey,
+        now: u64,
+    ) -> Result<(), String> {
+        if certificate.cert_type() != CertType::Host {
+            return Err("it is no certificate of a host".to_owned());
+        }
+        if !(certificate.valid_after()..certificate.valid_before()).contains(&now) {
+            return Err("it is not valid at this time".to_owned());
+        }
+        if !certificate.valid_principals().contains(&self.name) {
+            let names = certificate.valid_principals().join(", ");
+            return Err(format!("it is for {names}, not for {}", self.name));
+        }
+        if !certificate.critical_options().is_empty() {
+            return Err("it has options that are not known here".to_owned());
+        }
+        let signer = signer.fingerprint(HashAlg::Sha256);
+        certificate
+            .validate_at(now, [&signer])
+            .map_err(|_| "its signature is wrong".to_owned())
+    }
+}
+
+/// RSA is one kind, whatever it hashes with.
+fn same_kind(a: &Algorithm, b: &Algorithm) -> bool {
+    a == b || (a.clone().is_rsa() && b.clone().is_rsa())
+}
+
+/// A line of the file; comments, and keys of a kind that no server can show
+/// us, give nothing.
+fn entry(line: &str) -> Option<Entry> {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return None;
+    }
+    let words: Vec<&str> = line.split_whitespace().collect();
+    words.join(" ").parse().ok()
+}
+
+fn names(entry: &Entry, name: &str) -> bool {
+    match entry.host_patterns() {
+        HostPatterns::Patterns(patterns) => {
+            let patterns: Vec<String> = patterns.iter().map(|p| p.to_lowercase()).collect();
+            pattern::matches_list(name, patterns.iter().map(String::as_str))
+        }
+        HostPatterns::HashedName { salt, hash } => Hmac::<Sha1>::new_from_slice(salt)
+            .is_ok_and(|mac| mac.chain_update(name).verify_slice(hash).is_ok()),
+    }
+}
+
+fn read(file: &Path) -> Result<Option<Arc<str>>, String> {
+    let wrong = |why: &dyn std::fmt::Display| format!("{} cannot be read: {why}", file.display());
+    match std::fs::metadata(file) {
+        Ok(meta) if meta.len() > LONGEST => Err(wrong(&"it is too long")),
+        Ok(_) => {
+            let bytes = std::fs::read(file).map_err(|e| wrong(&e))?;
+            Ok(Some(String::from_utf8_lossy(&bytes).into()))
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(wrong(&e)),
+    }
+}
+
+/// RevokedHostKeys: a key a line. OpenSSH accepts nobody when it is not there.
+fn revoked(file: &Path) -> Result<Vec<Line>, String> {
+    let shown = file.display();
+    let text = read(file)?.ok_or_else(|| {
+        format!("{shown}, the file of revoked host keys, does not exist; nothing is accepted")
+    })?;
+    let mut lines = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let place = format!("{shown}:{}", index + 1);
+        let key = PublicKey::from_openssh(line).map_err(|_| {
+            format!(
+                "{place} is no public key; vdeploy reads RevokedHostKeys only as a list of keys"
+            )
+        })?;
+        let marker = Some(Marker::Revoked);
+        lines.push(Line { place, marker, key });
+    }
+    Ok(lines)
+}
