@@ -311,7 +311,7 @@ retry = { attempts = 0, dleay = "1s" }
              `default-target`?",
             "vdeploy.toml:2:18: no target `ifra`\n  help: did you mean `infra`?",
             "vdeploy.toml:3:10: [targets.infra] does not say which VM\n  help: write vm = \
-             \"VM_ID\", or vm-env = \"VARIABLE\" to take it from the environment",
+             \"VM_ID\", or vm-env = \"VARIABLE\" to take it from the environment, or vm-registry = \"URL\" to look it up in the service's registry",
             "vdeploy.toml:3:10: [targets.infra] has no `host-key`\n  help: write host-key = \
              \"SHA256:…\" (from ssh-keygen -lf on the VM), or host-key = \"first-use\" to pin the \
              key that the first run sees",
