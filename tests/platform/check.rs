@@ -7,7 +7,8 @@ use std::time::Duration;
 use uuid::Uuid;
 use vdeploy_tests::Ran;
 use vdeploy_tests::base::{TOKEN, text, wait_for};
-use vdeploy_tests::platform::{Place, World};
+use vdeploy_tests::platform::fault::Call;
+use vdeploy_tests::platform::{Kind, Place, World};
 
 /// A short window after each start, but for a row that says otherwise.
 const SHORT: &[&str] = &[
@@ -17,51 +18,70 @@ const SHORT: &[&str] = &[
     "smoke-after-rollback.stable-seconds=1",
 ];
 
-pub fn check(world: &World, row: Row) -> Result<()> {
+/// Performs a row; the message that it ended with.
+pub fn check(world: &World, row: Row) -> Result<String> {
     let small = row.target.iter().find_map(|fault| match fault {
         TargetFault::SmallDisk(mib) => Some(*mib),
         _ => None,
     });
-    let place = world.place(small)?;
+    let place = world.place(Kind::Vers, small)?;
     place.add_task("keep me")?;
     let before = place.head()?;
     let pushed = place.remote.push_variant(row.app)?;
     let run = match row.plan {
         Plan::Deploy | Plan::DeployElseSnapshot => None,
         Plan::RollbackGit | Plan::RollbackSnapshot => {
-            let ran = place.deploy(SHORT)?.expect_code(0)?;
-            Some(text(&ran.event("run-finished")?, "run")?)
+            let ran = place.vdeploy(&arguments(Plan::Deploy, None))?;
+            Some(text(&ran.expect_code(0)?.event("run-finished")?, "run")?)
         }
     };
     for fault in row.target {
         break_target(&place, *fault)?;
     }
     place.set_faults(row.api, row.vms);
-    let ran = perform(&place, row, run.as_deref())?;
+    let mut args = arguments(row.plan, run.as_deref());
+    args.extend(row.args);
+    let ran = place.vdeploy(&args)?;
     place.set_faults(&[], &[]);
-    let seen = look(&place, row, &ran);
-    let seen = seen.and_then(|vm| match vm == place.vm && row.plan == Plan::Deploy {
-        true if row.end == End::NewVerified => checkout(&place, &pushed),
-        true => checkout(&place, &before),
-        false => Ok(()),
-    });
-    let seen = seen.and_then(|()| lease_is_free(&place));
-    seen.with_context(|| format!("--- stdout\n{}\n--- stderr\n{}", ran.stdout, ran.stderr))
+    judge(&place, row, &ran, &before, &pushed).with_context(|| {
+        format!(
+            "--- stdout\n{}\n--- stderr\n{}\n---",
+            ran.stdout, ran.stderr
+        )
+    })
 }
 
-fn perform(place: &Place<'_>, row: Row, run: Option<&str>) -> Result<Ran> {
-    let mut args = match row.plan {
-        Plan::Deploy => vec!["run", "--plan", "default", "--json"],
-        Plan::DeployElseSnapshot => vec!["run", "--json", "--rollback-to", "snapshot"],
-        Plan::RollbackGit => vec!["rollback", "--json", "--to", "git"],
-        Plan::RollbackSnapshot => vec!["rollback", "--json", "--to", "snapshot"],
-    };
-    match run {
-        Some(run) => args.push(run),
-        None => args.extend(SHORT),
+/// Whether it came to what the row says; the message.
+fn judge(place: &Place<'_>, row: Row, ran: &Ran, before: &str, pushed: &str) -> Result<String> {
+    let vm = look(place, row, ran)?;
+    if vm == place.vm && row.plan == Plan::Deploy {
+        let head = place.head()?;
+        let wanted = match row.end {
+            End::NewVerified => pushed,
+            _ => before,
+        };
+        ensure!(head == wanted, "{head} is checked out instead of {wanted}");
     }
-    args.extend(row.args);
-    place.vdeploy(&args)
+    lease_is_free(place, row)?;
+    text(&ran.event("run-finished")?, "message")
+}
+
+fn arguments<'a>(plan: Plan, run: Option<&'a str>) -> Vec<&'a str> {
+    let mut args = match plan {
+        Plan::Deploy | Plan::DeployElseSnapshot => vec!["run"],
+        Plan::RollbackGit => vec!["rollback", "--to", "git"],
+        Plan::RollbackSnapshot => vec!["rollback", "--to", "snapshot"],
+    };
+    args.push("--json");
+    if let Some(run) = run {
+        args.push(run);
+    } else {
+        args.extend(SHORT);
+    }
+    if plan == Plan::DeployElseSnapshot {
+        args.extend(["--rollback-to", "snapshot"]);
+    }
+    args
 }
 
 fn break_target(place: &Place<'_>, fault: TargetFault) -> Result<()> {
@@ -129,16 +149,21 @@ fn look(place: &Place<'_>, row: Row, ran: &Ran) -> Result<Uuid> {
             live == OLD || row.live.is_empty(),
             "not the old version: {live}"
         ),
+        End::Untouched => ensure!(
+            row.code != 0 && live == "2.0.0",
+            "not what was live before: {live}"
+        ),
         End::Loud => {
             ensure!(
-                message.contains("LOOK") || message.contains("look at the target"),
+                message.contains("look at the target") || message.contains("kept as it is"),
                 "not loud: {message}"
             );
             let next = end.get("next").and_then(serde_json::Value::as_array);
             ensure!(next.is_some_and(|n| !n.is_empty()), "no way on: {end}");
         }
     }
-    if vm != place.vm && row.api.is_empty() {
+    let can_pause = row.api.iter().all(|fault| fault.call != Call::SetState);
+    if vm != place.vm && can_pause {
         let old = place.state_of(place.vm);
         ensure!(old == Some("paused"), "the old VM is {old:?}");
     }
@@ -160,17 +185,16 @@ fn still_guarded(place: &Place<'_>, vm: Uuid) -> Result<()> {
     Ok(())
 }
 
-fn checkout(place: &Place<'_>, commit: &str) -> Result<()> {
-    let head = place.head()?;
-    ensure!(head == commit, "{head} is checked out instead of {commit}");
-    Ok(())
-}
-
 /// Nobody holds the target once it is reached again: a plan that only looks is
-/// not refused.
-fn lease_is_free(place: &Place<'_>) -> Result<()> {
+/// not refused, and finds what the row left.
+fn lease_is_free(place: &Place<'_>, row: Row) -> Result<()> {
     place.heal()?;
     let ran = place.vdeploy(&["run", "--plan", "smoke", "--set", "smoke.stable-seconds=0"])?;
     ensure!(ran.code != 20, "the target is held:\n{}", ran.text());
+    let closed = [TargetFault::AuthRefused, TargetFault::SshdGone];
+    let shut = row.target.iter().any(|fault| closed.contains(fault));
+    if row.end != End::Loud && !row.live.is_empty() && !shut {
+        ran.expect_code(0).context("the smoke test afterwards")?;
+    }
     Ok(())
 }

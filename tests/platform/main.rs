@@ -2,13 +2,14 @@
 //! npm and node, and an API that can be made to fail.
 
 mod check;
+mod observed;
 mod row;
 mod table;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
+use observed::Observed;
 use std::sync::{Arc, OnceLock};
-use table::TABLE;
 use vdeploy_tests::platform::World;
 
 /// The platform, started by the first test that needs it.
@@ -20,21 +21,26 @@ fn main() -> std::process::ExitCode {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads.get_or_insert(cores * 3);
     let shared: Shared = Arc::default();
-    let trials = TABLE
+    let observed: Arc<Observed> = Arc::default();
+    let trials = table::TABLE
         .iter()
         .map(|row| {
-            let shared = shared.clone();
-            Trial::test(format!("{:?}::{}", row.plan, row.name), move || {
-                let world = shared.get_or_init(|| World::start().map_err(|e| format!("{e:?}")));
-                match world {
-                    Ok(world) => check::check(world, *row).map_err(|e| format!("{e:?}").into()),
-                    Err(error) => Err(Failed::from(error.as_str())),
-                }
+            let (shared, observed) = (shared.clone(), observed.clone());
+            Trial::test(row.title(), move || {
+                let world = shared.get_or_init(|| World::start().map_err(|e| format!("{e:#}")));
+                let world = world.as_ref().map_err(Failed::from)?;
+                let message = check::check(world, *row).map_err(|e| format!("{e:#}"))?;
+                observed.add(*row, message);
+                Ok(())
             })
         })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     // `process::exit` would leave the VMs running.
     drop(shared);
+    if let Err(error) = observed.write() {
+        eprintln!("the table was not written: {error:#}");
+        return std::process::ExitCode::FAILURE;
+    }
     conclusion.exit_code()
 }

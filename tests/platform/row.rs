@@ -27,7 +27,7 @@ pub enum TargetFault {
     SshdGone,
     /// The platform's front closes every connection to the VM.
     FrontCloses,
-    /// `/root` has so many MiB in all.
+    /// `/root` has so many MiB left.
     SmallDisk(u64),
     /// The registry's port is closed.
     RegistryDown,
@@ -39,13 +39,15 @@ pub enum TargetFault {
     ServiceGone,
 }
 
-/// How a row ends. There is no fourth way.
+/// How a row ends. There is no other way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
     /// The old version is live: never left, or back and verified.
     OldGood,
     /// The new version is live and verified.
     NewVerified,
+    /// A rollback that changed nothing: what was live before is live.
+    Untouched,
     /// It says loudly that it could not, and what to do.
     Loud,
 }
@@ -81,6 +83,19 @@ pub struct Row {
     pub commits: usize,
     /// So many VMs were made.
     pub new_vms: usize,
+}
+
+impl Row {
+    /// The trial's name.
+    pub fn title(&self) -> String {
+        let plan = match self.plan {
+            Plan::Deploy => "deploy",
+            Plan::DeployElseSnapshot => "deploy-else-snapshot",
+            Plan::RollbackGit => "rollback-git",
+            Plan::RollbackSnapshot => "rollback-snapshot",
+        };
+        format!("{plan}::{}", self.name)
+    }
 }
 
 /// A deploy that works.

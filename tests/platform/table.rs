@@ -77,8 +77,8 @@ pub const TABLE: &[Row] = &[
     Row { name: "auth-refused", target: &[TargetFault::AuthRefused], says: &["key"], ..UNREACHED },
     Row { name: "sshd-gone", target: &[TargetFault::SshdGone], ..UNREACHED },
     Row { name: "front-closes", target: &[TargetFault::FrontCloses], live: "", ..UNREACHED },
-    Row { name: "disk-small", target: &[TargetFault::SmallDisk(400)], says: &["MiB"], ..REFUSED },
-    Row { name: "disk-full-in-the-build", app: "new-dependency", target: &[TargetFault::SmallDisk(170)], args: &["--set", "preflight.min-free-mb=0"], says: &["step `npm-build`", "ENOSPC"], ..BACK },
+    Row { name: "disk-small", target: &[TargetFault::SmallDisk(100)], says: &["MiB"], ..REFUSED },
+    Row { name: "disk-full-in-the-build", app: "new-dependency", target: &[TargetFault::SmallDisk(8)], args: &["--set", "preflight.min-free-mb=0"], says: &["step `npm-build`", "ENOSPC"], ..BACK },
     Row { name: "registry-down", app: "new-dependency", target: &[TargetFault::RegistryDown], says: &["step `npm-build`", "ECONNREFUSED"], ..BACK },
     Row { name: "registry-down-same-lock", target: &[TargetFault::RegistryDown], ..DEPLOYED },
     Row { name: "remote-down", target: &[TargetFault::RemoteDown], says: &["origin"], ..REFUSED },
@@ -88,6 +88,9 @@ pub const TABLE: &[Row] = &[
     // Rollbacks of a good deploy.
     Row { name: "git", plan: Plan::RollbackGit, code: 0, live: OLD, end: End::OldGood, says: &["rolled back and verified"], commits: 3, ..DEPLOYED },
     Row { name: "snapshot", plan: Plan::RollbackSnapshot, code: 0, live: OLD, end: End::OldGood, says: &["rolled back and verified"], commits: 3, new_vms: 1, ..DEPLOYED },
+
+    Row { name: "commit-503", plan: Plan::RollbackGit, api: &[always(Call::Commit, How::Status(503))], live: "2.0.0", end: End::Untouched, commits: 2, says: &["503"], ..UNCHANGED },
+    Row { name: "api-503", plan: Plan::RollbackGit, api: &[always(Call::Any, How::Status(503))], live: "2.0.0", end: End::Untouched, commits: 2, says: &["503"], ..UNREACHED },
 
     // Pairs.
     Row { name: "crash-while-api-down-after-the-snapshot", app: "crashes-at-start", api: &[always(Call::Status, How::Status(503)).after(1), always(Call::Commit, How::Status(503)).after(1), always(Call::Restore, How::Status(503)), always(Call::ListVms, How::Status(503))], says: &["step `restart`"], ..BACK },

@@ -22,6 +22,7 @@ mod start;
 mod terminal;
 mod user;
 mod wake;
+mod way_back;
 mod world;
 
 pub use error::CliError;

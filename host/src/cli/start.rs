@@ -6,7 +6,7 @@ use super::exit::ExitCode;
 use super::hold::{Holding, OnTarget};
 use super::run::OutputArgs;
 use super::session::Session;
-use super::{hold, load, output, registry, signals, wake, world};
+use super::{hold, load, output, registry, signals, wake, way_back, world};
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
@@ -148,6 +148,21 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
     }
     let engine = load::engine(&session.state_dir)?;
     let plugins = load::plugins(&engine, project, &plan).await?;
+    let is_rollback = request.rolls_back.is_some();
+    let changes = !prepare::traits(&plan, &plugins, is_rollback)
+        .may_change
+        .is_empty();
+    let question = way_back::Question {
+        target: &target,
+        takes_snapshots: way_back::takes_snapshots(target_config),
+        changes,
+        is_rollback,
+        without: request.without_snapshot.as_deref(),
+    };
+    let mut notices = way_back::settle(&mut plan, &question, |step, scope| {
+        let plugin = plugins.get(&step.plugin);
+        plugin.is_some_and(|plugin| plugin.grants.allows_snapshot(scope))
+    })?;
     if let Some(reference) = &request.reference {
         let takes_ref = |step: &Step| {
             plugins.get(&step.plugin).is_some_and(|plugin| {
@@ -161,8 +176,7 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         config::apply_ref(&mut plan, reference, takes_ref)
             .map_err(|e| CliError::usage(e.to_string()))?;
     }
-    let mut configs = prepare::configs(&plan, &plugins, request.rolls_back.is_some())
-        .map_err(load::all_problems)?;
+    let mut configs = prepare::configs(&plan, &plugins, is_rollback).map_err(load::all_problems)?;
     let secrets = secrets(project, &plan, &target, target_config).await?;
     let (settled, told) = registry::settled(target_config, &secrets).await?;
     let route = world::route(&settled, &secrets, &session.state_dir)?;
@@ -174,7 +188,7 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         .as_ref()
         .map(|vm| moves::current_vm(&*store, &target, vm))
         .transpose()?;
-    let mut notices = Vec::from_iter(told);
+    notices.extend(told);
     let mut warnings = Vec::new();
     if let TargetConfig::Vers(vers) = target_config {
         warnings.extend(config::service_url_oddity(&vers.url, &vers.vm_domain));
@@ -345,7 +359,10 @@ async fn reach(
     if !ready.plugins.values().any(uses_ssh) {
         return Ok(Reached::There(None));
     }
-    let restores = ready.plan.rollback_to == RollbackTo::Snapshot;
+    // A snapshot that a plugin made is put back on the target itself, which must
+    // be there for it.
+    let on_new_vm = ready.world.target.facts().vm.is_some();
+    let restores = ready.plan.rollback_to == RollbackTo::Snapshot && on_new_vm;
     let claim = Claim {
         ssh: ready.world.ssh.clone(),
         target: ready.world.target.clone(),

@@ -8,6 +8,9 @@ fail() {
 
 run=$1
 shift
+# What this run has staged is of no use any more, and where it has filled the
+# disk, going back needs its space.
+rm -rf .vdeploy/build .vdeploy/index
 if [ -d .vdeploy/previous.new ]; then
     # The swap did not come to its end.
     for artifact in "$@"; do

@@ -41,8 +41,8 @@ pub struct Account {
     pub faults: Faults,
     /// What its VMs find outside.
     pub outer: Arc<Outer>,
-    /// `/root` of its next VM is that small.
-    pub root_mib: Option<u64>,
+    /// `/root` of its next VM has only so much space left.
+    pub free_mib: Option<u64>,
 }
 
 /// A VM in the list.
@@ -106,7 +106,7 @@ impl Cloud {
             owner,
             faults: Faults::default(),
             outer,
-            root_mib: None,
+            free_mib: None,
         };
         self.state().accounts.insert(key.clone(), account);
         key
@@ -115,21 +115,21 @@ impl Cloud {
     /// Makes a VM from something stored.
     pub fn make_vm(&self, key: &str, stored: &Stored, parent: Option<Uuid>) -> Result<Uuid> {
         let id = Uuid::new_v4();
-        let (owner, outer, root_mib, stuck, reachable) = {
+        let (owner, outer, free_mib, stuck, reachable) = {
             let mut state = self.state();
             let account = state.accounts.get_mut(key).context("no account")?;
             let has = |fault| account.faults.vms.contains(&fault);
             (
                 account.owner,
                 account.outer.clone(),
-                account.root_mib.take(),
+                account.free_mib.take(),
                 has(VmFault::StuckBooting),
                 !has(VmFault::Unreachable),
             )
         };
         let dir = self.dir.join("vms").join(id.to_string());
         let created_at = Timestamp::now();
-        let vm = Arc::new(Vm::start(dir, stored, root_mib)?);
+        let vm = Arc::new(Vm::start(dir, stored, free_mib)?);
         outer.connect(vm.machine.network())?;
         let entry = Entry {
             owner,

@@ -2,10 +2,11 @@
 # end, however they end, this ends, and the kernel kills every process here.
 set -eu
 disk=$1
-root_mib=$2
+free_mib=$2
 sshd=$3
-if [ -n "$root_mib" ]; then
-    mount -t tmpfs -o "mode=700,size=${root_mib}m" tmpfs /root
+if [ -n "$free_mib" ]; then
+    used_mib=$(du -s --block-size=1M "$disk/root" | cut -f1)
+    mount -t tmpfs -o "mode=700,size=$((used_mib + free_mib))m" tmpfs /root
     cp -a "$disk/root/." /root/
 else
     mount --bind "$disk/root" /root

@@ -64,9 +64,9 @@ fn sshd() -> Result<PathBuf> {
 
 impl Machine {
     /// Starts a machine on a disk with `root`, `tmp` and `ssh` in it. With
-    /// `root_mib`, `/root` is a copy on a file system of that size.
-    pub fn start(disk: &Path, root_mib: Option<u64>) -> Result<Self> {
-        let size = root_mib.map(|mib| mib.to_string()).unwrap_or_default();
+    /// `free_mib`, `/root` is a copy on a file system with only so much left.
+    pub fn start(disk: &Path, free_mib: Option<u64>) -> Result<Self> {
+        let size = free_mib.map(|mib| mib.to_string()).unwrap_or_default();
         let mut unshare = Command::new("unshare")
             .args(["--mount", "--pid", "--net", "--fork", "--mount-proc"])
             .args(["--kill-child=KILL", "sh", "-c", include_str!("init.sh")])

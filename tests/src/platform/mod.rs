@@ -20,6 +20,6 @@ mod reply;
 mod vm;
 mod world;
 
-pub use place::{Made, Place};
+pub use place::{Kind, Made, Place};
 pub use vm::Vm;
 pub use world::World;

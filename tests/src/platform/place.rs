@@ -17,10 +17,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
+/// How the project reaches the VM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// As a VM of the platform: through its API and its front.
+    Vers,
+    /// As any server: by plain TCP, with a key file.
+    Ssh,
+}
+
 /// Everything that one test has. Its VMs end with it.
 #[derive(Debug)]
 pub struct Place<'a> {
     world: &'a World,
+    kind: Kind,
     dir: PathBuf,
     /// Where the service comes from.
     pub remote: Remote,
@@ -46,6 +56,7 @@ pub struct Made {
 impl<'a> Place<'a> {
     pub(super) fn new(
         world: &'a World,
+        kind: Kind,
         dir: PathBuf,
         remote: Remote,
         outer: Arc<Outer>,
@@ -53,6 +64,7 @@ impl<'a> Place<'a> {
     ) -> Self {
         Self {
             world,
+            kind,
             dir,
             remote,
             outer,
@@ -71,21 +83,43 @@ impl<'a> Place<'a> {
 
     /// Writes the project file: the target and `more`.
     pub fn write_project(&self, more: &str) -> Result<()> {
+        let target = match self.kind {
+            Kind::Vers => self.vers_target()?,
+            Kind::Ssh => self.ssh_target()?,
+        };
+        let text = format!("[targets.infra]\n{target}\n{more}");
+        std::fs::write(self.dir.join("vdeploy.toml"), text)?;
+        Ok(())
+    }
+
+    fn vers_target(&self) -> Result<String> {
         let ports = self.world.ports;
-        let text = format!(
-            "[targets.infra]\ntype = \"vers\"\nvm = \"{}\"\nhost-key = \"{}\"\n\
+        Ok(format!(
+            "type = \"vers\"\nvm = \"{}\"\nhost-key = \"{}\"\n\
              api-url = \"https://localhost:{}\"\nvm-domain = \"{DOMAIN}\"\n\
              gateway = \"127.0.0.1:{}\"\nurl = \"https://{{vm}}.{DOMAIN}:{}\"\n\
-             ca-file = \"{}\"\n\n{more}",
+             ca-file = \"{}\"\n",
             self.vm,
             self.vm(self.vm)?.host_key()?,
             ports.api,
             ports.ssh,
             ports.service,
             self.world.ca_file.display(),
-        );
-        std::fs::write(self.dir.join("vdeploy.toml"), text)?;
-        Ok(())
+        ))
+    }
+
+    /// No configuration of the user and no agent: only what stands here.
+    fn ssh_target(&self) -> Result<String> {
+        let vm = self.vm(self.vm)?;
+        let port = front::open_plain(self.world.runtime.handle(), &vm, front::SSH)?;
+        Ok(format!(
+            "type = \"ssh\"\nhost = \"127.0.0.1\"\nport = {port}\nuser = \"root\"\n\
+             identity-file = \"{}\"\nagent = false\nssh-config = false\n\
+             host-key = \"{}\"\nurl = \"{}\"\n",
+            vm.key_file().display(),
+            vm.host_key()?,
+            self.door(self.vm)?,
+        ))
     }
 
     /// The directory with the project file.
@@ -107,8 +141,10 @@ impl<'a> Place<'a> {
             .env("CI", "true")
             .env("VDEPLOY_STATE", self.dir.join("state"))
             .env("VDEPLOY_CACHE", self.world.plugin_cache())
-            .env("VERS_API_KEY", &self.key)
             .env("VERS_AUTH_TOKEN", TOKEN);
+        if self.kind == Kind::Vers {
+            command.env("VERS_API_KEY", &self.key);
+        }
         command
     }
 

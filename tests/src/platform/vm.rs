@@ -61,7 +61,7 @@ const INSIDE: [&str; 3] = ["/root", "/tmp", "/etc/ssh"];
 
 impl Vm {
     /// Starts what was stored, as a VM of its own below `dir`.
-    pub fn start(dir: PathBuf, stored: &Stored, root_mib: Option<u64>) -> Result<Self> {
+    pub fn start(dir: PathBuf, stored: &Stored, free_mib: Option<u64>) -> Result<Self> {
         let dir = OwnDir(dir);
         let disk = dir.0.join("disk");
         std::fs::create_dir_all(&disk)?;
@@ -76,7 +76,7 @@ impl Vm {
         )?;
         std::fs::write(disk.join("ssh/sshd_config"), sshd_config())?;
         let vm = Self {
-            machine: Machine::start(&disk, root_mib)?,
+            machine: Machine::start(&disk, free_mib)?,
             login_key: std::fs::read_to_string(&key)?,
             dir,
         };

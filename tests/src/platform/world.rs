@@ -7,7 +7,7 @@ use super::cloud::Cloud;
 use super::front;
 use super::machine;
 use super::outer::{Outer, REGISTRY, REMOTE};
-use super::place::Place;
+use super::place::{Kind, Place};
 use super::vm::new_disk;
 use crate::base::APP;
 use crate::binary::{git, run, vdeploy};
@@ -110,7 +110,7 @@ impl World {
         )?;
         git(&checkout, &["remote", "set-url", "origin", REMOTE])?;
         let (first, commit) = {
-            let place = self.new_place()?;
+            let place = self.new_place(Kind::Vers)?;
             let vm = self.cloud.make_vm(&place.key, &stored, None)?;
             let place = place.at(vm)?;
             let first = place.deploy(&[])?.expect_code(0)?;
@@ -144,24 +144,24 @@ impl World {
     }
 
     /// An account with a directory and a remote, without a VM.
-    fn new_place(&self) -> Result<Place<'_>> {
+    fn new_place(&self, kind: Kind) -> Result<Place<'_>> {
         let number = self.places.fetch_add(1, Ordering::SeqCst);
         let dir = self.dir.path().join(format!("place-{number}"));
         std::fs::create_dir_all(&dir)?;
         let remote = Remote::copy_of(&self.remote, &dir)?;
         let outer = Arc::new(Outer::new(&dir, &self.packages));
         let key = self.cloud.open_account(outer.clone());
-        Ok(Place::new(self, dir, remote, outer, key))
+        Ok(Place::new(self, kind, dir, remote, outer, key))
     }
 
     /// A place of its own for one test: the good service runs there. With
-    /// `root_mib`, its `/root` is that small.
-    pub fn place(&self, root_mib: Option<u64>) -> Result<Place<'_>> {
-        let place = self.new_place()?;
+    /// `free_mib`, its `/root` has only so much space left.
+    pub fn place(&self, kind: Kind, free_mib: Option<u64>) -> Result<Place<'_>> {
+        let place = self.new_place(kind)?;
         let commit = self.cloud.state().commits.get(&self.commit).cloned();
         let stored = commit.context("no first commit")?.stored;
         if let Some(account) = self.cloud.state().accounts.get_mut(&place.key) {
-            account.root_mib = root_mib;
+            account.free_mib = free_mib;
         }
         let vm = self.cloud.make_vm(&place.key, &stored, Some(self.commit))?;
         let place = place.at(vm)?;
