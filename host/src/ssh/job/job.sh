@@ -29,7 +29,7 @@
 # what comes before `begin` is noise of the login shell.
 vd_mode=$1 vd_dir=$HOME/.vdeploy/jobs/$2 vd_mark=$4 vd_out=$5 vd_err=$6
 vd_limit=$7 vd_input=$8 vd_all=$9
-vd_j=$vd_dir/$3
+vd_j=$vd_dir/$3 vd_recorder= vd_command=
 shift 9
 
 vd_say() {
@@ -87,8 +87,10 @@ vd_group_alive() {
 
 # Sets vd_recorder and vd_command from the file.
 vd_find() {
+    # Who has seen it once does not need the file any more.
+    [ -e "$vd_j.run" ] || return 0
     vd_recorder= vd_command=
-    [ -e "$vd_j.run" ] && { read -r vd_recorder; read -r vd_command; } <"$vd_j.run"
+    { read -r vd_recorder; read -r vd_command; } <"$vd_j.run"
     return 0
 }
 
@@ -121,6 +123,7 @@ vd_watch() {
         set +C
         # The recorder looks for the dog after it has written the end.
         vd_ended && exit
+        vd_find
         sleep "$vd_limit" &
         wait $!
         vd_stop limit
@@ -165,6 +168,8 @@ vd_stop() {
 # was first, with 4 when the disk takes nothing.
 vd_record() {
     trap '' HUP INT QUIT TERM
+    # Here and not where it is called: some shells keep what they replace there.
+    exec </dev/null >/dev/null 2>&1 3<&- 4<&- 5<&-
     vd_self
     set -C
     if ! { true >"$vd_j.run"; }; then
@@ -208,6 +213,7 @@ vd_record() {
 # Reads what the host says while this shell waits for the recorder.
 vd_listen() {
     trap '' HUP
+    exec <&5 3<&- 4<&- 5<&-
     while IFS= read -r vd_line; do
         vd_heard
     done
@@ -280,10 +286,10 @@ case $vd_mode in
                 vd_fail "cannot write in $vd_dir"
             exec 3<"$vd_j.out" 4<"$vd_j.err" 5<&0
             trap : USR1
-            vd_record "$@" </dev/null >/dev/null 2>&1 3<&- 4<&- 5<&- &
+            vd_record "$@" &
             vd_recording=$!
             vd_listener=yes
-            vd_listen <&5 3<&- 4<&- &
+            vd_listen &
             vd_listener=$!
             vd_say begin
         fi
@@ -349,7 +355,12 @@ if [ -n "$vd_end" ]; then
 else
     vd_find
     set -- $vd_command
-    if vd_alive ${1:-0} ${2:-}; then vd_say 'lost running'; else vd_say lost; fi
+    if vd_alive ${1:-0} ${2:-}; then
+        vd_say 'lost running'
+    else
+        vd_undog
+        vd_say lost
+    fi
 fi
 # Who asked for a stop is told how it went.
 if [ -e "$vd_j.stop" ] && [ -n "$vd_listener" ]; then

@@ -205,9 +205,30 @@ async fn where_no_host_is_left_the_target_itself_keeps_the_limit() {
 }
 
 #[tokio::test]
+async fn the_limit_holds_although_the_files_are_gone() {
+    for t in targets() {
+        let mut shown = t.start_for(&shell("echo $$; while :; do sleep 1; done"), 1, "2");
+        let out = t.file("1.out");
+        eventually("it runs", || {
+            std::fs::read_to_string(&out).is_ok_and(|out| out.ends_with('\n'))
+        })
+        .await;
+        let pid = t.read("1.out").trim().to_owned();
+        shown.say(&line::tick(MARK));
+        let dog = t.file("1.dog");
+        eventually("it is watched", || dog.exists()).await;
+        drop(shown.stdin.take());
+        shown.child.wait().unwrap();
+        std::fs::remove_dir_all(t.home.path().join(".vdeploy")).unwrap();
+        assert!(gone(&pid).await, "{:?}", t.shell);
+    }
+}
+
+#[tokio::test]
 async fn nothing_of_it_is_left_after_the_end() {
     for t in targets() {
-        let mut shown = t.start(&shell("sleep 0.4"), 1);
+        // A limit that no other test has.
+        let mut shown = t.start_for(&shell("sleep 0.4"), 1, "86399");
         // Long enough for somebody to wait for the limit.
         shown.say(&line::tick(MARK));
         let dog = t.file("1.dog");
@@ -220,8 +241,10 @@ async fn nothing_of_it_is_left_after_the_end() {
         assert!(gone(dog.split(' ').next().unwrap()).await);
         let home = t.home.path().to_string_lossy().into_owned();
         assert_eq!(with_argument(&home), Vec::<String>::new());
-        let sleeps = with_argument("sleep\u{0}75");
-        assert_eq!(sleeps, Vec::<String>::new(), "{:?}", t.shell);
+        eventually("nobody sleeps any more", || {
+            with_argument("sleep\u{0}86399").is_empty()
+        })
+        .await;
     }
 }
 
