@@ -457,8 +457,8 @@ fn extends_needs_a_plan_that_is_there_and_no_ring() {
     assert_eq!(
         problems("[plans.p]\nextends = \"p\"\n"),
         [
-            "vdeploy.toml:2:11: plan `p` extends itself\n  help: plans: `default`, `restart`, \
-          `rollback`, `smoke`"
+            "vdeploy.toml:2:11: plan `p` extends itself\n  help: plans: `default`, \
+          `default-ssh`, `restart`, `restart-ssh`, `rollback`, `rollback-ssh`, `smoke`"
         ]
     );
     let ring = problems(
@@ -532,7 +532,8 @@ fn names_that_are_looked_up_show_the_nearest() {
     );
     assert_eq!(
         project.plan(&"x".into()).unwrap_err().to_string(),
-        "no plan `x`\n  help: plans: `default`, `restart`, `rollback`, `smoke`"
+        "no plan `x`\n  help: plans: `default`, `default-ssh`, `restart`, `restart-ssh`, `rollback`, \
+             `rollback-ssh`, `smoke`"
     );
 }
 
