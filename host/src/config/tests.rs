@@ -342,7 +342,7 @@ retry = { attempts = 0, dleay = "1s" }
              `default-target`?",
             "vdeploy.toml:2:18: no target `ifra`\n  help: did you mean `infra`?",
             "vdeploy.toml:3:10: [targets.infra] does not say which VM\n  help: write vm = \
-             \"VM_ID\", or vm-env = \"VARIABLE\" to take it from the environment",
+             \"VM_ID\", or vm-env = \"VARIABLE\" to take it from the environment, or vm-registry = \"URL\" to look it up in the service's registry",
             "vdeploy.toml:3:10: [targets.infra] has no `host-key`\n  help: write host-key = \
              \"SHA256:…\" (from ssh-keygen -lf on the VM), or host-key = \"first-use\" to pin the \
              key that the first run sees",
@@ -457,8 +457,8 @@ fn extends_needs_a_plan_that_is_there_and_no_ring() {
     assert_eq!(
         problems("[plans.p]\nextends = \"p\"\n"),
         [
-            "vdeploy.toml:2:11: plan `p` extends itself\n  help: plans: `default`, `restart`, \
-          `rollback`, `smoke`"
+            "vdeploy.toml:2:11: plan `p` extends itself\n  help: plans: `default`, \
+          `default-ssh`, `restart`, `restart-ssh`, `rollback`, `rollback-ssh`, `smoke`"
         ]
     );
     let ring = problems(
@@ -532,7 +532,8 @@ fn names_that_are_looked_up_show_the_nearest() {
     );
     assert_eq!(
         project.plan(&"x".into()).unwrap_err().to_string(),
-        "no plan `x`\n  help: plans: `default`, `restart`, `rollback`, `smoke`"
+        "no plan `x`\n  help: plans: `default`, `default-ssh`, `restart`, `restart-ssh`, `rollback`, \
+             `rollback-ssh`, `smoke`"
     );
 }
 
