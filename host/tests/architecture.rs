@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("backoff", &[]),
     ("resolve", &[]),
     ("tls", &[]),
+    ("openssh", &[]),
     ("local", &[]),
     ("target", &["ids"]),
     ("plan", &["ids"]),
@@ -42,7 +43,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http", &["backoff", "resolve", "tls", "capability"]),
     (
         "ssh",
-        &["ids", "backoff", "resolve", "tls", "target", "capability"],
+        &[
+            "ids",
+            "backoff",
+            "resolve",
+            "tls",
+            "openssh",
+            "target",
+            "capability",
+        ],
     ),
     (
         "vers",
@@ -63,6 +72,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "ids",
             "tls",
+            "openssh",
             "local",
             "target",
             "plan",

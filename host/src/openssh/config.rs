@@ -126,9 +126,8 @@ pub fn settings(
         asks_last: false,
     };
     let read = |reader: &mut Reader<'_>| {
-        let all = files.iter();
-        all.map(|file| reader.file(file, &file.path, &mut true, true, 0))
-            .collect::<Result<(), _>>()
+        let mut all = files.iter();
+        all.try_for_each(|file| reader.file(file, &file.path, &mut true, true, 0))
     };
     let named = |name: &str| {
         tokens::host_name(name, &given.host)

@@ -84,7 +84,7 @@ async fn a_passphrase_opens_a_key_and_its_absence_and_a_wrong_one_are_told_apart
     assert!(status.success());
     let with = |passphrase: Option<&str>| {
         let mut hop = sshd.hop(pinned(&sshd));
-        hop.identities = keys_in(&[path.clone()]);
+        hop.identities = keys_in(std::slice::from_ref(&path));
         hop.identities.passphrase = passphrase.map(|value| Secret {
             name: "deploy-passphrase".to_owned(),
             value: SecretValue::new(value.to_owned()),
