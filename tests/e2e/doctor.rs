@@ -109,7 +109,16 @@ fn good(base: &Base) -> Result<()> {
 /// it writes them while it is asked.
 fn files(site: &Site<'_>) -> Result<String> {
     let found = run(Command::new("find")
-        .args([".", "-name", "data", "-prune", "-o", "-name", "*.log", "-o"])
+        .args([
+            ".",
+            "-name",
+            "data",
+            "-prune",
+            "-o",
+            "-name",
+            "agent-services.log",
+            "-o",
+        ])
         .args(["-printf", "%p %T@ %s\n"])
         .current_dir(site.home(&site.vm)?))?;
     Ok(String::from_utf8_lossy(&found.stdout).into_owned())

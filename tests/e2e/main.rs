@@ -3,6 +3,7 @@
 //! One cloud is started for all of them and stopped at the end; each test gets
 //! a VM of its own, restored from a snapshot of a deployed good service.
 
+mod archive;
 mod connection;
 mod doctor;
 mod first;
@@ -46,6 +47,7 @@ fn main() -> std::process::ExitCode {
     variants::add(&mut add);
     connection::add(&mut add);
     doctor::add(&mut add);
+    archive::add(&mut add);
     first::add(&mut add);
     headless::add(&mut add);
     hold::add(&mut add);

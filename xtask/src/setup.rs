@@ -25,7 +25,7 @@ struct Need {
     major: Option<u32>,
 }
 
-const NEEDS: [Need; 14] = [
+const NEEDS: &[Need] = &[
     need(
         "cc",
         "links what cargo builds, compiles SQLite",
@@ -49,11 +49,6 @@ const NEEDS: [Need; 14] = [
         "openssh-server",
     ),
     need(
-        "systemctl",
-        "the tests restart a unit of a real systemd",
-        "systemd",
-    ),
-    need(
         "unshare",
         "the tests make machines of Linux namespaces",
         "util-linux",
@@ -67,6 +62,11 @@ const NEEDS: [Need; 14] = [
         "ip",
         "the tests' machines have a network of their own",
         "iproute2",
+    ),
+    need(
+        "systemctl",
+        "the tests restart a unit of a real systemd",
+        "systemd",
     ),
     need("bash", "a shell that targets have", "bash"),
     need("dash", "a shell that targets have", "dash"),

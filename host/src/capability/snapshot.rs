@@ -1,6 +1,7 @@
-//! Snapshots of the run's target. Scopes: `create`, `restore`.
+//! Snapshots of the run's target. Scopes: `create`, `restore` for those of the
+//! platform, `own` for one that a plugin makes by its own means.
 
-use super::error::EffectError;
+use super::error::{EffectError, ErrorKind};
 use super::grant::ScopeError;
 use crate::ids::{SnapshotId, VmId};
 use async_trait::async_trait;
@@ -13,6 +14,29 @@ pub enum SnapshotScope {
     Create,
     /// Make a VM from one, move the target there, pause the old VM.
     Restore,
+    /// Make one by its own means: change the target for it while none stands,
+    /// and say when it does.
+    Own,
+}
+
+/// Longest id and label of a snapshot that a plugin declares, in bytes.
+pub const MAX_DECLARED: usize = 256;
+
+/// Whether a plugin may declare a snapshot by this id and label: both are shown
+/// to people in one line, and the id goes into commands that they type.
+pub fn check_declared(id: &str, label: &str) -> Result<(), EffectError> {
+    let shown = |text: &str| text.len() <= MAX_DECLARED && !text.chars().any(char::is_control);
+    if !id.is_empty() && shown(id) && !id.contains(char::is_whitespace) && shown(label) {
+        return Ok(());
+    }
+    Err(EffectError::new(
+        ErrorKind::Invalid,
+        "snapshot.invalid",
+        format!(
+            "the id of a snapshot has 1 to {MAX_DECLARED} bytes without white space and control \
+             characters, and its label at most {MAX_DECLARED} in one line"
+        ),
+    ))
 }
 
 impl SnapshotScope {
@@ -21,8 +45,9 @@ impl SnapshotScope {
         match text.trim() {
             "create" => Ok(Self::Create),
             "restore" => Ok(Self::Restore),
+            "own" => Ok(Self::Own),
             _ => Err(ScopeError::new(format!(
-                "snapshot scope \"{text}\" does not exist; write \"create\" or \"restore\""
+                "snapshot scope \"{text}\" does not exist; write \"create\", \"restore\" or \"own\""
             ))),
         }
     }
@@ -39,6 +64,9 @@ impl SnapshotScope {
             Self::Restore => {
                 "restores a snapshot to a new VM and moves the target there".to_owned()
             }
+            Self::Own => "CHANGES the target before a snapshot stands, within its ssh grants, \
+                          and says itself when its own snapshot does"
+                .to_owned(),
         }
     }
 }
@@ -48,6 +76,7 @@ impl fmt::Display for SnapshotScope {
         f.write_str(match self {
             Self::Create => "create",
             Self::Restore => "restore",
+            Self::Own => "own",
         })
     }
 }
@@ -102,17 +131,74 @@ pub trait Snapshot: Send + Sync + Debug {
     }
 }
 
+/// A target of which nobody here can take one.
+#[derive(Debug)]
+pub struct NoSnapshots;
+
+impl NoSnapshots {
+    fn error() -> EffectError {
+        EffectError::new(
+            ErrorKind::Failed,
+            "snapshot.unsupported",
+            "this target is a server, and no platform takes snapshots of it; let a snapshot \
+             plugin of the plan take them (`archive` packs directories and can restore them), or \
+             go on without one: `--without-snapshot \"REASON\"`",
+        )
+    }
+}
+
+#[async_trait]
+impl Snapshot for NoSnapshots {
+    async fn create(&self, _: &str, _: &dyn Progress) -> Result<SnapshotId, EffectError> {
+        Err(Self::error())
+    }
+    async fn restore(&self, _: &SnapshotId, _: &dyn Progress) -> Result<VmId, EffectError> {
+        Err(Self::error())
+    }
+    async fn exists(&self, _: &SnapshotId) -> Result<bool, EffectError> {
+        Err(Self::error())
+    }
+    async fn pause_old(&self, _: &VmId) -> Result<(), EffectError> {
+        Err(Self::error())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_two_scopes_are_apart_and_read_back() {
-        for scope in [SnapshotScope::Create, SnapshotScope::Restore] {
+    fn the_scopes_are_apart_and_read_back() {
+        let scopes = [
+            SnapshotScope::Create,
+            SnapshotScope::Restore,
+            SnapshotScope::Own,
+        ];
+        for scope in scopes {
             assert_eq!(SnapshotScope::parse(&scope.to_string()).unwrap(), scope);
+            let others = scopes.iter().filter(|other| **other != scope);
+            assert!(others.into_iter().all(|other| !scope.covers(*other)));
         }
-        assert!(!SnapshotScope::Restore.covers(SnapshotScope::Create));
         let error = SnapshotScope::parse("creat").unwrap_err().to_string();
-        assert!(error.contains("write \"create\" or \"restore\""), "{error}");
+        assert!(error.contains("\"restore\" or \"own\""), "{error}");
+    }
+
+    #[test]
+    fn what_is_declared_can_be_shown_in_one_line() {
+        check_declared("pre-deploy-01K", "pre-deploy app 03b077a").unwrap();
+        check_declared("pool/data@01K", "").unwrap();
+        let long = "x".repeat(MAX_DECLARED + 1);
+        for (id, label) in [
+            ("", "a"),
+            ("a b", "a"),
+            ("a\nb", "a"),
+            ("a\u{1b}[2J", "a"),
+            ("a", "two\nlines"),
+            (long.as_str(), "a"),
+            ("a", long.as_str()),
+        ] {
+            let error = check_declared(id, label).unwrap_err();
+            assert_eq!(error.code, "snapshot.invalid", "{id:?} {label:?}");
+        }
     }
 }

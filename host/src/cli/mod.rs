@@ -11,14 +11,18 @@ mod local;
 mod output;
 mod plan;
 mod plugin;
+mod registry;
 mod rollback;
 mod run;
 mod runs;
+mod server;
 mod session;
 mod signals;
 mod start;
 mod terminal;
+mod user;
 mod wake;
+mod way_back;
 mod world;
 
 pub use error::CliError;

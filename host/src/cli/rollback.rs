@@ -6,6 +6,7 @@ use super::exit::ExitCode;
 use super::run::{OutputArgs, RollbackToArg};
 use super::session::Session;
 use super::start::{self, Request};
+use super::way_back;
 use crate::event::{Outcome, Phase};
 use crate::journal::Entry;
 use crate::journal::store::{RunRecord, Store};
@@ -67,7 +68,7 @@ pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliEr
         .hint("`vdeploy runs list` shows the runs"));
     }
     let outputs = outputs(&*store, &record)?;
-    let mut plan = session.plan("rollback")?;
+    let mut plan = session.plan(way_back::rollback_plan(&session.project, &record.target))?;
     let to = match args.to {
         Some(to) => to.into(),
         None => record.plan.rollback_to,

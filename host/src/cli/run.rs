@@ -87,7 +87,8 @@ impl From<OnFailureArg> for OnFailure {
 pub enum RollbackToArg {
     /// On the same VM: undo the steps, old commit, old build, restart
     Git,
-    /// On a new VM, from the snapshot taken before the run
+    /// From the snapshot taken before the run: on a new VM, or in place where a
+    /// plugin made it
     Snapshot,
 }
 

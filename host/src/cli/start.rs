@@ -6,7 +6,7 @@ use super::exit::ExitCode;
 use super::hold::{Holding, OnTarget};
 use super::run::OutputArgs;
 use super::session::Session;
-use super::{hold, load, output, signals, wake, world};
+use super::{hold, load, output, registry, signals, wake, way_back, world};
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
@@ -148,6 +148,21 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
     }
     let engine = load::engine(&session.state_dir)?;
     let plugins = load::plugins(&engine, project, &plan).await?;
+    let is_rollback = request.rolls_back.is_some();
+    let changes = !prepare::traits(&plan, &plugins, is_rollback)
+        .may_change
+        .is_empty();
+    let question = way_back::Question {
+        target: &target,
+        takes_snapshots: way_back::takes_snapshots(target_config),
+        changes,
+        is_rollback,
+        without: request.without_snapshot.as_deref(),
+    };
+    let mut notices = way_back::settle(&mut plan, &question, |step, scope| {
+        let plugin = plugins.get(&step.plugin);
+        plugin.is_some_and(|plugin| plugin.grants.allows_snapshot(scope))
+    })?;
     if let Some(reference) = &request.reference {
         let takes_ref = |step: &Step| {
             plugins.get(&step.plugin).is_some_and(|plugin| {
@@ -161,15 +176,19 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         config::apply_ref(&mut plan, reference, takes_ref)
             .map_err(|e| CliError::usage(e.to_string()))?;
     }
-    let mut configs = prepare::configs(&plan, &plugins, request.rolls_back.is_some())
-        .map_err(load::all_problems)?;
+    let mut configs = prepare::configs(&plan, &plugins, is_rollback).map_err(load::all_problems)?;
     let secrets = secrets(project, &plan, &target, target_config).await?;
-    let route = world::route(target_config, &secrets, &session.state_dir)?;
-    let hidden = secrets.values().chain([&route.vers.api_key]);
+    let (settled, told) = registry::settled(target_config, &secrets).await?;
+    let route = world::route(&settled, &secrets, &session.state_dir)?;
+    let hidden = secrets.values().chain(route.hidden());
     let masker = Masker::new(hidden).map_err(|e| CliError::usage(e.to_string()))?;
     let store: Arc<dyn Store> = session.store()?;
-    let vm = moves::current_vm(&*store, &target, &route.vm)?;
-    let mut notices = Vec::new();
+    let named = route.vm().cloned();
+    let vm = named
+        .as_ref()
+        .map(|vm| moves::current_vm(&*store, &target, vm))
+        .transpose()?;
+    notices.extend(told);
     let mut warnings = Vec::new();
     if let TargetConfig::Vers(vers) = target_config {
         warnings.extend(config::service_url_oddity(&vers.url, &vers.vm_domain));
@@ -184,10 +203,11 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
             "how this plan deploys has changed since it ran last: nothing is skipped".to_owned(),
         );
     }
-    if vm != route.vm {
+    if let (Some(from), Some(to)) = (&named, &vm)
+        && from != to
+    {
         notices.push(format!(
-            "the target moved from VM {} to {vm} in an earlier rollback",
-            route.vm
+            "the target moved from VM {from} to {to} in an earlier rollback"
         ));
     }
     let run = RunId::generate();
@@ -339,7 +359,10 @@ async fn reach(
     if !ready.plugins.values().any(uses_ssh) {
         return Ok(Reached::There(None));
     }
-    let restores = ready.plan.rollback_to == RollbackTo::Snapshot;
+    // A snapshot that a plugin made is put back on the target itself, which must
+    // be there for it.
+    let on_new_vm = ready.world.target.facts().vm.is_some();
+    let restores = ready.plan.rollback_to == RollbackTo::Snapshot && on_new_vm;
     let claim = Claim {
         ssh: ready.world.ssh.clone(),
         target: ready.world.target.clone(),
@@ -358,10 +381,12 @@ async fn reach(
         connected = ready.world.ssh.connect() => connected,
         () = shared.stopped() => return Ok(Reached::There(None)),
     };
+    let traits = prepare::traits(&ready.plan, &ready.plugins, request.rolls_back.is_some());
+    let may_change = !request.dry_run && !traits.may_change.is_empty();
     let connected = match connected {
         Ok(()) => Ok(()),
         Err(error) => tokio::select! {
-            woken = wake::or_why(shared, !request.dry_run, error) => woken,
+            woken = wake::or_why(shared, may_change, error) => woken,
             () = shared.stopped() => return Ok(Reached::There(None)),
         },
     };

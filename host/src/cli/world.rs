@@ -1,14 +1,17 @@
-//! From a target of the project to the world of a run: the Vers client, the
-//! SSH connection, HTTP, snapshots. The local cloud is reached by the same
-//! protocols; only its addresses come from its own files.
+//! From a target of the project to the world of a run: the way there, HTTP,
+//! snapshots. The local cloud is reached by the same protocols as the
+//! platform; only its addresses come from its own files.
 
 use super::error::CliError;
 use super::exit::ExitCode;
+use super::server::{self, ServerRoute};
 use super::session;
+use super::user::User;
 use crate::capability::clock::SystemClock;
 use crate::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
+use crate::capability::snapshot::{NoSnapshots, Snapshot};
 use crate::capability::{EffectError, ErrorKind, World};
-use crate::config::{HostKey, TargetConfig};
+use crate::config::{HostKey, TargetConfig, VersTarget};
 use crate::http::ReqwestHttp;
 use crate::ids::{RunId, TargetName, VmId};
 use crate::journal::Store;
@@ -23,7 +26,16 @@ use std::sync::Arc;
 
 /// How a target is reached, with every default filled in.
 #[derive(Clone, Debug)]
-pub struct Route {
+pub enum Route {
+    /// A VM of the platform, or of the local cloud.
+    Vers(Box<VersRoute>),
+    /// A server.
+    Server(Box<ServerRoute>),
+}
+
+/// How a VM is reached.
+#[derive(Clone, Debug)]
+pub struct VersRoute {
     /// The VM that the project names.
     pub vm: VmId,
     /// Where the service is reached; `{vm}` stands for the id.
@@ -36,6 +48,24 @@ pub struct Route {
     pub vers: VersConfig,
 }
 
+impl Route {
+    /// The VM that the project names, if the target is one.
+    pub fn vm(&self) -> Option<&VmId> {
+        match self {
+            Self::Vers(route) => Some(&route.vm),
+            Self::Server(_) => None,
+        }
+    }
+
+    /// What is secret and not among the project's secrets.
+    pub fn hidden(&self) -> Option<&SecretValue> {
+        match self {
+            Self::Vers(route) => Some(&route.vers.api_key),
+            Self::Server(_) => None,
+        }
+    }
+}
+
 /// Resolves a target's configuration.
 pub fn route(
     target: &TargetConfig,
@@ -44,19 +74,12 @@ pub fn route(
 ) -> Result<Route, CliError> {
     match target {
         TargetConfig::Vers(target) => {
-            let key = secrets
-                .get(&target.api_key.value)
-                .map_err(|e| CliError::new(ExitCode::Refused, e.message))?;
             let vm = target
                 .vm
                 .resolve(|name| std::env::var(name).ok())
                 .map_err(|problem| CliError::usage(problem.to_string()))?;
-            let mut vers = VersConfig::new(target.api_url.as_str(), key.value);
-            vers.vm_domain = Some(target.vm_domain.clone());
-            vers.gateway = target.gateway.clone();
-            vers.ca_file = target.ca_file.clone();
-            vers.tls_verify = target.tls_verify;
-            Ok(Route {
+            let vers = vers_config(target, secrets)?;
+            Ok(Route::Vers(Box::new(VersRoute {
                 vm,
                 url: target.url.clone(),
                 user: target.user.clone(),
@@ -65,19 +88,36 @@ pub fn route(
                     HostKey::Pinned(fingerprint) => Some(fingerprint.clone()),
                 },
                 vers,
-            })
+            })))
+        }
+        TargetConfig::Ssh(target) => {
+            let route = server::route(target, secrets, &User::from_environment()?)?;
+            Ok(Route::Server(Box::new(route)))
         }
         TargetConfig::Local(target) => {
             let dir = match &target.dir {
                 Some(dir) => dir.clone(),
                 None => session::default_cloud_dir(state_dir),
             };
-            local_route(&dir, target.vm.clone())
+            local_route(&dir, target.vm.clone()).map(|route| Route::Vers(Box::new(route)))
         }
     }
 }
 
-fn local_route(dir: &Path, vm: Option<VmId>) -> Result<Route, CliError> {
+/// How the platform is asked about a target.
+pub fn vers_config(target: &VersTarget, secrets: &LoadedSecrets) -> Result<VersConfig, CliError> {
+    let key = secrets
+        .get(&target.api_key.value)
+        .map_err(|e| CliError::new(ExitCode::Refused, e.message))?;
+    let mut vers = VersConfig::new(target.api_url.as_str(), key.value);
+    vers.vm_domain = Some(target.vm_domain.clone());
+    vers.gateway = target.gateway.clone();
+    vers.ca_file = target.ca_file.clone();
+    vers.tls_verify = target.tls_verify;
+    Ok(vers)
+}
+
+fn local_route(dir: &Path, vm: Option<VmId>) -> Result<VersRoute, CliError> {
     let endpoints = read_endpoints(dir)?.ok_or_else(|| {
         CliError::new(
             ExitCode::Unreachable,
@@ -102,7 +142,7 @@ fn local_route(dir: &Path, vm: Option<VmId>) -> Result<Route, CliError> {
     vers.vm_domain = Some(endpoints.vm_domain.clone());
     vers.gateway = Some(endpoints.gateway.clone());
     vers.ca_file = Some(endpoints.ca_file.clone());
-    Ok(Route {
+    Ok(VersRoute {
         vm,
         url: format!(
             "https://{{vm}}.{}:{}",
@@ -114,15 +154,54 @@ fn local_route(dir: &Path, vm: Option<VmId>) -> Result<Route, CliError> {
     })
 }
 
-/// Everything a run on this route can touch.
+/// The parts of a world that depend on the kind of target.
+struct Reach {
+    target: TargetHandle,
+    ssh: Arc<RusshSsh>,
+    snapshot: Arc<dyn Snapshot>,
+    tls: Tls,
+}
+
+/// Everything a run on this route can touch; `vm` is where the target is now,
+/// if it is a VM.
 pub fn build(
     route: Route,
     target: TargetName,
-    vm: VmId,
+    vm: Option<VmId>,
     run: RunId,
     secrets: LoadedSecrets,
     store: Arc<dyn Store>,
 ) -> Result<World, CliError> {
+    let facts = Arc::new(FactHostKeys {
+        store: store.clone(),
+        target: target.clone(),
+    });
+    let reach = match route {
+        Route::Vers(route) => {
+            let vm = vm.unwrap_or_else(|| route.vm.clone());
+            reach_vm(*route, target, vm, run, facts)?
+        }
+        Route::Server(route) => reach_server(*route, target, facts)?,
+    };
+    let http = ReqwestHttp::new(&reach.tls).map_err(|e| CliError::usage(e.to_string()))?;
+    Ok(World {
+        target: reach.target,
+        clock: Arc::new(SystemClock),
+        http: Arc::new(http),
+        ssh: reach.ssh,
+        snapshot: reach.snapshot,
+        secrets: Arc::new(secrets),
+        state: Arc::new(StoreState::new(store)),
+    })
+}
+
+fn reach_vm(
+    route: VersRoute,
+    target: TargetName,
+    vm: VmId,
+    run: RunId,
+    facts: Arc<FactHostKeys>,
+) -> Result<Reach, CliError> {
     let tls = Tls::new(&TlsOptions {
         ca_file: route.vers.ca_file.clone(),
         verify: route.vers.tls_verify,
@@ -132,40 +211,45 @@ pub fn build(
         VersClient::with_tls(&route.vers, tls.clone())
             .map_err(|e| CliError::usage(e.to_string()))?,
     );
-    let handle = TargetHandle::vers(target.clone(), vm, &route.url);
+    let target = TargetHandle::vers(target, vm, &route.url);
     let mut ssh_config = client.ssh_config();
     ssh_config.user = route.user;
     let host_keys = match route.pinned {
         Some(fingerprint) => HostKeyPolicy::Pinned(fingerprint),
         None => HostKeyPolicy::Stored {
-            store: Arc::new(FactHostKeys {
-                store: store.clone(),
-                target,
-            }),
+            store: facts,
             first_use: true,
         },
     };
-    let ssh = Arc::new(RusshSsh::new(
-        handle.clone(),
-        ssh_config,
-        host_keys,
-        client.clone(),
-    ));
-    let snapshot = VersSnapshot::new(
-        client,
-        handle.clone(),
-        ssh.clone(),
-        SnapshotConfig::new(run),
-    );
-    let http = ReqwestHttp::new(&tls).map_err(|e| CliError::usage(e.to_string()))?;
-    Ok(World {
-        target: handle,
-        clock: Arc::new(SystemClock),
-        http: Arc::new(http),
+    let ssh = RusshSsh::new(target.clone(), ssh_config, host_keys, client.clone());
+    let ssh = Arc::new(ssh);
+    let config = SnapshotConfig::new(run);
+    let snapshot = VersSnapshot::new(client, target.clone(), ssh.clone(), config);
+    Ok(Reach {
+        target,
         ssh,
         snapshot: Arc::new(snapshot),
-        secrets: Arc::new(secrets),
-        state: Arc::new(StoreState::new(store)),
+        tls,
+    })
+}
+
+fn reach_server(
+    route: ServerRoute,
+    target: TargetName,
+    facts: Arc<FactHostKeys>,
+) -> Result<Reach, CliError> {
+    let target = TargetHandle::ssh(target, route.url.as_deref());
+    let tls = Tls::new(&TlsOptions {
+        ca_file: None,
+        verify: true,
+    })
+    .map_err(|e| CliError::usage(e.to_string()))?;
+    let ssh = RusshSsh::to_server(target.clone(), route.config(facts));
+    Ok(Reach {
+        target,
+        ssh: Arc::new(ssh),
+        snapshot: Arc::new(NoSnapshots),
+        tls,
     })
 }
 
@@ -181,14 +265,14 @@ fn unreadable(error: &crate::journal::StoreError) -> EffectError {
 }
 
 impl HostKeyStore for FactHostKeys {
-    fn get(&self, vm: &VmId) -> Result<Option<String>, EffectError> {
+    fn get(&self, name: &str) -> Result<Option<String>, EffectError> {
         self.store
-            .fact(&self.target, &format!("host-key:{vm}"))
+            .fact(&self.target, &format!("host-key:{name}"))
             .map_err(|e| unreadable(&e))
     }
-    fn set(&self, vm: &VmId, fingerprint: &str) -> Result<(), EffectError> {
+    fn set(&self, name: &str, fingerprint: &str) -> Result<(), EffectError> {
         self.store
-            .set_fact(&self.target, &format!("host-key:{vm}"), Some(fingerprint))
+            .set_fact(&self.target, &format!("host-key:{name}"), Some(fingerprint))
             .map_err(|e| unreadable(&e))
     }
 }

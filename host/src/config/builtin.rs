@@ -5,7 +5,7 @@ pub const BUILTIN_TOML: &str = include_str!("builtin.toml");
 /// Its name in messages.
 pub const BUILTIN_FILE: &str = "builtin.toml";
 /// The plugins that are part of the host binary.
-pub const BUILTIN_PLUGINS: [&str; 8] = [
+pub const BUILTIN_PLUGINS: [&str; 9] = [
     "preflight",
     "snapshot",
     "git-pull",
@@ -14,4 +14,5 @@ pub const BUILTIN_PLUGINS: [&str; 8] = [
     "smoke",
     "announce",
     "rollback",
+    "archive",
 ];

@@ -40,7 +40,10 @@ pub use render::render_plan;
 pub use secrets::{MissingSecret, SecretNeeds, SecretSource, fetch_secrets};
 pub use service_url::service_url_oddity;
 pub use span::{ConfigError, Place, Problem};
-pub use targets::{HostKey, LocalTarget, TargetConfig, VersTarget, VmSource};
+pub use targets::{
+    HostKey, LocalTarget, RegistrySource, ServerKey, SshTarget, TargetConfig, UserConfig,
+    VersTarget, VmSource,
+};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// A value with its place.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct At<T> {
     /// The value.
     pub value: T,
@@ -212,6 +212,24 @@ impl<'d> TableReader<'d> {
             .iter()
             .filter_map(|item| self.as_string(&what, item))
             .collect()
+    }
+
+    /// One string or a list of strings; nothing when the key is not there.
+    pub fn one_or_more(&self, key: &str) -> Vec<At<String>> {
+        match self.table.get(key).map(Spanned::get_ref) {
+            Some(DeValue::String(_)) => self.string(key).into_iter().collect(),
+            _ => self.strings(key),
+        }
+    }
+
+    /// A string, or `false` for none of it.
+    pub fn string_or_false(&self, key: &str) -> Option<Option<At<String>>> {
+        let value = self.table.get(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(false) => Some(None),
+            DeValue::String(_) => self.string(key).map(Some),
+            other => self.wrong_type(value, &format!("`{key}`"), "a string or false", other),
+        }
     }
 
     /// A list of strings, each understood by `read`.

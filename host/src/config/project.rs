@@ -304,7 +304,7 @@ fn check_targets(
     broken: &Broken,
     found: &mut Vec<Problem>,
 ) {
-    for key in targets.values().filter_map(TargetConfig::api_key) {
+    for key in targets.values().flat_map(TargetConfig::secrets) {
         check_secret(key, secrets, broken, found);
     }
     if let Some(default) = default {

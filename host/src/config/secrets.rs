@@ -104,7 +104,7 @@ pub struct SecretNeeds(pub BTreeMap<String, Vec<String>>);
 
 impl SecretNeeds {
     /// What a run of `plan` on `target` needs: every secret that a grant of
-    /// the plan's plugins names, and the target's API key.
+    /// the plan's plugins names, and what reaching the target takes.
     pub fn of_run(
         project: &Project,
         plan: &Plan,
@@ -112,7 +112,7 @@ impl SecretNeeds {
         target: &TargetConfig,
     ) -> Self {
         let mut needs = Self::default();
-        if let Some(key) = target.api_key() {
+        for key in target.secrets() {
             needs.add(&key.value, format!("target `{target_name}`"));
         }
         for step in plan.all_steps() {

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::ids::{PlanName, StepId};
-use crate::plan::{OnFailure, RollbackTo};
+use crate::plan::{OnFailure, Plan, RollbackTo, Step};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -32,10 +32,19 @@ fn config(project: &Project, plan: &str, step: &str) -> Value {
 const KEEP: &str = "on-failure = \"keep\"\n";
 
 #[test]
-fn the_built_in_project_has_its_four_plans() {
+fn the_built_in_project_has_its_plans() {
     let project = Project::builtin().unwrap();
     let names: Vec<&str> = project.plans.keys().map(PlanName::as_str).collect();
-    assert_eq!(names, ["default", "restart", "rollback", "smoke"]);
+    let expected = [
+        "default",
+        "default-ssh",
+        "restart",
+        "restart-ssh",
+        "rollback",
+        "rollback-ssh",
+        "smoke",
+    ];
+    assert_eq!(names, expected);
     assert_eq!(
         ids(&project, "default"),
         [
@@ -56,6 +65,28 @@ fn the_built_in_project_has_its_four_plans() {
     for name in builtin::BUILTIN_PLUGINS {
         let plugin = project.plugin(&name.into()).unwrap();
         assert_eq!(plugin.source, PluginSource::Builtin(name.to_owned()));
+    }
+}
+
+#[test]
+fn the_plans_with_archives_differ_in_the_snapshot_and_its_restore_only() {
+    let project = Project::builtin().unwrap();
+    for base in ["default", "restart", "rollback"] {
+        let plain = project.plan(&base.into()).unwrap();
+        let ssh = project
+            .plan(&format!("{base}-ssh").as_str().into())
+            .unwrap();
+        let others = |plan: &Plan| -> Vec<Step> {
+            let own = |step: &&Step| !["snapshot", "restore"].contains(&step.id.as_str());
+            plan.all_steps().filter(own).cloned().collect()
+        };
+        assert_eq!(others(plain), others(ssh), "{base}");
+        let archives = ssh.all_steps().filter(|s| s.plugin.as_str() == "archive");
+        let archives: Vec<&str> = archives.map(|s| s.id.as_str()).collect();
+        assert_eq!(archives, ["snapshot", "restore"], "{base}");
+        let ids: Vec<&str> = ssh.all_steps().map(|s| s.id.as_str()).collect();
+        let at = |id: &str| ids.iter().position(|found| *found == id);
+        assert_eq!(at("restore").map(|at| at + 1), at("rollback"), "{base}");
     }
 }
 
@@ -311,7 +342,7 @@ retry = { attempts = 0, dleay = "1s" }
              `default-target`?",
             "vdeploy.toml:2:18: no target `ifra`\n  help: did you mean `infra`?",
             "vdeploy.toml:3:10: [targets.infra] does not say which VM\n  help: write vm = \
-             \"VM_ID\", or vm-env = \"VARIABLE\" to take it from the environment",
+             \"VM_ID\", or vm-env = \"VARIABLE\" to take it from the environment, or vm-registry = \"URL\" to look it up in the service's registry",
             "vdeploy.toml:3:10: [targets.infra] has no `host-key`\n  help: write host-key = \
              \"SHA256:…\" (from ssh-keygen -lf on the VM), or host-key = \"first-use\" to pin the \
              key that the first run sees",
@@ -426,8 +457,8 @@ fn extends_needs_a_plan_that_is_there_and_no_ring() {
     assert_eq!(
         problems("[plans.p]\nextends = \"p\"\n"),
         [
-            "vdeploy.toml:2:11: plan `p` extends itself\n  help: plans: `default`, `restart`, \
-          `rollback`, `smoke`"
+            "vdeploy.toml:2:11: plan `p` extends itself\n  help: plans: `default`, \
+          `default-ssh`, `restart`, `restart-ssh`, `rollback`, `rollback-ssh`, `smoke`"
         ]
     );
     let ring = problems(
@@ -501,7 +532,8 @@ fn names_that_are_looked_up_show_the_nearest() {
     );
     assert_eq!(
         project.plan(&"x".into()).unwrap_err().to_string(),
-        "no plan `x`\n  help: plans: `default`, `restart`, `rollback`, `smoke`"
+        "no plan `x`\n  help: plans: `default`, `default-ssh`, `restart`, `restart-ssh`, `rollback`, \
+             `rollback-ssh`, `smoke`"
     );
 }
 

@@ -5,7 +5,7 @@
 use super::outcome::Outcome;
 use crate::capability::EffectError;
 use crate::capability::ssh::Stream;
-use crate::ids::{PlanName, RunId, SnapshotId, StepId, TargetName, VmId};
+use crate::ids::{PlanName, PluginName, RunId, SnapshotId, StepId, TargetName, VmId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -198,6 +198,10 @@ pub enum RunEvent {
     SnapshotTaken {
         /// Its id.
         snapshot: SnapshotId,
+        /// The plugin that made it by its own means; none for one of the
+        /// platform.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        made_by: Option<PluginName>,
     },
     /// The run's target is another VM from now on.
     TargetMoved {

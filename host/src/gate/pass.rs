@@ -5,6 +5,7 @@ use super::call::{Call, Effect};
 use super::rules::{Decision, Situation, decide};
 use super::shared::RunShared;
 use crate::capability::grant::Grants;
+use crate::capability::snapshot::SnapshotScope;
 use crate::capability::{EffectError, ErrorKind};
 use crate::event::{CheckStatus, Level, Phase, RunEvent};
 use crate::ids::{PluginName, StepId};
@@ -75,6 +76,7 @@ impl Gate {
             phase: self.phase,
             dry_run: shared.dry_run,
             snapshot_stands: shared.snapshot_stands(),
+            makes_snapshots: self.grants.allows_snapshot(SnapshotScope::Own),
             cancelled: shared.is_cancelled(),
             late: self.time_left().is_zero(),
             broken: shared.broken().is_some(),
@@ -127,22 +129,26 @@ impl Gate {
             return pretend();
         }
 
+        let changes_target = call.effect == Effect::ChangeTarget && decision != Decision::Prepare;
+        if decision == Decision::Prepare {
+            shared.prepares_snapshot(&self.step);
+        }
         let request = if change {
             self.write(&Entry::Intent {
                 call: number,
                 step: self.step.clone(),
                 function: call.function.to_owned(),
                 request,
-                changes_target: call.effect == Effect::ChangeTarget,
+                changes_target,
             })?;
             Value::Null
         } else {
             request
         };
         // Before the call: it may be cut off at the step's deadline.
-        let was_changed = match call.effect {
-            Effect::ChangeTarget => shared.set_target_changed(true),
-            _ => true,
+        let was_changed = match changes_target {
+            true => shared.set_target_changed(true),
+            false => true,
         };
 
         let (response, journal) = match perform(number).await {
@@ -168,6 +174,22 @@ impl Gate {
     /// Writes to the journal; a failure ends the run's effects.
     fn write(&self, entry: &Entry) -> Result<(), EffectError> {
         self.shared.record(entry).map_err(closed)
+    }
+
+    /// Why a step that returned well has failed all the same: it changed the
+    /// target to make a snapshot, and none stands.
+    pub fn undeclared(&self) -> Option<EffectError> {
+        self.shared.snapshot_is_owed(&self.step).then(|| {
+            EffectError::new(
+                ErrorKind::Denied,
+                "gate.not-declared",
+                format!(
+                    "the plugin `{}` ran commands to make a snapshot and did not declare one, \
+                     so none stands and nothing else may be changed",
+                    self.plugin
+                ),
+            )
+        })
     }
 
     /// A masked log line of the plugin.

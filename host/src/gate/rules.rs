@@ -9,6 +9,9 @@ use crate::event::Phase;
 pub enum Decision {
     /// Make it.
     Perform,
+    /// Make it: it changes the target to make the snapshot that does not stand
+    /// yet, and counts as part of that.
+    Prepare,
     /// Dry run: show it and answer as if it had succeeded.
     Pretend,
     /// Do not make it; the plugin gets this error.
@@ -25,6 +28,8 @@ pub struct Situation {
     /// Whether a snapshot of the target stands in this run's journal, or was
     /// waived on the command line.
     pub snapshot_stands: bool,
+    /// Whether the plugin was granted to make a snapshot by its own means.
+    pub makes_snapshots: bool,
     /// Whether the run is being stopped.
     pub cancelled: bool,
     /// Whether the step's time is over.
@@ -78,6 +83,11 @@ pub fn decide(call: &Call, now: Situation) -> Decision {
         return Decision::Pretend;
     }
     if call.effect == Effect::ChangeTarget && !now.snapshot_stands {
+        // Commands only, and only in `run`: what the archive is made with. A
+        // request to the service or an undo has no part in that.
+        if now.makes_snapshots && now.phase == Phase::Run && call.function == "ssh.exec" {
+            return Decision::Prepare;
+        }
         return Decision::Refuse(EffectError::new(
             ErrorKind::Denied,
             "gate.no-snapshot",
@@ -108,6 +118,7 @@ mod tests {
         phase: Phase::Run,
         dry_run: false,
         snapshot_stands: true,
+        makes_snapshots: false,
         cancelled: false,
         late: false,
         broken: false,
@@ -117,6 +128,7 @@ mod tests {
         match decision {
             Decision::Refuse(error) => &error.code,
             Decision::Perform => "perform",
+            Decision::Prepare => "prepare",
             Decision::Pretend => "pretend",
         }
     }
@@ -139,6 +151,57 @@ mod tests {
             code(&decide(&call(Effect::ChangeTarget), RUNNING)),
             "perform"
         );
+    }
+
+    #[test]
+    fn only_the_commands_of_a_snapshot_plugin_come_before_the_snapshot() {
+        let maker = Situation {
+            snapshot_stands: false,
+            makes_snapshots: true,
+            ..RUNNING
+        };
+        let function = |function| Call {
+            function,
+            ..call(Effect::ChangeTarget)
+        };
+        let nobody = Situation {
+            makes_snapshots: false,
+            ..maker
+        };
+        let undoing = Situation {
+            phase: Phase::Undo,
+            ..maker
+        };
+        let checking = Situation {
+            phase: Phase::Check,
+            ..maker
+        };
+        let dry = Situation {
+            dry_run: true,
+            ..maker
+        };
+        let after = Situation {
+            snapshot_stands: true,
+            ..maker
+        };
+        for (name, now, expected) in [
+            ("ssh.exec", maker, "prepare"),
+            ("http.send", maker, "gate.no-snapshot"),
+            ("snapshot.restore", maker, "gate.no-snapshot"),
+            ("snapshot.pause-old", maker, "gate.no-snapshot"),
+            ("ssh.exec", nobody, "gate.no-snapshot"),
+            ("ssh.exec", undoing, "gate.no-snapshot"),
+            ("ssh.exec", checking, "gate.check"),
+            ("ssh.exec", dry, "pretend"),
+            // From then on it is a change like any other.
+            ("ssh.exec", after, "perform"),
+        ] {
+            let decision = decide(&function(name), now);
+            assert_eq!(code(&decision), expected, "{name} {now:?}");
+        }
+        let mut refused = function("ssh.exec");
+        refused.grant = Err(EffectError::new(ErrorKind::Denied, "ssh.denied", "no"));
+        assert_eq!(code(&decide(&refused, maker)), "ssh.denied");
     }
 
     #[test]

@@ -4,10 +4,10 @@
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::event::RunEvent;
-use crate::ids::{RunId, SnapshotId, VmId};
+use crate::ids::{PluginName, RunId, SnapshotId, StepId, VmId};
 use crate::journal::store::Granted;
 use crate::journal::{Entry, Store, StoreError, moves};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -60,6 +60,9 @@ struct Snapshots {
     stands: bool,
     first: Option<SnapshotId>,
     by_label: BTreeMap<String, SnapshotId>,
+    declared: BTreeSet<SnapshotId>,
+    /// The step that changed the target to make one that does not stand yet.
+    owed_by: Option<StepId>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -221,20 +224,56 @@ impl RunShared {
         lock(&self.snapshot).first.clone()
     }
 
-    /// A snapshot was taken.
+    /// A snapshot was taken by the platform.
     pub fn snapshot_taken(&self, label: &str, id: &SnapshotId) -> Result<(), StoreError> {
+        self.snapshot_now_stands(id, None)?;
+        let mut snapshot = lock(&self.snapshot);
+        snapshot.by_label.insert(label.to_owned(), id.clone());
+        Ok(())
+    }
+
+    /// A plugin says that a snapshot stands which it made by its own means.
+    pub fn snapshot_declared(&self, by: &PluginName, id: &SnapshotId) -> Result<(), StoreError> {
+        self.snapshot_now_stands(id, Some(by))?;
+        let mut snapshot = lock(&self.snapshot);
+        snapshot.declared.insert(id.clone());
+        snapshot.owed_by = None;
+        Ok(())
+    }
+
+    /// Whether a plugin has declared this one in this run.
+    pub fn is_declared(&self, id: &SnapshotId) -> bool {
+        lock(&self.snapshot).declared.contains(id)
+    }
+
+    fn snapshot_now_stands(
+        &self,
+        id: &SnapshotId,
+        made_by: Option<&PluginName>,
+    ) -> Result<(), StoreError> {
         self.record(&Entry::SnapshotTaken {
             snapshot: id.clone(),
+            made_by: made_by.cloned(),
         })?;
         let mut snapshot = lock(&self.snapshot);
         snapshot.stands = true;
         snapshot.first.get_or_insert_with(|| id.clone());
-        snapshot.by_label.insert(label.to_owned(), id.clone());
         drop(snapshot);
         self.emit(RunEvent::SnapshotTaken {
             snapshot: id.clone(),
+            made_by: made_by.cloned(),
         });
         Ok(())
+    }
+
+    /// A step changes the target to make a snapshot by its own means.
+    pub(super) fn prepares_snapshot(&self, step: &StepId) {
+        lock(&self.snapshot).owed_by = Some(step.clone());
+    }
+
+    /// Whether the step did that and has declared none since.
+    pub(super) fn snapshot_is_owed(&self, step: &StepId) -> bool {
+        lock(&self.snapshot).owed_by.as_ref() == Some(step)
     }
 
     /// A restore made another VM the target.

@@ -1,10 +1,11 @@
-//! `snapshot.create`, `restore`, `exists` and `pause-old` through the gate.
+//! `snapshot.create`, `restore`, `exists`, `pause-old` and `declare` through the
+//! gate.
 
 use super::call::{Call, Effect};
 use super::pass::{Answer, Gate, denied, in_doubt};
 use crate::capability::EffectError;
 use crate::capability::grant::Grants;
-use crate::capability::snapshot::{Progress, SnapshotScope};
+use crate::capability::snapshot::{Progress, SnapshotScope, check_declared};
 use crate::event::{Level, RunEvent};
 use crate::ids::{SnapshotId, VmId};
 use serde_json::{Value, json};
@@ -104,6 +105,38 @@ impl Gate {
                 Ok(Answer {
                     value: (),
                     journal: Value::Null,
+                })
+            },
+        )
+        .await
+    }
+
+    /// Takes the plugin's word that a snapshot stands which it made by its own
+    /// means. Saying it twice is saying it once.
+    pub async fn snapshot_declare(&self, id: &SnapshotId, label: &str) -> Result<(), EffectError> {
+        let known = self.shared.is_declared(id);
+        let mut call = self.snapshot_call(
+            "snapshot.declare",
+            format!("snapshot declare {id}"),
+            json!({ "snapshot": id, "label": label }),
+            match known {
+                true => Effect::Probe,
+                false => Effect::TakeSnapshot,
+            },
+            SnapshotScope::Own,
+        );
+        call.grant = call.grant.and_then(|()| check_declared(id.as_str(), label));
+        self.pass(
+            call,
+            || Ok(()),
+            async |_| {
+                if !known {
+                    let declared = self.shared.snapshot_declared(&self.plugin, id);
+                    declared.map_err(in_doubt)?;
+                }
+                Ok(Answer {
+                    value: (),
+                    journal: json!({ "snapshot": id }),
                 })
             },
         )

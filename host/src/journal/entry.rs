@@ -4,7 +4,7 @@
 use crate::capability::EffectError;
 use crate::event::Outcome;
 use crate::event::{Phase, Section, StepFailure};
-use crate::ids::{SnapshotId, StepId, VmId};
+use crate::ids::{PluginName, SnapshotId, StepId, VmId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -83,6 +83,10 @@ pub enum Entry {
     SnapshotTaken {
         /// Its id.
         snapshot: SnapshotId,
+        /// The plugin that made it by its own means; none for one of the
+        /// platform.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made_by: Option<PluginName>,
     },
     /// The operator chose to go on without a snapshot.
     SnapshotWaived {

@@ -69,7 +69,10 @@ pub fn power(interface: &str) -> Option<String> {
         "http" => "sends HTTP requests from the host, as far as the http grants go",
         "secrets" => "uses granted secrets without reading them",
         "secrets-reveal" => "READS the values of granted secrets",
-        "snapshot" => "takes or restores snapshots of the target",
+        "snapshot" => {
+            "takes or restores snapshots of the target; with the grant `own` it changes the \
+             target before one stands and says itself when it does"
+        }
         "state" => "keeps small values between runs",
         _ => return None,
     };

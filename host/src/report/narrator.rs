@@ -295,10 +295,13 @@ impl Narrator {
                     lines.push(Line::new(Tone::Plain, text));
                 }
             }
-            RunEvent::SnapshotTaken { snapshot } => {
+            RunEvent::SnapshotTaken { snapshot, made_by } => {
+                let by = made_by
+                    .as_ref()
+                    .map_or(String::new(), |plugin| format!(" by the plugin {plugin}"));
                 lines.push(Line::new(
                     Tone::Plain,
-                    format!("  snapshot {snapshot} taken"),
+                    format!("  snapshot {snapshot} taken{by}"),
                 ));
             }
             RunEvent::TargetMoved { from, to } => {

@@ -166,7 +166,14 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
     }
     for stored in journal {
         match &stored.entry {
-            Entry::SnapshotTaken { snapshot } => row("snapshot", snapshot.as_str()),
+            Entry::SnapshotTaken {
+                snapshot,
+                made_by: None,
+            } => row("snapshot", snapshot.as_str()),
+            Entry::SnapshotTaken {
+                snapshot,
+                made_by: Some(plugin),
+            } => row("snapshot", &format!("{snapshot} (plugin {plugin})")),
             Entry::SnapshotWaived { reason } => row("snapshot", &format!("none: {reason}")),
             Entry::TargetMoved { to, .. } => row("moved to", to.as_str()),
             _ => {}

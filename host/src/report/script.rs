@@ -129,6 +129,7 @@ pub(super) fn success() -> Vec<RunEvent> {
         done("smoke", Steps, Check, None),
         RunEvent::SnapshotTaken {
             snapshot: "c-1".into(),
+            made_by: None,
         },
         started("git-pull", Steps, Run),
         call("git-pull", 1, "ssh git fetch origin"),

@@ -134,7 +134,7 @@ impl Story {
                     });
                 }
             }
-            RunEvent::SnapshotTaken { snapshot } => {
+            RunEvent::SnapshotTaken { snapshot, .. } => {
                 self.snapshot.get_or_insert_with(|| snapshot.clone());
             }
             RunEvent::RollbackStarted { cause: None } => self.asked_back = true,

@@ -117,6 +117,7 @@ impl Execution {
             execution: self,
             problems: &progress.problems,
             broken: self.shared.broken(),
+            by_hand: self.by_hand(progress),
         });
         // A journal that cannot be written was the reason already; otherwise
         // the outcome is not believed without its entry.
@@ -137,6 +138,15 @@ impl Execution {
             };
         }
         finished
+    }
+
+    /// What the step that made the snapshot to go back to says of a restore by
+    /// hand: that of the run which is rolled back, or of this one.
+    fn by_hand<'a>(&'a self, progress: &'a Progress) -> Option<&'a str> {
+        let earlier = self.rolls_back.iter().flat_map(|outputs| outputs.values());
+        earlier
+            .chain(progress.outputs.values())
+            .find_map(|output| output.get("restore-by-hand")?.as_str())
     }
 
     fn begin_rollback(&self, progress: &mut Progress) {
@@ -257,16 +267,17 @@ impl Execution {
         } else {
             self.rolls_back.clone()
         };
-        let returned = plugin
+        let gate = Gate {
+            shared: self.shared.clone(),
+            plugin: plugin.name.clone(),
+            step: step.id.clone(),
+            phase,
+            grants: plugin.grants.clone(),
+            deadline: Instant::now() + step.timeout,
+        };
+        let mut returned = plugin
             .call(Invocation {
-                gate: Gate {
-                    shared: self.shared.clone(),
-                    plugin: plugin.name.clone(),
-                    step: step.id.clone(),
-                    phase,
-                    grants: plugin.grants.clone(),
-                    deadline: Instant::now() + step.timeout,
-                },
+                gate: gate.clone(),
                 context: StepContext {
                     plan: self.plan.name.clone(),
                     attempt,
@@ -278,6 +289,9 @@ impl Execution {
                 output: undo_output,
             })
             .await;
+        if let (Ok(_), Some(error)) = (&returned.result, gate.undeclared()) {
+            returned.result = Err(PluginError::Failed(error));
+        }
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         match returned.result {
             Ok(mut output) => {

@@ -22,6 +22,8 @@ pub struct Facts<'a> {
     pub problems: &'a [StepProblem],
     /// Why the gate was closed.
     pub broken: Option<Broken>,
+    /// What the step that made a snapshot says of a restore by hand.
+    pub by_hand: Option<&'a str>,
 }
 
 /// Outcome, message and next commands.
@@ -37,6 +39,13 @@ pub fn finished(facts: &Facts<'_>) -> Finished {
     }
     if let Some(state) = state_words(facts) {
         let _ = write!(message, "\n{state}");
+    }
+    let stands_changed = matches!(
+        facts.outcome,
+        Outcome::RollbackFailed | Outcome::Kept | Outcome::Interrupted
+    ) && facts.execution.shared.target_changed();
+    if let (true, Some(by_hand)) = (stands_changed, facts.by_hand) {
+        let _ = write!(message, "\nto restore the snapshot by hand: {by_hand}");
     }
     if let (true, Some(vm)) = (facts.outcome == Outcome::RollbackFailed, &target.vm) {
         let _ = write!(message, "\nthe target is the VM {vm}");

@@ -5,35 +5,36 @@
 use crate::capability::EffectError;
 use crate::ids::VmId;
 use russh::client;
-use russh::keys::{HashAlg, PublicKeyOrCertificate};
+use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
-/// Keeps the fingerprint of each VM between runs.
+/// Keeps fingerprints between runs, each under the name of what has the key:
+/// a VM id, or a server's name as files of known hosts write it.
 pub trait HostKeyStore: Send + Sync + Debug {
     /// The stored fingerprint (`SHA256:…`), if there is one.
-    fn get(&self, vm: &VmId) -> Result<Option<String>, EffectError>;
-    /// Stores the fingerprint of a VM.
-    fn set(&self, vm: &VmId, fingerprint: &str) -> Result<(), EffectError>;
+    fn get(&self, name: &str) -> Result<Option<String>, EffectError>;
+    /// Stores a fingerprint.
+    fn set(&self, name: &str, fingerprint: &str) -> Result<(), EffectError>;
 }
 
 /// Fingerprints of this process only, for tests and one-off use.
 #[derive(Debug, Default)]
-pub struct MemoryHostKeys(Mutex<std::collections::BTreeMap<VmId, String>>);
+pub struct MemoryHostKeys(Mutex<std::collections::BTreeMap<String, String>>);
 
 impl HostKeyStore for MemoryHostKeys {
-    fn get(&self, vm: &VmId) -> Result<Option<String>, EffectError> {
+    fn get(&self, name: &str) -> Result<Option<String>, EffectError> {
         let keys = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        Ok(keys.get(vm).cloned())
+        Ok(keys.get(name).cloned())
     }
-    fn set(&self, vm: &VmId, fingerprint: &str) -> Result<(), EffectError> {
+    fn set(&self, name: &str, fingerprint: &str) -> Result<(), EffectError> {
         let mut keys = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        keys.insert(vm.clone(), fingerprint.to_owned());
+        keys.insert(name.to_owned(), fingerprint.to_owned());
         Ok(())
     }
 }
 
-/// How the target's host key is checked.
+/// How the host key of a VM is checked.
 #[derive(Clone, Debug)]
 pub enum HostKeyPolicy {
     /// Only this fingerprint (`SHA256:…`), on every VM of the target: a
@@ -50,11 +51,11 @@ pub enum HostKeyPolicy {
 }
 
 impl HostKeyPolicy {
-    /// What `vm` must show.
-    pub(super) fn expected(&self, vm: &VmId) -> Result<Expected, EffectError> {
+    /// What the holder of `name` must show.
+    pub(super) fn expected(&self, name: &str) -> Result<Expected, EffectError> {
         Ok(match self {
             HostKeyPolicy::Pinned(fingerprint) => Expected::Exactly(fingerprint.clone()),
-            HostKeyPolicy::Stored { store, first_use } => match store.get(vm)? {
+            HostKeyPolicy::Stored { store, first_use } => match store.get(name)? {
                 Some(fingerprint) => Expected::Exactly(fingerprint),
                 None if *first_use => Expected::Anything,
                 None => Expected::Nothing,
@@ -62,13 +63,13 @@ impl HostKeyPolicy {
         })
     }
 
-    /// Stores what a VM without a stored fingerprint showed, once it has let
-    /// us in.
-    pub(super) fn learn(&self, vm: &VmId, fingerprint: &str) -> Result<(), EffectError> {
+    /// Stores what was shown under a name without a stored fingerprint, once
+    /// it has let us in.
+    pub(super) fn learn(&self, name: &str, fingerprint: &str) -> Result<(), EffectError> {
         if let HostKeyPolicy::Stored { store, .. } = self
-            && store.get(vm)?.as_deref() != Some(fingerprint)
+            && store.get(name)?.as_deref() != Some(fingerprint)
         {
-            store.set(vm, fingerprint)?;
+            store.set(name, fingerprint)?;
         }
         Ok(())
     }
@@ -76,9 +77,9 @@ impl HostKeyPolicy {
     /// `to` was made from `from` and has its host key.
     pub(super) fn carry(&self, from: &VmId, to: &VmId) -> Result<(), EffectError> {
         if let HostKeyPolicy::Stored { store, .. } = self
-            && let Some(fingerprint) = store.get(from)?
+            && let Some(fingerprint) = store.get(from.as_str())?
         {
-            store.set(to, &fingerprint)?;
+            store.set(to.as_str(), &fingerprint)?;
         }
         Ok(())
     }
@@ -96,13 +97,18 @@ pub(super) enum Expected {
 #[derive(Clone, Debug)]
 pub(super) struct Mismatch {
     pub(super) expected: Option<String>,
-    pub(super) shown: String,
+    pub(super) shown: PublicKey,
+}
+
+/// The fingerprint as `ssh-keygen -l` prints it.
+pub(super) fn fingerprint(key: &PublicKey) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
 }
 
 /// Why a connection's task ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    HostKey(Mismatch),
+    HostKey(Box<Mismatch>),
     Ssh(russh::Error),
 }
 
@@ -112,30 +118,40 @@ impl From<russh::Error> for Ended {
     }
 }
 
-/// The client's side of one connection: it only checks the host key, at the
-/// start and again at every key exchange.
+/// The client's side of one connection: it only checks the host key.
 #[derive(Debug)]
 pub(super) struct HostKeyCheck {
     pub(super) expected: Expected,
     pub(super) shown: Arc<Mutex<Option<String>>>,
 }
 
+impl HostKeyCheck {
+    /// A check, and where the fingerprint stands once it was accepted.
+    pub(super) fn new(expected: Expected) -> (Self, Arc<Mutex<Option<String>>>) {
+        let shown = Arc::<Mutex<Option<String>>>::default();
+        let check = Self {
+            expected,
+            shown: shown.clone(),
+        };
+        (check, shown)
+    }
+}
+
 impl client::Handler for HostKeyCheck {
     type Error = Ended;
 
     async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Ended> {
-        let shown = key.public_key().fingerprint(HashAlg::Sha256).to_string();
+        let key = key.public_key();
+        let shown = fingerprint(&key);
         let expected = match &self.expected {
-            Expected::Anything => {
-                self.expected = Expected::Exactly(shown.clone());
-                None
-            }
+            Expected::Anything => None,
             Expected::Exactly(fingerprint) if *fingerprint == shown => None,
             Expected::Exactly(fingerprint) => Some(Some(fingerprint.clone())),
             Expected::Nothing => Some(None),
         };
         if let Some(expected) = expected {
-            return Err(Ended::HostKey(Mismatch { expected, shown }));
+            let shown = key;
+            return Err(Ended::HostKey(Box::new(Mismatch { expected, shown })));
         }
         *self.shown.lock().unwrap_or_else(|e| e.into_inner()) = Some(shown);
         Ok(true)

@@ -1,9 +1,11 @@
 //! SSH to the run's target: one connection, many commands.
 //!
 //! Owns the connection: it is made when first needed, kept alive, made again
-//! when it died or when the target moved to another VM. Knows nothing of
-//! grants, journals or WASM; where keys come from is a [`KeySource`].
+//! when it died or when the target moved to another VM. There are two ways: to
+//! the VMs of a platform, and to a server by plain TCP. Knows nothing of
+//! grants, journals or WASM; where a VM's keys come from is a [`KeySource`].
 
+mod agent;
 mod ahead;
 mod capture;
 mod command_line;
@@ -11,15 +13,25 @@ mod connect;
 mod error;
 mod group;
 mod host_key;
+mod identity;
 mod job;
+mod limits;
+mod login;
+mod place;
 mod private_key;
+mod server;
 mod session;
 mod sessions;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vm;
 
 pub use host_key::{HostKeyPolicy, HostKeyStore, MemoryHostKeys};
+pub use identity::{Agent, Identities, IdentityFile};
+pub use limits::Limits;
 pub use private_key::KeySource;
+pub use server::{Hop, ServerConfig};
+pub use vm::SshConfig;
 
 use crate::backoff::{Backoff, Patience, deadline};
 use crate::capability::snapshot::{NoProgress, Progress};
@@ -27,13 +39,13 @@ use crate::capability::ssh::{Command, LiveOutput, Output, Ssh};
 use crate::capability::{EffectError, ErrorKind};
 use crate::ids::{RunId, VmId};
 use crate::target::TargetHandle;
-use crate::tls::Tls;
 use ahead::NoSession;
 use async_trait::async_trait;
 use connect::Connection;
 use error::ConnectError;
 use job::Abandoned;
-use private_key::LoadedKey;
+use place::Place;
+use server::ServerWay;
 use session::Ran;
 use sessions::{OpenSession, Unopened};
 use std::sync::Arc;
@@ -41,69 +53,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use vm::VmWay;
 
 /// How long a target that was reached before may be away.
 const OUTAGE: Duration = Duration::from_secs(60);
 
 /// How the target is reached.
-#[derive(Clone, Debug)]
-pub struct SshConfig {
-    /// A VM's host name is `{vm}.{vm_domain}`.
-    pub vm_domain: String,
-    /// `host:port` to dial instead of the VM's name on port 443. The VM's
-    /// name is still what TLS asks for.
-    pub gateway: Option<String>,
-    /// The user to log in as.
-    pub user: String,
-    /// TLS around SSH.
-    pub tls: Tls,
-    /// For one connection: name, TCP, TLS, SSH and key together.
-    pub connect_timeout: Duration,
-    /// Silence after which the server is asked whether it is there.
-    pub keepalive: Duration,
-    /// Unanswered questions after which the connection counts as dead.
-    pub keepalive_misses: usize,
-    /// Commands at once; sshd allows 10 on a connection unless told otherwise.
-    pub max_channels: usize,
-}
-
-impl SshConfig {
-    /// The defaults: user `root`, 30 s to connect, a keepalive each 10 s.
-    pub fn new(vm_domain: impl Into<String>, tls: Tls) -> Self {
-        Self {
-            vm_domain: vm_domain.into(),
-            gateway: None,
-            user: "root".to_owned(),
-            tls,
-            connect_timeout: Duration::from_secs(30),
-            keepalive: Duration::from_secs(10),
-            keepalive_misses: 6,
-            max_channels: 8,
-        }
-    }
-
-    fn russh(&self) -> Arc<russh::client::Config> {
-        let mut preferred = russh::Preferred::DEFAULT;
-        // What the processor does itself comes first: several times as fast.
-        let mut ciphers = preferred.cipher.into_owned();
-        ciphers.sort_by_key(|name| *name != russh::cipher::AES_256_GCM);
-        preferred.cipher = ciphers.into();
-        Arc::new(russh::client::Config {
-            preferred,
-            window_size: 4 * 1024 * 1024,
-            keepalive_interval: Some(self.keepalive),
-            keepalive_max: self.keepalive_misses,
-            ..Default::default()
-        })
-    }
+enum Way {
+    Vm(VmWay),
+    Server(ServerWay),
 }
 
 /// The connection to the run's target.
 pub struct RusshSsh {
     target: TargetHandle,
-    config: SshConfig,
-    host_keys: HostKeyPolicy,
-    keys: Arc<dyn KeySource>,
+    way: Way,
     /// Held while connecting, so that commands that start together share one
     /// connection.
     slot: Mutex<Slot>,
@@ -115,7 +79,6 @@ pub struct RusshSsh {
 #[derive(Default)]
 struct Slot {
     connection: Option<Arc<Connection>>,
-    key: Option<(VmId, LoadedKey)>,
 }
 
 impl std::fmt::Debug for RusshSsh {
@@ -127,21 +90,47 @@ impl std::fmt::Debug for RusshSsh {
 }
 
 impl RusshSsh {
-    /// Nothing is connected before the first call.
+    /// To the VMs of a platform. Nothing is connected before the first call.
     pub fn new(
         target: TargetHandle,
         config: SshConfig,
         host_keys: HostKeyPolicy,
         keys: Arc<dyn KeySource>,
     ) -> Self {
+        let way = VmWay::new(config, host_keys, keys);
+        Self::by(target, Way::Vm(way))
+    }
+
+    /// To one server. Nothing is connected before the first call.
+    pub fn to_server(target: TargetHandle, config: ServerConfig) -> Self {
+        Self::by(target, Way::Server(ServerWay::new(config)))
+    }
+
+    fn by(target: TargetHandle, way: Way) -> Self {
         Self {
             target,
-            config,
-            host_keys,
-            keys,
+            way,
             slot: Mutex::default(),
             reached: AtomicBool::new(false),
             abandoned: Abandoned::default(),
+        }
+    }
+
+    /// Where the target is now.
+    fn place(&self) -> Result<Place, ConnectError> {
+        match &self.way {
+            Way::Vm(_) => {
+                let vm = self.target.facts().vm.ok_or(ConnectError::NoVm)?;
+                Ok(Place::Vm(vm))
+            }
+            Way::Server(way) => Ok(way.place()),
+        }
+    }
+
+    fn limits(&self) -> &Limits {
+        match &self.way {
+            Way::Vm(way) => &way.config.limits,
+            Way::Server(way) => way.limits(),
         }
     }
 
@@ -152,8 +141,7 @@ impl RusshSsh {
         limit: Duration,
         progress: &dyn Progress,
     ) -> Result<(), EffectError> {
-        let vm = self.target.facts().vm.ok_or(ConnectError::NoVm)?;
-        self.wait_reachable_vm(&vm, limit, progress).await
+        self.wait_for(&self.place()?, limit, progress).await
     }
 
     /// The same for a VM that is not the target yet. The connection is kept
@@ -164,6 +152,15 @@ impl RusshSsh {
         limit: Duration,
         progress: &dyn Progress,
     ) -> Result<(), EffectError> {
+        self.wait_for(&Place::Vm(vm.clone()), limit, progress).await
+    }
+
+    async fn wait_for(
+        &self,
+        place: &Place,
+        limit: Duration,
+        progress: &dyn Progress,
+    ) -> Result<(), EffectError> {
         const REFUSALS: usize = 5;
         let deadline = deadline(limit);
         let mut backoff = Backoff::up_to(Duration::from_secs(2));
@@ -171,23 +168,23 @@ impl RusshSsh {
         let mut last: Option<ConnectError> = None;
         let mut patience = Patience::start();
         let mut said = String::new();
-        progress.doing(&format!("waiting for SSH on {vm}"));
+        progress.doing(&format!("waiting for SSH on {place}"));
         loop {
-            match timeout_at(deadline, self.connection_to(vm)).await {
+            match timeout_at(deadline, self.connection_to(place)).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => {
-                    refusals += usize::from(matches!(error, ConnectError::Auth { .. }));
+                    refusals += usize::from(error.is_refusal());
                     if error.is_final() || refusals >= REFUSALS {
                         return Err(error.into());
                     }
-                    tracing::debug!(%vm, %error, "not reachable yet");
+                    tracing::debug!(%place, %error, "not reachable yet");
                     let now = error.to_string();
                     if said != now || patience.is_due() {
                         let since = match patience.seconds() {
                             0 => String::new(),
                             seconds => format!(", for {seconds} s"),
                         };
-                        progress.doing(&format!("waiting for SSH on {vm}{since}: {now}"));
+                        progress.doing(&format!("waiting for SSH on {place}{since}: {now}"));
                         said = now;
                     }
                     last = Some(error);
@@ -204,65 +201,47 @@ impl RusshSsh {
         Err(EffectError::new(
             ErrorKind::Timeout,
             "ssh.unreachable",
-            format!("no SSH on {vm} within {} s: {why}", limit.as_secs_f64()),
+            format!("no SSH on {place} within {} s: {why}", limit.as_secs_f64()),
         ))
     }
 
     /// `to` was made from a snapshot of `from`: it has its host key.
     pub fn carry_host_key(&self, from: &VmId, to: &VmId) -> Result<(), EffectError> {
-        self.host_keys.carry(from, to)
+        match &self.way {
+            Way::Vm(way) => way.carry(from, to),
+            Way::Server(_) => Ok(()),
+        }
     }
 
     async fn connection(&self) -> Result<Arc<Connection>, ConnectError> {
-        let vm = self.target.facts().vm.ok_or(ConnectError::NoVm)?;
-        self.connection_to(&vm).await
+        self.connection_to(&self.place()?).await
     }
 
-    async fn connection_to(&self, vm: &VmId) -> Result<Arc<Connection>, ConnectError> {
+    async fn connection_to(&self, place: &Place) -> Result<Arc<Connection>, ConnectError> {
         let mut slot = self.slot.lock().await;
         if let Some(connection) = &slot.connection
-            && connection.vm == *vm
+            && connection.place == *place
             && !connection.handle.is_closed()
         {
             return Ok(connection.clone());
         }
         slot.connection = None;
-        let kept = slot.key.take().filter(|(of, _)| of == vm);
-        let fresh = kept.is_none();
-        let key = match kept {
-            Some((_, key)) => key,
-            None => LoadedKey::load(&*self.keys, vm).await?,
+        let opened = match (&self.way, place) {
+            (Way::Vm(way), Place::Vm(vm)) => way.open(vm).await?,
+            (Way::Server(way), Place::Server(_)) => way.open().await?,
+            _ => return Err(ConnectError::NoVm),
         };
-        let opened = match self.open(vm, &key).await {
-            // The key may have changed since it was asked for.
-            Err(ConnectError::Auth { .. }) if !fresh => {
-                let key = LoadedKey::load(&*self.keys, vm).await?;
-                self.open(vm, &key).await.map(|c| (c, key))
-            }
-            other => other.map(|c| (c, key)),
-        };
-        let (connection, key) = opened?;
-        slot.key = Some((vm.clone(), key));
+        let connection = Arc::new(opened);
         slot.connection = Some(connection.clone());
         self.reached.store(true, Ordering::Relaxed);
         Ok(connection)
-    }
-
-    async fn open(&self, vm: &VmId, key: &LoadedKey) -> Result<Arc<Connection>, ConnectError> {
-        let expected = self.host_keys.expected(vm).map_err(ConnectError::Key)?;
-        let (connection, shown) = Connection::open(vm, &self.config, key, expected).await?;
-        self.host_keys
-            .learn(vm, &shown)
-            .map_err(ConnectError::Key)?;
-        tracing::debug!(%vm, host_key = %shown, "connected");
-        Ok(Arc::new(connection))
     }
 
     /// Asks the target whether the connection still stands, however lately it
     /// was heard, and makes it again when it does not.
     pub async fn still_connected(&self) -> Result<(), EffectError> {
         let connection = self.connection().await?;
-        let answered = timeout(self.config.connect_timeout, connection.handle.send_ping()).await;
+        let answered = timeout(self.limits().connect_timeout, connection.handle.send_ping()).await;
         if !matches!(answered, Ok(Ok(()))) {
             self.forget(&connection).await;
             self.connection().await?;
@@ -326,7 +305,7 @@ impl RusshSsh {
                         format!(
                             "{} refused one more session ({reason:?}); check MaxSessions of its \
                              SSH server",
-                            connection.vm
+                            connection.place
                         ),
                     ));
                 }

@@ -4,8 +4,8 @@ use super::RusshSsh;
 use super::ahead::NoSession;
 use super::connect::Connection;
 use super::error::ConnectError;
+use super::place::Place;
 use crate::capability::{EffectError, ErrorKind};
-use crate::ids::VmId;
 use russh::Channel;
 use russh::client::Msg;
 use std::sync::Arc;
@@ -45,21 +45,15 @@ impl OpenSession {
 }
 
 impl RusshSsh {
-    /// Where the target is now.
-    pub(super) fn vm(&self) -> Result<VmId, EffectError> {
-        let vm = self.target.facts().vm;
-        Ok(vm.ok_or(ConnectError::NoVm)?)
-    }
-
     /// Whether the target has answered once.
     pub(super) fn was_reached(&self) -> bool {
         self.reached.load(Ordering::Relaxed)
     }
 
-    /// Opens a session on `vm`; a connection that turns out to be dead is
+    /// Opens a session there; a connection that turns out to be dead is
     /// forgotten.
-    pub(super) async fn open_session(&self, vm: &VmId) -> Result<OpenSession, Unopened> {
-        let connection = self.connection_to(vm).await?;
+    pub(super) async fn open_session(&self, place: &Place) -> Result<OpenSession, Unopened> {
+        let connection = self.connection_to(place).await?;
         let unavailable = |code, why: String| {
             let text = format!("no session on the target: {why}");
             EffectError::new(ErrorKind::Unavailable, code, text)
@@ -81,7 +75,7 @@ impl RusshSsh {
             },
             Err(NoSession::Refused(reason)) => {
                 let why = format!(
-                    "{vm} refused one more session ({reason:?}); check MaxSessions of its SSH \
+                    "{place} refused one more session ({reason:?}); check MaxSessions of its SSH \
                      server"
                 );
                 return Err(Unopened {

@@ -1,6 +1,6 @@
-//! Where a run's target is. It moves when a snapshot is restored, so everyone
-//! asks the handle instead of keeping an address. It stands still while a
-//! snapshot is made, and the handle knows that too.
+//! Where a run's target is, a VM or a server. A VM moves when a snapshot is
+//! restored, so everyone asks the handle instead of keeping an address. It
+//! stands still while a snapshot is made, and the handle knows that too.
 
 use crate::ids::{TargetName, VmId};
 use std::sync::Arc;
@@ -52,6 +52,21 @@ impl TargetHandle {
         }
     }
 
+    /// A server that is reached by SSH and stays where it is; `url` is where
+    /// its service is reached, if that was said.
+    pub fn ssh(name: TargetName, url: Option<&str>) -> Self {
+        let url = url.map(str::to_owned);
+        Self {
+            url_template: url.as_deref().unwrap_or_default().into(),
+            facts: Arc::new(watch::Sender::new(TargetFacts {
+                name,
+                vm: None,
+                url,
+            })),
+            still: Arc::default(),
+        }
+    }
+
     /// The target as it is now.
     pub fn facts(&self) -> TargetFacts {
         self.facts.borrow().clone()
@@ -61,7 +76,7 @@ impl TargetHandle {
     pub fn move_to(&self, vm: VmId) {
         let url = self.url_template.replace("{vm}", vm.as_str());
         self.facts.send_modify(|facts| {
-            facts.url = Some(url);
+            facts.url = Some(url).filter(|url| !url.is_empty());
             facts.vm = Some(vm);
         });
     }
@@ -101,6 +116,15 @@ mod tests {
         assert_eq!(a.facts().url.as_deref(), Some("https://two.x:3000"));
         assert_eq!(a.facts().vm, Some("two".into()));
     }
+
+    #[test]
+    fn a_server_has_no_vm_and_only_the_url_that_was_said() {
+        let url = "http://db.example.com:8080";
+        let facts = TargetHandle::ssh("db".into(), Some(url)).facts();
+        assert_eq!((facts.vm, facts.url.as_deref()), (None, Some(url)));
+        assert_eq!(TargetHandle::ssh("db".into(), None).facts().url, None);
+    }
+
     #[tokio::test]
     async fn a_standstill_ends_with_its_last_guard() {
         let target = TargetHandle::vers("infra".into(), "one".into(), "https://{vm}.x:3000");

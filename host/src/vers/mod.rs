@@ -10,6 +10,7 @@ mod commits;
 mod error;
 mod names;
 mod progress;
+mod registry;
 mod request;
 mod running;
 mod snapshot;
@@ -21,5 +22,6 @@ mod wake;
 
 pub use client::{VersClient, VersConfig};
 pub use error::VersError;
+pub use registry::{RegistryError, RegistryQuery};
 pub use snapshot::{SnapshotConfig, VersSnapshot};
 pub use types::{Commit, PowerState, Vm, VmKey, VmState};

@@ -39,7 +39,7 @@ impl VersSnapshot {
             VmState::Paused | VmState::Sleeping if !change => {
                 return wrong(
                     ErrorKind::Unavailable,
-                    format!("VM {vm} is {state}; a run that is no dry run resumes it"),
+                    format!("VM {vm} is {state}; a run that may change the target resumes it"),
                 );
             }
             VmState::Paused | VmState::Sleeping => progress.warn(&format!(

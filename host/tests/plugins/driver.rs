@@ -8,6 +8,7 @@ use std::time::Duration;
 use vdeploy::event::RunEvent;
 use vdeploy::event::{Phase, Section};
 use vdeploy::plan::{Plan, Retry, Step};
+use vdeploy::plugin::Plugin;
 use vdeploy::run::{Execution, Finished, prepare};
 
 /// A step whose id is also in every command that it gives.
@@ -50,7 +51,17 @@ pub async fn execute_as(
     plan: Plan,
     rolls_back: Option<BTreeMap<vdeploy::ids::StepId, Value>>,
 ) -> Finished {
-    let plugins: prepare::Plugins = [("scripted".into(), scripted())].into();
+    execute_with(stage, plan, rolls_back, scripted()).await
+}
+
+/// With this plugin as `scripted`.
+pub async fn execute_with(
+    stage: &Stage,
+    plan: Plan,
+    rolls_back: Option<BTreeMap<vdeploy::ids::StepId, Value>>,
+    plugin: Plugin,
+) -> Finished {
+    let plugins: prepare::Plugins = [("scripted".into(), plugin)].into();
     let is_rollback = rolls_back.is_some();
     let execution = Execution {
         configs: prepare::configs(&plan, &plugins, is_rollback).unwrap(),

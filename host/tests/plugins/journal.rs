@@ -26,7 +26,7 @@ fn calls(stage: &Stage) -> Vec<String> {
             };
             Some(format!("result {call} {function} {how}"))
         }
-        Entry::SnapshotTaken { snapshot } => Some(format!("snapshot {snapshot}")),
+        Entry::SnapshotTaken { snapshot, .. } => Some(format!("snapshot {snapshot}")),
         Entry::TargetMoved { to, .. } => Some(format!("moved to {to}")),
         _ => None,
     };

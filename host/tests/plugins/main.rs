@@ -14,6 +14,7 @@ mod driver;
 mod gate;
 mod journal;
 mod outcomes;
+mod own_snapshot;
 mod refusal;
 mod secrets;
 mod stage;

@@ -99,7 +99,13 @@ impl Step for Announce {
         let ledger = if config.snapshot {
             let taken = cx.snapshot().create(&label);
             let taken = taken.inspect(|id| snapshot = Some(id.clone()));
-            let note = notes.note("the snapshot after the deploy", taken)?;
+            let note = match taken {
+                // No failure: there was never one to be had here.
+                Err(error) if error.code == "snapshot.unsupported" => {
+                    "none: no platform takes snapshots of the target".to_owned()
+                }
+                taken => notes.note("the snapshot after the deploy", taken)?,
+            };
             match (&snapshot, cx.target_vm()) {
                 (None, _) => note,
                 (_, None) => "none: the target is no Vers VM".to_owned(),

@@ -16,6 +16,15 @@ use vdeploy_service::rolled_back::RolledBack;
 use crate::{Config, FailedRun};
 
 pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, Error> {
+    bring_back(cx, failed, false)
+}
+
+/// The same, where `anew` says that the build which is there is not the old one.
+pub(crate) fn bring_back(
+    cx: &Cx<Config>,
+    failed: &FailedRun,
+    anew: bool,
+) -> Result<RolledBack, Error> {
     let before = &failed.before;
     if before.sha.is_empty() {
         return Err(Error::failed(
@@ -29,7 +38,8 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
         (Some(found), Some(old)) => found.is_same_process(old),
         _ => false,
     };
-    let built_back = put_build_back(cx, failed, untouched).context("bring the old build back")?;
+    let built_back =
+        put_build_back(cx, failed, untouched, anew).context("bring the old build back")?;
     let back = RolledBack {
         to: "git".to_owned(),
         port: before.port,
@@ -169,10 +179,12 @@ fn runs_old_version(cx: &Cx<Config>, before: &Baseline, found: &Listener) -> Res
 }
 
 /// `untouched`: the old process runs, with the modules that it has loaded.
+/// `anew`: the build that is there is not the old one, whatever its marker says.
 fn put_build_back(
     cx: &Cx<Config>,
     failed: &FailedRun,
     untouched: bool,
+    anew: bool,
 ) -> Result<BuildBack, Error> {
     let (config, before) = (cx.config(), &failed.before);
     let build_before = look(cx, failed)?.built;
@@ -190,8 +202,8 @@ fn put_build_back(
         .args(["-f", &config.recipe.entry])
         .cwd(&before.app_dir)
         .probe()?;
-    let is_there =
-        entry.ok() && is_old_build(before.built.as_ref(), now.built.as_ref(), &before.sha);
+    let is_old = is_old_build(before.built.as_ref(), now.built.as_ref(), &before.sha);
+    let is_there = !anew && entry.ok() && is_old;
     if is_there && untouched {
         return Ok(had);
     }

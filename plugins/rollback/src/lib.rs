@@ -16,6 +16,7 @@
 
 mod first;
 mod git;
+mod own;
 mod snapshot;
 
 use std::time::Duration;
@@ -84,7 +85,10 @@ impl Step for Rollback {
     fn run(cx: &Cx<Config>) -> Result<RolledBack, Error> {
         let failed = FailedRun::read(cx)?;
         match cx.config().to {
-            To::Snapshot => snapshot::roll_back(cx, &failed),
+            To::Snapshot => match own::put_back(cx, &failed)? {
+                Some(put_back) => own::roll_back(cx, &failed, &put_back),
+                None => snapshot::roll_back(cx, &failed),
+            },
             To::Git if failed.before.first_deploy => first::take_away(cx, &failed),
             To::Git => git::roll_back(cx, &failed),
         }

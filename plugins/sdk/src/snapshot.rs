@@ -40,4 +40,17 @@ impl Snapshots {
     pub fn pause_old(self, vm: &str) -> Result<(), Error> {
         backend::snapshot_pause_old(vm)
     }
+
+    /// Says that this plugin has made a snapshot of the target by its own
+    /// means, that it is whole, and that the plugin can bring the target back
+    /// to it by `id`. A change; needs the grant `own`. Until then the plugin
+    /// with that grant may run commands that change the target; a step that
+    /// did so and returns without a declaration has failed.
+    ///
+    /// # Errors
+    /// `snapshot.denied`, `snapshot.invalid` for an id or label that cannot be
+    /// shown in one line.
+    pub fn declare(self, id: &str, label: &str) -> Result<(), Error> {
+        backend::snapshot_declare(id, label)
+    }
 }

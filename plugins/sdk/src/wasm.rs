@@ -204,6 +204,10 @@ pub(crate) fn snapshot_pause_old(vm: &str) -> Result<(), Error> {
     Ok(wit::snapshot::pause_old(vm)?)
 }
 
+pub(crate) fn snapshot_declare(id: &str, label: &str) -> Result<(), Error> {
+    Ok(wit::snapshot::declare(id, label)?)
+}
+
 pub(crate) fn state_get(key: &str) -> Result<Option<Vec<u8>>, Error> {
     Ok(wit::state::get(key)?)
 }

@@ -163,6 +163,8 @@ pub struct SnapshotTaken {
     pub summary: String,
     pub skipped: bool,
     pub id: Option<String>,
+    /// A plugin made it by its own means; the platform does not know it.
+    pub own: bool,
     pub label: String,
     /// The VM it is a snapshot of.
     pub vm: Option<String>,

@@ -44,11 +44,9 @@ resolves() {
     fi
 }
 
-# npm asks with its own proxies, certificates and login. No log file, no note
-# of an update.
+# npm asks with its own proxies, certificates and login.
 registry() {
     say registry "$(printf '%s' "$1" | sed 's#//[^/@]*@#//#')"
-    export npm_config_logs_max=0 npm_config_update_notifier=false
     if said=$(within 15 npm ping --fetch-retries=0 --fetch-timeout=10000 2>&1 </dev/null); then
         say registry-answer ok
     else
@@ -59,6 +57,10 @@ registry() {
 }
 
 main() {
+    # npm would write a log, delete older ones, make its cache and note that
+    # there is an update.
+    export npm_config_logs_max=0 npm_config_logs_dir=/dev/null
+    export npm_config_cache=/dev/null/none npm_config_update_notifier=false
     remote=$(name_of "$(git remote get-url origin 2>/dev/null </dev/null)")
     if [ -n "$remote" ]; then resolves "$remote" & fi
     if command -v npm >/dev/null 2>&1; then

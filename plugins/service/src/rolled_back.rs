@@ -1,8 +1,23 @@
-//! The output of `rollback`, which the smoke test after it reads.
+//! The outputs of `restore` and `rollback`, which the steps after them read.
 
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::Listener;
+
+/// The output of a step `restore`, which puts the files of a snapshot back that
+/// a plugin made by its own means. `rollback` starts the old version in them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct PutBack {
+    pub summary: String,
+    /// The snapshot; none when the rollback goes another way.
+    pub restored: Option<String>,
+    /// Where what was there before is kept.
+    pub kept: Vec<String>,
+    /// Paths that the snapshot leaves out: they are as the failed run left
+    /// them.
+    pub carried: Vec<String>,
+}
 
 /// What stands after a rollback.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -46,16 +46,26 @@ fn look(remote: &str, registry: &str) -> Network {
     git(&["init", "-q"]);
     git(&["remote", "add", "origin", remote]);
     std::fs::write(home.path().join(".npmrc"), format!("registry={registry}\n")).unwrap();
+    let logs = home.path().join(".npm/_logs");
+    std::fs::create_dir_all(&logs).unwrap();
+    std::fs::write(logs.join("2020-01-01T00_00_00_000Z-debug-0.log"), "old").unwrap();
+    let before = files(home.path());
     let host = FakeHost::new()
         .config(json!({}))
         .ssh(local_shell(home.path()));
     testing::run::<Look>(&host).unwrap();
-    assert!(no_npm_log(home.path()), "a probe leaves nothing behind");
+    assert_eq!(files(home.path()), before, "a probe leaves no trace");
     SEEN.take().unwrap()
 }
 
-fn no_npm_log(home: &Path) -> bool {
-    std::fs::read_dir(home.join(".npm/_logs")).map_or(true, |mut logs| logs.next().is_none())
+/// Everything below with its time.
+fn files(home: &Path) -> String {
+    let found = Command::new("find")
+        .args([".", "-printf", "%p %T@ %s\n"])
+        .current_dir(home)
+        .output()
+        .unwrap();
+    String::from_utf8(found.stdout).unwrap()
 }
 
 /// Answers every request with this, until the test ends.

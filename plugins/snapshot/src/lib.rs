@@ -81,6 +81,7 @@ impl Step for Snapshot {
             summary: format!("snapshot {id}, ledger {ledger}"),
             skipped: false,
             id: Some(id),
+            own: false,
             label,
             vm,
             ledger,

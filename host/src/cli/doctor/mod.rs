@@ -18,7 +18,7 @@ mod steps;
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::world;
+use super::{registry, world};
 use crate::capability::mask::Masker;
 use crate::ids::RunId;
 use crate::journal::{Store as _, moves};
@@ -85,7 +85,11 @@ async fn examine(global: &Global, args: &DoctorArgs, up: &mut Checkup) {
     };
     let masker = Masker::new(secrets.values()).unwrap_or_else(|_| Masker::none());
     up.mask(masker.clone());
-    let route = match world::route(target, &secrets, &state_dir) {
+    let target = match registry::settled(target, &secrets).await {
+        Ok((target, _)) => target,
+        Err(error) => return up.error("VM", &error),
+    };
+    let route = match world::route(&target, &secrets, &state_dir) {
         Ok(route) => route,
         Err(error) => return up.error("VM", &error),
     };
@@ -93,18 +97,23 @@ async fn examine(global: &Global, args: &DoctorArgs, up: &mut Checkup) {
         Ok(overlay) => Arc::new(overlay),
         Err(error) => return up.error("state directory", &error.into()),
     };
-    let vm = match moves::current_vm(&*store, &target_name, &route.vm) {
+    let named = route.vm();
+    let moved = named.map(|vm| moves::current_vm(&*store, &target_name, vm));
+    let vm = match moved.transpose() {
         Ok(vm) => vm,
         Err(error) => return up.error("VM", &error.into()),
     };
-    if platform::look(&route, &vm, up).await.is_none() {
+    // A server has no platform that could be asked.
+    if let (world::Route::Vers(route), Some(vm)) = (&route, &vm)
+        && platform::look(route, vm, up).await.is_none()
+    {
         return;
     }
     let run = RunId::generate();
     let built = world::build(
         route,
         target_name.clone(),
-        vm.clone(),
+        vm,
         run.clone(),
         secrets,
         store.clone(),

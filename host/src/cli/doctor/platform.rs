@@ -2,7 +2,7 @@
 
 use super::checkup::{Checkup, split_fix};
 use crate::cli::exit::ExitCode;
-use crate::cli::world::Route;
+use crate::cli::world::VersRoute;
 use crate::ids::VmId;
 use crate::vers::{VersClient, VersError, VmState};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const SLOW: Duration = Duration::from_secs(3);
 
 /// Asks for the VM's state: that takes the network, the key and the VM.
-pub async fn look(route: &Route, vm: &VmId, up: &mut Checkup) -> Option<()> {
+pub async fn look(route: &VersRoute, vm: &VmId, up: &mut Checkup) -> Option<()> {
     let mut config = route.vers.clone();
     config.call_timeout = PATIENCE;
     let client = match VersClient::new(&config) {
@@ -149,7 +149,7 @@ mod tests {
 
     async fn looked_at(url: String) -> (Vec<super::super::checkup::Check>, ExitCode) {
         let key = SecretValue::new("s3cret-key".to_owned());
-        let route = Route {
+        let route = VersRoute {
             vm: "vm-1".into(),
             url: String::new(),
             user: "root".to_owned(),

@@ -167,13 +167,13 @@ pub async fn secrets(
     target: &TargetConfig,
     up: &mut Checkup,
 ) -> Option<(LoadedSecrets, Vec<String>)> {
-    let of_target = target.api_key().map(|key| key.value.clone());
+    let of_target: Vec<String> = target.secrets().iter().map(|s| s.value.clone()).collect();
     let mut needs = SecretNeeds::default();
     match plan {
         Some(plan) => needs = SecretNeeds::of_run(project, plan, target_name, target),
         None => {
-            if let Some(key) = &of_target {
-                needs.add(key, format!("target `{target_name}`"));
+            for name in &of_target {
+                needs.add(name, format!("target `{target_name}`"));
             }
         }
     }
@@ -207,7 +207,7 @@ pub async fn secrets(
             }
         }
     }
-    match of_target.is_some_and(|key| missing.contains(&key)) {
+    match of_target.iter().any(|name| missing.contains(name)) {
         true => None,
         false => Some((LoadedSecrets::new(values), missing)),
     }

@@ -33,4 +33,10 @@ impl snapshot::Host for HostState {
             .await
             .map_err(error))
     }
+    async fn declare(&mut self, id: String, label: String) -> Result<Result<(), types::Error>> {
+        self.last_call = Some(format!("snapshot.declare {id}"));
+        let id = SnapshotId::new(id);
+        let declared = self.gate.snapshot_declare(&id, &label).await;
+        Ok(declared.map_err(error))
+    }
 }

@@ -262,6 +262,7 @@ fn a_rollback_that_was_asked_for_brought_the_version_from_before() {
 fn the_snapshot_at_the_end_is_the_one_to_go_back_to() {
     let taken = |id: &str| RunEvent::SnapshotTaken {
         snapshot: id.into(),
+        made_by: None,
     };
     let last = script::finished(Outcome::Deployed, 0, "deployed", &[]);
     let ending = ending_of(vec![taken("before"), taken("after")], last);

@@ -90,6 +90,7 @@ fn failed_run() -> Vec<Entry> {
     vec![
         Entry::SnapshotTaken {
             snapshot: "c-1".into(),
+            made_by: None,
         },
         started("git-pull", Section::Steps, 1),
         intent(1, "git-pull"),

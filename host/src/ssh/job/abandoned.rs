@@ -3,7 +3,7 @@
 use super::follow::Follower;
 use super::heard::Heard;
 use crate::capability::ssh::{JobId, LiveOutput, NoLiveOutput};
-use crate::ids::VmId;
+use crate::ssh::place::Place;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -13,8 +13,8 @@ pub(in crate::ssh) struct Abandoned(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    jobs: Vec<(VmId, JobId)>,
-    used: BTreeSet<VmId>,
+    jobs: Vec<(Place, JobId)>,
+    used: BTreeSet<Place>,
     /// A person was told of files.
     kept: bool,
 }
@@ -25,14 +25,14 @@ impl Abandoned {
     }
 
     /// Those on this VM.
-    pub(super) fn on(&self, vm: &VmId) -> Vec<JobId> {
+    pub(super) fn on(&self, vm: &Place) -> Vec<JobId> {
         let known = self.lock();
         let here = known.jobs.iter().filter(|(of, _)| of == vm);
         here.map(|(_, job)| job.clone()).collect()
     }
 
     /// It has ended.
-    pub(super) fn remove(&self, vm: &VmId, job: &JobId) {
+    pub(super) fn remove(&self, vm: &Place, job: &JobId) {
         self.lock().jobs.retain(|(v, j)| v != vm || j != job);
     }
 
@@ -42,7 +42,7 @@ impl Abandoned {
     }
 
     /// Whether this VM had jobs and their files may go.
-    pub(super) fn may_go(&self, vm: &VmId) -> bool {
+    pub(super) fn may_go(&self, vm: &Place) -> bool {
         let known = self.lock();
         known.used.contains(vm) && !known.kept
     }
@@ -53,7 +53,7 @@ impl Abandoned {
 /// before the next change where there is none.
 pub(super) struct Watched {
     abandoned: Abandoned,
-    vm: VmId,
+    vm: Place,
     job: JobId,
     follower: Option<Follower>,
     /// The target was asked to start it, and its end is not known.
@@ -61,7 +61,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(abandoned: &Abandoned, vm: &VmId, job: &JobId) -> Self {
+    pub(super) fn new(abandoned: &Abandoned, vm: &Place, job: &JobId) -> Self {
         Self {
             abandoned: abandoned.clone(),
             vm: vm.clone(),

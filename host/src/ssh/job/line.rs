@@ -7,18 +7,17 @@ use crate::capability::EffectError;
 use crate::capability::quote::sh;
 use crate::capability::ssh::{Command, JobId};
 use crate::ssh::command_line::{self, CommandLine, Environment};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 /// The script without comments and indentation: it travels each time.
-static SCRIPT: LazyLock<String> = LazyLock::new(|| {
+fn script() -> String {
     include_str!("job.sh")
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .flat_map(|line| [line, "\n"])
         .collect()
-});
+}
 
 /// How much longer than the host the target waits before it ends a command:
 /// the host has more to say about it.
@@ -97,7 +96,7 @@ pub(super) fn forget(run: &str) -> String {
 }
 
 fn line(mode: &str, job: &JobId, mark: &str, seen: Offsets, rest: &str, functions: &str) -> String {
-    let script = sh(&format!("{functions}{}", *SCRIPT));
+    let script = sh(&format!("{functions}{}", script()));
     let JobId { run, effect } = job;
     let (run, mark) = (sh(run.as_str()), sh(mark));
     let Offsets { out, err } = seen;

@@ -21,7 +21,8 @@ use super::{OUTAGE, OpenSession, RusshSsh, Unopened};
 use crate::backoff::{Backoff, deadline};
 use crate::capability::ssh::{Command, JobId, LiveOutput, Output};
 use crate::capability::{EffectError, ErrorKind};
-use crate::ids::{RunId, VmId};
+use crate::ids::RunId;
+use crate::ssh::place::Place;
 use abandoned::Watched;
 use endings::{ended, gone_silent, late, lost, not_started, silent};
 use follow::{End, Follower, Limits, Over};
@@ -65,7 +66,7 @@ impl RusshSsh {
             deadline: deadline(command.timeout),
             idle: command.idle_timeout,
         };
-        let vm = self.vm()?;
+        let vm = self.place()?;
         self.settle(&vm, limits.deadline).await?;
         let mut heard = Heard::new(command);
         let mut watched = Watched::new(&self.abandoned, &vm, job);
@@ -173,7 +174,7 @@ impl RusshSsh {
     /// since when.
     async fn come_back(
         &self,
-        vm: &VmId,
+        vm: &Place,
         command: &Command,
         deadline: Instant,
         away: Option<Instant>,
@@ -229,7 +230,7 @@ impl RusshSsh {
 
     /// Ends what nobody waits for any more, before the next change begins: two
     /// commands must not change the target at once.
-    async fn settle(&self, vm: &VmId, deadline: Instant) -> Result<(), EffectError> {
+    async fn settle(&self, vm: &Place, deadline: Instant) -> Result<(), EffectError> {
         for job in self.abandoned.on(vm) {
             let gone = self.end_job(vm, &job, deadline).await;
             let why = match gone {
@@ -253,7 +254,7 @@ impl RusshSsh {
     }
 
     /// Ends the job over a channel of its own. Says whether it is gone.
-    async fn end_job(&self, vm: &VmId, job: &JobId, until: Instant) -> Result<bool, String> {
+    async fn end_job(&self, vm: &Place, job: &JobId, until: Instant) -> Result<bool, String> {
         let mut backoff = Backoff::up_to(Duration::from_secs(2));
         loop {
             let asked = async {
@@ -285,7 +286,7 @@ impl RusshSsh {
 
     /// Ends what nobody waits for any more; for the end of the run.
     pub(super) async fn settle_at_last(&self) {
-        if let Ok(vm) = self.vm()
+        if let Ok(vm) = self.place()
             && let Err(error) = self.settle(&vm, deadline(LAST_STOP)).await
         {
             tracing::warn!(%error, "a command may still run on the target");
@@ -294,7 +295,7 @@ impl RusshSsh {
 
     /// Removes what the jobs of the run left on the target.
     pub(super) async fn remove_jobs(&self, run: &RunId) -> Result<(), EffectError> {
-        let vm = self.vm()?;
+        let vm = self.place()?;
         if !self.abandoned.may_go(&vm) {
             return Ok(());
         }

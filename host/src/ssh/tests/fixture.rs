@@ -5,7 +5,10 @@ use crate::capability::EffectError;
 use crate::capability::secrets::SecretValue;
 use crate::capability::ssh::{Command, LiveOutput, Stream};
 use crate::ids::VmId;
-use crate::ssh::{HostKeyPolicy, KeySource, MemoryHostKeys, RusshSsh, SshConfig};
+use crate::ssh::{
+    Agent, Hop, HostKeyPolicy, Identities, IdentityFile, KeySource, Limits, MemoryHostKeys,
+    RusshSsh, ServerConfig, SshConfig,
+};
 use crate::target::TargetHandle;
 use crate::tls::fixtures::{TestTls, test_tls};
 use crate::tls::{Tls, TlsOptions};
@@ -188,7 +191,8 @@ pub(crate) struct Sshd {
     pub(crate) sent: Arc<AtomicUsize>,
     hole: tokio::sync::watch::Sender<()>,
     server: tokio::process::Child,
-    inner: SocketAddr,
+    /// Where it listens itself, without TLS.
+    pub(crate) inner: SocketAddr,
     dir: tempfile::TempDir,
 }
 
@@ -207,6 +211,12 @@ fn sshd() -> PathBuf {
 impl Sshd {
     /// Starts one. A machine without OpenSSH fails the test.
     pub(crate) async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// The same with more lines of configuration; `DIR` stands for the
+    /// directory of its files.
+    pub(crate) async fn start_with(more: &str) -> Self {
         let (host_key, user_key) = (new_key(), new_key());
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -227,10 +237,11 @@ impl Sshd {
             let config = format!(
                 "ListenAddress {inner}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
                  StrictModes no\nSetEnv HOME={}\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n\
-                 MaxStartups 100\nLogLevel QUIET\n",
+                 MaxStartups 100\nLogLevel QUIET\n{}\n",
                 at("host_key").display(),
                 at("authorized_keys").display(),
                 home.display(),
+                more.replace("DIR", &dir.path().display().to_string()),
             );
             std::fs::write(at("config"), config).unwrap();
             let mut server = serve(&at("config"));
@@ -290,6 +301,57 @@ impl Sshd {
     pub(crate) fn client(&self) -> Client {
         client(&self.front, &self.user_key)
     }
+
+    /// A file of the given text that only its owner can read.
+    pub(crate) fn private_file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        write_private(&path, text);
+        path
+    }
+
+    /// The key that it lets in, in a file.
+    pub(crate) fn key_file(&self) -> PathBuf {
+        let text = self.user_key.to_openssh(LineEnding::LF).unwrap();
+        self.private_file("user_key", &text)
+    }
+
+    /// A way there with one key in a file.
+    pub(crate) fn hop(&self, host_keys: HostKeyPolicy) -> Hop {
+        Hop {
+            name: "db".to_owned(),
+            host: self.inner.ip().to_string(),
+            port: self.inner.port(),
+            user: user(),
+            identities: keys_in(&[self.key_file()]),
+            host_keys,
+        }
+    }
+}
+
+/// Those keys and no others.
+pub(crate) fn keys_in(files: &[PathBuf]) -> Identities {
+    let named = |path: &PathBuf| IdentityFile {
+        path: path.clone(),
+        named: true,
+    };
+    Identities {
+        files: files.iter().map(named).collect(),
+        certificates: Vec::new(),
+        key: None,
+        passphrase: None,
+        agent: Agent::Off("no agent in this test".to_owned()),
+        only: true,
+    }
+}
+
+/// A client of a server by plain TCP.
+pub(crate) fn to_server(server: Hop) -> RusshSsh {
+    let config = ServerConfig {
+        limits: Limits::default(),
+        through: Vec::new(),
+        server,
+    };
+    RusshSsh::to_server(TargetHandle::ssh("db".into(), None), config)
 }
 
 /// Both ways until one side ends; counts what comes from outside.

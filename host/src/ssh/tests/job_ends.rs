@@ -128,7 +128,7 @@ async fn files_that_are_gone_do_not_start_a_change_a_second_time() {
     let c = sshd.client();
     let (running, watch) = spawn(&c, change(waiting(""), 1));
     let pid = watch.line().await;
-    std::fs::remove_dir_all(sshd.file(".vdeploy")).unwrap();
+    std::fs::remove_dir_all(sshd.at(".vdeploy")).unwrap();
     sshd.front.cut_all();
     let error = running.await.unwrap().unwrap_err();
     assert_eq!(error.code, "ssh.job-lost");
@@ -157,7 +157,7 @@ async fn what_nobody_waits_for_any_more_has_ended_before_the_next_change() {
     let c = sshd.client();
     for cut in [false, true] {
         let effect = u64::from(cut) * 2 + 1;
-        let _ = std::fs::remove_file(sshd.file("go"));
+        let _ = std::fs::remove_file(sshd.at("go"));
         let (running, watch) = spawn(&c, change(waiting(""), effect));
         let pid = watch.line().await;
         if cut {
@@ -190,7 +190,7 @@ async fn the_end_of_the_run_ends_what_nobody_waits_for() {
 async fn a_target_that_cannot_keep_a_job_gets_none() {
     let sshd = Sshd::start().await;
     let c = sshd.client();
-    std::fs::write(sshd.file(".vdeploy"), "in the way").unwrap();
+    std::fs::write(sshd.at(".vdeploy"), "in the way").unwrap();
     let command = change(shell("cd; echo ran >>runs"), 1);
     let error = c.ssh.run(&command, &NoLiveOutput).await.unwrap_err();
     assert_eq!(
@@ -205,7 +205,7 @@ async fn a_target_that_cannot_keep_a_job_gets_none() {
 async fn a_disk_that_gets_full_fails_the_command_and_its_status_still_arrives() {
     let sshd = Sshd::start().await;
     let c = sshd.client();
-    let dir = sshd.file(".vdeploy/jobs/01RUN");
+    let dir = sshd.at(".vdeploy/jobs/01RUN");
     std::fs::create_dir_all(&dir).unwrap();
     std::os::unix::fs::symlink("/dev/full", dir.join("1.out")).unwrap();
     // Nothing can be written to it.

@@ -42,21 +42,21 @@ pub(super) fn spawn(c: &Client, command: Command) -> (Running, Arc<Watch>) {
 }
 
 pub(super) trait Home {
-    fn file(&self, name: &str) -> PathBuf;
+    fn at(&self, name: &str) -> PathBuf;
     fn job(&self, effect: u64, part: &str) -> PathBuf {
-        self.file(&format!(".vdeploy/jobs/{RUN}/{effect}.{part}"))
+        self.at(&format!(".vdeploy/jobs/{RUN}/{effect}.{part}"))
     }
     fn go(&self) {
-        std::fs::write(self.file("go"), "").unwrap();
+        std::fs::write(self.at("go"), "").unwrap();
     }
     fn count(&self) -> usize {
-        let runs = std::fs::read_to_string(self.file("runs")).unwrap_or_default();
+        let runs = std::fs::read_to_string(self.at("runs")).unwrap_or_default();
         runs.lines().count()
     }
 }
 
 impl Home for Sshd {
-    fn file(&self, name: &str) -> PathBuf {
+    fn at(&self, name: &str) -> PathBuf {
         self.home.join(name)
     }
 }
@@ -102,7 +102,7 @@ async fn a_change_gives_the_same_as_a_probe() {
         assert_eq!(job, plain, "{}", command.display());
     }
     let out = c.ssh.run(&change(binary, 50), &NoLiveOutput).await.unwrap();
-    let kept = std::fs::read(sshd.file("r")).unwrap();
+    let kept = std::fs::read(sshd.at("r")).unwrap();
     assert!(out.stdout == [kept.as_slice(), b"\x1e\0\xffno end"].concat());
     assert_eq!(sshd.front.connections(), 1);
 }
@@ -155,7 +155,7 @@ async fn a_cut_in_the_middle_of_its_input_starts_nothing_with_half_of_it() {
     let out = running.await.unwrap().unwrap();
     assert_eq!(text(&out.stdout).trim(), (24 << 20).to_string());
     assert_eq!((sshd.count(), sshd.front.connections()), (1, 2));
-    let left = std::fs::read_dir(sshd.file(&format!(".vdeploy/jobs/{RUN}")));
+    let left = std::fs::read_dir(sshd.at(&format!(".vdeploy/jobs/{RUN}")));
     let input = |name: String| name.contains(".in.");
     let names = left.unwrap().flatten();
     assert!(
@@ -191,8 +191,8 @@ async fn a_connection_that_swallows_everything_does_not_hold_the_change_up() {
         &sshd.front,
         &sshd.user_key,
         |config| {
-            config.keepalive = Duration::from_millis(500);
-            config.keepalive_misses = 2;
+            config.limits.keepalive = Duration::from_millis(500);
+            config.limits.keepalive_misses = 2;
         },
         None,
     );
@@ -309,7 +309,7 @@ async fn what_the_jobs_of_a_run_left_goes_in_the_end_and_other_runs_stay() {
         let command = change(shell("echo x"), effect);
         c.ssh.run(&command, &NoLiveOutput).await.unwrap();
     }
-    let jobs = sshd.file(".vdeploy/jobs");
+    let jobs = sshd.at(".vdeploy/jobs");
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(jobs.join(RUN)).unwrap().permissions();
     assert_eq!(mode.mode() & 0o777, 0o700);

@@ -7,4 +7,5 @@ mod job_ends;
 mod jobs;
 mod openssh;
 pub(crate) mod processes;
+mod server;
 mod trust;

@@ -22,10 +22,10 @@ async fn the_first_key_is_stored_and_another_one_stops_everything() {
     let c = sshd.client();
     c.ssh.connect().await.unwrap();
     let shown = fingerprint(&sshd.host_key);
-    assert_eq!(c.pins.get(&"one".into()).unwrap(), Some(shown.clone()));
+    assert_eq!(c.pins.get("one").unwrap(), Some(shown.clone()));
 
     let other = fingerprint(&new_key());
-    c.pins.set(&"one".into(), &other).unwrap();
+    c.pins.set("one", &other).unwrap();
     c.ssh.close().await;
     let error = c
         .ssh
@@ -77,7 +77,7 @@ async fn a_key_that_the_vm_does_not_know_is_ssh_auth_and_pins_nothing() {
     let c = client_with(&sshd.front, &new_key(), |_| {}, None);
     let error = c.ssh.connect().await.unwrap_err();
     assert_eq!(error.code, "ssh.auth");
-    assert_eq!(c.pins.get(&"one".into()).unwrap(), None);
+    assert_eq!(c.pins.get("one").unwrap(), None);
 }
 
 #[tokio::test]
@@ -112,7 +112,8 @@ async fn nothing_listening_and_nothing_answering_are_unreachable() {
     })
     .await;
     let key = new_key();
-    let quick = |c: &mut crate::ssh::SshConfig| c.connect_timeout = Duration::from_millis(300);
+    let quick =
+        |c: &mut crate::ssh::SshConfig| c.limits.connect_timeout = Duration::from_millis(300);
     let c = client_with(&front, &key, quick, None);
     let error = c.ssh.connect().await.unwrap_err();
     assert_eq!(

@@ -162,7 +162,7 @@ async fn a_target_that_does_not_answer_is_woken_or_its_state_is_named() {
     assert!(
         error
             .message
-            .contains("is paused; a run that is no dry run resumes it"),
+            .contains("is paused; a run that may change the target resumes it"),
         "{error}"
     );
     assert_eq!(guest.fake.count("PATCH"), 0);

@@ -6,4 +6,5 @@ mod conflicts;
 mod conflicts_ssh;
 mod fake;
 mod reconcile;
+mod registry;
 mod restore;

@@ -111,7 +111,7 @@ async fn a_restore_moves_the_target_once_the_new_vm_is_reached() {
         .wait_reachable(Duration::from_secs(20), &Said::default())
         .await
         .unwrap();
-    let pin = s.pins.get(&vm("vm-1")).unwrap().unwrap();
+    let pin = s.pins.get("vm-1").unwrap().unwrap();
     let snapshot = s.snapshot(|_| {});
     let id = snapshot.create("pre", &Said::default()).await.unwrap();
     let cloud = s.fake.cloud.clone();
@@ -134,7 +134,7 @@ async fn a_restore_moves_the_target_once_the_new_vm_is_reached() {
     boots.await.unwrap();
     assert_eq!(s.target.facts().vm, Some(new.clone()));
     assert_eq!(
-        s.pins.get(&new).unwrap(),
+        s.pins.get(new.as_str()).unwrap(),
         Some(pin),
         "the pin follows the disk"
     );
@@ -162,7 +162,7 @@ async fn a_restored_vm_that_is_not_reached_leaves_the_target_where_it_was() {
 
     // Another machine answers under the new name: its host key is not the old one.
     let other = crate::ssh::tests::fixture::fingerprint(&new_key());
-    s.pins.set(&vm("vm-1"), &other).unwrap();
+    s.pins.set("vm-1", &other).unwrap();
     s.fake.fault(
         "GET /vm/restored-2/status",
         Fault::Answers(200, r#"{"vm_id":"restored-2","state":"running"}"#),

@@ -320,6 +320,31 @@ pub(crate) fn snapshot_pause_old(vm: &str) -> Result<(), Error> {
     Ok(())
 }
 
+pub(crate) fn snapshot_declare(id: &str, label: &str) -> Result<(), Error> {
+    let world = world()?;
+    let mut world = world.borrow_mut();
+    let passage = world.pass(Call::SnapshotDeclare {
+        id: id.to_owned(),
+        label: label.to_owned(),
+    })?;
+    let bad = |text: &str| text.len() > 256 || text.chars().any(char::is_control);
+    if id.is_empty() || id.contains(char::is_whitespace) || bad(id) || bad(label) {
+        return Err(Error::invalid(
+            "snapshot.invalid",
+            format!("`{id}` or its label cannot be shown in one line"),
+        ));
+    }
+    if passage == Passage::Pretend {
+        return Ok(());
+    }
+    world.snapshot_taken = true;
+    world.prepared = false;
+    if !world.snapshots.iter().any(|(_, known)| known == id) {
+        world.snapshots.push((label.to_owned(), id.to_owned()));
+    }
+    Ok(())
+}
+
 pub(crate) fn state_get(key: &str) -> Result<Option<Vec<u8>>, Error> {
     let world = world()?;
     let mut world = world.borrow_mut();

@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub failed_step: Option<String>,
     pub dry_run: bool,
     pub snapshot_taken: bool,
+    /// The target was changed to make a snapshot that is not declared yet.
+    pub prepared: bool,
     pub secrets: BTreeMap<String, String>,
     pub ssh: Vec<SshHandler>,
     pub http: Vec<HttpHandler>,
@@ -70,6 +72,7 @@ impl World {
             failed_step: None,
             dry_run: false,
             snapshot_taken: false,
+            prepared: false,
             secrets: BTreeMap::new(),
             ssh: Vec::new(),
             http: Vec::new(),

@@ -216,6 +216,7 @@ pub enum Call {
     SnapshotRestore { id: String },
     SnapshotExists { id: String },
     SnapshotPauseOld { vm: String },
+    SnapshotDeclare { id: String, label: String },
     SecretGet { name: String },
     SecretReveal { name: String },
     StateGet { key: String },
@@ -232,6 +233,7 @@ impl Call {
             Call::SnapshotCreate { .. }
             | Call::SnapshotRestore { .. }
             | Call::SnapshotPauseOld { .. }
+            | Call::SnapshotDeclare { .. }
             | Call::StatePut { .. }
             | Call::StateDelete { .. } => true,
             Call::SnapshotExists { .. }
@@ -254,6 +256,7 @@ impl fmt::Display for Call {
             Call::SnapshotRestore { id } => write!(f, "snapshot.restore {id}"),
             Call::SnapshotExists { id } => write!(f, "snapshot.exists {id}"),
             Call::SnapshotPauseOld { vm } => write!(f, "snapshot.pause-old {vm}"),
+            Call::SnapshotDeclare { id, label } => write!(f, "snapshot.declare {id} {label}"),
             Call::SecretGet { name } => write!(f, "secret.get {name}"),
             Call::SecretReveal { name } => write!(f, "secret.reveal {name}"),
             Call::StateGet { key } => write!(f, "state.get {key}"),

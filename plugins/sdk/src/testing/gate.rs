@@ -2,6 +2,7 @@
 
 use super::backend_world::{Phase, World};
 use super::call::{Call, FakeCommand, FakeRequest};
+use super::manifest::Request;
 use super::pattern::{argv_matches, url_matches};
 use crate::{Error, ErrorKind};
 
@@ -20,6 +21,7 @@ impl World {
         let granted = self.granted(&call);
         let change = call.is_change();
         let touches_target = matches!(call, Call::Ssh(_) | Call::Http(_));
+        let is_command = matches!(call, Call::Ssh(_));
         self.calls.push(call);
         if let Some(error) = self.faults.remove(&self.calls.len()) {
             return Err(error);
@@ -34,6 +36,11 @@ impl World {
         if self.dry_run {
             return Ok(Passage::Pretend);
         }
+        if is_command && !self.snapshot_taken && self.phase == Phase::Run && self.makes_snapshots()
+        {
+            self.prepared = true;
+            return Ok(Passage::Perform);
+        }
         if touches_target && !self.snapshot_taken {
             return Err(denied(
                 "gate.no-snapshot",
@@ -41,6 +48,15 @@ impl World {
             ));
         }
         Ok(Passage::Perform)
+    }
+
+    /// Whether the manifest asks for snapshots of the plugin's own.
+    fn makes_snapshots(&self) -> bool {
+        let Some(Ok(manifest)) = &self.manifest else {
+            return false;
+        };
+        let own = |request: &Request| request.capability == "snapshot" && request.scope == "own";
+        manifest.requests.iter().any(own)
     }
 
     /// Whether the manifest asks for this call. Without one all is granted.
@@ -71,6 +87,10 @@ impl World {
             ),
             Call::SnapshotRestore { .. } | Call::SnapshotPauseOld { .. } => (
                 covered("snapshot", &|scope| scope == "restore"),
+                "snapshot.denied",
+            ),
+            Call::SnapshotDeclare { .. } => (
+                covered("snapshot", &|scope| scope == "own"),
                 "snapshot.denied",
             ),
             Call::SnapshotExists { .. } => (covered("snapshot", &|_| true), "snapshot.denied"),

@@ -11,7 +11,7 @@ use super::backend_world::{Entered, Phase, World};
 use super::call::{Answer, Call, CheckReport, FakeCommand, FakeOutput, FakeRequest, FakeResponse};
 use super::manifest::Manifest;
 use super::pattern::argv_matches;
-use crate::{Error, Level};
+use crate::{Error, ErrorKind, Level};
 
 /// A scripted host. Cloning gives another handle to the same one.
 #[derive(Clone)]
@@ -306,10 +306,16 @@ impl FakeHost {
         let entered = Entered::new(&self.0);
         let result = call();
         drop(entered);
-        match self.0.borrow().unscripted.first() {
+        let world = self.0.borrow();
+        match world.unscripted.first() {
             Some(line) => Err(Error::failed(
                 "testing.unscripted",
                 format!("nobody scripted: {line}"),
+            )),
+            None if world.prepared && result.is_ok() => Err(Error::new(
+                ErrorKind::Denied,
+                "gate.not-declared",
+                "the step ran commands to make a snapshot and did not declare one",
             )),
             None => result,
         }

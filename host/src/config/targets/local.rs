@@ -1,0 +1,24 @@
+//! `type = "local"`: a VM of the local cloud.
+
+use super::parts::parse_vm;
+use crate::config::parse::TableReader;
+use crate::ids::VmId;
+use std::path::{Path, PathBuf};
+
+/// A VM of the local cloud; all else is in the cloud's own files.
+#[derive(Clone, Debug)]
+pub struct LocalTarget {
+    /// Directory of the cloud; None is the default of `vdeploy local`.
+    pub dir: Option<PathBuf>,
+    /// Which VM; None is the one that `vdeploy local up` made first.
+    pub vm: Option<VmId>,
+}
+
+/// Reads the table; `what` names it.
+pub(super) fn read(what: &str, table: TableReader<'_>, base: &Path) -> LocalTarget {
+    table.only(what, &["type", "dir", "vm"]);
+    LocalTarget {
+        dir: table.string("dir").map(|d| base.join(d.value)),
+        vm: table.read("vm", parse_vm).map(|v| v.value),
+    }
+}

@@ -1,0 +1,140 @@
+//! A snapshot by its own means, for targets whose platform takes none: an
+//! archive of directories, kept on the target beside them, and the way back
+//! from it. It guards against a bad deploy, not against a lost disk.
+//!
+//! This plugin must not know why the run failed, nor start the service.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod make;
+mod restore;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vdeploy_plugin::{Cx, Error, Step};
+use vdeploy_service::process::field;
+
+/// Makes an archive; needs the functions of `process.sh` and `restore.sh`.
+const MAKE: &str = include_str!("make.sh");
+/// Puts one back. It lies in each archive too, for a restore by hand.
+const RESTORE: &str = include_str!("restore.sh");
+
+/// See `plugin.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    mode: Mode,
+    to: To,
+    dirs: Vec<String>,
+    exclude: Vec<String>,
+    store: String,
+    keep: u32,
+    min_free_mb: u64,
+    quiesce: Quiesce,
+    label: String,
+    when_unchanged: WhenUnchanged,
+    made_by: String,
+    stop_timeout: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Mode {
+    Make,
+    Restore,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum To {
+    Git,
+    Snapshot,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Quiesce {
+    No,
+    Pause,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WhenUnchanged {
+    Skip,
+    Take,
+}
+
+/// What `make` returns. `id`, `label`, `skipped` and `own` are what other steps
+/// read of a snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Archived {
+    pub summary: String,
+    pub skipped: bool,
+    pub id: Option<String>,
+    pub label: String,
+    pub own: bool,
+    /// The archives' directory on the target, absolute.
+    pub store: String,
+    /// What is archived, absolute.
+    pub dirs: Vec<String>,
+    /// Size of the archive.
+    pub kb: u64,
+    /// For a person.
+    pub restore_by_hand: Option<String>,
+}
+
+/// The step.
+#[derive(Debug)]
+pub struct Archive;
+
+impl Step for Archive {
+    type Config = Config;
+    type Output = Value;
+
+    fn check(cx: &Cx<Config>) -> Result<(), Error> {
+        let climbs = |path: &&String| path.split('/').any(|part| part == "..");
+        if let Some(path) = cx.config().exclude.iter().find(climbs) {
+            return Err(Error::invalid(
+                "archive.exclude",
+                format!("`exclude` has `{path}`, which leaves the directory"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn run(cx: &Cx<Config>) -> Result<Value, Error> {
+        let output = match cx.config().mode {
+            Mode::Make => serde_json::to_value(make::make(cx)?),
+            Mode::Restore => serde_json::to_value(restore::restore(cx)?),
+        };
+        output.map_err(|error| Error::failed("archive.output", error.to_string()))
+    }
+}
+
+/// The error of a script that answers with a state and why.
+fn refused(text: &str) -> Error {
+    let state = field(text, "state").unwrap_or("no-answer");
+    let why = field(text, "why").unwrap_or(text).trim();
+    Error::failed(&format!("archive.{state}"), why)
+}
+
+/// All values of the lines `KEY=VALUE`.
+fn fields<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+    text.lines()
+        .filter_map(move |line| line.strip_prefix(key)?.strip_prefix('='))
+}
+
+vdeploy_plugin::register_step!(Archive);
+
+#[cfg(test)]
+mod tests;

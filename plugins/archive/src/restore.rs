@@ -1,0 +1,147 @@
+//! Puts an archive back: unpacked and proven beside what is there, then the
+//! service is stopped, then the directories are swapped. What is replaced is
+//! kept. The step after it starts the old version.
+
+use std::time::Duration;
+
+use vdeploy_plugin::{Cx, Error, ResultExt};
+use vdeploy_service::baseline::{Baseline, Listener, Restarted};
+use vdeploy_service::process::{self, Ended, field};
+use vdeploy_service::replace::owner;
+use vdeploy_service::rolled_back::PutBack;
+use vdeploy_service::start::stop_unit;
+
+use crate::{Archived, Config, RESTORE, To, fields, refused};
+
+const PATIENCE: Duration = Duration::from_secs(6 * 60 * 60);
+
+pub(crate) fn restore(cx: &Cx<Config>) -> Result<PutBack, Error> {
+    let config = cx.config();
+    if config.to == To::Git {
+        return Ok(PutBack {
+            summary: "nothing to restore: the rollback goes by git".to_owned(),
+            ..PutBack::default()
+        });
+    }
+    let archived: Option<Archived> = cx.rolled_back_output_of(&config.made_by)?;
+    let Some((id, archived)) = archived.and_then(|a| Some((a.id.clone()?, a))) else {
+        return Err(Error::failed(
+            "archive.none",
+            format!(
+                "the run that is rolled back made no archive in its step `{}`; use `--to git`",
+                config.made_by
+            ),
+        ));
+    };
+    let before: Option<Baseline> = cx.rolled_back_output_of("preflight")?;
+    let before = before.ok_or_else(|| {
+        Error::invalid(
+            "archive.no-baseline",
+            "the run that is rolled back has no output of a step `preflight`, so the process that must be stopped is not known; nothing was touched",
+        )
+    })?;
+    let restarted: Restarted = cx.rolled_back_output_of("restart")?.unwrap_or_default();
+    let ours = Ours {
+        before: &before,
+        restarted: &restarted,
+        dirs: &archived.dirs,
+    };
+    // A foreign process is refused before anything is unpacked.
+    let found = ours.on_port(cx)?;
+    let place = format!("{}/{id}", archived.store);
+    script(cx, "unpack", &place).context("unpack the archive beside what is there")?;
+    if cx.dry_run() {
+        return Ok(PutBack {
+            summary: format!("would restore archive {id}"),
+            restored: Some(id),
+            ..PutBack::default()
+        });
+    }
+    if found.is_some() {
+        stop(cx, &ours)?;
+    }
+    let text = script(cx, "swap", &place).context("swap the directories")?;
+    let kept: Vec<String> = fields(&text, "kept").map(str::to_owned).collect();
+    for kept in &kept {
+        cx.warn(format!(
+            "what was there is kept as {kept}; remove it when you have looked"
+        ));
+    }
+    Ok(PutBack {
+        summary: format!("archive {id} is restored to {}", archived.dirs.join(", ")),
+        restored: Some(id),
+        kept,
+        carried: fields(&text, "carried").map(str::to_owned).collect(),
+    })
+}
+
+fn script(cx: &Cx<Config>, action: &str, place: &str) -> Result<String, Error> {
+    let output = cx
+        .script("restore", &format!("{RESTORE}\nrestore \"$@\"\n"))
+        .args([action, place, &cx.run_id()])
+        .timeout(PATIENCE)
+        .exec()?;
+    if cx.dry_run() {
+        return Ok(String::new());
+    }
+    let text = output.into_success("restore the archive")?.stdout_text();
+    match field(&text, "state") {
+        Some("unpacked" | "swapped") => Ok(text),
+        _ => Err(refused(&text)),
+    }
+}
+
+/// Which processes are the service.
+struct Ours<'a> {
+    before: &'a Baseline,
+    restarted: &'a Restarted,
+    dirs: &'a [String],
+}
+
+impl Ours<'_> {
+    fn on_port(&self, cx: &Cx<Config>) -> Result<Option<Listener>, Error> {
+        match owner(cx, self.before.port)? {
+            Some(found) if !self.is(&found) => Err(Error::failed(
+                "archive.foreign-process",
+                format!(
+                    "port {} is held by {}, which is not the service; it was left alone and nothing was restored: end it yourself and try again",
+                    self.before.port,
+                    found.describe()
+                ),
+            )),
+            found => Ok(found),
+        }
+    }
+
+    fn is(&self, found: &Listener) -> bool {
+        let known = self.before.service.iter().chain([&self.restarted.service]);
+        let same = |known: &Listener| {
+            known.is_same_process(found) || (known.unit.is_some() && known.unit == found.unit)
+        };
+        let inside = |dir: &String| {
+            found.cwd == *dir
+                || found
+                    .cwd
+                    .starts_with(&format!("{}/", dir.trim_end_matches('/')))
+        };
+        known.into_iter().any(same) || self.dirs.iter().any(inside)
+    }
+}
+
+/// Looks again who it is: unpacking took its time.
+fn stop(cx: &Cx<Config>, ours: &Ours<'_>) -> Result<(), Error> {
+    let Some(found) = ours.on_port(cx)? else {
+        return Ok(());
+    };
+    if let Some(unit) = &found.unit {
+        return stop_unit(cx, unit);
+    }
+    let patience = Duration::from_secs(cx.config().stop_timeout);
+    if process::stop(cx, &found, ours.before.port, patience)? == Ended::Killed {
+        cx.warn(format!(
+            "{} did not end on TERM and was killed",
+            found.describe()
+        ));
+    }
+    Ok(())
+}
