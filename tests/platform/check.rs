@@ -66,7 +66,7 @@ fn judge(place: &Place<'_>, row: Row, ran: &Ran, before: &str, pushed: &str) -> 
     text(&ran.event("run-finished")?, "message")
 }
 
-fn arguments<'a>(plan: Plan, run: Option<&'a str>) -> Vec<&'a str> {
+fn arguments(plan: Plan, run: Option<&str>) -> Vec<&str> {
     let mut args = match plan {
         Plan::Deploy | Plan::DeployElseSnapshot => vec!["run"],
         Plan::RollbackGit => vec!["rollback", "--to", "git"],
