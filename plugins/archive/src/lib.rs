@@ -125,7 +125,7 @@ impl Step for Archive {
 fn refused(text: &str) -> Error {
     let state = field(text, "state").unwrap_or("no-answer");
     let why = field(text, "why").unwrap_or(text).trim();
-    Error::failed(&format!("archive.{state}"), why)
+    Error::failed(format!("archive.{state}"), why)
 }
 
 /// All values of the lines `KEY=VALUE`.
