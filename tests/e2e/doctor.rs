@@ -154,6 +154,13 @@ fn written_down(base: &Base) -> Result<()> {
     expect(&ran, None, "plugins", "failed", "has no grant")?;
     ran.expect_text("[plugins.smoke.grants]")?;
 
+    let server = "[targets.db]\ntype = \"ssh\"\nhost = \"db.invalid\"\nssh-config = false\n";
+    site.write_project(server)?;
+    let ran = doctor(&site, &["--target", "db"])?.expect_code(3)?;
+    expect(&ran, None, "way back", "failed", "no way back")?;
+    expect(&ran, None, "connection", "failed", "db.invalid")?;
+    ran.expect_text("--without-snapshot")?;
+
     site.write_project("[plan.default]\n")?;
     let ran = doctor(&site, &[])?.expect_code(2)?;
     expect(&ran, None, "project file", "failed", "vdeploy.toml:6:")?;

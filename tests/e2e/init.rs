@@ -78,6 +78,8 @@ fn kinds(base: &Base) -> Result<()> {
             "production",
         ],
         &["init", "--target", "local", "--app-dir", "/srv/it's here"],
+        &["init", "--host", "db.example.com", "--user", "deploy"],
+        &["init", "--host", "db", "--full-plan"],
         &["init", "--target", "local", "--full-plan"],
     ] {
         vdeploy_in(&site, &dir, args)?.expect_code(0)?;

@@ -78,6 +78,9 @@ async fn examine(global: &Global, args: &DoctorArgs, up: &mut Checkup) {
     };
     let (target_name, target) = (planned.target, planned.config);
     let prepared = project::plugins(&project, planned.plan, args, &state_dir, up).await;
+    if let Some(prepared) = &prepared {
+        project::way_back(prepared, &target_name, target, up);
+    }
     let plan = prepared.as_ref().map(|prepared| &prepared.plan);
     let Some((secrets, missing)) = project::secrets(&project, plan, &target_name, target, up).await
     else {

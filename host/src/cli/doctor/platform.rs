@@ -105,7 +105,17 @@ fn state(vm: &VmId, state: &VmState, up: &mut Checkup) -> Option<()> {
             up.pass(VM, format!("{vm} is running"));
             return Some(());
         }
-        VmState::Paused | VmState::Sleeping => format!("resume it: vers resume {vm}"),
+        VmState::Paused | VmState::Sleeping => {
+            up.fail(
+                VM,
+                ExitCode::Unreachable,
+                format!(
+                    "{vm} is {state}, and a checkup resumes nothing (a run that changes it does)"
+                ),
+                format!("resume it and look again: vers resume {vm}"),
+            );
+            return None;
+        }
         VmState::Booting => {
             "wait until it is running; if it stays so for minutes, restore a snapshot: vdeploy rollback --to snapshot".to_owned()
         }

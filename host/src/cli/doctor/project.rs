@@ -6,7 +6,7 @@ use super::checkup::Checkup;
 use crate::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
 use crate::cli::error::CliError;
 use crate::cli::exit::ExitCode;
-use crate::cli::{Global, load};
+use crate::cli::{Global, load, way_back};
 use crate::config::{self, ConfigError, Project, SecretNeeds, TargetConfig};
 use crate::ids::{PlanName, TargetName};
 use crate::plan::{Plan, Step};
@@ -154,6 +154,34 @@ pub async fn plugins(
             }
             None
         }
+    }
+}
+
+/// Whether a run could go back: by the platform's snapshots, or by one that a
+/// step of the plan makes.
+pub fn way_back(
+    prepared: &Prepared,
+    target_name: &TargetName,
+    target: &TargetConfig,
+    up: &mut Checkup,
+) {
+    let Prepared { plan, plugins, .. } = prepared;
+    let question = way_back::Question {
+        target: target_name,
+        takes_snapshots: way_back::takes_snapshots(target),
+        changes: !prepare::traits(plan, plugins, false).may_change.is_empty(),
+        is_rollback: false,
+        without: None,
+    };
+    let granted = |step: &Step, scope| {
+        let plugin = plugins.get(&step.plugin);
+        plugin.is_some_and(|plugin| plugin.grants.allows_snapshot(scope))
+    };
+    match way_back::settle(&mut plan.clone(), &question, granted) {
+        Ok(_) if !question.changes => up.pass("way back", "the plan changes nothing"),
+        Ok(_) if question.takes_snapshots => up.pass("way back", "the platform takes snapshots"),
+        Ok(_) => up.pass("way back", "the plan keeps an archive"),
+        Err(error) => up.error("way back", &error),
     }
 }
 

@@ -10,7 +10,11 @@ pub enum Target {
     Vers {
         vm: Option<String>,
         vm_env: Option<String>,
-        host_key: Option<String>,
+        more: More,
+    },
+    Ssh {
+        host: String,
+        more: More,
     },
     Local {
         dir: Option<String>,
@@ -18,11 +22,32 @@ pub enum Target {
     },
 }
 
+/// What targets with SSH may have.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct More {
+    pub host_key: Option<String>,
+    pub user: Option<String>,
+    pub url: Option<String>,
+}
+
+impl More {
+    fn write(&self, out: &mut String, default_key: &str) {
+        let key = self.host_key.as_deref().unwrap_or(default_key);
+        let _ = writeln!(out, "host-key = {}", string(key));
+        for (name, value) in [("user", &self.user), ("url", &self.url)] {
+            if let Some(value) = value {
+                let _ = writeln!(out, "{name} = {}", string(value));
+            }
+        }
+    }
+}
+
 impl Target {
     /// Its name in the file.
     fn name(&self) -> &'static str {
         match self {
             Self::Vers { .. } => "infra",
+            Self::Ssh { .. } => "server",
             Self::Local { .. } => "local",
         }
     }
@@ -54,11 +79,7 @@ impl Draft<'_> {
         );
         let name = self.target.name();
         match &self.target {
-            Target::Vers {
-                vm,
-                vm_env,
-                host_key,
-            } => {
+            Target::Vers { vm, vm_env, more } => {
                 let _ = writeln!(out, "# A VM of the Vers platform.\n[targets.{name}]");
                 let _ = writeln!(out, "type = \"vers\"");
                 match (vm, vm_env) {
@@ -79,8 +100,26 @@ impl Draft<'_> {
                     "# \"first-use\" pins the key that the first run sees. Better is the fingerprint\n\
                      # \"SHA256:…\" that this prints on the VM: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
                 );
-                let key = host_key.as_deref().unwrap_or("first-use");
-                let _ = writeln!(out, "host-key = {}", string(key));
+                more.write(&mut out, "first-use");
+            }
+            Target::Ssh { host, more } => {
+                let _ = writeln!(
+                    out,
+                    "# Any server: a name, an address, or an alias of your ~/.ssh/config, which is read.\n[targets.{name}]"
+                );
+                let _ = writeln!(out, "type = \"ssh\"\nhost = {}", string(host));
+                let _ = writeln!(
+                    out,
+                    "# \"known-hosts\" takes what ssh takes; or a fingerprint \"SHA256:…\"; or \"first-use\"."
+                );
+                more.write(&mut out, "known-hosts");
+                if more.url.is_none() {
+                    let _ = writeln!(
+                        out,
+                        "# Where the service is reached from outside; without it nothing is tested from there.\n\
+                         # url = \"https://{host}\""
+                    );
+                }
             }
             Target::Local { dir, vm } => {
                 let _ = writeln!(
@@ -107,7 +146,7 @@ impl Draft<'_> {
                  # that the service asks for (VERS_AUTH_TOKEN). They come from the environment, or\n\
                  # from a file or a command, for example:"
             }
-            Target::Local { .. } => {
+            Target::Local { .. } | Target::Ssh { .. } => {
                 "# One secret is needed: the token that the service asks for (VERS_AUTH_TOKEN). It\n\
                  # comes from the environment, or from a file or a command, for example:"
             }
@@ -125,7 +164,17 @@ impl Draft<'_> {
             "\n# The built-in plan with your settings. A setting of a step is an entry with its id;\n\
              # `before`, `after` and `replaces` put steps of your own in."
         );
-        let _ = writeln!(out, "[plans.default]\nextends = \"default\"");
+        let base = match self.archives() {
+            true => {
+                let _ = writeln!(
+                    out,
+                    "# No platform takes snapshots of a server: this one keeps an archive there."
+                );
+                "default-ssh"
+            }
+            false => "default",
+        };
+        let _ = writeln!(out, "[plans.default]\nextends = \"{base}\"");
         if !known {
             let _ = writeln!(
                 out,
@@ -177,6 +226,11 @@ impl Draft<'_> {
         }
     }
 
+    /// Whether the snapshot is an archive that a plugin keeps.
+    fn archives(&self) -> bool {
+        matches!(&self.target, Target::Ssh { .. })
+    }
+
     /// The defaults of the built-in steps are those of one service.
     fn other_service(&self, out: &mut String, start: Option<&str>) {
         let _ = writeln!(
@@ -189,7 +243,9 @@ impl Draft<'_> {
         });
         let quiet = "ready-line = \"\", open-warning = \"\"";
         settings(out, "restart", &format!("{{ {start}{quiet} }}"));
-        settings(out, "snapshot", "{ ledger = false }");
+        if !self.archives() {
+            settings(out, "snapshot", "{ ledger = false }");
+        }
         let _ = writeln!(
             out,
             "\n# What is asked after a deploy. For each endpoint: with the token, without and with a\n\
@@ -226,7 +282,7 @@ impl Draft<'_> {
                 ..
             } => &["VERS_API_KEY", "VERS_AUTH_TOKEN", "VDEPLOY_VM"],
             Target::Vers { .. } => &["VERS_API_KEY", "VERS_AUTH_TOKEN"],
-            Target::Local { .. } => &["VERS_AUTH_TOKEN"],
+            Target::Local { .. } | Target::Ssh { .. } => &["VERS_AUTH_TOKEN"],
         };
         let unset: Vec<&str> = needed
             .iter()

@@ -11,7 +11,7 @@ use super::terminal;
 use crate::config::Project;
 use crate::config::project::FILE_NAME;
 use clap::{Args, ValueEnum};
-use draft::{Draft, Target};
+use draft::{Draft, More, Target};
 use seen::Seen;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
@@ -22,6 +22,7 @@ const EXAMPLES: &str = "Examples:
   vdeploy init                                       from what is seen here
   vdeploy init --vm 12d4a14f-9338-4f29-842e-6432632dc4f5
   vdeploy init --target vers --vm-env INFRA_VM --app-dir /srv/board --ref production
+  vdeploy init --host db.example.com --user deploy   any server, as your ~/.ssh/config says
   vdeploy init --target local                        a VM on this machine (vdeploy local up)
   vdeploy init --full-plan                           with a copy of the whole plan";
 
@@ -39,10 +40,21 @@ pub struct InitArgs {
     /// The environment variable that has the VM's id [default: VDEPLOY_VM]
     #[arg(long, value_name = "VARIABLE")]
     pub vm_env: Option<String>,
+    /// The server: a name, an address or an alias of your OpenSSH configuration
+    #[arg(long, value_name = "HOST", conflicts_with_all = ["vm", "vm_env", "cloud"])]
+    pub host: Option<String>,
+    /// The SSH user [default: root; of a server the one of your configuration]
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Where the service is reached from outside [default: the VM's name on
+    /// port 3000; of a server none]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
     /// The directory of the local cloud [default: that of `vdeploy local up`]
     #[arg(long, value_name = "DIR")]
     pub cloud: Option<PathBuf>,
-    /// The host key: first-use, or a fingerprint SHA256:… [default: first-use]
+    /// The host key: first-use, a fingerprint SHA256:…, or for a server
+    /// known-hosts [default: first-use; of a server known-hosts]
     #[arg(long, value_name = "KEY")]
     pub host_key: Option<String>,
     /// The checkout on the target: absolute, or relative to the login
@@ -66,6 +78,8 @@ pub struct InitArgs {
 pub enum Kind {
     /// A VM of the Vers platform
     Vers,
+    /// Any server, by SSH
+    Ssh,
     /// A VM of the local cloud on this machine
     Local,
 }
@@ -106,26 +120,56 @@ pub fn main(global: &Global, args: &InitArgs) -> Result<ExitCode, CliError> {
 }
 
 fn target(args: &InitArgs, seen: &Seen) -> Result<Target, CliError> {
-    let of_vers = args.vm_env.is_some() || args.host_key.is_some();
+    let of_vers = args.vm.is_some() || args.vm_env.is_some() || args.host_key.is_some();
     let kind = match args.target {
         Some(kind) => kind,
+        None if args.host.is_some() => Kind::Ssh,
         None if args.cloud.is_some() => Kind::Local,
-        None if of_vers || args.vm.is_some() => Kind::Vers,
+        None if of_vers => Kind::Vers,
         // Who has the platform's variables means the platform.
         None if seen.vers => Kind::Vers,
         None if seen.local_cloud => Kind::Local,
         None => Kind::Vers,
     };
-    let wrong = |option: &str, kind: &str| {
-        Err(CliError::usage(format!(
-            "{option} has no meaning for a target of type {kind}"
+    let (name, others): (&str, &[(&str, bool)]) = match kind {
+        Kind::Vers => (
+            "vers",
+            &[
+                ("--cloud", args.cloud.is_some()),
+                ("--host", args.host.is_some()),
+            ],
+        ),
+        Kind::Ssh => (
+            "ssh",
+            &[
+                ("--cloud", args.cloud.is_some()),
+                ("--vm", args.vm.is_some()),
+                ("--vm-env", args.vm_env.is_some()),
+            ],
+        ),
+        Kind::Local => (
+            "local",
+            &[
+                ("--vm-env", args.vm_env.is_some()),
+                ("--host", args.host.is_some()),
+                ("--host-key", args.host_key.is_some()),
+                ("--user", args.user.is_some()),
+                ("--url", args.url.is_some()),
+            ],
+        ),
+    };
+    if let Some((option, _)) = others.iter().find(|(_, given)| *given) {
+        return Err(CliError::usage(format!(
+            "{option} has no meaning for a target of type {name}"
         ))
-        .hint("`vdeploy init --help` says which options belong together"))
+        .hint("`vdeploy init --help` says which options belong together"));
+    }
+    let more = More {
+        host_key: args.host_key.clone(),
+        user: args.user.clone(),
+        url: args.url.clone(),
     };
     match kind {
-        Kind::Local if args.vm_env.is_some() => wrong("--vm-env", "local"),
-        Kind::Local if args.host_key.is_some() => wrong("--host-key", "local"),
-        Kind::Vers if args.cloud.is_some() => wrong("--cloud", "vers"),
         Kind::Local => Ok(Target::Local {
             dir: args.cloud.as_ref().map(|dir| {
                 let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
@@ -136,8 +180,16 @@ fn target(args: &InitArgs, seen: &Seen) -> Result<Target, CliError> {
         Kind::Vers => Ok(Target::Vers {
             vm: args.vm.clone(),
             vm_env: args.vm_env.clone(),
-            host_key: args.host_key.clone(),
+            more,
         }),
+        Kind::Ssh => match &args.host {
+            Some(host) => Ok(Target::Ssh {
+                host: host.clone(),
+                more,
+            }),
+            None => Err(CliError::usage("a target of type ssh needs its server")
+                .hint("name it: --host NAME, an address or an alias of your ~/.ssh/config")),
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every kind of file that is written can be read, and says what was asked.
 
-use super::draft::{Draft, Target};
+use super::draft::{Draft, More, Target};
 use super::seen::{Package, Seen};
 use crate::config::{Project, TargetConfig, VmSource};
 use crate::plan::Plan;
@@ -29,7 +29,7 @@ fn vers(vm: Option<&str>, vm_env: Option<&str>) -> Target {
     Target::Vers {
         vm: vm.map(str::to_owned),
         vm_env: vm_env.map(str::to_owned),
-        host_key: None,
+        more: More::default(),
     }
 }
 
@@ -84,6 +84,29 @@ fn every_kind_of_target_reads_back_with_its_settings() {
             }
             assert_eq!(setting(plan, "git-pull", "ref"), Some("v1.4"));
         }
+    }
+}
+
+#[test]
+fn a_server_gets_an_archive_as_its_snapshot() {
+    let target = Target::Ssh {
+        host: "db".to_owned(),
+        more: More {
+            user: Some("deploy".to_owned()),
+            url: Some("https://db.example".to_owned()),
+            ..More::default()
+        },
+    };
+    for seen in [Seen::default(), another_service()] {
+        let project = read(&draft(target.clone(), &seen).text());
+        let (_, TargetConfig::Ssh(server)) = project.target(None).unwrap() else {
+            panic!("another type")
+        };
+        assert_eq!(server.host.value, "db");
+        assert_eq!(server.user.as_deref(), Some("deploy"));
+        let plan = project.plan(&"default".into()).unwrap();
+        assert!(plan.steps.iter().any(|s| s.plugin.as_str() == "archive"));
+        assert!(plan.rollback.iter().any(|s| s.id.as_str() == "restore"));
     }
 }
 
