@@ -46,6 +46,7 @@ case $1 in
             MainPID) echo "MainPID=${running:+$pid}" ;;
             InvocationID) echo "InvocationID=$(cat invocation)" ;;
             Environment) echo "Environment=$(cat env)" ;;
+            ExecStart) [ ! -f program ] || echo "ExecStart={ path=/usr/bin/node ; argv[]=/usr/bin/node dist/server.js }" ;;
             ActiveState) if [ "$running" ]; then echo ActiveState=active; else echo ActiveState=failed; fi ;;
             SubState) if [ "$running" ]; then echo SubState=running; else echo SubState=failed; fi ;;
             ExecMainStatus) echo ExecMainStatus=3 ;;
@@ -166,6 +167,8 @@ fn a_unit_without_its_token_is_stopped() {
 #[test]
 fn a_unit_that_gives_no_token_is_left_as_it_is() {
     let unit = Unit::new("NONE=1");
+    // A unit whose program is no script can have its token from itself only.
+    fs::write(unit.path("program"), "").unwrap();
     unit.command("systemctl")
         .args(["restart", "agent-services"])
         .status()
