@@ -88,7 +88,7 @@ wait_for_end() {
     pause=0.05
     until_time=$(($(date +%s) + $3))
     while is_same "$1" "$2"; do
-        [ "$(date +%s)" -lt "$until_time" ] || return 1
+        [ "$(date +%s)" -le "$until_time" ] || return 1
         back_off
     done
 }

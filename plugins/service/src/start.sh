@@ -67,7 +67,7 @@ watch() {
             if [ -n "$warning" ] && grep -qF -e "$warning" "$log" </dev/null; then verdict=open; fi
             return
         fi
-        if [ "$(date +%s)" -ge "$until_time" ]; then
+        if [ "$(date +%s)" -gt "$until_time" ]; then
             verdict=late
             return
         fi
@@ -94,6 +94,8 @@ main() {
         open | late)
             # No open or half-started server is left behind.
             end_family "$pid" 5
+            # What it printed between the last look and its end counts too.
+            if grep -qF -e "$ready" "$log" 2>/dev/null </dev/null; then seen=yes; fi
             ;;
     esac
     answer "$verdict"

@@ -8,7 +8,7 @@ main() {
     pause=0.05
     until_time=$(($(date +%s) + 5))
     while find_sockets "$4"; do
-        if [ "$(date +%s)" -ge "$until_time" ]; then
+        if [ "$(date +%s)" -gt "$until_time" ]; then
             echo "port=taken"
             return 0
         fi

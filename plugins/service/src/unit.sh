@@ -101,7 +101,7 @@ watch() {
                 return
             fi
         fi
-        if [ "$now" -ge "$until_time" ]; then
+        if [ "$now" -gt "$until_time" ]; then
             verdict=late
             return
         fi

@@ -301,7 +301,7 @@ fn a_slow_start_is_waited_for() {
 fn a_ready_line_without_the_port_is_not_ready_and_leaves_nothing() {
     let place = Place::new();
     let quiet = place
-        .call(serde_json::json!({ "command": "QUIET=1 DELAY=1 node -e 'require(\"./server.js\"); setInterval(() => {}, 1000)'", "seconds": 1 }))
+        .call(serde_json::json!({ "command": "QUIET=1 DELAY=1 node -e 'require(\"./server.js\"); setInterval(() => {}, 1000)'", "seconds": 5 }))
         .unwrap_err();
     assert_eq!(quiet.code, "restart.not-ready");
     assert!(

@@ -12,7 +12,7 @@ main() {
     while :; do
         is_same "$1" "$2" || { echo stable=ended; return; }
         find_sockets "$3" || { echo stable=silent; return; }
-        [ "$(date +%s)" -lt "$until_time" ] || break
+        [ "$(date +%s)" -le "$until_time" ] || break
         # Short and even: a crash is to be seen, not waited for.
         sleep 0.2 </dev/null 2>/dev/null || sleep 1 </dev/null
     done

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use vdeploy_plugin::{Cx, Error, ResultExt, Step};
+use vdeploy_plugin::{Cx, Error, Step};
 use vdeploy_service::baseline::{Baseline, SnapshotTaken};
 
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -61,11 +61,6 @@ impl Step for Snapshot {
                 ..SnapshotTaken::default()
             });
         }
-        cx.ssh("sync")
-            .timeout(Duration::from_secs(120))
-            .probe()?
-            .into_success("sync")
-            .context("write everything to disk before the snapshot")?;
         let label = label(cx, baseline.as_ref());
         let vm = cx.target_vm();
         let id = cx.snapshot().create(&label)?;
