@@ -78,6 +78,7 @@ impl Stage {
 fn record(run: &RunId) -> RunRecord {
     RunRecord {
         id: run.clone(),
+        configs: Default::default(),
         plan: Plan {
             name: "default".into(),
             summary: String::new(),

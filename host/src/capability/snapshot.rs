@@ -123,6 +123,23 @@ pub trait Snapshot: Send + Sync + Debug {
     async fn exists(&self, id: &SnapshotId) -> Result<bool, EffectError>;
     /// Pauses a VM that is no longer the run's target.
     async fn pause_old(&self, vm: &VmId) -> Result<(), EffectError>;
+    /// What came of a `create` with this label that was asked for at `since`
+    /// (milliseconds since 1970) and whose answer nobody got. None: nothing
+    /// came of it, and nothing will.
+    async fn created(
+        &self,
+        label: &str,
+        since: u64,
+        progress: &dyn Progress,
+    ) -> Result<Option<SnapshotId>, EffectError>;
+    /// The same of a `restore`. A VM that is found is made ready and is the
+    /// run's target, as after `restore`.
+    async fn restored(
+        &self,
+        id: &SnapshotId,
+        since: u64,
+        progress: &dyn Progress,
+    ) -> Result<Option<VmId>, EffectError>;
     /// Called when the target does not answer: has it go on where it is frozen
     /// and waits for it while it starts. The error names what is wrong with it.
     /// Without `change` it only looks.
@@ -160,6 +177,22 @@ impl Snapshot for NoSnapshots {
     }
     async fn pause_old(&self, _: &VmId) -> Result<(), EffectError> {
         Err(Self::error())
+    }
+    async fn created(
+        &self,
+        _: &str,
+        _: u64,
+        _: &dyn Progress,
+    ) -> Result<Option<SnapshotId>, EffectError> {
+        Ok(None)
+    }
+    async fn restored(
+        &self,
+        _: &SnapshotId,
+        _: u64,
+        _: &dyn Progress,
+    ) -> Result<Option<VmId>, EffectError> {
+        Ok(None)
     }
 }
 

@@ -333,6 +333,8 @@ pub trait Ssh: Send + Sync + Debug {
     async fn connect(&self) -> Result<(), EffectError>;
     /// Runs one command to its end. A non-zero exit is an `Output`.
     async fn run(&self, command: &Command, live: &dyn LiveOutput) -> Result<Output, EffectError>;
+    /// An earlier process of the run may have started jobs on the target.
+    fn expect_jobs(&self) {}
     /// Removes what the run's jobs left on the target: their results are in
     /// the journal and nobody comes back for them.
     async fn forget_jobs(&self, _: &RunId) -> Result<(), EffectError> {

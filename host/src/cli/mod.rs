@@ -1,6 +1,7 @@
 //! The command line: arguments in, exit code out. Only this module and
 //! `report` print; only this module and `config` read the environment.
 
+mod abandon;
 mod doctor;
 mod error;
 pub mod exit;
@@ -12,6 +13,7 @@ mod output;
 mod plan;
 mod plugin;
 mod registry;
+mod resume;
 mod rollback;
 mod run;
 mod runs;
@@ -20,6 +22,7 @@ mod session;
 mod signals;
 mod start;
 mod terminal;
+mod unfinished;
 mod user;
 mod wake;
 mod way_back;
@@ -89,6 +92,10 @@ pub enum Command {
     Plan(plan::PlanCommand),
     /// Bring back what was live before a run, and verify it
     Rollback(rollback::RollbackArgs),
+    /// Go on with a run that was cut off
+    Resume(resume::ResumeArgs),
+    /// Leave a run that was cut off as it is; the reason is recorded
+    Abandon(abandon::AbandonArgs),
     /// List earlier runs, or show one
     #[command(subcommand)]
     Runs(runs::RunsCommand),
@@ -105,6 +112,7 @@ pub async fn main(cli: Cli) -> ExitCode {
     terminal::tracing(cli.global.verbose);
     let json = matches!(&cli.command, Command::Run(args) if args.output.json)
         || matches!(&cli.command, Command::Rollback(args) if args.output.json)
+        || matches!(&cli.command, Command::Resume(args) if args.output.json)
         || matches!(&cli.command, Command::Doctor(args) if args.json);
     let result = match cli.command {
         Command::Run(args) => run::main(&cli.global, args).await,
@@ -112,6 +120,8 @@ pub async fn main(cli: Cli) -> ExitCode {
         Command::Doctor(args) => doctor::main(&cli.global, args).await,
         Command::Plan(command) => plan::main(&cli.global, command).await,
         Command::Rollback(args) => rollback::main(&cli.global, args).await,
+        Command::Resume(args) => resume::main(&cli.global, args).await,
+        Command::Abandon(args) => abandon::main(&cli.global, &args),
         Command::Runs(command) => runs::main(&cli.global, command),
         Command::Local(command) => local::main(&cli.global, command).await,
         Command::Plugin(command) => plugin::main(command),

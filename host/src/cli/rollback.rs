@@ -84,6 +84,7 @@ pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliEr
             dry_run: args.dry_run,
             without_snapshot: args.without_snapshot,
             rolls_back: Some((record.id, outputs)),
+            resumes: None,
             output: args.output,
             verbose: global.verbose,
         },
@@ -130,7 +131,7 @@ fn newest_change(
 }
 
 /// What the steps of that run returned.
-fn outputs(store: &dyn Store, record: &RunRecord) -> Result<start::Outputs, CliError> {
+pub fn outputs(store: &dyn Store, record: &RunRecord) -> Result<start::Outputs, CliError> {
     let mut outputs = BTreeMap::new();
     for stored in store.journal(&record.id)? {
         if let Entry::StepFinished {

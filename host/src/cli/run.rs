@@ -122,6 +122,7 @@ pub async fn main(global: &Global, args: RunArgs) -> Result<ExitCode, CliError> 
             dry_run: args.dry_run,
             without_snapshot: args.without_snapshot,
             rolls_back: None,
+            resumes: None,
             output: args.output,
             verbose: global.verbose,
         },

@@ -4,9 +4,10 @@
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::hold::{Holding, OnTarget};
+use super::resume::Resumed;
 use super::run::OutputArgs;
 use super::session::Session;
-use super::{hold, load, output, registry, signals, wake, way_back, world};
+use super::{hold, load, output, registry, signals, unfinished, wake, way_back, world};
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
@@ -14,16 +15,16 @@ use crate::capability::snapshot::SnapshotScope;
 use crate::config::{self, Project, TargetConfig};
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
-use crate::ids::{Digest, RunId, StepId, TargetName};
+use crate::ids::{Digest, RunId, StepId, TargetName, VmId};
 use crate::journal::store::RunRecord;
-use crate::journal::{Entry, Store, moves};
+use crate::journal::{Entry, Store, StoreError, moves};
 use crate::plan::{Plan, RollbackTo, Step};
 use crate::plugin::Plugin;
 use crate::report::EventBus;
 use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
 use crate::run::prepare::{self, Plugins};
 use crate::run::target_lease::{Absence, Claim};
-use crate::run::{Execution, Finished};
+use crate::run::{Execution, Finished, SoFar};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub struct Request {
     pub without_snapshot: Option<String>,
     /// The run that is rolled back, with its steps' outputs.
     pub rolls_back: Option<(RunId, Outputs)>,
+    /// The run that is gone on with.
+    pub resumes: Option<Resumed>,
     /// How it is reported.
     pub output: OutputArgs,
     /// More of everything.
@@ -76,14 +79,21 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
     let ready = ready(session, &request).await?;
     let bus = EventBus::start(output::reporters(&request.output, request.verbose)?);
     let events = bus.sender();
-    let shared = Arc::new(RunShared::new(
+    let shared = RunShared::new(
         ready.run.clone(),
         ready.world.clone(),
         ready.masker.clone(),
         request.dry_run,
         ready.store.clone(),
         events.clone(),
-    ));
+    );
+    let shared = Arc::new(match &request.resumes {
+        Some(resumed) => shared.after(resumed.so_far.gate.clone()),
+        None => shared,
+    });
+    if request.resumes.is_some() {
+        shared.world.ssh.expect_jobs();
+    }
     let watch = signals::watch(shared.clone())
         .map_err(|e| CliError::new(ExitCode::Internal, format!("signals: {e}")))?;
     let began = Instant::now();
@@ -96,7 +106,9 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
         steps: ready.plan.steps.iter().map(|s| s.id.clone()).collect(),
         dry_run: request.dry_run,
     });
-    if request.rolls_back.is_some() {
+    if let Some(resumed) = &request.resumes {
+        shared.emit(resumed.event());
+    } else if request.rolls_back.is_some() {
         shared.emit(RunEvent::RollbackStarted { cause: None });
     }
     for notice in &ready.notices {
@@ -148,6 +160,9 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
     }
     let engine = load::engine(&session.state_dir)?;
     let plugins = load::plugins(&engine, project, &plan).await?;
+    if let Some(resumed) = &request.resumes {
+        resumed.check_plugins(&plugins)?;
+    }
     let is_rollback = request.rolls_back.is_some();
     let changes = !prepare::traits(&plan, &plugins, is_rollback)
         .may_change
@@ -159,10 +174,14 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
         is_rollback,
         without: request.without_snapshot.as_deref(),
     };
-    let mut notices = way_back::settle(&mut plan, &question, |step, scope| {
-        let plugin = plugins.get(&step.plugin);
-        plugin.is_some_and(|plugin| plugin.grants.allows_snapshot(scope))
-    })?;
+    let mut notices = match request.resumes {
+        // It was asked when the run began.
+        Some(_) => Vec::new(),
+        None => way_back::settle(&mut plan, &question, |step, scope| {
+            let plugin = plugins.get(&step.plugin);
+            plugin.is_some_and(|plugin| plugin.grants.allows_snapshot(scope))
+        })?,
+    };
     if let Some(reference) = &request.reference {
         let takes_ref = |step: &Step| {
             plugins.get(&step.plugin).is_some_and(|plugin| {
@@ -184,10 +203,16 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
     let masker = Masker::new(hidden).map_err(|e| CliError::usage(e.to_string()))?;
     let store: Arc<dyn Store> = session.store()?;
     let named = route.vm().cloned();
+    if let Some(resumed) = &request.resumes {
+        resumed.remember_moves(&*store)?;
+    }
     let vm = named
         .as_ref()
         .map(|vm| moves::current_vm(&*store, &target, vm))
         .transpose()?;
+    if let Some(resumed) = &request.resumes {
+        resumed.check_vm(vm.as_ref().map(VmId::as_str))?;
+    }
     notices.extend(told);
     let mut warnings = route.warnings();
     if let TargetConfig::Vers(vers) = target_config {
@@ -195,7 +220,12 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
     }
     let recipe = prepare::recipe(&plan, &plugins, &configs);
     let recipe_key = format!("recipe:{}", plan.name);
-    if let Some(last) = store.fact(&target, &recipe_key)?
+    if let Some(resumed) = &request.resumes {
+        // The first format did not keep it.
+        if !resumed.record.configs.is_empty() {
+            configs.clone_from(&resumed.record.configs);
+        }
+    } else if let Some(last) = store.fact(&target, &recipe_key)?
         && last != recipe.as_str()
     {
         prepare::force(&plan, &plugins, &mut configs);
@@ -210,7 +240,10 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
             "the target moved from VM {from} to {to} in an earlier rollback"
         ));
     }
-    let run = RunId::generate();
+    let run = match &request.resumes {
+        Some(resumed) => resumed.record.id.clone(),
+        None => RunId::generate(),
+    };
     let world = world::build(
         route,
         target.clone(),
@@ -274,6 +307,7 @@ async fn recorded(
     let record = RunRecord {
         id: ready.run.clone(),
         plan: ready.plan.clone(),
+        configs: ready.configs.clone(),
         target: ready.target.clone(),
         vm: ready.world.target.facts().vm.map(|vm| vm.to_string()),
         plugins: ready
@@ -287,13 +321,8 @@ async fn recorded(
         host_version: env!("CARGO_PKG_VERSION").to_owned(),
         dry_run: request.dry_run,
     };
-    if let Err(error) = ready.store.create_run(&record) {
-        return refused(Outcome::Internal, error.to_string());
-    }
-    if let Some(reason) = &request.without_snapshot
-        && let Err(error) = shared.waive_snapshot(reason)
-    {
-        return refused(Outcome::Internal, error.to_string());
+    if let Err(refused) = enter(&ready, request, &shared, &record) {
+        return refused;
     }
     let is_rollback = request.rolls_back.is_some();
     let lease = match reach(&ready, request, &shared, who).await {
@@ -301,13 +330,38 @@ async fn recorded(
         Ok(Reached::Lost(lease)) => {
             // No snapshot can be taken of a VM that is lost.
             let plugins = &ready.plugins;
+            let mut steps = Vec::new();
             ready.plan.steps.retain(|step| {
                 let plugin = plugins.get(&step.plugin);
-                !plugin.is_some_and(|p| p.grants.allows_snapshot(SnapshotScope::Create))
+                let takes = plugin.is_some_and(|p| p.grants.allows_snapshot(SnapshotScope::Create));
+                if takes {
+                    steps.push(step.id.clone());
+                }
+                !takes
             });
+            if let Err(error) = shared.record(&Entry::LeftOut { steps }) {
+                return refused(Outcome::Internal, error.to_string());
+            }
             lease
         }
-        Err((outcome, why)) => return given_up(&ready, &shared, outcome, &why),
+        Err((outcome, why)) => return given_up(&ready, request, &shared, outcome, &why),
+    };
+    if request.resumes.is_some() && shared.is_cancelled() {
+        if let Some(lease) = lease {
+            lease.end().await;
+        }
+        let run = &ready.run;
+        return Finished {
+            next: vec![format!("vdeploy resume {run}")],
+            ..refused(
+                Outcome::Interrupted,
+                format!("stopped before run {run} was gone on with"),
+            )
+        };
+    }
+    let so_far = match &request.resumes {
+        Some(resumed) => resumed.so_far.clone(),
+        None => SoFar::default(),
     };
     let (store, target, recipe) = (ready.store.clone(), ready.target.clone(), ready.recipe);
     let execution = Execution {
@@ -321,6 +375,7 @@ async fn recorded(
             .as_ref()
             .map(|(_, outputs)| Arc::new(outputs.clone())),
         rolled_back_run: request.rolls_back.as_ref().map(|(run, _)| run.clone()),
+        so_far,
     };
     let finished = execution.execute().await;
     if finished.outcome == Outcome::Deployed
@@ -333,6 +388,50 @@ async fn recorded(
         lease.end().await;
     }
     finished
+}
+
+/// Makes the run known: a new one beside no run that was cut off, or one that
+/// is gone on with.
+fn enter(
+    ready: &Ready,
+    request: &Request,
+    shared: &RunShared,
+    record: &RunRecord,
+) -> Result<(), Finished> {
+    let internal = |error: StoreError| refused(Outcome::Internal, error.to_string());
+    if request.resumes.is_some() {
+        let entry = Entry::Resumed {
+            by: record.started_by.clone(),
+            host_version: record.host_version.clone(),
+        };
+        return shared.record(&entry).map_err(internal);
+    }
+    let store = &*ready.store;
+    let rolls_back = request.rolls_back.as_ref().map(|(run, _)| run);
+    let in_the_way = unfinished::in_the_way(store, &ready.target, rolls_back).map_err(internal)?;
+    let traits = prepare::traits(&ready.plan, &ready.plugins, rolls_back.is_some());
+    if let Some(found) = in_the_way {
+        let message = unfinished::message(&found);
+        if !request.dry_run && !traits.may_change.is_empty() {
+            return Err(Finished {
+                next: unfinished::ways(&found.record.id).to_vec(),
+                ..refused(Outcome::Refused, message)
+            });
+        }
+        shared.emit(RunEvent::Log {
+            step: None,
+            level: Level::Warn,
+            message,
+        });
+    }
+    store.create_run(record).map_err(internal)?;
+    if let (false, Some(_), Some(lease)) = (request.dry_run, rolls_back, shared.lease()) {
+        unfinished::replace(store, &lease, record).map_err(internal)?;
+    }
+    match &request.without_snapshot {
+        Some(reason) => shared.waive_snapshot(reason).map_err(internal),
+        None => Ok(()),
+    }
 }
 
 /// How the target was found.
@@ -419,8 +518,22 @@ async fn reach(
     Ok(Reached::Lost(lease))
 }
 
-fn given_up(ready: &Ready, shared: &RunShared, outcome: Outcome, why: &str) -> Finished {
+fn given_up(
+    ready: &Ready,
+    request: &Request,
+    shared: &RunShared,
+    outcome: Outcome,
+    why: &str,
+) -> Finished {
     let why = shared.masker.mask(why);
+    if request.resumes.is_some() {
+        let run = &ready.run;
+        let message = format!("run {run} was not gone on with, and is as it was\n{why}");
+        return Finished {
+            next: vec![format!("vdeploy resume {run}")],
+            ..refused(outcome, message)
+        };
+    }
     let message = match outcome {
         Outcome::Held => why.into_owned(),
         _ => format!(

@@ -93,6 +93,20 @@ pub enum RunEvent {
         /// Whether no change is made.
         dry_run: bool,
     },
+    /// Another process goes on with the run.
+    RunResumed {
+        /// The run.
+        run: RunId,
+        /// The steps that had finished, in order; they are not run again.
+        finished: Vec<StepId>,
+        /// The step that was cut off.
+        step: Option<StepId>,
+        /// Calls of it whose results are known: they are not made again.
+        recorded: usize,
+        /// Changes of it that may have happened; what came of each is found out
+        /// first.
+        in_doubt: usize,
+    },
     /// The host does something of its own: connects, waits for a lease.
     Doing {
         /// Present tense, one line.

@@ -24,6 +24,16 @@ impl Effect {
     }
 }
 
+/// What a resumed run does with a call whose result is missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unknown {
+    /// Make it again: the capability finds what came of it, or doing it twice
+    /// is doing it once.
+    Again,
+    /// Tell the plugin that it may have happened.
+    Tell,
+}
+
 /// One call, described before it is made.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -39,4 +49,9 @@ pub struct Call {
     pub grant: Result<(), EffectError>,
     /// Answered by the host at once: journaled, and not worth an event.
     pub quiet: bool,
+    /// Takes so long that its beginning is journaled although it changes
+    /// nothing.
+    pub lasting: bool,
+    /// What is to be done when it is not known whether it happened.
+    pub unknown: Unknown,
 }

@@ -1,7 +1,8 @@
 //! `http.send` and `http.send-all` through the gate.
 
-use super::call::{Call, Effect};
-use super::pass::{Answer, Gate, denied};
+use super::call::{Call, Effect, Unknown};
+use super::pass::{Gate, denied};
+use super::recall;
 use super::ssh::text;
 use crate::capability::grant::Grants;
 use crate::capability::http::{HeaderText, HopPolicy, Request, Response};
@@ -35,6 +36,11 @@ impl Gate {
             effect: self.http_effect(&request),
             grant: self.http_grant(&request),
             quiet: false,
+            lasting: false,
+            unknown: match honours_a_key(&request) {
+                true => Unknown::Again,
+                false => Unknown::Tell,
+            },
         };
         let pretend = || {
             Ok(Response {
@@ -49,15 +55,7 @@ impl Gate {
             for (_, value) in &mut response.headers {
                 *value = masker.mask(value).into_owned();
             }
-            let journal = json!({
-                "status": response.status,
-                "headers": response.headers,
-                "body": text(&response.body),
-            });
-            Ok(Answer {
-                value: response,
-                journal,
-            })
+            Ok(recall::response(response))
         })
         .await
     }
@@ -92,7 +90,7 @@ impl Gate {
 
     /// Whether the URL is on the run's target: its URL's host.
     fn is_target(&self, url: &Url) -> bool {
-        let facts = self.shared.world.target.facts();
+        let facts = self.shared.target();
         facts
             .url
             .and_then(|target| Url::parse(&target).ok())
@@ -106,7 +104,7 @@ impl Gate {
                 && !self.allows_secret(&secret.name, &request.url)
             {
                 let host = request.url.host_str().unwrap_or_default();
-                let target = self.shared.world.target.facts().url;
+                let target = self.shared.target().url;
                 return Err(denied(
                     "secret.denied",
                     &format!("the secret `{}` in a header to {host}", secret.name),
@@ -123,9 +121,16 @@ impl Gate {
     }
 }
 
+/// Whether the server recognises a request that it gets twice: the plugin says
+/// so by giving it a key.
+fn honours_a_key(request: &Request) -> bool {
+    let mut names = request.headers.iter().map(|(name, _)| name);
+    names.any(|name| name.eq_ignore_ascii_case("idempotency-key"))
+}
+
 impl HopPolicy for Gate {
     fn allows(&self, method: &str, url: &Url) -> Result<(), EffectError> {
-        let target = self.shared.world.target.facts().url;
+        let target = self.shared.target().url;
         if self.grants.allows_http(method, url, target.as_deref()) {
             return Ok(());
         }
@@ -137,7 +142,7 @@ impl HopPolicy for Gate {
     }
 
     fn allows_secret(&self, name: &str, url: &Url) -> bool {
-        let target = self.shared.world.target.facts().url;
+        let target = self.shared.target().url;
         self.grants
             .allows_secret_to_url(name, url, target.as_deref())
     }

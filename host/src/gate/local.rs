@@ -1,7 +1,8 @@
 //! Calls whose effect stays in the host: secrets, state, clock.
 
-use super::call::{Call, Effect};
-use super::pass::{Answer, Gate, denied, millis};
+use super::call::{Call, Effect, Unknown};
+use super::pass::{Answer, Gate, Passing, denied, millis};
+use super::recall::{Recall, bytes};
 use super::rules::late;
 use crate::capability::grant::Grants;
 use crate::capability::secrets::Secret;
@@ -9,6 +10,9 @@ use crate::capability::state::{MAX_KEY, MAX_VALUE};
 use crate::capability::{EffectError, ErrorKind};
 use serde_json::{Value, json};
 use std::time::Duration;
+
+/// A sleep from this length on is resumed; a shorter one begins anew.
+const LASTING: Duration = Duration::from_secs(1);
 
 impl Gate {
     /// The handle of a granted secret.
@@ -29,6 +33,8 @@ impl Gate {
             effect: Effect::Probe,
             grant,
             quiet: true,
+            lasting: false,
+            unknown: Unknown::Again,
         };
         let secrets = self.shared.world.secrets.clone();
         let secret = secrets.get(name);
@@ -59,6 +65,8 @@ impl Gate {
             effect: Effect::Probe,
             grant,
             quiet: true,
+            lasting: false,
+            unknown: Unknown::Again,
         };
         let value = Ok(secret.value.expose().to_owned());
         self.pass_now(call, value, |_| Value::from("***")).await
@@ -67,7 +75,7 @@ impl Gate {
     /// A value of this plugin on this target.
     pub async fn state_get(&self, key: &str) -> Result<Option<Vec<u8>>, EffectError> {
         let call = self.state_call("state.get", key, Value::Null, Effect::Probe);
-        let target = self.shared.world.target.facts().name;
+        let target = self.shared.target().name;
         let state = self.shared.world.state.clone();
         self.pass(
             call,
@@ -75,7 +83,7 @@ impl Gate {
             async |_| {
                 let value = state.get(&self.plugin, &target, key)?;
                 Ok(Answer {
-                    journal: value.as_deref().map_or(Value::Null, super::ssh::text),
+                    journal: value.as_deref().map_or(Value::Null, bytes),
                     value,
                 })
             },
@@ -99,7 +107,7 @@ impl Gate {
                 format!("a value has at most {MAX_VALUE} bytes"),
             ));
         }
-        let target = self.shared.world.target.facts().name;
+        let target = self.shared.target().name;
         let state = self.shared.world.state.clone();
         self.pass(
             call,
@@ -141,6 +149,8 @@ impl Gate {
             effect,
             grant,
             quiet: true,
+            lasting: false,
+            unknown: Unknown::Again,
         }
     }
 
@@ -153,6 +163,8 @@ impl Gate {
             effect: Effect::Probe,
             grant: Ok(()),
             quiet: true,
+            lasting: false,
+            unknown: Unknown::Again,
         };
         let now = self.shared.world.clock.now_unix_ms();
         self.pass_now(call, Ok(now), |now| Value::from(*now)).await
@@ -171,14 +183,20 @@ impl Gate {
             effect: Effect::Probe,
             grant: Ok(()),
             quiet: false,
+            lasting: duration >= LASTING,
+            unknown: Unknown::Again,
         };
         let clock = self.shared.world.clock.clone();
         self.pass(
             call,
             || Ok(()),
-            async |_| {
+            async |passing: Passing| {
+                let slept = passing
+                    .asked_before
+                    .map_or(0, |since| clock.now_unix_ms().saturating_sub(since));
+                let rest = duration.saturating_sub(Duration::from_millis(slept));
                 tokio::select! {
-                    () = clock.sleep(duration) => {
+                    () = clock.sleep(rest) => {
                         if too_long {
                             return Err(late());
                         }
@@ -195,7 +213,7 @@ impl Gate {
     }
 
     /// A call that is answered without waiting.
-    async fn pass_now<T>(
+    async fn pass_now<T: Recall>(
         &self,
         call: Call,
         answer: Result<T, EffectError>,

@@ -11,12 +11,15 @@ mod call;
 mod http;
 mod local;
 mod pass;
+mod recall;
 mod rules;
 mod shared;
 mod snapshot;
 mod ssh;
+mod tape;
 
 pub use call::{Call, Effect};
 pub use pass::Gate;
 pub use rules::{Decision, LATE, Situation, decide};
-pub use shared::{Broken, RunShared};
+pub use shared::{Broken, Earlier, RunShared};
+pub use tape::{Came, Recorded, Tape};

@@ -1,9 +1,11 @@
 //! The path itself: decide, journal the intent, perform, mask, journal the
 //! result, tell.
 
-use super::call::{Call, Effect};
+use super::call::{Call, Effect, Unknown};
+use super::recall::Recall;
 use super::rules::{Decision, Situation, decide};
 use super::shared::RunShared;
+use super::tape::{Came, Recorded};
 use crate::capability::grant::Grants;
 use crate::capability::snapshot::SnapshotScope;
 use crate::capability::{EffectError, ErrorKind};
@@ -39,6 +41,16 @@ pub(super) struct Answer<T> {
     pub journal: Value,
 }
 
+/// What a call that is being made is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passing {
+    /// Its number in the run.
+    pub effect: u64,
+    /// An earlier process of the run has made it, at this time in milliseconds
+    /// since 1970, and what came of it is not known.
+    pub asked_before: Option<u64>,
+}
+
 impl Gate {
     /// What is left of the step's time.
     pub fn time_left(&self) -> Duration {
@@ -54,7 +66,8 @@ impl Gate {
         perform: F,
     ) -> Result<T, EffectError>
     where
-        F: AsyncFnOnce(u64) -> Result<Answer<T>, EffectError>,
+        T: Recall,
+        F: AsyncFnOnce(Passing) -> Result<Answer<T>, EffectError>,
     {
         let began = std::time::Instant::now();
         let answer = self.pass_through(call, pretend, perform).await;
@@ -69,19 +82,10 @@ impl Gate {
         perform: F,
     ) -> Result<T, EffectError>
     where
-        F: AsyncFnOnce(u64) -> Result<Answer<T>, EffectError>,
+        T: Recall,
+        F: AsyncFnOnce(Passing) -> Result<Answer<T>, EffectError>,
     {
         let shared = &self.shared;
-        let situation = Situation {
-            phase: self.phase,
-            dry_run: shared.dry_run,
-            snapshot_stands: shared.snapshot_stands(),
-            makes_snapshots: self.grants.allows_snapshot(SnapshotScope::Own),
-            cancelled: shared.is_cancelled(),
-            late: self.time_left().is_zero(),
-            broken: shared.broken().is_some(),
-        };
-        let decision = decide(&call, situation);
         let number = shared.next_call();
         let change = call.effect.is_change();
         let mut request = call.request.clone();
@@ -94,9 +98,61 @@ impl Gate {
             response,
         };
 
+        let mut asked_before = None;
+        if let Some(recorded) = shared.recorded(number) {
+            if !self.is_same(&recorded, &call, &request) {
+                return Err(self.diverged(number, &recorded, &call));
+            }
+            let (ended, missing) = match recorded.came {
+                Came::Result(ended) => (Some(ended), false),
+                Came::Done(value) => (Some(Ok(value)), true),
+                Came::InDoubt(_) if call.unknown == Unknown::Tell => {
+                    (Some(Err(unknown(&call))), true)
+                }
+                Came::InDoubt(since) => {
+                    asked_before = Some(since);
+                    (None, false)
+                }
+            };
+            if let Some(ended) = ended {
+                if missing {
+                    self.write(&result(Value::Null, ended.clone()))?;
+                }
+                let value = ended?;
+                if let Some(value) = T::recall(&value) {
+                    return Ok(value);
+                }
+                if T::NEVER {
+                    let passing = Passing {
+                        effect: number,
+                        asked_before,
+                    };
+                    return Ok(perform(passing).await?.value);
+                }
+                return Err(self.broken_off(format!(
+                    "the journal does not have the whole answer of call {number} (`{}`)",
+                    call.function
+                )));
+            }
+        }
+
+        let situation = Situation {
+            phase: self.phase,
+            dry_run: shared.dry_run,
+            snapshot_stands: shared.snapshot_stands() || asked_before.is_some(),
+            makes_snapshots: self.grants.allows_snapshot(SnapshotScope::Own),
+            cancelled: shared.is_cancelled(),
+            late: self.time_left().is_zero(),
+            broken: shared.broken().is_some(),
+        };
+        let decision = decide(&call, situation);
         if let Decision::Refuse(mut error) = decision {
             error.message = shared.masker.mask(&error.message).into_owned();
-            if shared.broken().is_none() {
+            // What was asked before stays in doubt: its entry comes with the
+            // next try.
+            if asked_before.is_some() {
+                error = error.in_doubt();
+            } else if shared.broken().is_none() {
                 self.write(&result(request, Err(error.clone())))?;
             }
             self.say(Level::Warn, &format!("refused {}: {error}", call.action));
@@ -133,7 +189,10 @@ impl Gate {
         if decision == Decision::Prepare {
             shared.prepares_snapshot(&self.step);
         }
-        let request = if change {
+        let marked = change || call.lasting;
+        let request = if marked && asked_before.is_some() {
+            Value::Null
+        } else if marked {
             self.write(&Entry::Intent {
                 call: number,
                 step: self.step.clone(),
@@ -151,7 +210,11 @@ impl Gate {
             false => true,
         };
 
-        let (response, journal) = match perform(number).await {
+        let passing = Passing {
+            effect: number,
+            asked_before,
+        };
+        let (response, journal) = match perform(passing).await {
             Ok(answer) => (Ok(answer.value), Ok(answer.journal)),
             Err(mut error) => {
                 error.message = shared.masker.mask(&error.message).into_owned();
@@ -174,6 +237,29 @@ impl Gate {
     /// Writes to the journal; a failure ends the run's effects.
     fn write(&self, entry: &Entry) -> Result<(), EffectError> {
         self.shared.record(entry).map_err(closed)
+    }
+
+    /// Whether the plugin asks for what it had asked for under this number.
+    fn is_same(&self, recorded: &Recorded, call: &Call, request: &Value) -> bool {
+        recorded.step == self.step
+            && recorded.function == call.function
+            && recorded.request == *request
+    }
+
+    /// The plugin does not do what it had done: what was recorded is of no use.
+    fn diverged(&self, number: u64, recorded: &Recorded, call: &Call) -> EffectError {
+        self.broken_off(format!(
+            "call {number} was `{}` of step `{}` before the interruption and is `{}` of step `{}` \
+             now ({}): the recorded results do not fit, so the run cannot be resumed",
+            recorded.function, recorded.step, call.function, self.step, call.action
+        ))
+    }
+
+    /// Nothing more is done in this run, for this reason.
+    fn broken_off(&self, why: String) -> EffectError {
+        let why = self.shared.masker.mask(&why).into_owned();
+        self.shared.break_off(&why);
+        EffectError::new(ErrorKind::Cancelled, "gate.diverged", why)
     }
 
     /// Why a step that returned well has failed all the same: it changed the
@@ -212,6 +298,21 @@ impl Gate {
             detail: detail.map(|d| masker.mask(d).into_owned()),
         });
     }
+}
+
+/// The error of a change that may have happened before the interruption, and
+/// of which nothing more can be found out here.
+fn unknown(call: &Call) -> EffectError {
+    EffectError::new(
+        ErrorKind::Unavailable,
+        "gate.unanswered",
+        format!(
+            "the run was interrupted while `{}` was on its way: it may have arrived; it was not \
+             sent again",
+            call.action
+        ),
+    )
+    .in_doubt()
 }
 
 /// The journal can no longer be written, and nothing was changed.

@@ -101,6 +101,7 @@ pub fn decide(call: &Call, now: Situation) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::call::Unknown;
     use serde_json::Value;
 
     fn call(effect: Effect) -> Call {
@@ -111,6 +112,8 @@ mod tests {
             effect,
             grant: Ok(()),
             quiet: false,
+            lasting: false,
+            unknown: Unknown::Again,
         }
     }
 

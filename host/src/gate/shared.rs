@@ -1,12 +1,14 @@
 //! What all gates of one run share: the world, the journal, the snapshot that
 //! stands, and whether the run is being stopped.
 
+use super::tape::{Recorded, Tape};
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::event::RunEvent;
 use crate::ids::{PluginName, RunId, SnapshotId, StepId, VmId};
 use crate::journal::store::Granted;
 use crate::journal::{Entry, Store, StoreError, moves};
+use crate::target::TargetFacts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -53,16 +55,42 @@ pub struct RunShared {
     snapshot: Mutex<Snapshots>,
     target_changed: AtomicBool,
     broken: Mutex<Option<Broken>>,
+    tape: Mutex<Tape>,
+    /// While recorded calls are answered: the VM that was the target then.
+    as_of: Mutex<Option<VmId>>,
 }
 
-#[derive(Debug, Default)]
-struct Snapshots {
-    stands: bool,
-    first: Option<SnapshotId>,
-    by_label: BTreeMap<String, SnapshotId>,
-    declared: BTreeSet<SnapshotId>,
+/// What an earlier process of the run has come to.
+#[derive(Clone, Debug, Default)]
+pub struct Earlier {
+    /// The number of the last call before the function that was cut off.
+    pub calls: u64,
+    /// The calls of that function.
+    pub tape: Tape,
+    /// The target was changed, or may have been.
+    pub target_changed: bool,
+    /// The snapshots of the run.
+    pub snapshots: Snapshots,
+    /// The rollback or the finally steps have begun: they are not stopped.
+    pub finishing: bool,
+    /// The VM that was the target when the function began, if it is another
+    /// now.
+    pub as_of: Option<VmId>,
+}
+
+/// What is known of the run's snapshots.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshots {
+    /// One stands, or none is needed.
+    pub stands: bool,
+    /// The rollback point.
+    pub first: Option<SnapshotId>,
+    /// Those of the platform.
+    pub by_label: BTreeMap<String, SnapshotId>,
+    /// Those that a plugin made.
+    pub declared: BTreeSet<SnapshotId>,
     /// The step that changed the target to make one that does not stand yet.
-    owed_by: Option<StepId>,
+    pub owed_by: Option<StepId>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -97,12 +125,50 @@ impl RunShared {
             snapshot: Mutex::new(Snapshots::default()),
             target_changed: AtomicBool::new(false),
             broken: Mutex::new(None),
+            tape: Mutex::default(),
+            as_of: Mutex::default(),
         }
+    }
+
+    /// The run goes on from what an earlier process has come to.
+    #[must_use]
+    pub fn after(mut self, earlier: Earlier) -> Self {
+        self.calls = AtomicU64::new(earlier.calls);
+        self.tape = Mutex::new(earlier.tape);
+        self.target_changed = AtomicBool::new(earlier.target_changed);
+        self.snapshot = Mutex::new(earlier.snapshots);
+        self.finishing = AtomicBool::new(earlier.finishing);
+        self.as_of = Mutex::new(earlier.as_of);
+        self
+    }
+
+    /// What is recorded of the call with this number. Given once.
+    pub(super) fn recorded(&self, call: u64) -> Option<Recorded> {
+        lock(&self.tape).take(call)
+    }
+
+    /// The target as plugins see it: while recorded calls are answered, as it
+    /// was then.
+    pub fn target(&self) -> TargetFacts {
+        match &*lock(&self.as_of) {
+            Some(vm) => self.world.target.facts_on(vm),
+            None => self.world.target.facts(),
+        }
+    }
+
+    /// The plugin has got its answer to the restore: it is on the new VM.
+    pub(super) fn arrived(&self) {
+        *lock(&self.as_of) = None;
     }
 
     /// From now on journal writes are fenced by this lease.
     pub fn hold_lease(&self, lease: Granted) {
         *lock(&self.lease) = Some(lease);
+    }
+
+    /// The lease that journal writes are fenced by.
+    pub fn lease(&self) -> Option<Granted> {
+        lock(&self.lease).clone()
     }
 
     /// Sends an event; reports that are gone do no harm to the run.

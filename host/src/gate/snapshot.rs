@@ -1,8 +1,8 @@
 //! `snapshot.create`, `restore`, `exists`, `pause-old` and `declare` through the
 //! gate.
 
-use super::call::{Call, Effect};
-use super::pass::{Answer, Gate, denied, in_doubt};
+use super::call::{Call, Effect, Unknown};
+use super::pass::{Answer, Gate, Passing, denied, in_doubt};
 use crate::capability::EffectError;
 use crate::capability::grant::Grants;
 use crate::capability::snapshot::{Progress, SnapshotScope, check_declared};
@@ -26,14 +26,22 @@ impl Gate {
             SnapshotScope::Create,
         );
         let pretend = || Ok(SnapshotId::from("dry-run"));
-        self.pass(call, pretend, async |_| {
+        self.pass(call, pretend, async |passing: Passing| {
             if let Some(id) = known {
                 return Ok(Answer {
                     journal: json!({ "snapshot": id }),
                     value: id,
                 });
             }
-            let id = self.shared.world.snapshot.create(label, self).await?;
+            let snapshots = &self.shared.world.snapshot;
+            let made = match passing.asked_before {
+                Some(since) => snapshots.created(label, since, self).await?,
+                None => None,
+            };
+            let id = match made {
+                Some(id) => id,
+                None => snapshots.create(label, self).await?,
+            };
             self.shared.snapshot_taken(label, &id).map_err(in_doubt)?;
             Ok(Answer {
                 journal: json!({ "snapshot": id }),
@@ -53,16 +61,26 @@ impl Gate {
             SnapshotScope::Restore,
         );
         let pretend = || Ok(VmId::from("dry-run"));
-        self.pass(call, pretend, async |_| {
+        let restored = self.pass(call, pretend, async |passing: Passing| {
             let from = self.shared.world.target.facts().vm;
-            let to = self.shared.world.snapshot.restore(id, self).await?;
+            let snapshots = &self.shared.world.snapshot;
+            let made = match passing.asked_before {
+                Some(since) => snapshots.restored(id, since, self).await?,
+                None => None,
+            };
+            let to = match made {
+                Some(vm) => vm,
+                None => snapshots.restore(id, self).await?,
+            };
             self.shared.target_moved(from, &to).map_err(in_doubt)?;
             Ok(Answer {
                 journal: json!({ "vm": to }),
                 value: to,
             })
-        })
-        .await
+        });
+        let vm = restored.await?;
+        self.shared.arrived();
+        Ok(vm)
     }
 
     /// Whether the platform knows the snapshot.
@@ -167,6 +185,8 @@ impl Gate {
             effect,
             grant,
             quiet: false,
+            lasting: false,
+            unknown: Unknown::Again,
         }
     }
 }

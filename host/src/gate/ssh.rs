@@ -1,7 +1,8 @@
 //! `ssh.probe` and `ssh.exec` through the gate.
 
-use super::call::{Call, Effect};
-use super::pass::{Answer, Gate, denied};
+use super::call::{Call, Effect, Unknown};
+use super::pass::{Gate, Passing, denied};
+use super::recall::{self, bytes as encoded};
 use crate::capability::grant::Grants;
 use crate::capability::mask::MaskedLines;
 use crate::capability::snapshot::Progress;
@@ -45,6 +46,9 @@ impl Gate {
             },
             grant: self.ssh_grant(&command, probe, &shown),
             quiet: false,
+            lasting: false,
+            // The job on the target is found by its number.
+            unknown: Unknown::Again,
         };
         let pretend = || {
             Ok(Output {
@@ -52,11 +56,11 @@ impl Gate {
                 ..Output::default()
             })
         };
-        self.pass(call, pretend, async |effect| {
+        self.pass(call, pretend, async |passing: Passing| {
             let live = Lines::new(self);
             command.job = (!probe).then(|| JobId {
                 run: self.shared.run.clone(),
-                effect,
+                effect: passing.effect,
             });
             let ran = self.shared.world.ssh.run(&command, &live).await;
             live.finish();
@@ -64,17 +68,7 @@ impl Gate {
             let masker = &self.shared.masker;
             output.stdout = masker.mask_bytes(&output.stdout).into_owned();
             output.stderr = masker.mask_bytes(&output.stderr).into_owned();
-            let journal = json!({
-                "exit-code": output.exit_code,
-                "signal": output.signal,
-                "stdout": text(&output.stdout),
-                "stderr": text(&output.stderr),
-                "truncated": output.truncated,
-            });
-            Ok(Answer {
-                value: output,
-                journal,
-            })
+            Ok(recall::output(output))
         })
         .await
     }
@@ -110,14 +104,9 @@ impl Gate {
     }
 }
 
-/// Bytes for the journal, masked before: text as it is, anything else as
-/// Base64, of much the first and the last half of what is kept.
+/// What of a call's arguments the journal keeps: of much, the first and the
+/// last half.
 pub(super) fn text(bytes: &[u8]) -> Value {
-    use base64::Engine as _;
-    let encoded = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-        Ok(text) => Value::from(text),
-        Err(_) => json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) }),
-    };
     let half = MAX_KEPT / 2;
     match (bytes.get(..half), bytes.len().checked_sub(half)) {
         (Some(first), Some(rest)) if bytes.len() > MAX_KEPT => json!({

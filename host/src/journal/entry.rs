@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Version of the entry format written by this build.
-pub const FORMAT: u32 = 1;
+///
+/// 1: the first. 2: `resumed`, `abandoned`, `left-out`; answers are kept whole;
+/// a sleep of a second or more has an intent.
+pub const FORMAT: u32 = 2;
 
 /// What the journal keeps of a run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -99,6 +102,26 @@ pub enum Entry {
         from: Option<VmId>,
         /// The VM now.
         to: VmId,
+    },
+    /// Steps that are not done in this run: they need what is lost.
+    LeftOut {
+        /// The steps.
+        steps: Vec<StepId>,
+    },
+    /// Another process goes on with the run.
+    Resumed {
+        /// Who.
+        by: String,
+        /// Version of vdeploy.
+        host_version: String,
+    },
+    /// The run is not gone on with, by the word of a person or because another
+    /// run has taken its place.
+    Abandoned {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
     },
     /// The rollback begins.
     RollbackStarted {

@@ -6,6 +6,7 @@ pub mod moves;
 pub mod plugin_state;
 pub mod sqlite;
 pub mod store;
+pub mod unfinished;
 
 pub use entry::Entry;
 pub use plugin_state::StoreState;

@@ -3,7 +3,7 @@
 
 use super::entry::Entry;
 use crate::event::Outcome;
-use crate::ids::{Digest, PlanName, PluginName, RunId, TargetName};
+use crate::ids::{Digest, PlanName, PluginName, RunId, StepId, TargetName};
 use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -68,6 +68,9 @@ pub struct RunRecord {
     pub id: RunId,
     /// The whole plan with configuration.
     pub plan: Plan,
+    /// Each step's complete configuration.
+    #[serde(default)]
+    pub configs: BTreeMap<StepId, serde_json::Value>,
     /// The target.
     pub target: TargetName,
     /// The VM at the start.

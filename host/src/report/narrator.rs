@@ -7,6 +7,7 @@ use super::text::{self, Tone, clean, duration};
 use crate::capability::ssh::Stream;
 use crate::event::RunEvent;
 use crate::event::{CheckStatus, Level, Phase};
+use std::fmt::Write as _;
 
 /// How much is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,6 +147,29 @@ impl Narrator {
                 ));
                 let steps: Vec<_> = steps.iter().map(|step| step.as_str()).collect();
                 lines.push(Line::new(Tone::Dim, format!("steps: {}", steps.join(", "))));
+            }
+            RunEvent::RunResumed {
+                finished,
+                step,
+                recorded,
+                in_doubt,
+                ..
+            } => {
+                let names: Vec<_> = finished.iter().map(|step| step.as_str()).collect();
+                let mut text = match names.is_empty() {
+                    true => "going on with the run; no step had finished".to_owned(),
+                    false => format!(
+                        "going on with the run; finished before: {}",
+                        names.join(", ")
+                    ),
+                };
+                if let Some(step) = step {
+                    let _ = write!(text, "; cut off in {step}, {recorded} calls recorded");
+                }
+                if *in_doubt > 0 {
+                    let _ = write!(text, ", {in_doubt} in doubt");
+                }
+                lines.push(Line::new(Tone::Plain, text));
             }
             RunEvent::Doing { text } if !live => lines.push(Line::new(Tone::Plain, text)),
             RunEvent::StepStarted {

@@ -1,6 +1,7 @@
 //! Performs what the machine decides: calls plugins, writes the journal, tells
 //! the reporters.
 
+use super::earlier::{Open, SoFar};
 use super::machine::{self, Action, Ended, History, Place, Traits};
 use super::names;
 use super::prepare::{Configs, Plugins};
@@ -39,6 +40,8 @@ pub struct Execution {
     pub rolls_back: Option<Arc<BTreeMap<StepId, Value>>>,
     /// That run.
     pub rolled_back_run: Option<RunId>,
+    /// What an earlier process of this run has come to.
+    pub so_far: SoFar,
 }
 
 /// How a run ended, in full.
@@ -74,13 +77,21 @@ pub(super) struct Progress {
     history: History,
     pub(super) outputs: BTreeMap<StepId, Value>,
     pub(super) problems: Vec<StepProblem>,
+    /// The function that an earlier process was cut off in.
+    open: Option<Open>,
 }
 
 impl Execution {
     /// Executes the plan to its end. Never returns early: a lost journal or
     /// lease ends the run as `Interrupted`.
     pub async fn execute(&self) -> Finished {
-        let mut progress = Progress::default();
+        let so_far = self.so_far.clone();
+        let mut progress = Progress {
+            history: so_far.history,
+            outputs: so_far.outputs,
+            problems: so_far.problems,
+            open: so_far.open,
+        };
         let outcome = loop {
             progress
                 .history
@@ -181,13 +192,14 @@ impl Execution {
                 .ran(place, attempt, Ended::Failed { retry: false });
             return;
         };
-        if attempt > 1 {
+        if attempt > 1 && progress.open.is_none() {
             tokio::select! {
                 () = self.shared.world.clock.sleep(retry_delay(step, attempt)) => {}
                 () = self.shared.stopped() => return,
             }
         }
         if place.section == Section::Finally {
+            progress.history.finally_begun(self.shared.target_changed());
             self.shared.finish_undisturbed();
         }
         let ended = match self
@@ -243,12 +255,18 @@ impl Execution {
     ) -> Option<Value> {
         let plugin = self.plugins.get(&step.plugin)?;
         let section = place.section;
-        self.write(&Entry::StepStarted {
-            step: step.id.clone(),
-            section,
-            phase,
-            attempt,
-        });
+        let goes_on = progress
+            .open
+            .take()
+            .is_some_and(|open| (open.place, open.phase, open.attempt) == (place, phase, attempt));
+        if !goes_on {
+            self.write(&Entry::StepStarted {
+                step: step.id.clone(),
+                section,
+                phase,
+                attempt,
+            });
+        }
         self.shared.emit(RunEvent::StepStarted {
             step: step.id.clone(),
             section,
@@ -387,7 +405,7 @@ impl Execution {
 }
 
 /// Whether trying again may help: not when the call was refused or wrong.
-fn may_help(error: &EffectError) -> bool {
+pub(super) fn may_help(error: &EffectError) -> bool {
     !matches!(
         error.kind,
         ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Cancelled

@@ -2,7 +2,7 @@
 //! no I/O, reads no clock, spawns nothing.
 
 use crate::event::Outcome;
-use crate::event::Section;
+use crate::event::{Phase, Section};
 use crate::plan::{OnFailure, Plan, RollbackTo, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,6 +60,8 @@ pub struct History {
     runs: BTreeMap<Place, (u32, Ended)>,
     undone: BTreeMap<usize, bool>,
     rollback_begun: bool,
+    /// A finally step has begun: how the run ends is settled.
+    settled: bool,
     /// The target was changed, or may have been.
     pub target_changed: bool,
     /// A person or CI asked the run to stop.
@@ -89,12 +91,31 @@ impl History {
         self.cancelled = false;
     }
 
+    /// A finally step begins; the target was changed until now, or was not.
+    pub fn finally_begun(&mut self, target_changed: bool) {
+        self.observe(target_changed, false);
+        self.settled = true;
+    }
+
+    /// A function that was said to have ended is still going on.
+    pub fn reopened(&mut self, place: Place, phase: Phase, attempt: u32) {
+        match (phase, attempt.checked_sub(1)) {
+            (Phase::Check, _) => drop(self.checked.remove(&place)),
+            (Phase::Undo, _) => drop(self.undone.remove(&place.index)),
+            (Phase::Run, Some(before @ 1..)) => {
+                let ended = Ended::Failed { retry: true };
+                self.runs.insert(place, (before, ended));
+            }
+            (Phase::Run, _) => drop(self.runs.remove(&place)),
+        }
+    }
+
     /// Takes over what is known now. Once a finally step ran, how the run ends
     /// is settled: what such a step changes, or a stop that comes then, does
     /// not begin a rollback.
     pub fn observe(&mut self, target_changed: bool, cancelled: bool) {
         let settled = self.runs.keys().any(|p| p.section == Section::Finally);
-        if !settled {
+        if !settled && !self.settled {
             self.target_changed = target_changed;
             self.cancelled |= cancelled;
         }

@@ -2,6 +2,7 @@
 //! it (`driver`), and what to say of the result (`verdict`).
 
 pub mod driver;
+pub mod earlier;
 pub mod lease;
 mod look;
 pub mod machine;
@@ -11,3 +12,4 @@ pub mod target_lease;
 pub mod verdict;
 
 pub use driver::{Execution, Finished};
+pub use earlier::SoFar;

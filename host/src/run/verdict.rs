@@ -117,6 +117,9 @@ fn state_words(facts: &Facts<'_>) -> Option<String> {
 fn next_commands(facts: &Facts<'_>, run: &str) -> Vec<String> {
     let mut next = Vec::new();
     let snapshot = facts.execution.shared.snapshot_taken_id().is_some();
+    if facts.outcome == Outcome::Interrupted && !facts.execution.shared.dry_run {
+        next.push(format!("vdeploy resume {run}"));
+    }
     match facts.outcome {
         Outcome::Deployed
             if !facts.unchanged && snapshot && !facts.execution.traits.is_rollback =>

@@ -358,6 +358,10 @@ impl Ssh for RusshSsh {
             .await
     }
 
+    fn expect_jobs(&self) {
+        self.abandoned.expect();
+    }
+
     async fn forget_jobs(&self, run: &RunId) -> Result<(), EffectError> {
         self.remove_jobs(run).await
     }

@@ -72,13 +72,22 @@ impl TargetHandle {
         self.facts.borrow().clone()
     }
 
+    /// The target as it is when it is `vm`.
+    pub fn facts_on(&self, vm: &VmId) -> TargetFacts {
+        let mut facts = self.facts();
+        self.put_on(&mut facts, vm.clone());
+        facts
+    }
+
+    fn put_on(&self, facts: &mut TargetFacts, vm: VmId) {
+        let url = self.url_template.replace("{vm}", vm.as_str());
+        facts.url = Some(url).filter(|url| !url.is_empty());
+        facts.vm = Some(vm);
+    }
+
     /// From now on the target is `vm`.
     pub fn move_to(&self, vm: VmId) {
-        let url = self.url_template.replace("{vm}", vm.as_str());
-        self.facts.send_modify(|facts| {
-            facts.url = Some(url).filter(|url| !url.is_empty());
-            facts.vm = Some(vm);
-        });
+        self.facts.send_modify(|facts| self.put_on(facts, vm));
     }
 
     /// Tells of every move from now on.

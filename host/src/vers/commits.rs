@@ -1,6 +1,7 @@
 //! Calls about commits: take, find, list, trace.
 
 use super::client::VersClient;
+use super::earlier::Seek;
 use super::error::VersError;
 use super::progress::awaited;
 use super::request::Call;
@@ -19,7 +20,7 @@ const PAGE: usize = 100;
 /// Against a server that never says that a list is over.
 const MOST_PAGES: usize = 500;
 /// How far this machine's clock and the platform's may differ.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+pub(super) const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// What tells our commit from all others.
 #[derive(Clone, Copy, Debug)]
@@ -175,12 +176,29 @@ impl VersClient {
         Ok(found)
     }
 
-    /// The commit with this mark, if there is one.
-    pub(super) async fn find_commit(
+    /// The commit with this mark that an earlier process asked for at `since`
+    /// (milliseconds since 1970), looked for as long as it may still appear.
+    pub(super) async fn earlier_commit(
         &self,
         mark: CommitMark<'_>,
+        since: u64,
+        progress: &dyn Progress,
     ) -> Result<Option<SnapshotId>, VersError> {
-        Ok(self.look(mark, None).await?.ours)
+        let text = format!(
+            "looking whether the snapshot of VM {} was taken before the interruption",
+            mark.vm
+        );
+        let until = self.may_appear_until(since);
+        let looking = async {
+            let mut seek = Seek::until(until);
+            loop {
+                let looked = self.look(mark, None).await.map(|found| found.ours);
+                if matches!(looked, Ok(Some(_))) || !seek.again().await {
+                    return looked;
+                }
+            }
+        };
+        awaited(progress, &text, looking).await
     }
 
     /// Every commit of the account.

@@ -7,6 +7,7 @@
 mod client;
 mod clock;
 mod commits;
+mod earlier;
 mod error;
 mod names;
 mod progress;

@@ -27,9 +27,6 @@ const SYNC_WITHIN: Duration = Duration::from_secs(120);
 pub struct SnapshotConfig {
     /// Stored with each commit.
     pub run: RunId,
-    /// Whether this run was begun by another process: then a commit that it
-    /// took is looked for before one is taken.
-    pub resumed: bool,
     /// How long a VM may take to run.
     pub running_within: Duration,
     /// How long a running VM may take to answer SSH.
@@ -43,7 +40,6 @@ impl SnapshotConfig {
     pub fn new(run: RunId) -> Self {
         Self {
             run,
-            resumed: false,
             running_within: Duration::from_secs(180),
             reached_within: Duration::from_secs(180),
             resolves: None,
@@ -89,15 +85,45 @@ impl VersSnapshot {
         })
     }
 
-    /// The commit for this label that an earlier process of the run took.
-    async fn earlier(&self, mark: CommitMark<'_>) -> Result<Option<SnapshotId>, EffectError> {
-        if !self.config.resumed {
-            return Ok(None);
-        }
-        self.client
-            .find_commit(mark)
-            .await
-            .map_err(|e| failed(e, false))
+    /// Name and description of the commit for this label.
+    fn words(&self, label: &str) -> (String, String) {
+        let name = label.chars().take(LONGEST_NAME).collect();
+        let description = format!("vdeploy run {}: {label}", self.config.run);
+        (name, description)
+    }
+
+    /// Waits until the VM that was made of a snapshot is reached, and moves the
+    /// target there.
+    async fn move_to(
+        &self,
+        new: VmId,
+        id: &SnapshotId,
+        progress: &dyn Progress,
+    ) -> Result<VmId, EffectError> {
+        let old = self.vm()?;
+        let reach = async {
+            self.client
+                .wait_running(&new, self.config.running_within, progress)
+                .await
+                .map_err(|e| failed(e, true))?;
+            // The disk was copied, and with it the host key.
+            self.ssh.carry_host_key(&old, &new)?;
+            self.ssh
+                .wait_reachable_vm(&new, self.config.reached_within, progress)
+                .await
+        };
+        // The target moves only once the new VM was reached.
+        reach.await.map_err(|mut e| {
+            e.message = format!(
+                "VM {new} was made from snapshot {id}, but it is of no use yet ({}); the target is \
+                 still VM {old}; delete VM {new} if it is not needed",
+                e.message
+            );
+            e.in_doubt()
+        })?;
+        self.target.move_to(new.clone());
+        self.check_names(&new, progress).await;
+        Ok(new)
     }
 
     /// Has the VM write everything to its disk: what a process has written and
@@ -176,57 +202,62 @@ impl Snapshot for VersSnapshot {
             drop(taken);
             return self.kept_running(&vm, id, false, progress).await;
         }
-        let name: String = label.chars().take(LONGEST_NAME).collect();
-        let description = format!("vdeploy run {}: {label}", self.config.run);
-        let mark = CommitMark {
-            vm: &vm,
-            name: &name,
-            description: &description,
-            since: None,
-        };
-        let earlier = self.earlier(mark).await?;
-        let reached = earlier.is_none() && self.sync(&vm, progress).await;
+        let (name, description) = self.words(label);
+        let reached = self.sync(&vm, progress).await;
         let _still = self.target.stand_still();
-        let id = match earlier {
-            Some(id) => id,
-            None => self
-                .client
-                .commit(&vm, &name, &description, progress)
-                .await
-                .map_err(|e| failed(e, true))?,
-        };
+        let id = self
+            .client
+            .commit(&vm, &name, &description, progress)
+            .await
+            .map_err(|e| failed(e, true))?;
         taken.push((vm.clone(), label.to_owned(), id.clone()));
         drop(taken);
         self.kept_running(&vm, id, reached, progress).await
     }
 
     async fn restore(&self, id: &SnapshotId, progress: &dyn Progress) -> Result<VmId, EffectError> {
-        let old = self.vm()?;
+        self.vm()?;
         let made = self.client.restore(id, progress).await;
         let new = made.map_err(|e| failed(e, true))?;
-        let reach = async {
-            self.client
-                .wait_running(&new, self.config.running_within, progress)
-                .await
-                .map_err(|e| failed(e, true))?;
-            // The disk was copied, and with it the host key.
-            self.ssh.carry_host_key(&old, &new)?;
-            self.ssh
-                .wait_reachable_vm(&new, self.config.reached_within, progress)
-                .await
+        self.move_to(new, id, progress).await
+    }
+
+    async fn created(
+        &self,
+        label: &str,
+        since: u64,
+        progress: &dyn Progress,
+    ) -> Result<Option<SnapshotId>, EffectError> {
+        let vm = self.vm()?;
+        let (name, description) = self.words(label);
+        let mark = CommitMark {
+            vm: &vm,
+            name: &name,
+            description: &description,
+            since: None,
         };
-        // The target moves only once the new VM was reached.
-        reach.await.map_err(|mut e| {
-            e.message = format!(
-                "VM {new} was made from snapshot {id}, but it is of no use yet ({}); the target is \
-                 still VM {old}; delete VM {new} if it is not needed",
-                e.message
-            );
-            e.in_doubt()
-        })?;
-        self.target.move_to(new.clone());
-        self.check_names(&new, progress).await;
-        Ok(new)
+        let found = self.client.earlier_commit(mark, since, progress).await;
+        let Some(id) = found.map_err(|e| failed(e, false))? else {
+            return Ok(None);
+        };
+        let mut taken = self.taken.lock().await;
+        taken.push((vm.clone(), label.to_owned(), id.clone()));
+        drop(taken);
+        self.kept_running(&vm, id, false, progress).await.map(Some)
+    }
+
+    async fn restored(
+        &self,
+        id: &SnapshotId,
+        since: u64,
+        progress: &dyn Progress,
+    ) -> Result<Option<VmId>, EffectError> {
+        let now = self.vm()?;
+        let found = self.client.earlier_restore(id, &now, since, progress).await;
+        match found.map_err(|e| failed(e, true))? {
+            Some(new) => self.move_to(new, id, progress).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn exists(&self, id: &SnapshotId) -> Result<bool, EffectError> {

@@ -4,7 +4,7 @@
 use crate::stage::{Parts, Stage, code, scripted};
 use serde_json::json;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use vdeploy::ids::{PluginName, RunId, TargetName};
 use vdeploy::journal::store::{Granted, Holder, RunRecord, RunSummary, Stored};
@@ -109,30 +109,51 @@ async fn a_journal_that_cannot_be_written_closes_the_gate() {
     }
 }
 
-/// A store whose journal takes so many writes.
+/// A store whose journal takes so many writes and none after them.
 #[derive(Debug)]
 pub struct FailsAfter {
-    inner: SqliteStore,
+    inner: Arc<SqliteStore>,
     left: AtomicUsize,
+    /// The first write that fails gets there all the same.
+    late: bool,
+    failed: AtomicBool,
 }
 
 impl FailsAfter {
     pub fn new(writes: usize) -> Self {
+        Self::over(Arc::new(SqliteStore::in_memory().unwrap()), writes, false)
+    }
+
+    pub fn over(inner: Arc<SqliteStore>, writes: usize, late: bool) -> Self {
         Self {
-            inner: SqliteStore::in_memory().unwrap(),
+            inner,
             left: AtomicUsize::new(writes),
+            late,
+            failed: AtomicBool::new(false),
         }
     }
 
-    fn spend(&self) -> Result<(), StoreError> {
+    /// Whether a write has failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    fn write<T>(&self, write: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
         let take = |left: usize| left.checked_sub(1);
-        self.left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
-            .map(drop)
-            .map_err(|_| StoreError::Database {
-                path: "state.db".to_owned(),
-                message: "disk full".to_owned(),
-            })
+        let spent = self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take);
+        if spent.is_ok() {
+            return write();
+        }
+        let first = !self.failed.swap(true, Ordering::SeqCst);
+        if first && self.late {
+            write()?;
+        }
+        Err(StoreError::Database {
+            path: "state.db".to_owned(),
+            message: "disk full".to_owned(),
+        })
     }
 }
 
@@ -146,8 +167,7 @@ impl Store for FailsAfter {
         lease: Option<&Granted>,
         entry: &Entry,
     ) -> Result<u64, StoreError> {
-        self.spend()?;
-        self.inner.append(run, lease, entry)
+        self.write(|| self.inner.append(run, lease, entry))
     }
     fn append_all(
         &self,
@@ -155,8 +175,7 @@ impl Store for FailsAfter {
         lease: Option<&Granted>,
         entries: &[Entry],
     ) -> Result<(), StoreError> {
-        self.spend()?;
-        self.inner.append_all(run, lease, entries)
+        self.write(|| self.inner.append_all(run, lease, entries))
     }
     fn run(&self, id_or_prefix: &str) -> Result<RunRecord, StoreError> {
         self.inner.run(id_or_prefix)

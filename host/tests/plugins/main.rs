@@ -10,6 +10,8 @@
 
 mod bad_guests;
 mod cache;
+mod crash;
+mod crash_world;
 mod driver;
 mod gate;
 mod journal;

@@ -283,6 +283,7 @@ fn record(run: &RunId) -> RunRecord {
     RunRecord {
         id: run.clone(),
         plan: empty_plan(),
+        configs: Default::default(),
         target: "infra".into(),
         vm: Some("vm-1".to_owned()),
         plugins: Default::default(),

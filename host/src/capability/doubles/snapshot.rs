@@ -36,6 +36,22 @@ impl Snapshot for DenySnapshot {
     async fn pause_old(&self, _: &VmId) -> Result<(), EffectError> {
         Self::denied()
     }
+    async fn created(
+        &self,
+        _: &str,
+        _: u64,
+        _: &dyn Progress,
+    ) -> Result<Option<SnapshotId>, EffectError> {
+        Self::denied()
+    }
+    async fn restored(
+        &self,
+        _: &SnapshotId,
+        _: u64,
+        _: &dyn Progress,
+    ) -> Result<Option<VmId>, EffectError> {
+        Self::denied()
+    }
 }
 
 /// A call that a [`RecordingSnapshot`] got.
@@ -49,6 +65,10 @@ pub enum SnapshotCall {
     Exists(SnapshotId),
     /// With the VM.
     PauseOld(VmId),
+    /// With the label: what came of it?
+    Created(String),
+    /// With the snapshot: what came of it?
+    Restored(SnapshotId),
 }
 
 /// Snapshots in memory: they are named `snapshot-1`, `snapshot-2`, …, restored
@@ -64,6 +84,7 @@ struct Recorded {
     calls: Vec<SnapshotCall>,
     labels: Vec<String>,
     restores: usize,
+    restored: Vec<(SnapshotId, VmId)>,
     failures: VecDeque<EffectError>,
 }
 
@@ -129,6 +150,7 @@ impl Snapshot for RecordingSnapshot {
         }
         inner.restores += 1;
         let vm = VmId::new(format!("vm-of-{id}-{}", inner.restores));
+        inner.restored.push((id.clone(), vm.clone()));
         self.target.move_to(vm.clone());
         Ok(vm)
     }
@@ -149,6 +171,37 @@ impl Snapshot for RecordingSnapshot {
             )),
             false => Ok(()),
         }
+    }
+
+    async fn created(
+        &self,
+        label: &str,
+        _: u64,
+        _: &dyn Progress,
+    ) -> Result<Option<SnapshotId>, EffectError> {
+        let inner = self.begin(SnapshotCall::Created(label.to_owned()))?;
+        let known = inner.labels.iter().position(|l| l == label);
+        Ok(known.map(|at| SnapshotId::new(format!("snapshot-{}", at + 1))))
+    }
+
+    async fn restored(
+        &self,
+        id: &SnapshotId,
+        _: u64,
+        _: &dyn Progress,
+    ) -> Result<Option<VmId>, EffectError> {
+        let inner = self.begin(SnapshotCall::Restored(id.clone()))?;
+        let now = self.target.facts().vm;
+        let made = inner
+            .restored
+            .iter()
+            .rev()
+            .find(|(of, vm)| of == id && Some(vm) != now.as_ref());
+        let vm = made.map(|(_, vm)| vm.clone());
+        if let Some(vm) = &vm {
+            self.target.move_to(vm.clone());
+        }
+        Ok(vm)
     }
 }
 

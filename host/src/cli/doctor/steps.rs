@@ -43,6 +43,7 @@ pub async fn look(
     let facts = world.target.facts();
     let record = RunRecord {
         id: run.clone(),
+        configs: Default::default(),
         plan: plan.clone(),
         target: facts.name,
         vm: facts.vm.map(|vm| vm.to_string()),
@@ -69,6 +70,7 @@ pub async fn look(
         shared: Arc::new(shared),
         rolls_back: None,
         rolled_back_run: None,
+        so_far: Default::default(),
     };
     let mut seen: Vec<Check> = Vec::new();
     let problems = execution.look(|| tell(&mut happened, &mut seen, up)).await;

@@ -1,6 +1,7 @@
 //! Runs and their journals in the database.
 
 use super::{Failure, from_db, json, to_db, unjson};
+use crate::event::Outcome;
 use crate::ids::{RunId, TargetName};
 use crate::journal::StoreError;
 use crate::journal::entry::{Entry, FORMAT};
@@ -66,9 +67,18 @@ pub(super) fn append(
             FORMAT,
             json("journal entry", entry)?
         ])?;
-        if let Entry::Finished { outcome, .. } = entry {
+        let end = match entry {
+            Entry::Finished { outcome, .. } => Some(*outcome),
+            Entry::Abandoned { .. } => Some(Outcome::Interrupted),
+            _ => None,
+        };
+        if let Some(outcome) = end {
             tx.prepare("UPDATE run SET finished_at = ?2, outcome = ?3 WHERE id = ?1")?
-                .execute(params![run.as_str(), to_db(now), json("outcome", outcome)?])?;
+                .execute(params![
+                    run.as_str(),
+                    to_db(now),
+                    json("outcome", &outcome)?
+                ])?;
             ended = true;
         } else if std::mem::take(&mut ended) {
             // An interrupted run was resumed.

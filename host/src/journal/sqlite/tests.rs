@@ -10,6 +10,7 @@ const TTL: Duration = Duration::from_secs(15);
 fn record(id: &str, target: &str, started_at: u64) -> RunRecord {
     RunRecord {
         id: id.into(),
+        configs: Default::default(),
         plan: Plan {
             name: "default".into(),
             summary: String::new(),

@@ -24,14 +24,14 @@ impl context::Host for HostState {
         Ok(format!("{}-{}", self.gate.shared.run, self.gate.step))
     }
     async fn target_name(&mut self) -> Result<String> {
-        Ok(self.gate.shared.world.target.facts().name.to_string())
+        Ok(self.gate.shared.target().name.to_string())
     }
     async fn target_vm(&mut self) -> Result<Option<String>> {
-        let facts = self.gate.shared.world.target.facts();
+        let facts = self.gate.shared.target();
         Ok(facts.vm.map(|vm| vm.to_string()))
     }
     async fn target_url(&mut self) -> Result<Option<String>> {
-        Ok(self.gate.shared.world.target.facts().url)
+        Ok(self.gate.shared.target().url)
     }
     async fn config(&mut self) -> Result<String> {
         Ok(self.context.config.to_string())

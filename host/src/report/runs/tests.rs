@@ -8,6 +8,7 @@ const START: u64 = 1_700_000_000_000;
 fn record() -> RunRecord {
     RunRecord {
         id: "01K0RUN".into(),
+        configs: Default::default(),
         plan: Plan {
             name: "default".into(),
             summary: String::new(),

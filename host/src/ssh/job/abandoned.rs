@@ -15,6 +15,8 @@ pub(in crate::ssh) struct Abandoned(Arc<Mutex<Known>>);
 struct Known {
     jobs: Vec<(Place, JobId)>,
     used: BTreeSet<Place>,
+    /// An earlier process of the run had some.
+    expected: bool,
     /// A person was told of files.
     kept: bool,
 }
@@ -44,7 +46,12 @@ impl Abandoned {
     /// Whether this VM had jobs and their files may go.
     pub(super) fn may_go(&self, vm: &Place) -> bool {
         let known = self.lock();
-        known.used.contains(vm) && !known.kept
+        (known.expected || known.used.contains(vm)) && !known.kept
+    }
+
+    /// There may be jobs that this process has not started.
+    pub(in crate::ssh) fn expect(&self) {
+        self.lock().expected = true;
     }
 }
 

@@ -99,9 +99,35 @@ async fn a_resumed_run_finds_the_snapshot_it_had_taken() {
         .create("pre", &Said::default())
         .await
         .unwrap();
-    let resumed = s.snapshot(|c| c.resumed = true);
+    let resumed = s.snapshot(|_| {});
+    let found = resumed.created("pre", now(), &Said::default()).await;
+    assert_eq!(found.unwrap(), Some(id.clone()));
+    // The same label again is the same snapshot.
     assert_eq!(resumed.create("pre", &Said::default()).await.unwrap(), id);
+    let other = resumed.created("other", 0, &Said::default()).await;
+    assert_eq!(other.unwrap(), None);
     assert_eq!(s.fake.count("POST"), 1);
+}
+
+#[tokio::test]
+async fn a_resumed_run_finds_the_vm_it_had_restored() {
+    let s = Setup::new().await;
+    s.ssh
+        .wait_reachable(Duration::from_secs(20), &Said::default())
+        .await
+        .unwrap();
+    let snapshot = s.snapshot(|_| {});
+    let id = snapshot.create("pre", &Said::default()).await.unwrap();
+    let before = snapshot.restored(&id, 0, &Said::default()).await;
+    assert_eq!(before.unwrap(), None, "no VM was made of it yet");
+    // As if the answer had been lost: the target has not moved.
+    let new = s.client.restore(&id, &Said::default()).await.unwrap();
+    s.fake.cloud.lock().unwrap().vm(new.as_str()).unwrap()["state"] = "running".into();
+    let posts = s.fake.count("POST");
+    let found = snapshot.restored(&id, now(), &Said::default()).await;
+    assert_eq!(found.unwrap(), Some(new.clone()));
+    assert_eq!(s.target.facts().vm, Some(new));
+    assert_eq!(s.fake.count("POST"), posts);
 }
 
 #[tokio::test]
@@ -192,4 +218,10 @@ async fn an_unknown_snapshot_is_not_found() {
         (error.kind, error.maybe_applied),
         (ErrorKind::NotFound, false)
     );
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(since.unwrap().as_millis()).unwrap()
 }

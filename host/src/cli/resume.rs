@@ -1,0 +1,180 @@
+//! `vdeploy resume`: go on with a run that was cut off. What has happened is
+//! read from its journal and not done again.
+
+use super::Global;
+use super::error::CliError;
+use super::exit::ExitCode;
+use super::run::OutputArgs;
+use super::session::Session;
+use super::start::{self, Request};
+use super::{rollback, unfinished};
+use crate::event::RunEvent;
+use crate::gate::Came;
+use crate::ids::{PluginName, StepId};
+use crate::journal::store::RunRecord;
+use crate::journal::{Store as _, StoreError};
+use crate::run::earlier::{SoFar, so_far};
+use crate::run::prepare::Plugins;
+use clap::Args;
+
+/// What to type.
+const EXAMPLES: &str = "Examples:
+  vdeploy resume             go on with the run that was cut off on the only target
+  vdeploy resume 01M856KE    go on with this one";
+
+/// Arguments of `vdeploy resume`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ResumeArgs {
+    /// The run: an id or its beginning [default: the target's run that was cut
+    /// off]
+    pub run: Option<String>,
+    /// The target, where no run is named
+    #[arg(long, short)]
+    pub target: Option<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// A run that is gone on with.
+#[derive(Debug)]
+pub struct Resumed {
+    /// As it was recorded.
+    pub record: RunRecord,
+    /// How far it is.
+    pub so_far: SoFar,
+}
+
+/// Goes on with the run.
+pub async fn main(global: &Global, args: ResumeArgs) -> Result<ExitCode, CliError> {
+    let session = Session::open(global)?;
+    let store = session.store()?;
+    let named = args.run.as_deref();
+    let target = match named {
+        Some(run) => store.run(run)?.target,
+        None => start::target(&session.project, args.target.as_deref())?.0,
+    };
+    let record = unfinished::find(&*store, named, &target, "resume")?;
+    let so_far = so_far(&record, &store.journal(&record.id)?);
+    let mut plan = record.plan.clone();
+    plan.steps
+        .retain(|step| !so_far.left_out.contains(&step.id));
+    let rolls_back = match &record.rolls_back {
+        Some(run) => Some((
+            run.clone(),
+            rollback::outputs(&*store, &store.run(run.as_str())?)?,
+        )),
+        None => None,
+    };
+    start::start(
+        session,
+        Request {
+            plan,
+            target: Some(record.target.to_string()),
+            reference: None,
+            set: Vec::new(),
+            dry_run: false,
+            without_snapshot: None,
+            rolls_back,
+            resumes: Some(Resumed { record, so_far }),
+            output: args.output,
+            verbose: global.verbose,
+        },
+    )
+    .await
+}
+
+impl Resumed {
+    /// What a person and a program are told at the beginning.
+    pub fn event(&self) -> RunEvent {
+        let tape = &self.so_far.gate.tape;
+        let in_doubt = |came: &Came| matches!(came, Came::InDoubt(_));
+        let doubtful = tape
+            .calls()
+            .filter(|(_, call)| in_doubt(&call.came))
+            .count();
+        let finished: Vec<StepId> = self
+            .record
+            .plan
+            .all_steps()
+            .map(|step| step.id.clone())
+            .filter(|step| self.so_far.outputs.contains_key(step))
+            .collect();
+        RunEvent::RunResumed {
+            run: self.record.id.clone(),
+            finished,
+            step: self.so_far.open.as_ref().map(|open| open.step.clone()),
+            recorded: tape.len().saturating_sub(doubtful),
+            in_doubt: doubtful,
+        }
+    }
+
+    /// The recorded results fit these plugins' bytes only.
+    pub fn check_plugins(&self, plugins: &Plugins) -> Result<(), CliError> {
+        let changed: Vec<&PluginName> = plugins
+            .iter()
+            .filter(|(name, plugin)| {
+                self.record.plugins.get(*name) != Some(&plugin.description.digest)
+            })
+            .map(|(name, _)| name)
+            .collect();
+        let names: Vec<&str> = changed.iter().map(|name| name.as_str()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let run = &self.record.id;
+        let digests: Vec<String> = changed
+            .iter()
+            .filter_map(|name| Some(format!("{name} sha256 {}", self.record.plugins.get(*name)?)))
+            .collect();
+        let version = match self.record.host_version.as_str() {
+            env!("CARGO_PKG_VERSION") => String::new(),
+            other => format!(", with vdeploy {other}"),
+        };
+        Err(CliError::new(
+            ExitCode::PluginRefused,
+            format!(
+                "the bytes of these plugins are not those that run {run} began with: {}; what they \
+                 recorded may not fit, so the run is not gone on with",
+                names.join(", ")
+            ),
+        )
+        .hint(format!(
+            "either bring those bytes back and resume (it began with {}{version}), or go back: \
+             `vdeploy rollback {run}`",
+            digests.join(", ")
+        )))
+    }
+
+    /// The target must be where the run left it.
+    pub fn check_vm(&self, now: Option<&str>) -> Result<(), CliError> {
+        let then = self.so_far.vm.as_ref().map(|vm| vm.as_str());
+        if now == then {
+            return Ok(());
+        }
+        let shown = |vm: Option<&str>| vm.map_or("no VM".to_owned(), |vm| format!("VM {vm}"));
+        let run = &self.record.id;
+        Err(CliError::new(
+            ExitCode::Refused,
+            format!(
+                "run {run} was on {}, and the target `{}` is {} now: it is not gone on with there",
+                shown(then),
+                self.record.target,
+                shown(now)
+            ),
+        )
+        .hint(format!(
+            "put the target back as it was, or leave the run: `vdeploy abandon {run} --reason \
+             \"the target is another VM\"`"
+        )))
+    }
+
+    /// Where the target went is a fact, also when the process ended before it
+    /// could store it.
+    pub fn remember_moves(&self, store: &dyn crate::journal::Store) -> Result<(), StoreError> {
+        for (from, to) in &self.so_far.moves {
+            crate::journal::moves::remember(store, &self.record.target, from, to)?;
+        }
+        Ok(())
+    }
+}

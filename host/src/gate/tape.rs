@@ -1,0 +1,77 @@
+//! What an earlier process of the run recorded of the function that was cut
+//! off: its calls by number, each with its result or in doubt.
+//!
+//! Plain data. Who reads a journal fills it, and the gate answers from it.
+
+use crate::capability::EffectError;
+use crate::ids::StepId;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A call that was made before.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Recorded {
+    /// The step that made it.
+    pub step: StepId,
+    /// For example `ssh.exec`.
+    pub function: String,
+    /// The arguments as they were journaled.
+    pub request: Value,
+    /// What came of it.
+    pub came: Came,
+}
+
+/// What is known of how it ended.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Came {
+    /// The result is in the journal.
+    Result(Result<Value, EffectError>),
+    /// It ended well, as another entry shows; its own result is missing.
+    Done(Value),
+    /// Only the intent is there, written at this time, in milliseconds since
+    /// 1970: it may have happened.
+    InDoubt(u64),
+}
+
+/// The calls by number.
+#[derive(Clone, Debug, Default)]
+pub struct Tape {
+    calls: BTreeMap<u64, Recorded>,
+}
+
+impl Tape {
+    /// Keeps what is known of a call.
+    pub fn keep(&mut self, call: u64, recorded: Recorded) {
+        self.calls.insert(call, recorded);
+    }
+
+    /// What was kept of it, to be completed.
+    pub fn get_mut(&mut self, call: u64) -> Option<&mut Recorded> {
+        self.calls.get_mut(&call)
+    }
+
+    /// It is as if the call had not been made.
+    pub fn forget(&mut self, call: u64) {
+        self.calls.remove(&call);
+    }
+
+    /// Every call, in order.
+    pub fn calls(&self) -> impl Iterator<Item = (u64, &Recorded)> {
+        self.calls.iter().map(|(call, recorded)| (*call, recorded))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// The call with this number, which is asked for again. Given once.
+    pub(super) fn take(&mut self, call: u64) -> Option<Recorded> {
+        self.calls.remove(&call)
+    }
+}

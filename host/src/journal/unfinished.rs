@@ -1,0 +1,248 @@
+//! Runs that were cut off: their journal has no end, or says that the run was
+//! interrupted. What such a run has done is known, what it was doing is not, so
+//! the next run on the target does not begin beside it.
+
+use super::entry::Entry;
+use super::store::{RunRecord, Store, StoreError, Stored};
+use crate::event::Outcome;
+use crate::ids::{StepId, TargetName};
+
+/// How many runs of a target are looked at.
+const LOOK_BACK: u32 = 100;
+
+/// A run that was cut off.
+#[derive(Clone, Debug)]
+pub struct Unfinished {
+    /// The run.
+    pub record: RunRecord,
+    /// The step that it was in, if it was in one.
+    pub step: Option<StepId>,
+    /// Whether it changed the target, or may have.
+    pub changed: bool,
+}
+
+/// The newest run of the target that was cut off after it had made or begun a
+/// change, and that nobody has settled. Runs that are at work are among them:
+/// who asks holds the lease.
+pub fn of_target(store: &dyn Store, target: &TargetName) -> Result<Option<Unfinished>, StoreError> {
+    let runs = store.runs(Some(target), LOOK_BACK)?;
+    let cut_off = |outcome: &Option<Outcome>| matches!(outcome, None | Some(Outcome::Interrupted));
+    if !runs.iter().any(|run| !run.dry_run && cut_off(&run.outcome)) {
+        return Ok(None);
+    }
+    for summary in runs.iter().filter(|run| !run.dry_run) {
+        let journal = store.journal(&summary.id)?;
+        let seen = look(&journal);
+        if cut_off(&summary.outcome) {
+            let killed = summary.outcome.is_none() && seen.begun;
+            if !seen.abandoned && (killed || seen.changed) {
+                return Ok(Some(Unfinished {
+                    record: store.run(summary.id.as_str())?,
+                    step: seen.step,
+                    changed: seen.changed,
+                }));
+            }
+        } else if seen.changed {
+            // What was cut off before it is settled: this run has ended.
+            return Ok(None);
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the run can be gone on with: none when it can, else why not.
+pub fn why_not(journal: &[Stored]) -> Option<String> {
+    let seen = look(journal);
+    if let Some(reason) = seen.abandoned_because {
+        return Some(format!("it was abandoned: {reason}"));
+    }
+    match journal.last().map(|stored| &stored.entry) {
+        Some(Entry::Finished { outcome, .. }) if *outcome != Outcome::Interrupted => {
+            Some(format!("it has ended: {}", word(*outcome)))
+        }
+        _ => None,
+    }
+}
+
+fn word(outcome: Outcome) -> String {
+    match serde_json::to_value(outcome) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => format!("{outcome:?}"),
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    begun: bool,
+    changed: bool,
+    abandoned: bool,
+    abandoned_because: Option<String>,
+    step: Option<StepId>,
+}
+
+fn look(journal: &[Stored]) -> Seen {
+    let mut seen = Seen::default();
+    for stored in journal {
+        match &stored.entry {
+            Entry::StepStarted { step, .. } => seen.step = Some(step.clone()),
+            Entry::StepFinished { .. } => seen.step = None,
+            Entry::Intent {
+                changes_target,
+                function,
+                ..
+            } => {
+                seen.begun |= function != "clock.sleep-ms";
+                seen.changed |= changes_target;
+            }
+            Entry::Abandoned { reason, .. } => {
+                seen.abandoned = true;
+                seen.abandoned_because = Some(reason.clone());
+            }
+            Entry::Resumed { .. } => {
+                seen.abandoned = false;
+                seen.abandoned_because = None;
+            }
+            _ => {}
+        }
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Phase, Section};
+    use crate::ids::RunId;
+    use crate::journal::sqlite::SqliteStore;
+    use crate::plan::{OnFailure, Plan, RollbackTo};
+    use serde_json::Value;
+
+    fn run(store: &SqliteStore, id: &str, at: u64, entries: &[Entry]) {
+        let record = RunRecord {
+            id: id.into(),
+            plan: Plan {
+                name: "default".into(),
+                summary: String::new(),
+                steps: Vec::new(),
+                rollback: Vec::new(),
+                finally: Vec::new(),
+                on_failure: OnFailure::Rollback,
+                rollback_to: RollbackTo::Git,
+            },
+            configs: Default::default(),
+            target: "infra".into(),
+            vm: None,
+            plugins: Default::default(),
+            rolls_back: None,
+            started_by: String::new(),
+            started_at: at,
+            host_version: String::new(),
+            dry_run: false,
+        };
+        store.create_run(&record).unwrap();
+        store.append_all(&RunId::from(id), None, entries).unwrap();
+    }
+
+    fn started(step: &str) -> Entry {
+        Entry::StepStarted {
+            step: step.into(),
+            section: Section::Steps,
+            phase: Phase::Run,
+            attempt: 1,
+        }
+    }
+
+    fn intent(changes_target: bool) -> Entry {
+        Entry::Intent {
+            call: 1,
+            step: "a".into(),
+            function: "ssh.exec".to_owned(),
+            request: Value::Null,
+            changes_target,
+        }
+    }
+
+    fn finished(outcome: Outcome) -> Entry {
+        Entry::Finished {
+            outcome,
+            message: String::new(),
+        }
+    }
+
+    fn abandoned() -> Entry {
+        Entry::Abandoned {
+            by: "me".to_owned(),
+            reason: "looked at it".to_owned(),
+        }
+    }
+
+    /// The id and the step of the unfinished run.
+    fn found(store: &SqliteStore) -> Option<(String, Option<String>)> {
+        let found = of_target(store, &"infra".into()).unwrap()?;
+        let step = found.step.map(|step| step.to_string());
+        Some((found.record.id.to_string(), step))
+    }
+
+    #[test]
+    fn a_killed_run_that_began_a_change_is_unfinished() {
+        let store = SqliteStore::in_memory().unwrap();
+        assert_eq!(found(&store), None);
+        run(&store, "01A", 1, &[started("a")]);
+        assert_eq!(found(&store), None, "it has changed nothing");
+        run(&store, "01B", 2, &[started("b"), intent(false)]);
+        assert_eq!(found(&store), Some(("01B".into(), Some("b".into()))));
+        run(&store, "01C", 3, &[started("c"), intent(true)]);
+        assert_eq!(found(&store), Some(("01C".into(), Some("c".into()))));
+        run(&store, "01D", 4, &[finished(Outcome::Deployed)]);
+        assert_eq!(found(&store).unwrap().0, "01C", "a run that only looked");
+        assert_eq!(
+            of_target(&store, &"other".into())
+                .unwrap()
+                .map(|u| u.changed),
+            None
+        );
+    }
+
+    #[test]
+    fn a_later_run_or_a_word_settles_it() {
+        let store = SqliteStore::in_memory().unwrap();
+        run(&store, "01A", 1, &[started("a"), intent(true)]);
+        run(
+            &store,
+            "01B",
+            2,
+            &[intent(true), finished(Outcome::Deployed)],
+        );
+        assert_eq!(found(&store), None);
+        run(
+            &store,
+            "01C",
+            3,
+            &[intent(true), finished(Outcome::Interrupted)],
+        );
+        assert_eq!(found(&store).unwrap().0, "01C");
+        store.append(&"01C".into(), None, &abandoned()).unwrap();
+        assert_eq!(found(&store), None);
+        let journal = store.journal(&"01C".into()).unwrap();
+        assert_eq!(why_not(&journal).unwrap(), "it was abandoned: looked at it");
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_in_time_needs_nothing() {
+        let store = SqliteStore::in_memory().unwrap();
+        let entries = [intent(false), finished(Outcome::Interrupted)];
+        run(&store, "01A", 1, &entries);
+        assert_eq!(found(&store), None);
+        let journal = store.journal(&"01A".into()).unwrap();
+        assert_eq!(why_not(&journal), None, "and may be gone on with");
+    }
+
+    #[test]
+    fn an_abandoned_run_has_an_end_in_the_list() {
+        let store = SqliteStore::in_memory().unwrap();
+        run(&store, "01A", 1, &[intent(true), abandoned()]);
+        let runs = store.runs(None, 1).unwrap();
+        assert_eq!(runs[0].outcome, Some(Outcome::Interrupted));
+        assert!(runs[0].finished_at.is_some());
+    }
+}

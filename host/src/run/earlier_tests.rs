@@ -1,0 +1,322 @@
+use super::*;
+use crate::capability::EffectError;
+use crate::journal::sqlite::SqliteStore;
+use crate::plan::{OnFailure, Retry, RollbackTo, Step};
+use crate::run::machine::{Action, Traits, next};
+use std::time::Duration;
+
+fn step(id: &str) -> Step {
+    Step {
+        id: id.into(),
+        plugin: "p".into(),
+        config: Default::default(),
+        timeout: Duration::from_secs(60),
+        retry: Retry::default(),
+        on_failure: None,
+    }
+}
+
+/// Steps `snapshot` and `deploy`, one rollback and one finally step.
+fn record() -> RunRecord {
+    RunRecord {
+        id: "01A".into(),
+        plan: Plan {
+            name: "default".into(),
+            summary: String::new(),
+            steps: vec![step("snapshot"), step("deploy")],
+            rollback: vec![step("verify")],
+            finally: vec![step("tell")],
+            on_failure: OnFailure::Rollback,
+            rollback_to: RollbackTo::Git,
+        },
+        configs: Default::default(),
+        target: "infra".into(),
+        vm: Some("vm-1".to_owned()),
+        plugins: Default::default(),
+        rolls_back: None,
+        started_by: String::new(),
+        started_at: 0,
+        host_version: String::new(),
+        dry_run: false,
+    }
+}
+
+fn read(entries: Vec<Entry>) -> SoFar {
+    let stored: Vec<Stored> = (1..)
+        .zip(entries)
+        .map(|(seq, entry)| Stored {
+            seq,
+            at: 1000 * seq,
+            entry,
+        })
+        .collect();
+    so_far(&record(), &stored)
+}
+
+fn action(so_far: &SoFar) -> Action {
+    let traits = Traits {
+        undoable: [1].into(),
+        may_change: [0, 1].into(),
+        is_rollback: false,
+    };
+    let mut history = so_far.history.clone();
+    history.observe(so_far.gate.target_changed, false);
+    next(&record().plan, &traits, &history)
+}
+
+fn place(section: Section, index: usize) -> Place {
+    Place { section, index }
+}
+
+fn started(step: &str, section: Section, phase: Phase) -> Entry {
+    Entry::StepStarted {
+        step: step.into(),
+        section,
+        phase,
+        attempt: 1,
+    }
+}
+
+fn finished(step: &str, section: Section, phase: Phase, output: Option<Value>) -> Entry {
+    Entry::StepFinished {
+        step: step.into(),
+        section,
+        phase,
+        output,
+    }
+}
+
+fn failed(step: &str, error: EffectError) -> Entry {
+    Entry::StepFailed {
+        step: step.into(),
+        section: Section::Steps,
+        phase: Phase::Run,
+        failure: StepFailure {
+            error,
+            context: Vec::new(),
+        },
+    }
+}
+
+fn intent(call: u64, step: &str, function: &str, request: Value) -> Entry {
+    Entry::Intent {
+        call,
+        step: step.into(),
+        function: function.to_owned(),
+        request,
+        changes_target: function == "ssh.exec" || function == "snapshot.restore",
+    }
+}
+
+fn result(call: u64, step: &str, response: Result<Value, EffectError>) -> Entry {
+    Entry::Result {
+        call,
+        step: step.into(),
+        function: "ssh.exec".to_owned(),
+        request: Value::Null,
+        response,
+    }
+}
+
+fn error(kind: ErrorKind, code: &str) -> EffectError {
+    EffectError::new(kind, code, "no")
+}
+
+/// Every check done, the snapshot taken with call 1.
+fn until_deploy() -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for (step, section) in [
+        ("snapshot", Section::Steps),
+        ("deploy", Section::Steps),
+        ("verify", Section::Rollback),
+        ("tell", Section::Finally),
+    ] {
+        entries.push(started(step, section, Phase::Check));
+        entries.push(finished(step, section, Phase::Check, None));
+    }
+    entries.extend([
+        started("snapshot", Section::Steps, Phase::Run),
+        intent(1, "snapshot", "snapshot.create", json!({ "label": "pre" })),
+        Entry::SnapshotTaken {
+            snapshot: "s-1".into(),
+            made_by: None,
+        },
+        result(1, "snapshot", Ok(json!({ "snapshot": "s-1" }))),
+        finished(
+            "snapshot",
+            Section::Steps,
+            Phase::Run,
+            Some(json!({ "id": "s-1" })),
+        ),
+        started("deploy", Section::Steps, Phase::Run),
+    ]);
+    entries
+}
+
+#[test]
+fn nothing_recorded_is_the_beginning() {
+    let sum = read(Vec::new());
+    assert_eq!(action(&sum), Action::Check(place(Section::Steps, 0)));
+    assert_eq!(sum.vm, Some("vm-1".into()));
+    assert_eq!((sum.gate.calls, sum.open), (0, None));
+}
+
+#[test]
+fn a_call_is_known_or_in_doubt() {
+    let mut entries = until_deploy();
+    entries.extend([
+        intent(2, "deploy", "ssh.exec", json!("build")),
+        result(2, "deploy", Ok(json!("built"))),
+        intent(3, "deploy", "ssh.exec", json!("swap")),
+    ]);
+    let at = 1000 * entries.len() as u64;
+    let sum = read(entries);
+    assert_eq!(action(&sum), Action::Run(place(Section::Steps, 1), 1));
+    assert_eq!(sum.open.unwrap().step.as_str(), "deploy");
+    assert_eq!(sum.gate.calls, 1, "the next call of the step is number 2");
+    let calls: Vec<(u64, Came)> = sum
+        .gate
+        .tape
+        .calls()
+        .map(|(call, recorded)| (call, recorded.came.clone()))
+        .collect();
+    assert_eq!(
+        calls,
+        [
+            (2, Came::Result(Ok(json!("built")))),
+            (3, Came::InDoubt(at))
+        ]
+    );
+    assert!(sum.gate.target_changed);
+    assert_eq!(sum.outputs[&"snapshot".into()], json!({ "id": "s-1" }));
+    let snapshots = sum.gate.snapshots;
+    assert!(snapshots.stands);
+    assert_eq!(snapshots.by_label["pre"], "s-1".into());
+}
+
+#[test]
+fn an_entry_of_the_effect_stands_for_a_missing_result() {
+    let mut entries = until_deploy();
+    // Cut off between the snapshot's own entry and the call's result.
+    entries.truncate(11);
+    let sum = read(entries);
+    let (call, recorded) = sum.gate.tape.calls().next().unwrap();
+    assert_eq!(call, 1);
+    assert_eq!(recorded.came, Came::Done(json!({ "snapshot": "s-1" })));
+    assert_eq!(sum.gate.snapshots.by_label["pre"], "s-1".into());
+
+    let mut entries = until_deploy();
+    entries.extend([
+        intent(
+            2,
+            "deploy",
+            "snapshot.restore",
+            json!({ "snapshot": "s-1" }),
+        ),
+        Entry::TargetMoved {
+            from: Some("vm-1".into()),
+            to: "vm-2".into(),
+        },
+    ]);
+    let sum = read(entries);
+    let recorded = sum.gate.tape.calls().next().unwrap().1;
+    assert_eq!(recorded.came, Came::Done(json!({ "vm": "vm-2" })));
+    assert_eq!(sum.vm, Some("vm-2".into()));
+    assert_eq!(sum.moves, [("vm-1".into(), "vm-2".into())]);
+    assert_eq!(sum.gate.as_of, Some("vm-1".into()), "as the plugin saw it");
+}
+
+#[test]
+fn a_step_that_was_only_stopped_goes_on() {
+    let mut entries = until_deploy();
+    entries.extend([
+        intent(2, "deploy", "ssh.exec", json!("build")),
+        result(2, "deploy", Ok(json!("built"))),
+        result(
+            3,
+            "deploy",
+            Err(error(ErrorKind::Cancelled, "gate.cancelled")),
+        ),
+        failed("deploy", error(ErrorKind::Cancelled, "gate.cancelled")),
+    ]);
+    let sum = read(entries.clone());
+    assert_eq!(action(&sum), Action::Run(place(Section::Steps, 1), 1));
+    assert_eq!(sum.gate.tape.len(), 1, "the call that was refused is free");
+    assert!(sum.problems.is_empty());
+
+    // Not so when the rollback has begun: it goes on.
+    entries.push(Entry::RollbackStarted { cause: None });
+    let sum = read(entries);
+    assert_eq!(action(&sum), Action::Undo(place(Section::Steps, 1)));
+    assert!(sum.gate.finishing);
+}
+
+#[test]
+fn a_step_that_failed_has_failed() {
+    let mut entries = until_deploy();
+    entries.extend([
+        intent(2, "deploy", "ssh.exec", json!("build")),
+        result(2, "deploy", Err(error(ErrorKind::Unavailable, "ssh.down"))),
+        failed("deploy", error(ErrorKind::Failed, "build.broken")),
+    ]);
+    let sum = read(entries);
+    assert!(!sum.gate.target_changed, "the one change did not happen");
+    assert_eq!(sum.problems.len(), 1);
+    assert_eq!(action(&sum), Action::Run(place(Section::Finally, 0), 1));
+}
+
+#[test]
+fn what_a_finally_step_changes_begins_no_rollback() {
+    let mut entries = until_deploy();
+    entries.extend([
+        failed("deploy", error(ErrorKind::Failed, "build.broken")),
+        started("tell", Section::Finally, Phase::Run),
+        intent(2, "tell", "ssh.exec", json!("tell")),
+    ]);
+    let sum = read(entries);
+    assert!(sum.gate.target_changed);
+    assert_eq!(action(&sum), Action::Run(place(Section::Finally, 0), 1));
+}
+
+#[test]
+fn a_second_interruption_is_read_like_the_first() {
+    let mut entries = until_deploy();
+    entries.extend([
+        intent(2, "deploy", "ssh.exec", json!("build")),
+        Entry::Resumed {
+            by: String::new(),
+            host_version: String::new(),
+        },
+        result(2, "deploy", Ok(json!("built"))),
+        intent(3, "deploy", "ssh.exec", json!("swap")),
+    ]);
+    let sum = read(entries);
+    assert_eq!(sum.gate.tape.len(), 2);
+    assert_eq!(sum.gate.calls, 1);
+}
+
+#[test]
+fn what_format_1_wrote_is_read() {
+    let store = SqliteStore::in_memory().unwrap();
+    let old = r#"{"id":"01A","plan":{"name":"default","summary":"","steps":[],"rollback":[],
+        "finally":[],"on-failure":"rollback","rollback-to":"git"},"target":"infra","vm":null,
+        "plugins":{},"rolls-back":null,"started-by":"me","started-at":1,"host-version":"0.1.0",
+        "dry-run":false}"#;
+    let plan_as_stored = serde_json::to_value(record().plan).unwrap();
+    let mut old: Value = serde_json::from_str(old).unwrap();
+    old["plan"] = plan_as_stored;
+    store.execute(&format!(
+        "INSERT INTO run (id, format, target, plan, started_by, started_at, dry_run, record)
+         VALUES ('01A', 1, 'infra', 'default', 'me', 1, 0, '{old}');
+         INSERT INTO journal (run, seq, at, format, entry) VALUES ('01A', 1, 5, 1,
+         '{{\"entry\":\"step-started\",\"step\":\"deploy\",\"section\":\"steps\",\"phase\":\"run\",\"attempt\":1}}');"
+    ));
+    use crate::journal::Store as _;
+    let read = store.run("01A").unwrap();
+    assert!(read.configs.is_empty());
+    let journal = store.journal(&"01A".into()).unwrap();
+    assert_eq!(
+        so_far(&read, &journal).open.unwrap().step.as_str(),
+        "deploy"
+    );
+}

@@ -1,0 +1,355 @@
+//! The crash matrix: a run is cut off before and after every write to its
+//! journal, gone on with by another process, and ends as if nothing had been.
+//! What was done to the target is counted by the target.
+
+use crate::crash_world::{Snapshots, Target};
+use crate::driver::{exec, fail, plan, step};
+use crate::journal::FailsAfter;
+use crate::stage::{TOKEN, scripted};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::mpsc::unbounded_channel;
+use vdeploy::capability::World;
+use vdeploy::capability::clock::SimulatedClock;
+use vdeploy::capability::mask::Masker;
+use vdeploy::capability::secrets::{LoadedSecrets, SecretValue};
+use vdeploy::event::{Outcome, RunEvent};
+use vdeploy::gate::RunShared;
+use vdeploy::ids::RunId;
+use vdeploy::journal::store::{RunRecord, Stored};
+use vdeploy::journal::{Entry, SqliteStore, Store, StoreState};
+use vdeploy::plan::{OnFailure, Plan, RollbackTo, Step};
+use vdeploy::run::earlier::so_far;
+use vdeploy::run::{Execution, Finished, SoFar, prepare};
+use vdeploy::target::TargetHandle;
+
+/// What is left of a run when its process is gone.
+struct Run {
+    id: RunId,
+    target: Target,
+    store: Arc<SqliteStore>,
+    plan: Plan,
+}
+
+impl Run {
+    fn new(plan: &Plan) -> Self {
+        let store = Arc::new(SqliteStore::in_memory().unwrap());
+        let id = RunId::from("01RUN");
+        let record = RunRecord {
+            id: id.clone(),
+            plan: plan.clone(),
+            configs: BTreeMap::new(),
+            target: "infra".into(),
+            vm: Some("vm-1".to_owned()),
+            plugins: BTreeMap::new(),
+            rolls_back: None,
+            started_by: "a test".to_owned(),
+            started_at: 1,
+            host_version: "0".to_owned(),
+            dry_run: false,
+        };
+        store.create_run(&record).unwrap();
+        Self {
+            id,
+            target: Target::new(),
+            store,
+            plan: plan.clone(),
+        }
+    }
+
+    fn journal(&self) -> Vec<Stored> {
+        self.store.journal(&self.id).unwrap()
+    }
+
+    /// One process of the run: the first, or one that goes on with it.
+    async fn process(&self, store: Arc<dyn Store>) -> (Finished, Vec<RunEvent>) {
+        let journal = self.journal();
+        let resumes = !journal.is_empty();
+        let sum = match resumes {
+            true => so_far(&self.store.run("01RUN").unwrap(), &journal),
+            false => SoFar::default(),
+        };
+        let vm = sum.vm.clone().unwrap_or_else(|| "vm-1".into());
+        let handle = TargetHandle::vers("infra".into(), vm, "https://{vm}.example.com:3000");
+        let token = SecretValue::new(TOKEN.to_owned());
+        let masker = Masker::new([&token]).unwrap();
+        let world = World {
+            clock: Arc::new(SimulatedClock::new(1_700_000_000_000)),
+            http: Arc::new(self.target.http()),
+            ssh: Arc::new(self.target.clone()),
+            snapshot: Arc::new(Snapshots {
+                target: self.target.clone(),
+                handle: handle.clone(),
+            }),
+            secrets: Arc::new(LoadedSecrets::new([("token".to_owned(), token)])),
+            state: Arc::new(StoreState::new(self.store.clone())),
+            target: handle,
+        };
+        let (events, mut seen) = unbounded_channel();
+        let shared = RunShared::new(
+            self.id.clone(),
+            world,
+            Arc::new(masker),
+            false,
+            store,
+            events,
+        );
+        let shared = Arc::new(shared.after(sum.gate.clone()));
+        if resumes {
+            let entry = Entry::Resumed {
+                by: "a test".to_owned(),
+                host_version: "0".to_owned(),
+            };
+            // Killed at once is a case too.
+            let _ = shared.record(&entry);
+        }
+        let plugins: prepare::Plugins = [("scripted".into(), scripted())].into();
+        let execution = Execution {
+            configs: prepare::configs(&self.plan, &plugins, false).unwrap(),
+            traits: prepare::traits(&self.plan, &plugins, false),
+            plan: self.plan.clone(),
+            plugins,
+            shared,
+            rolls_back: None,
+            rolled_back_run: None,
+            so_far: sum,
+        };
+        let finished = execution.execute().await;
+        drop(execution);
+        (
+            finished,
+            std::iter::from_fn(|| seen.try_recv().ok()).collect(),
+        )
+    }
+
+    /// Processes until one is not cut off; `cuts` are the writes that each of
+    /// the first ones gets, and whether the next one still gets there.
+    async fn through(&self, cuts: &[(usize, bool)]) -> Option<Finished> {
+        for (writes, late) in cuts {
+            let store = Arc::new(FailsAfter::over(self.store.clone(), *writes, *late));
+            let (finished, _) = self.process(store.clone()).await;
+            if !store.has_failed() {
+                return None;
+            }
+            assert_eq!(
+                finished.outcome,
+                Outcome::Interrupted,
+                "{}",
+                finished.message
+            );
+        }
+        if self.journal().is_empty() {
+            // Cut off before its first entry: it has begun nothing.
+            return None;
+        }
+        let ended = matches!(
+            self.journal().last().map(|s| &s.entry),
+            Some(Entry::Finished { .. })
+        );
+        match ended {
+            true => None,
+            false => Some(self.process(self.store.clone()).await.0),
+        }
+    }
+}
+
+/// Snapshot, build, deploy, tell the world, wait, look. `broken` is the last
+/// step.
+fn deploy(to: RollbackTo, broken: bool) -> Plan {
+    let post = json!({ "do": "http", "method": "POST", "url": "https://hooks.example.com/x",
+        "try": true });
+    let probe = json!({ "do": "probe", "argv": ["echo", "version"] });
+    let mut smoke = vec![
+        json!({ "do": "http", "method": "GET", "url": "/version" }),
+        json!({ "do": "http-all", "urls": ["/a", "/b", "/c"] }),
+        json!({ "do": "sleep", "ms": 5000 }),
+        json!({ "do": "now" }),
+    ];
+    if broken {
+        smoke.push(fail());
+    }
+    let mut plan = plan([
+        step(
+            "build",
+            json!({ "run": [probe, exec("build")], "undo": [exec("unbuild")] }),
+        ),
+        step(
+            "deploy",
+            json!({ "run": [{ "do": "put", "key": "k", "value": "v" }, exec("live=2"), post,
+                { "do": "reveal", "name": "token" }], "undo": [exec("live=1"), exec("tidy")] }),
+        ),
+        step("smoke", json!({ "run": smoke })),
+    ]);
+    plan.on_failure = OnFailure::Rollback;
+    plan.rollback_to = to;
+    if to == RollbackTo::Snapshot {
+        let restore = json!({ "run": [{ "do": "snapshot", "label": "evidence" }, { "do": "facts" },
+            { "do": "restore", "id": "snapshot-0" }, { "do": "facts" }, exec("after")] });
+        plan.rollback.push(step("restore", restore));
+    }
+    plan.rollback.push(step(
+        "verify",
+        json!({ "run": [{ "do": "probe", "argv": ["echo", "v"] }] }),
+    ));
+    plan.finally
+        .push(step("tell", json!({ "run": [exec("told")] })));
+    plan
+}
+
+/// Every change has one result, and no number is used twice.
+fn assert_legal(journal: &[Stored], case: &str) {
+    let mut intents: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut results: BTreeMap<u64, usize> = BTreeMap::new();
+    for stored in journal {
+        match &stored.entry {
+            Entry::Intent { call, .. } => *intents.entry(*call).or_default() += 1,
+            Entry::Result { call, .. } => *results.entry(*call).or_default() += 1,
+            _ => {}
+        }
+    }
+    for (call, count) in &intents {
+        assert_eq!(*count, 1, "{case}: intents of call {call}");
+        assert_eq!(
+            results.get(call),
+            Some(&1),
+            "{case}: results of call {call}"
+        );
+    }
+    for (call, count) in &results {
+        assert_eq!(*count, 1, "{case}: results of call {call}");
+    }
+}
+
+/// `seconds`: where the process that goes on is cut off in its turn.
+async fn matrix(plan: Plan, outcome: Outcome, live: &str, seconds: &[Option<(usize, bool)>]) {
+    let whole = Run::new(&plan);
+    let (finished, _) = whole.process(whole.store.clone()).await;
+    assert_eq!(finished.outcome, outcome, "{}", finished.message);
+    assert_legal(&whole.journal(), "whole");
+    let changes = whole.target.lock().changes.clone();
+    let mut cases = 0;
+    for second in seconds {
+        for first in 1.. {
+            let mut over = true;
+            for late in [false, true] {
+                let cuts: Vec<(usize, bool)> = [(first, late)].into_iter().chain(*second).collect();
+                let case = format!("cut off at {cuts:?}");
+                let run = Run::new(&plan);
+                let Some(finished) = run.through(&cuts).await else {
+                    continue;
+                };
+                over = false;
+                cases += 1;
+                assert_eq!(finished.outcome, outcome, "{case}: {}", finished.message);
+                let place = run.target.lock();
+                assert_eq!(place.live, live, "{case}");
+                assert_eq!(place.changes, changes, "{case}");
+                assert!(place.posts <= 1, "{case}: {} posts", place.posts);
+                drop(place);
+                assert_legal(&run.journal(), &case);
+            }
+            if over {
+                break;
+            }
+        }
+    }
+    assert!(cases > 60 * seconds.len(), "{cases} cases");
+}
+
+#[tokio::test]
+async fn a_deploy_that_is_cut_off_anywhere_is_deployed_once() {
+    matrix(
+        deploy(RollbackTo::Git, false),
+        Outcome::Deployed,
+        "2",
+        &[None],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_rollback_that_is_cut_off_anywhere_brings_the_old_version_back_once() {
+    // The second cut comes right after the first, or a little later.
+    let seconds = [None, Some((0, true)), Some((1, false)), Some((3, true))];
+    let plan = deploy(RollbackTo::Git, true);
+    matrix(plan, Outcome::RolledBack, "1", &seconds).await;
+}
+
+#[tokio::test]
+async fn a_restore_that_is_cut_off_anywhere_is_made_once() {
+    let plan = deploy(RollbackTo::Snapshot, true);
+    matrix(plan, Outcome::RolledBack, "1", &[None]).await;
+}
+
+#[tokio::test]
+async fn a_run_that_does_something_else_now_is_not_gone_on_with() {
+    let run = Run::new(&deploy(RollbackTo::Git, false));
+    let mut cut = 1;
+    // Until the build has been started and nothing after it.
+    while run.target.lock().changes.len() < 2 {
+        let fresh = Run::new(&run.plan);
+        let store = Arc::new(FailsAfter::over(fresh.store.clone(), cut, true));
+        fresh.process(store).await;
+        if fresh.target.lock().changes.len() == 2 {
+            let mut other = fresh;
+            other.plan = changed(&other.plan);
+            let (finished, _) = other.process(other.store.clone()).await;
+            assert_eq!(finished.outcome, Outcome::Interrupted);
+            assert!(
+                finished.message.contains("cannot be resumed"),
+                "{}",
+                finished.message
+            );
+            assert_eq!(other.target.lock().changes.len(), 2);
+            return;
+        }
+        cut += 1;
+    }
+}
+
+/// The build is another command.
+fn changed(plan: &Plan) -> Plan {
+    let steps = plan.steps.iter().map(|known| match known.id.as_str() {
+        "build" => step("build", json!({ "run": [exec("other")] })),
+        _ => known.clone(),
+    });
+    let steps: Vec<Step> = steps.collect();
+    Plan {
+        steps,
+        ..plan.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_post_that_may_have_arrived_is_told_and_not_sent_again() {
+    let plan = deploy(RollbackTo::Git, false);
+    let mut told = 0;
+    for cut in 1..60 {
+        let run = Run::new(&plan);
+        let store = Arc::new(FailsAfter::over(run.store.clone(), cut, true));
+        run.process(store).await;
+        let last = run.journal().last().map(|s| s.entry.clone());
+        if !matches!(&last, Some(Entry::Intent { function, .. }) if function == "http.send") {
+            continue;
+        }
+        let (finished, events) = run.process(run.store.clone()).await;
+        assert_eq!(finished.outcome, Outcome::Deployed);
+        assert_eq!(
+            run.target.lock().posts,
+            0,
+            "it was not sent before and is not now"
+        );
+        let seen = events.iter().find_map(|event| match event {
+            RunEvent::StepFinished {
+                step,
+                output: Some(output),
+                ..
+            } if step.as_str() == "deploy" => Some(output["seen"].clone()),
+            _ => None,
+        });
+        assert_eq!(seen.unwrap()[2], Value::from("gate.unanswered"));
+        told += 1;
+    }
+    assert_eq!(told, 1);
+}
