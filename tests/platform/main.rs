@@ -2,15 +2,24 @@
 //! npm and node, and an API that can be made to fail.
 
 mod check;
+mod doctor;
 mod observed;
+mod registry;
 mod row;
 mod table;
+mod wake;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 use observed::Observed;
 use std::sync::{Arc, OnceLock};
 use vdeploy_tests::platform::World;
+
+/// A test on the shared platform.
+type Test = Box<dyn Fn(&World) -> Result<()> + Send>;
+
+/// How a module adds a test.
+type Add<'a> = dyn FnMut(String, Test) + 'a;
 
 /// The platform, started by the first test that needs it.
 type Shared = Arc<OnceLock<Result<World, String>>>;
@@ -22,19 +31,26 @@ fn main() -> std::process::ExitCode {
     arguments.test_threads.get_or_insert(cores * 3);
     let shared: Shared = Arc::default();
     let observed: Arc<Observed> = Arc::default();
-    let trials = table::TABLE
-        .iter()
-        .map(|row| {
-            let (shared, observed) = (shared.clone(), observed.clone());
-            Trial::test(row.title(), move || {
-                let world = shared.get_or_init(|| World::start().map_err(|e| format!("{e:#}")));
-                let world = world.as_ref().map_err(Failed::from)?;
-                let message = check::check(world, *row).map_err(|e| format!("{e:#}"))?;
-                observed.add(*row, message);
-                Ok(())
-            })
-        })
-        .collect();
+    let mut trials = Vec::new();
+    let mut add = |name: String, test: Test| {
+        let shared = shared.clone();
+        trials.push(Trial::test(name, move || {
+            let world = shared.get_or_init(|| World::start().map_err(|e| format!("{e:#}")));
+            let world = world.as_ref().map_err(Failed::from)?;
+            test(world).map_err(|e| Failed::from(format!("{e:#}")))
+        }));
+    };
+    for row in table::TABLE {
+        let observed = observed.clone();
+        let test = move |world: &World| {
+            observed.add(*row, check::check(world, *row)?);
+            Ok(())
+        };
+        add(row.title(), Box::new(test));
+    }
+    doctor::add(&mut add);
+    registry::add(&mut add);
+    wake::add(&mut add);
     let conclusion = libtest_mimic::run(&arguments, trials);
     // `process::exit` would leave the VMs running.
     drop(shared);
