@@ -4,6 +4,7 @@
 mod check;
 mod observed;
 mod row;
+mod servers;
 mod table;
 
 use anyhow::Result;
@@ -22,8 +23,8 @@ fn main() -> std::process::ExitCode {
     arguments.test_threads.get_or_insert(cores * 3);
     let shared: Shared = Arc::default();
     let observed: Arc<Observed> = Arc::default();
-    let trials = table::TABLE
-        .iter()
+    let rows = table::TABLE.iter().chain(servers::TABLE);
+    let trials = rows
         .map(|row| {
             let (shared, observed) = (shared.clone(), observed.clone());
             Trial::test(row.title(), move || {
