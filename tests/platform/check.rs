@@ -62,6 +62,11 @@ fn judge(place: &Place<'_>, row: Row, ran: &Ran, before: &str, pushed: &str) -> 
         };
         ensure!(head == wanted, "{head} is checked out instead of {wanted}");
     }
+    let holder = place.vm(vm)?.lease()?;
+    ensure!(
+        holder == "-",
+        "run {holder} still has the lease on the target"
+    );
     lease_is_free(place, row)?;
     text(&ran.event("run-finished")?, "message")
 }

@@ -3,6 +3,7 @@
 
 mod check;
 mod observed;
+mod reach;
 mod row;
 mod servers;
 mod table;
@@ -24,7 +25,7 @@ fn main() -> std::process::ExitCode {
     let shared: Shared = Arc::default();
     let observed: Arc<Observed> = Arc::default();
     let rows = table::TABLE.iter().chain(servers::TABLE);
-    let trials = rows
+    let mut trials: Vec<Trial> = rows
         .map(|row| {
             let (shared, observed) = (shared.clone(), observed.clone());
             Trial::test(row.title(), move || {
@@ -36,6 +37,14 @@ fn main() -> std::process::ExitCode {
             })
         })
         .collect();
+    trials.extend(reach::TRIALS.iter().map(|(name, test)| {
+        let shared = shared.clone();
+        Trial::test(*name, move || {
+            let world = shared.get_or_init(|| World::start().map_err(|e| format!("{e:#}")));
+            let world = world.as_ref().map_err(Failed::from)?;
+            test(world).map_err(|e| Failed::from(format!("{e:#}")))
+        })
+    }));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // `process::exit` would leave the VMs running.
     drop(shared);

@@ -2,13 +2,12 @@
 //! its snapshot an archive on the server itself, or waived.
 
 use crate::row::{
-    BACK, DEPLOYED, End, OLD, Plan, REFUSED, Row, Snapshot, TargetFault, UNREACHED, server, waived,
+    BACK, DEPLOYED, End, OLD, Plan, REFUSED, Row, TargetFault, UNREACHED, server, waived,
 };
 
 #[rustfmt::skip]
 pub const TABLE: &[Row] = &[
-    // Without a snapshot: a word on the command line, or nothing is touched.
-    Row { name: "no-word-on-a-snapshot", snapshot: Snapshot::Default, says: &["--without-snapshot"], ..server(REFUSED) },
+    // Without a snapshot.
     Row { name: "good", ..waived(DEPLOYED) },
     Row { name: "build-breaks", app: "build-breaks", says: &["step `npm-build`", "error TS"], ..waived(BACK) },
     Row { name: "crashes-at-start", app: "crashes-at-start", says: &["step `restart`", "crash"], ..waived(BACK) },

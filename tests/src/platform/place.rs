@@ -87,6 +87,11 @@ impl<'a> Place<'a> {
             Kind::Vers => self.vers_target()?,
             Kind::Ssh => self.ssh_target()?,
         };
+        self.write_target(&target, more)
+    }
+
+    /// Writes the project file with a target of the test's own.
+    pub fn write_target(&self, target: &str, more: &str) -> Result<()> {
         let text = format!("[targets.infra]\n{target}\n{more}");
         std::fs::write(self.dir.join("vdeploy.toml"), text)?;
         Ok(())
@@ -111,7 +116,7 @@ impl<'a> Place<'a> {
     /// No configuration of the user and no agent: only what stands here.
     fn ssh_target(&self) -> Result<String> {
         let vm = self.vm(self.vm)?;
-        let port = front::open_plain(self.world.runtime.handle(), &vm, front::SSH)?;
+        let port = self.ssh_port()?;
         Ok(format!(
             "type = \"ssh\"\nhost = \"127.0.0.1\"\nport = {port}\nuser = \"root\"\n\
              identity-file = \"{}\"\nagent = false\nssh-config = false\n\
@@ -122,7 +127,13 @@ impl<'a> Place<'a> {
         ))
     }
 
-    /// The directory with the project file.
+    /// A port on the loopback that leads to the VM's SSH server by plain TCP.
+    pub fn ssh_port(&self) -> Result<u16> {
+        let vm = self.vm(self.vm)?;
+        front::open_plain(self.world.runtime.handle(), &vm, front::SSH)
+    }
+
+    /// The directory with the project file. It is the user's home too.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -220,7 +231,7 @@ impl<'a> Place<'a> {
     }
 
     /// Where the service of a VM is reached from outside.
-    fn door(&self, id: Uuid) -> Result<String> {
+    pub fn door(&self, id: Uuid) -> Result<String> {
         let name = format!("{id}.{DOMAIN}");
         let vm = self.world.cloud.reached(&name).context("unreachable")?;
         let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
