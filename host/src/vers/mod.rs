@@ -9,6 +9,7 @@ mod clock;
 mod commits;
 mod earlier;
 mod error;
+mod excerpt;
 mod names;
 mod progress;
 mod registry;
