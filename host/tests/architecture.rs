@@ -25,7 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("capability", &["ids", "target"]),
     ("event", &["ids", "capability"]),
     ("journal", &["ids", "plan", "capability", "event"]),
-    ("gate", &["ids", "capability", "event", "journal"]),
+    ("gate", &["ids", "target", "capability", "event", "journal"]),
     ("plugin", &["ids", "capability", "event", "gate"]),
     (
         "run",
