@@ -1,6 +1,7 @@
 //! Holding the target for a run: the lease on the target itself, what a loss
 //! does, and what is said of another holder, wherever its lease is kept.
 
+use super::wait::Wait;
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::ids::{RunId, TargetName};
@@ -58,17 +59,26 @@ impl OnTarget {
 }
 
 /// Takes the lease on the target; else how the run ends, and why.
-pub async fn take(claim: &Claim, shared: &Arc<RunShared>) -> Result<OnTarget, (Outcome, String)> {
-    match TargetLease::take(claim.clone()).await {
-        Ok(Ok(lease)) => Ok(OnTarget::new(lease, shared)),
-        Ok(Err(holder)) => {
-            let name = claim.target.facts().name;
-            Err((Outcome::Held, Holding::on_target(&holder).message(&name)))
+pub async fn take(
+    claim: &Claim,
+    shared: &Arc<RunShared>,
+    wait: &mut Wait,
+) -> Result<OnTarget, (Outcome, String)> {
+    loop {
+        match TargetLease::take(claim.clone()).await {
+            Ok(Ok(lease)) => return Ok(OnTarget::new(lease, shared)),
+            Ok(Err(holder)) => {
+                let name = claim.target.facts().name;
+                wait.after(&Holding::on_target(&holder), &name, shared)
+                    .await?;
+            }
+            Err(error @ TargetLeaseError::Unreached(_)) => {
+                return Err((Outcome::Unreachable, error.to_string()));
+            }
+            Err(error @ TargetLeaseError::Failed(_)) => {
+                return Err((Outcome::Refused, error.to_string()));
+            }
         }
-        Err(error @ TargetLeaseError::Unreached(_)) => {
-            Err((Outcome::Unreachable, error.to_string()))
-        }
-        Err(error @ TargetLeaseError::Failed(_)) => Err((Outcome::Refused, error.to_string())),
     }
 }
 

@@ -22,6 +22,7 @@ mod signals;
 mod start;
 mod terminal;
 mod user;
+mod wait;
 mod wake;
 mod way_back;
 mod world;
