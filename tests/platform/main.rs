@@ -2,15 +2,23 @@
 //! npm and node, and an API that can be made to fail.
 
 mod check;
+mod doctor;
 mod observed;
+mod reach;
+mod registry;
 mod row;
+mod servers;
 mod table;
+mod wake;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 use observed::Observed;
 use std::sync::{Arc, OnceLock};
 use vdeploy_tests::platform::World;
+
+/// A test on the shared platform, with its name.
+type Test = (&'static str, fn(&World) -> Result<()>);
 
 /// The platform, started by the first test that needs it.
 type Shared = Arc<OnceLock<Result<World, String>>>;
@@ -22,8 +30,8 @@ fn main() -> std::process::ExitCode {
     arguments.test_threads.get_or_insert(cores * 3);
     let shared: Shared = Arc::default();
     let observed: Arc<Observed> = Arc::default();
-    let trials = table::TABLE
-        .iter()
+    let rows = table::TABLE.iter().chain(servers::TABLE);
+    let mut trials: Vec<Trial> = rows
         .map(|row| {
             let (shared, observed) = (shared.clone(), observed.clone());
             Trial::test(row.title(), move || {
@@ -35,6 +43,20 @@ fn main() -> std::process::ExitCode {
             })
         })
         .collect();
+    let others = [
+        reach::TRIALS,
+        doctor::TRIALS,
+        registry::TRIALS,
+        wake::TRIALS,
+    ];
+    trials.extend(others.iter().copied().flatten().map(|(name, test)| {
+        let shared = shared.clone();
+        Trial::test(*name, move || {
+            let world = shared.get_or_init(|| World::start().map_err(|e| format!("{e:#}")));
+            let world = world.as_ref().map_err(Failed::from)?;
+            test(world).map_err(|e| Failed::from(format!("{e:#}")))
+        })
+    }));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // `process::exit` would leave the VMs running.
     drop(shared);

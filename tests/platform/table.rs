@@ -60,7 +60,7 @@ pub const TABLE: &[Row] = &[
     Row { name: "key-503-once", api: &[once(Call::SshKey, How::Status(503))], ..DEPLOYED },
     Row { name: "key-dropped-once", api: &[once(Call::SshKey, How::DroppedBefore)], ..DEPLOYED },
     Row { name: "key-429-once", api: &[once(Call::SshKey, How::TooMany(1))], ..DEPLOYED },
-    Row { name: "api-503", api: &[always(Call::Any, How::Status(503))], says: &["503"], ..UNREACHED },
+    Row { name: "api-503", api: &[always(Call::Any, How::Status(503))], says: &["status 503: ", "the platform has a fault and nothing of yours is wrong"], ..UNREACHED },
     Row { name: "api-500", api: &[always(Call::Any, How::Status(500))], says: &["500"], ..UNREACHED },
 
     // Every fault of the API alone, on a rollback to the snapshot.
@@ -76,7 +76,7 @@ pub const TABLE: &[Row] = &[
     // Every fault of the target alone.
     Row { name: "auth-refused", target: &[TargetFault::AuthRefused], says: &["key"], ..UNREACHED },
     Row { name: "sshd-gone", target: &[TargetFault::SshdGone], ..UNREACHED },
-    Row { name: "front-closes", target: &[TargetFault::FrontCloses], live: "", ..UNREACHED },
+    Row { name: "front-closes", target: &[TargetFault::FrontCloses], live: "", says: &["the connection was closed at the other end; check", "the platform says that VM"], ..UNREACHED },
     Row { name: "disk-small", target: &[TargetFault::SmallDisk(100)], says: &["MiB"], ..REFUSED },
     Row { name: "registry-down", app: "new-dependency", target: &[TargetFault::RegistryDown], says: &["step `npm-build`", "ECONNREFUSED"], ..BACK },
     Row { name: "registry-down-same-lock", target: &[TargetFault::RegistryDown], ..DEPLOYED },
@@ -90,6 +90,7 @@ pub const TABLE: &[Row] = &[
 
     Row { name: "commit-503", plan: Plan::RollbackGit, api: &[always(Call::Commit, How::Status(503))], live: "2.0.0", end: End::Untouched, commits: 2, says: &["503"], ..UNCHANGED },
     Row { name: "api-503", plan: Plan::RollbackGit, api: &[always(Call::Any, How::Status(503))], live: "2.0.0", end: End::Untouched, commits: 2, says: &["503"], ..UNREACHED },
+    Row { name: "restore-500", app: "good-v2", plan: Plan::RollbackSnapshot, api: &[always(Call::Restore, How::Status(500))], live: "2.0.0", end: End::Loud, commits: 3, new_vms: 0, says: &["500"], ..LOUD },
 
     // Pairs.
     Row { name: "crash-while-api-down-after-the-snapshot", app: "crashes-at-start", api: &[always(Call::Status, How::Status(503)).after(1), always(Call::Commit, How::Status(503)).after(1), always(Call::Restore, How::Status(503)), always(Call::ListVms, How::Status(503))], says: &["step `restart`"], ..BACK },
