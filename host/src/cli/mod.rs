@@ -7,6 +7,7 @@ mod error;
 pub mod exit;
 mod hold;
 mod init;
+mod lease;
 mod load;
 mod local;
 mod output;
@@ -24,6 +25,7 @@ mod start;
 mod terminal;
 mod unfinished;
 mod user;
+mod wait;
 mod wake;
 mod way_back;
 mod world;
@@ -99,6 +101,9 @@ pub enum Command {
     /// List earlier runs, or show one
     #[command(subcommand)]
     Runs(runs::RunsCommand),
+    /// See who holds a target, and take it away from a run
+    #[command(subcommand)]
+    Lease(lease::LeaseCommand),
     /// Start and stop the cloud on this machine, for first steps and rehearsals
     #[command(subcommand)]
     Local(local::LocalCommand),
@@ -123,6 +128,7 @@ pub async fn main(cli: Cli) -> ExitCode {
         Command::Resume(args) => resume::main(&cli.global, args).await,
         Command::Abandon(args) => abandon::main(&cli.global, &args),
         Command::Runs(command) => runs::main(&cli.global, command),
+        Command::Lease(command) => lease::main(&cli.global, command).await,
         Command::Local(command) => local::main(&cli.global, command).await,
         Command::Plugin(command) => plugin::main(command),
     };

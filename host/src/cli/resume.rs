@@ -7,15 +7,21 @@ use super::exit::ExitCode;
 use super::run::OutputArgs;
 use super::session::Session;
 use super::start::{self, Request};
+use super::wait::WaitArgs;
 use super::{rollback, unfinished};
 use crate::event::RunEvent;
 use crate::gate::Came;
 use crate::ids::{PluginName, StepId};
 use crate::journal::store::RunRecord;
-use crate::journal::{Store as _, StoreError};
+use crate::journal::{Store, StoreError, moves};
 use crate::run::earlier::{SoFar, so_far};
+use crate::run::lease::DEFAULT_TTL;
 use crate::run::prepare::Plugins;
 use clap::Args;
+use std::time::Duration;
+
+/// What the clocks of two machines may differ, and a call may take.
+const MARGIN: Duration = Duration::from_secs(5);
 
 /// What to type.
 const EXAMPLES: &str = "Examples:
@@ -33,6 +39,8 @@ pub struct ResumeArgs {
     #[arg(long, short)]
     pub target: Option<String>,
     #[command(flatten)]
+    pub wait: WaitArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
@@ -43,6 +51,8 @@ pub struct Resumed {
     pub record: RunRecord,
     /// How far it is.
     pub so_far: SoFar,
+    /// Entries of the journal that say so.
+    pub entries: usize,
 }
 
 /// Goes on with the run.
@@ -55,15 +65,13 @@ pub async fn main(global: &Global, args: ResumeArgs) -> Result<ExitCode, CliErro
         None => start::target(&session.project, args.target.as_deref())?.0,
     };
     let record = unfinished::find(&*store, named, &target, "resume")?;
-    let so_far = so_far(&record, &store.journal(&record.id)?);
+    let journal = store.journal(&record.id)?;
+    let so_far = so_far(&record, &journal);
     let mut plan = record.plan.clone();
     plan.steps
         .retain(|step| !so_far.left_out.contains(&step.id));
     let rolls_back = match &record.rolls_back {
-        Some(run) => Some((
-            run.clone(),
-            rollback::outputs(&*store, &store.run(run.as_str())?)?,
-        )),
+        Some(run) => Some((run.clone(), rollback::outputs(&*store, run)?)),
         None => None,
     };
     start::start(
@@ -76,7 +84,13 @@ pub async fn main(global: &Global, args: ResumeArgs) -> Result<ExitCode, CliErro
             dry_run: false,
             without_snapshot: None,
             rolls_back,
-            resumes: Some(Resumed { record, so_far }),
+            resumes: Some(Resumed {
+                record,
+                so_far,
+                entries: journal.len(),
+            }),
+            // The lease of the process that was cut off runs out by itself.
+            wait: args.wait.at_least(DEFAULT_TTL + MARGIN),
             output: args.output,
             verbose: global.verbose,
         },
@@ -169,11 +183,16 @@ impl Resumed {
         )))
     }
 
+    /// Whether another process of the run has gone on with it since.
+    pub fn is_outdated(&self, store: &dyn Store) -> Result<bool, StoreError> {
+        Ok(store.journal(&self.record.id)?.len() != self.entries)
+    }
+
     /// Where the target went is a fact, also when the process ended before it
     /// could store it.
-    pub fn remember_moves(&self, store: &dyn crate::journal::Store) -> Result<(), StoreError> {
+    pub fn remember_moves(&self, store: &dyn Store) -> Result<(), StoreError> {
         for (from, to) in &self.so_far.moves {
-            crate::journal::moves::remember(store, &self.record.target, from, to)?;
+            moves::remember(store, &self.record.target, from, to)?;
         }
         Ok(())
     }
