@@ -71,6 +71,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "ids",
+            "backoff",
             "tls",
             "openssh",
             "local",
