@@ -13,6 +13,7 @@
 #   end    its status and who stopped it; counts with its line end only. Blank
 #          until then: the status is written where there is room already
 #   sym    the same as a symbolic link, which a full disk still takes
+#   room   made and removed to see whether there is room for output
 #   stop   who stops it: `host`, or `limit` when nobody was there to do it
 #   dog    the process that waits for the limit, as a symbolic link too
 #
@@ -189,7 +190,11 @@ vd_stop() {
 # prints: it may fail when it cannot say that it did well.
 vd_has_room() {
     if [ -d "$vd_dir/reserve" ]; then
-        printf '%65536s' '' >"$vd_j.end" || return
+        # A file of its own: one that is cut short goes to the disk at once.
+        printf '%65536s' '' >"$vd_j.room"
+        vd_code=$?
+        rm -f "$vd_j.room" &
+        [ "$vd_code" = 0 ] || return
         # For the last words of a command that fills the disk. Not every target
         # has the program, and that of busybox cannot do it. It gets the open
         # file: by its name it would make one that was removed meanwhile.
@@ -231,6 +236,8 @@ vd_record() {
         exec "$vd_setsid" "$@"
     ) <&6 >>"$vd_j.out" 2>>"$vd_j.err" 6<&-
     vd_end=$?
+    # What was begun beside it has long ended.
+    wait
     if [ "$vd_end" = 125 ] && vd_find && [ -z "$vd_command" ]; then
         rm -f "$vd_j.run" "$vd_j.end"
         exit 4
