@@ -1,14 +1,14 @@
 //! Performs a row of the table on a place of its own, and looks at what came of
 //! it: what was said, what is live, what was made, what was kept.
 
-use crate::row::{End, OLD, Plan, Row, TargetFault};
+use crate::row::{End, OLD, Plan, Row, Snapshot, TargetFault};
 use anyhow::{Context as _, Result, ensure};
 use std::time::Duration;
 use uuid::Uuid;
 use vdeploy_tests::Ran;
 use vdeploy_tests::base::{TOKEN, text, wait_for};
 use vdeploy_tests::platform::fault::Call;
-use vdeploy_tests::platform::{Kind, Place, World};
+use vdeploy_tests::platform::{Place, World};
 
 /// A short window after each start, but for a row that says otherwise.
 const SHORT: &[&str] = &[
@@ -24,14 +24,14 @@ pub fn check(world: &World, row: Row) -> Result<String> {
         TargetFault::SmallDisk(mib) => Some(*mib),
         _ => None,
     });
-    let place = world.place(Kind::Vers, small)?;
+    let place = world.place(row.kind, small)?;
     place.add_task("keep me")?;
     let before = place.head()?;
     let pushed = place.remote.push_variant(row.app)?;
     let run = match row.plan {
         Plan::Deploy | Plan::DeployElseSnapshot => None,
         Plan::RollbackGit | Plan::RollbackSnapshot => {
-            let ran = place.vdeploy(&arguments(Plan::Deploy, None))?;
+            let ran = place.vdeploy(&arguments(row, Plan::Deploy, None))?;
             Some(text(&ran.expect_code(0)?.event("run-finished")?, "run")?)
         }
     };
@@ -39,7 +39,7 @@ pub fn check(world: &World, row: Row) -> Result<String> {
         break_target(&place, *fault)?;
     }
     place.set_faults(row.api, row.vms);
-    let mut args = arguments(row.plan, run.as_deref());
+    let mut args = arguments(row, row.plan, run.as_deref());
     args.extend(row.args);
     let ran = place.vdeploy(&args)?;
     place.set_faults(&[], &[]);
@@ -62,11 +62,16 @@ fn judge(place: &Place<'_>, row: Row, ran: &Ran, before: &str, pushed: &str) -> 
         };
         ensure!(head == wanted, "{head} is checked out instead of {wanted}");
     }
+    let holder = place.vm(vm)?.lease()?;
+    ensure!(
+        holder == "-",
+        "run {holder} still has the lease on the target"
+    );
     lease_is_free(place, row)?;
     text(&ran.event("run-finished")?, "message")
 }
 
-fn arguments(plan: Plan, run: Option<&str>) -> Vec<&str> {
+fn arguments(row: Row, plan: Plan, run: Option<&str>) -> Vec<&str> {
     let mut args = match plan {
         Plan::Deploy | Plan::DeployElseSnapshot => vec!["run"],
         Plan::RollbackGit => vec!["rollback", "--to", "git"],
@@ -77,9 +82,17 @@ fn arguments(plan: Plan, run: Option<&str>) -> Vec<&str> {
         args.push(run);
     } else {
         args.extend(SHORT);
+        args.push("--plan");
+        args.push(match row.snapshot {
+            Snapshot::Archive => "default-ssh",
+            Snapshot::Default | Snapshot::Waived => "default",
+        });
     }
     if plan == Plan::DeployElseSnapshot {
         args.extend(["--rollback-to", "snapshot"]);
+    }
+    if row.snapshot == Snapshot::Waived {
+        args.extend(["--without-snapshot", "the table says so"]);
     }
     args
 }

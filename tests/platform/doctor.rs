@@ -1,7 +1,7 @@
 //! `vdeploy doctor` on this platform: conditions that the local cloud does not
 //! have.
 
-use crate::Add;
+use crate::Test;
 use crate::check::break_target;
 use crate::row::TargetFault;
 use anyhow::{Context as _, Result, ensure};
@@ -11,17 +11,17 @@ use vdeploy_tests::Ran;
 use vdeploy_tests::platform::fault::{ApiFault, Call, How};
 use vdeploy_tests::platform::{Kind, Place, World};
 
-pub fn add(add: &mut Add<'_>) {
-    let mut test = |name: &str, test: fn(&World) -> Result<()>| {
-        add(format!("doctor::{name}"), Box::new(test));
-    };
-    test("a_slow_api_is_a_warning", slow);
-    test("an_api_that_fails_is_told_without_its_page", failing);
-    test("an_sshd_that_refuses_the_login_is_22", refused);
-    test("a_front_without_an_sshd_behind_it_is_22", closed);
-    test("no_free_inodes_are_refused", inodes);
-    test("a_clock_that_is_off_is_a_warning", clock);
-}
+pub const TRIALS: &[Test] = &[
+    ("doctor::a_slow_api_is_a_warning", slow),
+    (
+        "doctor::an_api_that_fails_is_told_without_its_page",
+        failing,
+    ),
+    ("doctor::an_sshd_that_refuses_the_login_is_22", refused),
+    ("doctor::a_front_without_an_sshd_behind_it_is_22", closed),
+    ("doctor::no_free_inodes_are_refused", inodes),
+    ("doctor::a_clock_that_is_off_is_a_warning", clock),
+];
 
 fn doctor(place: &Place<'_>) -> Result<Ran> {
     place.vdeploy(&["doctor", "--json"])

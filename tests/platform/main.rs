@@ -4,8 +4,10 @@
 mod check;
 mod doctor;
 mod observed;
+mod reach;
 mod registry;
 mod row;
+mod servers;
 mod table;
 mod wake;
 
@@ -15,11 +17,8 @@ use observed::Observed;
 use std::sync::{Arc, OnceLock};
 use vdeploy_tests::platform::World;
 
-/// A test on the shared platform.
-type Test = Box<dyn Fn(&World) -> Result<()> + Send>;
-
-/// How a module adds a test.
-type Add<'a> = dyn FnMut(String, Test) + 'a;
+/// A test on the shared platform, with its name.
+type Test = (&'static str, fn(&World) -> Result<()>);
 
 /// The platform, started by the first test that needs it.
 type Shared = Arc<OnceLock<Result<World, String>>>;
@@ -31,26 +30,33 @@ fn main() -> std::process::ExitCode {
     arguments.test_threads.get_or_insert(cores * 3);
     let shared: Shared = Arc::default();
     let observed: Arc<Observed> = Arc::default();
-    let mut trials = Vec::new();
-    let mut add = |name: String, test: Test| {
+    let rows = table::TABLE.iter().chain(servers::TABLE);
+    let mut trials: Vec<Trial> = rows
+        .map(|row| {
+            let (shared, observed) = (shared.clone(), observed.clone());
+            Trial::test(row.title(), move || {
+                let world = shared.get_or_init(|| World::start().map_err(|e| format!("{e:#}")));
+                let world = world.as_ref().map_err(Failed::from)?;
+                let message = check::check(world, *row).map_err(|e| format!("{e:#}"))?;
+                observed.add(*row, message);
+                Ok(())
+            })
+        })
+        .collect();
+    let others = [
+        reach::TRIALS,
+        doctor::TRIALS,
+        registry::TRIALS,
+        wake::TRIALS,
+    ];
+    trials.extend(others.iter().copied().flatten().map(|(name, test)| {
         let shared = shared.clone();
-        trials.push(Trial::test(name, move || {
+        Trial::test(*name, move || {
             let world = shared.get_or_init(|| World::start().map_err(|e| format!("{e:#}")));
             let world = world.as_ref().map_err(Failed::from)?;
             test(world).map_err(|e| Failed::from(format!("{e:#}")))
-        }));
-    };
-    for row in table::TABLE {
-        let observed = observed.clone();
-        let test = move |world: &World| {
-            observed.add(*row, check::check(world, *row)?);
-            Ok(())
-        };
-        add(row.title(), Box::new(test));
-    }
-    doctor::add(&mut add);
-    registry::add(&mut add);
-    wake::add(&mut add);
+        })
+    }));
     let conclusion = libtest_mimic::run(&arguments, trials);
     // `process::exit` would leave the VMs running.
     drop(shared);

@@ -1,17 +1,12 @@
 //! The VM from the registry that the service on it keeps.
 
-use crate::Add;
+use crate::Test;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use vdeploy_tests::base::TOKEN;
 use vdeploy_tests::platform::{Kind, Place, World};
 
-pub fn add(add: &mut Add<'_>) {
-    add(
-        "registry::the_vm_is_looked_up_and_deployed_to".to_owned(),
-        Box::new(looked_up),
-    );
-}
+pub const TRIALS: &[Test] = &[("registry::the_vm_is_looked_up_and_deployed_to", looked_up)];
 
 const SMOKE: &[&str] = &["run", "--plan", "smoke", "--set", "smoke.stable-seconds=0"];
 

@@ -1,5 +1,6 @@
 //! A row of the table: what is wrong, what is run, and what must come of it.
 
+use vdeploy_tests::platform::Kind;
 use vdeploy_tests::platform::fault::{ApiFault, VmFault};
 
 /// The version of the good service, which is live before each row.
@@ -16,6 +17,17 @@ pub enum Plan {
     RollbackGit,
     /// The same with `--to snapshot`.
     RollbackSnapshot,
+}
+
+/// What takes the snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Snapshot {
+    /// The plan `default`: the platform, where there is one.
+    Default,
+    /// The plan `default-ssh`: an archive on the target.
+    Archive,
+    /// Nothing: `--without-snapshot`.
+    Waived,
 }
 
 /// What is wrong at the target.
@@ -57,6 +69,10 @@ pub enum End {
 pub struct Row {
     /// Part of the trial's name.
     pub name: &'static str,
+    /// How the target is reached.
+    pub kind: Kind,
+    /// What takes the snapshot.
+    pub snapshot: Snapshot,
     /// The variant that is pushed.
     pub app: &'static str,
     /// What is run.
@@ -88,19 +104,26 @@ pub struct Row {
 impl Row {
     /// The trial's name.
     pub fn title(&self) -> String {
+        let kind = match (self.kind, self.snapshot) {
+            (Kind::Vers, _) => "vers",
+            (Kind::Ssh, Snapshot::Waived) => "ssh-without-snapshot",
+            (Kind::Ssh, _) => "ssh",
+        };
         let plan = match self.plan {
             Plan::Deploy => "deploy",
             Plan::DeployElseSnapshot => "deploy-else-snapshot",
             Plan::RollbackGit => "rollback-git",
             Plan::RollbackSnapshot => "rollback-snapshot",
         };
-        format!("{plan}::{}", self.name)
+        format!("{kind}::{plan}::{}", self.name)
     }
 }
 
 /// A deploy that works.
 pub const DEPLOYED: Row = Row {
     name: "",
+    kind: Kind::Vers,
+    snapshot: Snapshot::Default,
     app: "good-v2",
     plan: Plan::Deploy,
     args: &[],
@@ -165,3 +188,22 @@ pub const LOUD: Row = Row {
     end: End::Loud,
     ..BACK_TO_SNAPSHOT
 };
+
+/// The same on any server, with an archive there as the snapshot.
+pub const fn server(row: Row) -> Row {
+    Row {
+        kind: Kind::Ssh,
+        snapshot: Snapshot::Archive,
+        commits: 0,
+        new_vms: 0,
+        ..row
+    }
+}
+
+/// The same on any server, without a snapshot.
+pub const fn waived(row: Row) -> Row {
+    Row {
+        snapshot: Snapshot::Waived,
+        ..server(row)
+    }
+}

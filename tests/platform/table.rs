@@ -90,6 +90,7 @@ pub const TABLE: &[Row] = &[
 
     Row { name: "commit-503", plan: Plan::RollbackGit, api: &[always(Call::Commit, How::Status(503))], live: "2.0.0", end: End::Untouched, commits: 2, says: &["503"], ..UNCHANGED },
     Row { name: "api-503", plan: Plan::RollbackGit, api: &[always(Call::Any, How::Status(503))], live: "2.0.0", end: End::Untouched, commits: 2, says: &["503"], ..UNREACHED },
+    Row { name: "restore-500", app: "good-v2", plan: Plan::RollbackSnapshot, api: &[always(Call::Restore, How::Status(500))], live: "2.0.0", end: End::Loud, commits: 3, new_vms: 0, says: &["500"], ..LOUD },
 
     // Pairs.
     Row { name: "crash-while-api-down-after-the-snapshot", app: "crashes-at-start", api: &[always(Call::Status, How::Status(503)).after(1), always(Call::Commit, How::Status(503)).after(1), always(Call::Restore, How::Status(503)), always(Call::ListVms, How::Status(503))], says: &["step `restart`"], ..BACK },

@@ -1,19 +1,19 @@
 //! A VM that does not run when a run begins: resumed, waited for, or named.
 
-use crate::Add;
+use crate::Test;
 use anyhow::{Context as _, Result, ensure};
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use vdeploy_tests::base::TOKEN;
 use vdeploy_tests::platform::{Kind, World};
 
-pub fn add(add: &mut Add<'_>) {
-    let mut test = |name: &str, test: fn(&World) -> Result<()>| {
-        add(format!("wake::{name}"), Box::new(test));
-    };
-    test("a_paused_vm_is_resumed_by_a_run_that_changes_it", paused);
-    test("a_booting_vm_is_waited_for", booting);
-}
+pub const TRIALS: &[Test] = &[
+    (
+        "wake::a_paused_vm_is_resumed_by_a_run_that_changes_it",
+        paused,
+    ),
+    ("wake::a_booting_vm_is_waited_for", booting),
+];
 
 const SMOKE: &[&str] = &["run", "--plan", "smoke", "--set", "smoke.stable-seconds=0"];
 

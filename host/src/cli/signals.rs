@@ -6,9 +6,13 @@
 use super::exit::ExitCode;
 use super::terminal;
 use crate::gate::RunShared;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::AbortHandle;
+
+/// So long a terminal may take for the last line.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Watches until dropped.
 #[derive(Debug)]
@@ -18,6 +22,25 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// Says it without waiting: a terminal that stands still (Ctrl-S) must not keep
+/// the next signal from being heard.
+fn say(text: String) -> mpsc::Receiver<()> {
+    let (told, heard) = mpsc::channel();
+    std::thread::spawn(move || {
+        terminal::error_line(&text);
+        // Nobody has to wait for it.
+        let _ = told.send(());
+    });
+    heard
+}
+
+/// Ends the process. The lease is not given back: a command may still run on
+/// the target, so it has to run out.
+fn leave(text: &str) -> ! {
+    let _ = say(text.to_owned()).recv_timeout(LAST_WORDS);
+    std::process::exit(ExitCode::Interrupted.code().into());
 }
 
 /// Starts watching for this run.
@@ -34,14 +57,14 @@ pub fn watch(shared: Arc<RunShared>) -> std::io::Result<Watch> {
                 _ = hangup.recv() => continue,
             }
             if asked {
-                terminal::error_line(
-                    "left at once; the target may be half changed: see `vdeploy runs show latest`",
-                );
-                std::process::exit(ExitCode::Interrupted.code().into());
+                leave(&format!(
+                    "left at once; the target may be half changed: see `vdeploy runs show {}`",
+                    shared.run
+                ));
             }
             asked = true;
-            terminal::error_line("stopping after the current call; once more to leave at once");
             shared.cancel();
+            say("stopping after the current call; once more to leave at once".to_owned());
         }
     });
     Ok(Watch(task.abort_handle()))

@@ -1,11 +1,16 @@
-//! The way from the run to its reporters: an unbounded channel and one task
-//! that feeds every reporter in order. Nothing sent before `finish` is lost.
+//! The way from the run to its reporters: a channel that never holds the run
+//! up, and one task that feeds every reporter in order. Of what was sent before
+//! `finish` only lines of output may be left out, and that is said: what waits
+//! for a terminal that stands still (see [`waiting`]).
+
+mod waiting;
 
 use super::Reporter;
 use crate::event::RunEvent;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use waiting::Waiting;
 
 /// Most events handed over at once.
 const BATCH: usize = 256;
@@ -53,36 +58,58 @@ impl EventBus {
     }
 }
 
+/// Takes events off the channel at once, whatever the reporters do, so that
+/// what waits is counted.
 async fn feed(
     mut receiver: mpsc::UnboundedReceiver<RunEvent>,
     mut closed: oneshot::Receiver<()>,
-    mut reporters: Vec<Box<dyn Reporter>>,
+    reporters: Vec<Box<dyn Reporter>>,
 ) {
-    let mut open = true;
-    let mut batch = Vec::new();
+    let mut waiting = Waiting::default();
+    let mut idle = Some(reporters);
+    let mut showing: Option<JoinHandle<Vec<Box<dyn Reporter>>>> = None;
+    let (mut open, mut more) = (true, true);
+    let mut arrived = Vec::new();
     loop {
-        let received = tokio::select! {
+        if showing.is_none() && !waiting.is_empty() {
+            let Some(reporters) = idle.take() else { return };
+            let events = waiting.take(BATCH);
+            // A terminal that is stopped may block: not on a runtime thread.
+            showing = Some(spawn_blocking(move || show(reporters, &events)));
+        }
+        if !more && showing.is_none() {
+            return;
+        }
+        tokio::select! {
             biased;
-            count = receiver.recv_many(&mut batch, BATCH) => count,
+            // First: a run that sends all the time must not keep the reporters idle.
+            left = shown(&mut showing), if showing.is_some() => {
+                showing = None;
+                match left {
+                    Ok(left) => idle = Some(left),
+                    // The runtime is shutting down.
+                    Err(_) => return,
+                }
+            }
+            count = receiver.recv_many(&mut arrived, BATCH), if more => {
+                more = count > 0;
+                arrived.drain(..).for_each(|event| waiting.add(event));
+            }
             // Also when the bus was dropped: then the senders decide the end.
             end = &mut closed, if open => {
                 open = false;
                 if end.is_ok() {
                     receiver.close();
                 }
-                continue;
             }
-        };
-        if received == 0 {
-            return;
         }
-        // A terminal that is stopped may block: not on a runtime thread.
-        let events = std::mem::take(&mut batch);
-        match spawn_blocking(move || show(reporters, &events)).await {
-            Ok(left) => reporters = left,
-            // The runtime is shutting down.
-            Err(_) => return,
-        }
+    }
+}
+
+async fn shown<T>(showing: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    match showing {
+        Some(task) => task.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -150,6 +177,43 @@ mod tests {
         assert_eq!(*first.0.lock().unwrap(), expected);
         assert_eq!(*last.0.lock().unwrap(), expected);
         assert!(sender.send(doing(0)).is_err());
+    }
+
+    /// A terminal that stands still until it is told to go on.
+    struct Stopped(Seen, std::sync::mpsc::Receiver<()>);
+
+    impl Reporter for Stopped {
+        fn event(&mut self, event: &RunEvent) {
+            // An error is that it goes on for good.
+            let _ = self.1.recv();
+            self.0.event(event);
+            if let RunEvent::Log { message, .. } = event {
+                self.0.0.lock().unwrap().push(message.clone());
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_terminal_that_stands_still_holds_nothing_up_and_costs_only_output() {
+        let seen = Seen::default();
+        let (go_on, stopped) = std::sync::mpsc::channel();
+        let bus = EventBus::start(vec![Box::new(Stopped(seen.clone(), stopped))]);
+        let sender = bus.sender();
+        let lines = 3 * waiting::MAX_LINES;
+        for number in 0..lines {
+            if number == lines / 2 {
+                sender.send(doing(0)).unwrap();
+            }
+            sender.send(waiting::tests::output("line")).unwrap();
+        }
+        sender.send(doing(1)).unwrap();
+        drop(go_on);
+        bus.finish().await;
+        let seen = seen.0.lock().unwrap();
+        let doings: Vec<_> = seen.iter().filter(|text| text.len() == 1).collect();
+        assert_eq!(doings, ["0", "1"]);
+        let left_out = seen.iter().find(|text| text.contains("were left out"));
+        assert!(left_out.is_some(), "{seen:?}");
     }
 
     #[tokio::test]

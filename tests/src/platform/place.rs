@@ -87,17 +87,18 @@ impl<'a> Place<'a> {
             Kind::Vers => self.vers_target(&format!("vm = \"{}\"", self.vm))?,
             Kind::Ssh => self.ssh_target()?,
         };
-        self.write(&target, more)
+        self.write_target(&target, more)
     }
 
     /// Writes a project file whose VM is looked up in the registry of the
     /// service on it.
     pub fn write_registry_project(&self) -> Result<()> {
         let registry = format!("vm-registry = \"{}\"", self.door(self.vm)?);
-        self.write(&self.vers_target(&registry)?, "")
+        self.write_target(&self.vers_target(&registry)?, "")
     }
 
-    fn write(&self, target: &str, more: &str) -> Result<()> {
+    /// Writes the project file with a target of the test's own.
+    pub fn write_target(&self, target: &str, more: &str) -> Result<()> {
         let text = format!("[targets.infra]\n{target}\n{more}");
         std::fs::write(self.dir.join("vdeploy.toml"), text)?;
         Ok(())
@@ -122,7 +123,7 @@ impl<'a> Place<'a> {
     /// No configuration of the user and no agent: only what stands here.
     fn ssh_target(&self) -> Result<String> {
         let vm = self.vm(self.vm)?;
-        let port = front::open_plain(self.world.runtime.handle(), &vm, front::SSH)?;
+        let port = self.ssh_port()?;
         Ok(format!(
             "type = \"ssh\"\nhost = \"127.0.0.1\"\nport = {port}\nuser = \"root\"\n\
              identity-file = \"{}\"\nagent = false\nssh-config = false\n\
@@ -133,7 +134,13 @@ impl<'a> Place<'a> {
         ))
     }
 
-    /// The directory with the project file.
+    /// A port on the loopback that leads to the VM's SSH server by plain TCP.
+    pub fn ssh_port(&self) -> Result<u16> {
+        let vm = self.vm(self.vm)?;
+        front::open_plain(self.world.runtime.handle(), &vm, front::SSH)
+    }
+
+    /// The directory with the project file. It is the user's home too.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -242,7 +249,7 @@ impl<'a> Place<'a> {
     }
 
     /// Where the service of a VM is reached from outside.
-    fn door(&self, id: Uuid) -> Result<String> {
+    pub fn door(&self, id: Uuid) -> Result<String> {
         let name = format!("{id}.{DOMAIN}");
         let vm = self.world.cloud.reached(&name).context("unreachable")?;
         let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);

@@ -148,6 +148,19 @@ impl Vm {
         })
     }
 
+    /// How many connections its SSH server has seen so far.
+    pub fn connections(&self) -> Result<usize> {
+        let count = "grep -c '^Connection from ' /run/sshd.log || true";
+        Ok(self.shell(count)?.parse()?)
+    }
+
+    /// Who has the lease on it: the run, or `-` for nobody.
+    pub fn lease(&self) -> Result<String> {
+        let newest = "cd .vdeploy-lease && readlink \"$(ls -d r.* | sort | tail -n 1)\"";
+        let record = self.shell(newest)?;
+        Ok(record.split(':').next().unwrap_or_default().to_owned())
+    }
+
     /// The file with the login key.
     pub fn key_file(&self) -> PathBuf {
         self.dir.0.join("login")
@@ -183,13 +196,14 @@ fn new_key(path: &Path) -> Result<()> {
     .map(drop)
 }
 
-/// Sessions get the tests' own PATH: node may be anywhere.
+/// Sessions get the tests' own PATH: node may be anywhere. The log has a line
+/// for each connection.
 fn sshd_config() -> String {
     format!(
         "Port 22\nHostKey /etc/ssh/host_key\nAuthorizedKeysFile /etc/ssh/authorized_keys\n\
          PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\n\
          PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\n\
-         SetEnv \"PATH={}\"\n",
+         LogLevel VERBOSE\nSetEnv \"PATH={}\"\n",
         std::env::var("PATH").unwrap_or_default()
     )
 }
