@@ -137,6 +137,25 @@ pub fn find_rustls_error<'a>(
     None
 }
 
+/// What the end of an error's chain of causes says: the outer ones only repeat
+/// the address. Where the other end went away in the middle, TLS libraries talk
+/// of their protocol and of their documentation; an operator needs neither.
+pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    loop {
+        let gone = last
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::UnexpectedEof);
+        if gone {
+            return "the connection was closed at the other end".to_owned();
+        }
+        match last.source() {
+            Some(next) => last = next,
+            None => return last.to_string(),
+        }
+    }
+}
+
 /// The opt-out of verification: any certificate, but the handshake must be
 /// signed with its key.
 #[derive(Debug)]
@@ -238,6 +257,23 @@ pub(crate) mod fixtures {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_is_closed_is_told_without_links_to_documentation() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("error sending request for url (https://h/)")]
+        struct Outer(#[source] std::io::Error);
+        let said = "peer closed connection without sending TLS close_notify: https://docs.rs/x";
+        let gone = || std::io::Error::new(std::io::ErrorKind::UnexpectedEof, said);
+        for error in [
+            &gone() as &(dyn std::error::Error + 'static),
+            &Outer(gone()),
+        ] {
+            assert_eq!(cause(error), "the connection was closed at the other end");
+        }
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert_eq!(cause(&Outer(reset)), "connection reset");
+    }
 
     #[test]
     fn a_ca_file_without_certificates_is_named() {

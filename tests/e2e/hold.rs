@@ -99,12 +99,12 @@ fn interrupt_build(base: &Base) -> Result<()> {
 }
 
 /// A place of its own for state: what another CI runner has.
-fn elsewhere(command: &mut Command, site: &Site<'_>) {
+pub fn elsewhere(command: &mut Command, site: &Site<'_>) {
     command.env("VDEPLOY_STATE", site.dir().join("state-elsewhere"));
 }
 
 /// A run that looks for long enough, begun: its first step runs.
-fn begun(site: &Site<'_>, seconds: u32) -> Result<(Child, Lines<BufReader<ChildStdout>>)> {
+pub fn begun(site: &Site<'_>, seconds: u32) -> Result<(Child, Lines<BufReader<ChildStdout>>)> {
     let mut child = site
         .command(&["run", "--plan", "smoke", "--json", "--set"])
         .arg(format!("smoke.stable-seconds={seconds}"))
@@ -118,7 +118,7 @@ fn begun(site: &Site<'_>, seconds: u32) -> Result<(Child, Lines<BufReader<ChildS
     Ok((child, lines))
 }
 
-fn smoke_elsewhere(site: &Site<'_>, more: &[&str]) -> Result<Ran> {
+pub fn smoke_elsewhere(site: &Site<'_>, more: &[&str]) -> Result<Ran> {
     let args = ["run", "--plan", "smoke", "--set", "smoke.stable-seconds=0"];
     let mut command = site.command(&args);
     elsewhere(&mut command, site);

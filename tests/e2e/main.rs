@@ -14,6 +14,7 @@ mod hazards_systemd;
 mod headless;
 mod hold;
 mod init;
+mod lease;
 mod plugins;
 mod rollback;
 mod secrets;
@@ -52,6 +53,7 @@ fn main() -> std::process::ExitCode {
     headless::add(&mut add);
     hold::add(&mut add);
     init::add(&mut add);
+    lease::add(&mut add);
     plugins::add(&mut add);
     rollback::add(&mut add);
     secrets::add(&mut add);

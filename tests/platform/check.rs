@@ -97,7 +97,8 @@ fn arguments(row: Row, plan: Plan, run: Option<&str>) -> Vec<&str> {
     args
 }
 
-fn break_target(place: &Place<'_>, fault: TargetFault) -> Result<()> {
+/// Makes a fault of the target.
+pub fn break_target(place: &Place<'_>, fault: TargetFault) -> Result<()> {
     let vm = place.vm(place.vm)?;
     match fault {
         TargetFault::AuthRefused => drop(vm.shell(": >/etc/ssh/authorized_keys")?),

@@ -2,17 +2,23 @@
 //! npm and node, and an API that can be made to fail.
 
 mod check;
+mod doctor;
 mod observed;
 mod reach;
+mod registry;
 mod row;
 mod servers;
 mod table;
+mod wake;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 use observed::Observed;
 use std::sync::{Arc, OnceLock};
 use vdeploy_tests::platform::World;
+
+/// A test on the shared platform, with its name.
+type Test = (&'static str, fn(&World) -> Result<()>);
 
 /// The platform, started by the first test that needs it.
 type Shared = Arc<OnceLock<Result<World, String>>>;
@@ -37,7 +43,13 @@ fn main() -> std::process::ExitCode {
             })
         })
         .collect();
-    trials.extend(reach::TRIALS.iter().map(|(name, test)| {
+    let others = [
+        reach::TRIALS,
+        doctor::TRIALS,
+        registry::TRIALS,
+        wake::TRIALS,
+    ];
+    trials.extend(others.iter().copied().flatten().map(|(name, test)| {
         let shared = shared.clone();
         Trial::test(*name, move || {
             let world = shared.get_or_init(|| World::start().map_err(|e| format!("{e:#}")));

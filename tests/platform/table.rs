@@ -60,7 +60,7 @@ pub const TABLE: &[Row] = &[
     Row { name: "key-503-once", api: &[once(Call::SshKey, How::Status(503))], ..DEPLOYED },
     Row { name: "key-dropped-once", api: &[once(Call::SshKey, How::DroppedBefore)], ..DEPLOYED },
     Row { name: "key-429-once", api: &[once(Call::SshKey, How::TooMany(1))], ..DEPLOYED },
-    Row { name: "api-503", api: &[always(Call::Any, How::Status(503))], says: &["503"], ..UNREACHED },
+    Row { name: "api-503", api: &[always(Call::Any, How::Status(503))], says: &["status 503: ", "the platform has a fault and nothing of yours is wrong"], ..UNREACHED },
     Row { name: "api-500", api: &[always(Call::Any, How::Status(500))], says: &["500"], ..UNREACHED },
 
     // Every fault of the API alone, on a rollback to the snapshot.
@@ -76,7 +76,7 @@ pub const TABLE: &[Row] = &[
     // Every fault of the target alone.
     Row { name: "auth-refused", target: &[TargetFault::AuthRefused], says: &["key"], ..UNREACHED },
     Row { name: "sshd-gone", target: &[TargetFault::SshdGone], ..UNREACHED },
-    Row { name: "front-closes", target: &[TargetFault::FrontCloses], live: "", ..UNREACHED },
+    Row { name: "front-closes", target: &[TargetFault::FrontCloses], live: "", says: &["the connection was closed at the other end; check", "the platform says that VM"], ..UNREACHED },
     Row { name: "disk-small", target: &[TargetFault::SmallDisk(100)], says: &["MiB"], ..REFUSED },
     Row { name: "disk-full-in-the-build", app: "new-dependency", target: &[TargetFault::SmallDisk(8)], args: &["--set", "preflight.min-free-mb=0"], says: &["step `npm-build`", "ENOSPC"], ..BACK },
     Row { name: "registry-down", app: "new-dependency", target: &[TargetFault::RegistryDown], says: &["step `npm-build`", "ECONNREFUSED"], ..BACK },

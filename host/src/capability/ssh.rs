@@ -329,7 +329,7 @@ impl LiveOutput for NoLiveOutput {
 #[async_trait]
 pub trait Ssh: Send + Sync + Debug {
     /// Connects (or checks the connection) without running anything. Errors:
-    /// `ssh.unreachable`, `ssh.auth`, `ssh.host-key`, `ssh.tls`.
+    /// `ssh.unreachable`, `ssh.auth`, `ssh.platform`, `ssh.host-key`, `ssh.tls`.
     async fn connect(&self) -> Result<(), EffectError>;
     /// Runs one command to its end. A non-zero exit is an `Output`.
     async fn run(&self, command: &Command, live: &dyn LiveOutput) -> Result<Output, EffectError>;

@@ -1,6 +1,7 @@
 //! Holding the target for a run: the lease on the target itself, what a loss
 //! does, and what is said of another holder, wherever its lease is kept.
 
+use super::wait::Wait;
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::ids::{RunId, TargetName};
@@ -58,17 +59,26 @@ impl OnTarget {
 }
 
 /// Takes the lease on the target; else how the run ends, and why.
-pub async fn take(claim: &Claim, shared: &Arc<RunShared>) -> Result<OnTarget, (Outcome, String)> {
-    match TargetLease::take(claim.clone()).await {
-        Ok(Ok(lease)) => Ok(OnTarget::new(lease, shared)),
-        Ok(Err(holder)) => {
-            let name = claim.target.facts().name;
-            Err((Outcome::Held, Holding::on_target(&holder).message(&name)))
+pub async fn take(
+    claim: &Claim,
+    shared: &Arc<RunShared>,
+    wait: &mut Wait,
+) -> Result<OnTarget, (Outcome, String)> {
+    loop {
+        match TargetLease::take(claim.clone()).await {
+            Ok(Ok(lease)) => return Ok(OnTarget::new(lease, shared)),
+            Ok(Err(holder)) => {
+                let name = claim.target.facts().name;
+                wait.after(&Holding::on_target(&holder), &name, shared)
+                    .await?;
+            }
+            Err(error @ TargetLeaseError::Unreached(_)) => {
+                return Err((Outcome::Unreachable, error.to_string()));
+            }
+            Err(error @ TargetLeaseError::Failed(_)) => {
+                return Err((Outcome::Refused, error.to_string()));
+            }
         }
-        Err(error @ TargetLeaseError::Unreached(_)) => {
-            Err((Outcome::Unreachable, error.to_string()))
-        }
-        Err(error @ TargetLeaseError::Failed(_)) => Err((Outcome::Refused, error.to_string())),
     }
 }
 
@@ -97,10 +107,14 @@ pub async fn look(claim: &Claim, shared: &RunShared) {
 /// Who holds a target, wherever that is kept.
 #[derive(Debug)]
 pub struct Holding<'a> {
-    run: &'a RunId,
-    who: &'a str,
-    since: Option<jiff::Timestamp>,
-    ends_in: Duration,
+    /// The run.
+    pub run: &'a RunId,
+    /// user@machine pid, or the CI job; empty where it is not known.
+    pub who: &'a str,
+    /// Since when.
+    pub since: Option<jiff::Timestamp>,
+    /// When it ends if it is not renewed.
+    pub ends_in: Duration,
 }
 
 impl<'a> Holding<'a> {
@@ -127,8 +141,12 @@ impl<'a> Holding<'a> {
     }
 
     /// Who and since when, without a full stop.
-    fn sentence(&self, target: &TargetName) -> String {
-        let mut text = format!("the target `{target}` is held by run {}", self.run);
+    pub fn sentence(&self, target: &TargetName) -> String {
+        format!("the target `{target}` is held by {}", self.holder())
+    }
+
+    fn holder(&self) -> String {
+        let mut text = format!("run {}", self.run);
         if !self.who.is_empty() {
             text.push_str(&format!(" ({})", self.who));
         }
@@ -138,17 +156,51 @@ impl<'a> Holding<'a> {
         text
     }
 
+    fn seconds_left(&self) -> u128 {
+        self.ends_in.as_millis().div_ceil(1000).max(1)
+    }
+
+    /// Whether the process that holds it still runs.
+    pub fn process(&self) -> Process {
+        process(self.who)
+    }
+
+    /// Everything that is known of it, in one line.
+    pub fn line(&self) -> String {
+        let process = match self.process() {
+            Process::Runs(pid) => format!("its process {pid} runs on this machine"),
+            Process::Stopped(pid) => {
+                format!("its process {pid} on this machine is stopped (SIGSTOP)")
+            }
+            Process::Gone(pid) => format!("it seems to be dead: no process {pid} on this machine"),
+            Process::Elsewhere => {
+                "whether its process still runs cannot be seen from here".to_owned()
+            }
+        };
+        format!(
+            "{}, for {} s more unless it is renewed; {process}",
+            self.holder(),
+            self.seconds_left()
+        )
+    }
+
     /// The same with what to do.
     pub fn message(&self, target: &TargetName) -> String {
-        let secs = self.ends_in.as_millis().div_ceil(1000).max(1);
-        let next = match dead_process(self.who) {
-            Some(pid) => format!(
+        let secs = self.seconds_left();
+        let next = match self.process() {
+            Process::Gone(pid) => format!(
                 "That run seems to be dead: there is no process {pid} on this machine any more. \
                  Its lease ends in {secs} s; start again then"
             ),
-            None => format!(
-                "Wait for it to end: `vdeploy runs show {}`, where it was started, says how far \
-                 it is. Its lease ends in {secs} s unless the run renews it",
+            Process::Stopped(pid) => format!(
+                "Its process {pid} on this machine is stopped: `kill -CONT {pid}` lets it go on, \
+                 `vdeploy lease break` cuts it off. Its lease ends in {secs} s unless the run \
+                 renews it"
+            ),
+            Process::Runs(_) | Process::Elsewhere => format!(
+                "Wait for it to end, or start with `--wait SECONDS`: `vdeploy runs show {}`, where \
+                 it was started, says how far it is. Its lease ends in {secs} s unless the run \
+                 renews it",
                 self.run
             ),
         };
@@ -174,15 +226,45 @@ fn machine() -> String {
     names.nodename().to_string_lossy().into_owned()
 }
 
-/// The pid in what `started_by` said, if that was on this machine and no such
-/// process is left.
-fn dead_process(who: &str) -> Option<i32> {
+/// What can be seen of a holder's process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Process {
+    /// It is there.
+    Runs(i32),
+    /// It is there and does nothing until it is continued.
+    Stopped(i32),
+    /// No process of this machine has its number.
+    Gone(i32),
+    /// It is on another machine, or not known.
+    Elsewhere,
+}
+
+/// The process that `started_by` named.
+fn process(who: &str) -> Process {
+    let Some(pid) = pid_here(who) else {
+        return Process::Elsewhere;
+    };
+    let Some(process) = rustix::process::Pid::from_raw(pid) else {
+        return Process::Elsewhere;
+    };
+    if rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH) {
+        return Process::Gone(pid);
+    }
+    // The name before it may have any character.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest.chars().next());
+    match state {
+        Some(Some('T')) => Process::Stopped(pid),
+        _ => Process::Runs(pid),
+    }
+}
+
+/// The pid, if it is one of this machine.
+fn pid_here(who: &str) -> Option<i32> {
     let (place, rest) = who.split_once(" pid ")?;
     let (_, on) = place.rsplit_once('@')?;
     let pid: i32 = rest.split(' ').next()?.parse().ok()?;
-    let process = rustix::process::Pid::from_raw(pid)?;
-    let gone = rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH);
-    (on == machine() && gone).then_some(pid)
+    (on == machine()).then_some(pid)
 }
 
 #[cfg(test)]
@@ -218,8 +300,9 @@ mod tests {
         assert_eq!(
             text,
             "the target `infra` is held by run 01A (me@elsewhere pid 7), since \
-             1970-01-01T00:00:01Z. Wait for it to end: `vdeploy runs show 01A`, where it was \
-             started, says how far it is. Its lease ends in 7 s unless the run renews it"
+             1970-01-01T00:00:01Z. Wait for it to end, or start with `--wait SECONDS`: `vdeploy \
+             runs show 01A`, where it was started, says how far it is. Its lease ends in 7 s \
+             unless the run renews it"
         );
         assert_eq!(
             Holding::on_target(&on_target).message(&"infra".into()),

@@ -6,6 +6,7 @@ mod error;
 pub mod exit;
 mod hold;
 mod init;
+mod lease;
 mod load;
 mod local;
 mod output;
@@ -21,6 +22,7 @@ mod signals;
 mod start;
 mod terminal;
 mod user;
+mod wait;
 mod wake;
 mod way_back;
 mod world;
@@ -92,6 +94,9 @@ pub enum Command {
     /// List earlier runs, or show one
     #[command(subcommand)]
     Runs(runs::RunsCommand),
+    /// See who holds a target, and take it away from a run
+    #[command(subcommand)]
+    Lease(lease::LeaseCommand),
     /// Start and stop the cloud on this machine, for first steps and rehearsals
     #[command(subcommand)]
     Local(local::LocalCommand),
@@ -113,6 +118,7 @@ pub async fn main(cli: Cli) -> ExitCode {
         Command::Plan(command) => plan::main(&cli.global, command).await,
         Command::Rollback(args) => rollback::main(&cli.global, args).await,
         Command::Runs(command) => runs::main(&cli.global, command),
+        Command::Lease(command) => lease::main(&cli.global, command).await,
         Command::Local(command) => local::main(&cli.global, command).await,
         Command::Plugin(command) => plugin::main(command),
     };

@@ -3,13 +3,17 @@
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
+use super::hold::Holding;
 use super::run::{OutputArgs, RollbackToArg};
 use super::session::Session;
 use super::start::{self, Request};
+use super::wait::WaitArgs;
 use super::way_back;
+use crate::capability::clock::{Clock as _, SystemClock};
 use crate::event::{Outcome, Phase};
-use crate::journal::Entry;
+use crate::ids::RunId;
 use crate::journal::store::{RunRecord, Store};
+use crate::journal::{Entry, StoreError};
 use clap::Args;
 use std::collections::BTreeMap;
 
@@ -40,6 +44,8 @@ pub struct RollbackArgs {
     #[arg(long, value_name = "REASON")]
     pub without_snapshot: Option<String>,
     #[command(flatten)]
+    pub wait: WaitArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
@@ -49,7 +55,11 @@ pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliEr
     let store = session.store()?;
     let record = match &args.run {
         Some(run) => store.run(run)?,
-        None => newest_change(&*store, &session, args.target.as_deref())?,
+        None => {
+            let record = newest_change(&*store, &session, args.target.as_deref())?;
+            settled(&*store, &record)?;
+            record
+        }
     };
     if let Some(first) = &record.rolls_back {
         return Err(CliError::usage(format!(
@@ -67,7 +77,7 @@ pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliEr
         ))
         .hint("`vdeploy runs list` shows the runs"));
     }
-    let outputs = outputs(&*store, &record)?;
+    let outputs = outputs(&*store, &record.id)?;
     let mut plan = session.plan(way_back::rollback_plan(&session.project, &record.target))?;
     let to = match args.to {
         Some(to) => to.into(),
@@ -84,11 +94,27 @@ pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliEr
             dry_run: args.dry_run,
             without_snapshot: args.without_snapshot,
             rolls_back: Some((record.id, outputs)),
+            wait: args.wait,
             output: args.output,
             verbose: global.verbose,
         },
     )
     .await
+}
+
+/// Refuses while a run is at work: which change is the newest is not known
+/// before it has ended.
+fn settled(store: &dyn Store, newest: &RunRecord) -> Result<(), CliError> {
+    let Some(holder) = store.lease_holder(&newest.target)? else {
+        return Ok(());
+    };
+    let now = SystemClock.now_unix_ms();
+    let held = Holding::in_store(&holder, now).message(&newest.target);
+    Err(CliError::new(ExitCode::Held, held).hint(format!(
+        "which change is the newest one is not known yet; to wait for it, name the run that is to \
+         be rolled back, for example `vdeploy rollback {} --wait 600`",
+        holder.run
+    )))
 }
 
 /// The newest run of the target that changed it and whose change stands: not a
@@ -130,9 +156,9 @@ fn newest_change(
 }
 
 /// What the steps of that run returned.
-fn outputs(store: &dyn Store, record: &RunRecord) -> Result<start::Outputs, CliError> {
+pub fn outputs(store: &dyn Store, run: &RunId) -> Result<start::Outputs, StoreError> {
     let mut outputs = BTreeMap::new();
-    for stored in store.journal(&record.id)? {
+    for stored in store.journal(run)? {
         if let Entry::StepFinished {
             step,
             phase: Phase::Run,

@@ -5,6 +5,7 @@ use super::error::CliError;
 use super::exit::ExitCode;
 use super::session::Session;
 use super::start::{self, Request};
+use super::wait::WaitArgs;
 use crate::plan::{OnFailure, RollbackTo};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -49,6 +50,8 @@ pub struct RunArgs {
     /// recorded
     #[arg(long, value_name = "REASON")]
     pub without_snapshot: Option<String>,
+    #[command(flatten)]
+    pub wait: WaitArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -122,6 +125,7 @@ pub async fn main(global: &Global, args: RunArgs) -> Result<ExitCode, CliError> 
             dry_run: args.dry_run,
             without_snapshot: args.without_snapshot,
             rolls_back: None,
+            wait: args.wait,
             output: args.output,
             verbose: global.verbose,
         },

@@ -7,7 +7,7 @@ use super::session;
 use super::terminal;
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::ids::{RunId, TargetName};
-use crate::journal::Store;
+use crate::journal::{Store, breaks};
 use crate::report::runs as render;
 use clap::Subcommand;
 
@@ -60,10 +60,20 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
             let record = store.run(&run)?;
             let journal = store.journal(&record.id)?;
             let running = !running(&*store, [(&record.id, &record.target)])?.is_empty();
+            let broken = breaks::of_run(&*store, &record.target, &record.id)?;
             if json {
-                render::show_json(&record, &journal, running).to_string()
+                let mut value = render::show_json(&record, &journal, running);
+                if let (Some(broken), Some(members)) = (broken, value.as_object_mut()) {
+                    members.insert("lease-break".to_owned(), serde_json::json!(broken));
+                }
+                value.to_string()
             } else {
-                render::show(&record, &journal, running, now)
+                let mut text = render::show(&record, &journal, running, now);
+                if let Some(broken) = broken {
+                    let word = super::lease::broken(&broken);
+                    text.push_str(&format!("\nits lease was broken\n  {word}\n"));
+                }
+                text
             }
         }
     };

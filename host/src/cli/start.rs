@@ -6,7 +6,8 @@ use super::exit::ExitCode;
 use super::hold::{Holding, OnTarget};
 use super::run::OutputArgs;
 use super::session::Session;
-use super::{hold, load, output, registry, signals, wake, way_back, world};
+use super::wait::{Wait, WaitArgs};
+use super::{hold, load, output, registry, rollback, signals, wake, way_back, world};
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
@@ -16,7 +17,7 @@ use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::ids::{Digest, RunId, StepId, TargetName};
 use crate::journal::store::RunRecord;
-use crate::journal::{Entry, Store, moves};
+use crate::journal::{Entry, Store, StoreError, moves};
 use crate::plan::{Plan, RollbackTo, Step};
 use crate::plugin::Plugin;
 use crate::report::EventBus;
@@ -49,6 +50,8 @@ pub struct Request {
     pub without_snapshot: Option<String>,
     /// The run that is rolled back, with its steps' outputs.
     pub rolls_back: Option<(RunId, Outputs)>,
+    /// How long another run may be waited for.
+    pub wait: WaitArgs,
     /// How it is reported.
     pub output: OutputArgs,
     /// More of everything.
@@ -113,7 +116,7 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
             message: warning.clone(),
         });
     }
-    let finished = held(ready, &request, shared.clone()).await;
+    let finished = held(ready, request, shared.clone()).await;
     let exit = ExitCode::from(finished.outcome);
     shared.emit(RunEvent::RunFinished {
         run: shared.run.clone(),
@@ -235,33 +238,74 @@ async fn ready(session: Session, request: &Request) -> Result<Ready, CliError> {
 }
 
 /// Takes the lease, runs, gives it back.
-async fn held(ready: Ready, request: &Request, shared: Arc<RunShared>) -> Finished {
+async fn held(mut ready: Ready, mut request: Request, shared: Arc<RunShared>) -> Finished {
     let who = hold::started_by();
-    let keeper = LeaseKeeper::acquire(
-        ready.store.clone(),
-        ready.target.clone(),
-        ready.run.clone(),
-        who.clone(),
-        DEFAULT_TTL,
-    )
-    .await;
-    let keeper = match keeper {
-        Ok(Ok(keeper)) => keeper,
-        Ok(Err(holder)) => {
-            let now = ready.world.clock.now_unix_ms();
-            let message = Holding::in_store(&holder, now).message(&ready.target);
-            return refused(Outcome::Held, message);
+    let mut wait = Wait::start(request.wait);
+    let keeper = loop {
+        let asked = LeaseKeeper::acquire(
+            ready.store.clone(),
+            ready.target.clone(),
+            ready.run.clone(),
+            who.clone(),
+            DEFAULT_TTL,
+        );
+        match asked.await {
+            Ok(Ok(keeper)) => break keeper,
+            Ok(Err(holder)) => {
+                let now = ready.world.clock.now_unix_ms();
+                let holding = Holding::in_store(&holder, now);
+                let waited = wait.after(&holding, &ready.target, &shared);
+                if let Err((outcome, why)) = waited.await {
+                    return refused(outcome, shared.masker.mask(&why).into_owned());
+                }
+            }
+            Err(error) => return refused(Outcome::Internal, error.to_string()),
         }
-        Err(error) => return refused(Outcome::Internal, error.to_string()),
     };
     shared.hold_lease(keeper.granted().clone());
     let watch = hold::break_off_when(keeper.lost(), shared.clone());
-    let finished = recorded(ready, request, shared, who).await;
+    let finished = match catch_up(&mut ready, &mut request, &shared) {
+        Ok(()) => recorded(ready, &request, shared, who, wait).await,
+        Err(error) => refused(Outcome::Internal, error.to_string()),
+    };
     drop(watch);
     if let Err(error) = keeper.release().await {
         tracing::warn!(%error, "the lease could not be given back; it ends by itself");
     }
     finished
+}
+
+/// What another run may have left since the target was looked up: before the
+/// lease was ours, it could move the target, deploy in another way, and go on
+/// with the run that is to be rolled back.
+fn catch_up(
+    ready: &mut Ready,
+    request: &mut Request,
+    shared: &RunShared,
+) -> Result<(), StoreError> {
+    if let Some(vm) = ready.world.target.facts().vm {
+        let now = moves::current_vm(&*ready.store, &ready.target, &vm)?;
+        if now != vm {
+            shared.emit(RunEvent::Log {
+                step: None,
+                level: Level::Info,
+                message: format!("the target moved from VM {vm} to {now} meanwhile"),
+            });
+            ready.world.target.move_to(now);
+        }
+    }
+    let (key, recipe) = &ready.recipe;
+    if ready
+        .store
+        .fact(&ready.target, key)?
+        .is_some_and(|last| last != recipe.as_str())
+    {
+        prepare::force(&ready.plan, &ready.plugins, &mut ready.configs);
+    }
+    if let Some((run, outputs)) = &mut request.rolls_back {
+        *outputs = rollback::outputs(&*ready.store, run)?;
+    }
+    Ok(())
 }
 
 /// Records the run, reaches the target, executes the plan.
@@ -270,6 +314,7 @@ async fn recorded(
     request: &Request,
     shared: Arc<RunShared>,
     who: String,
+    mut wait: Wait,
 ) -> Finished {
     let record = RunRecord {
         id: ready.run.clone(),
@@ -296,7 +341,7 @@ async fn recorded(
         return refused(Outcome::Internal, error.to_string());
     }
     let is_rollback = request.rolls_back.is_some();
-    let lease = match reach(&ready, request, &shared, who).await {
+    let lease = match reach(&ready, request, &shared, who, &mut wait).await {
         Ok(Reached::There(lease)) => lease,
         Ok(Reached::Lost(lease)) => {
             // No snapshot can be taken of a VM that is lost.
@@ -354,6 +399,7 @@ async fn reach(
     request: &Request,
     shared: &Arc<RunShared>,
     who: String,
+    wait: &mut Wait,
 ) -> Result<Reached, (Outcome, String)> {
     let uses_ssh = |plugin: &Plugin| plugin.description.interfaces.iter().any(|i| i == "ssh");
     if !ready.plugins.values().any(uses_ssh) {
@@ -400,9 +446,11 @@ async fn reach(
             hold::look(&claim, shared).await;
             return Ok(Reached::There(None));
         }
-        Ok(()) => match hold::take(&claim, shared).await {
+        Ok(()) => match hold::take(&claim, shared, wait).await {
             Ok(lease) => return Ok(Reached::There(Some(lease))),
-            Err((Outcome::Held, why)) => return Err((Outcome::Held, why)),
+            Err((outcome @ (Outcome::Held | Outcome::Interrupted), why)) => {
+                return Err((outcome, why));
+            }
             Err((_, why)) if may_be_away => why,
             Err(refused) => return Err(refused),
         },
@@ -422,7 +470,7 @@ async fn reach(
 fn given_up(ready: &Ready, shared: &RunShared, outcome: Outcome, why: &str) -> Finished {
     let why = shared.masker.mask(why);
     let message = match outcome {
-        Outcome::Held => why.into_owned(),
+        Outcome::Held | Outcome::Interrupted => why.into_owned(),
         _ => format!(
             "plan {}: the target `{}` cannot be used, and nothing was changed\n{why}",
             ready.plan.name, ready.target,

@@ -1,8 +1,8 @@
 //! A target that does not answer at the start of a run: it is woken where the
 //! platform can do that, and what is wrong with it is named.
 
-use crate::capability::EffectError;
 use crate::capability::snapshot::{Progress, Wake};
+use crate::capability::{EffectError, ErrorKind};
 use crate::event::{Level, RunEvent};
 use crate::gate::RunShared;
 
@@ -31,8 +31,14 @@ pub async fn or_why(
     change: bool,
     mut error: EffectError,
 ) -> Result<(), EffectError> {
-    // Only then can the state of the VM be the reason.
-    if !matches!(error.code.as_str(), "ssh.unreachable" | "ssh.auth") {
+    // Only then can the state of the VM be the reason. A platform that did not
+    // answer was asked often enough.
+    let of_the_vm = match error.code.as_str() {
+        "ssh.unreachable" | "ssh.auth" => true,
+        "ssh.platform" => matches!(error.kind, ErrorKind::Failed | ErrorKind::Conflict),
+        _ => false,
+    };
+    if !of_the_vm {
         return Err(error);
     }
     let known = match shared.world.snapshot.wake(change, &Says(shared)).await {

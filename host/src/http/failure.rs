@@ -3,7 +3,7 @@
 use super::names::NameError;
 use crate::capability::http::Request;
 use crate::capability::{EffectError, ErrorKind};
-use crate::tls::find_rustls_error;
+use crate::tls::{cause, find_rustls_error};
 use std::error::Error;
 use url::Url;
 
@@ -65,7 +65,7 @@ pub(super) fn classify(request: &Request, url: &Url, error: &reqwest::Error) -> 
     if error.is_builder() {
         return invalid(format!(
             "the request to {at} cannot be built: {}",
-            last(error)
+            cause(error)
         ));
     }
     match find::<NameError>(error) {
@@ -96,7 +96,7 @@ pub(super) fn classify(request: &Request, url: &Url, error: &reqwest::Error) -> 
     if error.is_connect() {
         let text = format!(
             "no connection to {at} ({}); check that it runs",
-            last(error)
+            cause(error)
         );
         return unavailable("http.connect", text);
     }
@@ -105,7 +105,7 @@ pub(super) fn classify(request: &Request, url: &Url, error: &reqwest::Error) -> 
     }
     let text = format!(
         "{at} ended the connection before its answer was whole ({})",
-        last(error)
+        cause(error)
     );
     maybe(request, unavailable("http.closed", text))
 }
@@ -119,12 +119,4 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
         next = e.source();
     }
     None
-}
-
-fn last(error: &(dyn Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(next) = last.source() {
-        last = next;
-    }
-    last.to_string()
 }

@@ -1,6 +1,7 @@
 //! The append-only record of runs: intents and results, and what else must
 //! outlive the process (leases, target facts, plugin state).
 
+pub mod breaks;
 pub mod entry;
 pub mod moves;
 pub mod plugin_state;

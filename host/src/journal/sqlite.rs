@@ -8,10 +8,12 @@
 //! half-way.
 
 mod error;
+mod facts;
 mod lease;
 mod migrations;
 mod runs;
 
+use super::breaks::LeaseBreak;
 use super::entry::Entry;
 use super::store::{Granted, Holder, RunRecord, RunSummary, Store, StoreError, Stored};
 use crate::ids::{PluginName, RunId, TargetName};
@@ -341,17 +343,22 @@ impl Store for SqliteStore {
         self.write(|tx, _| lease::release(tx, lease))
     }
 
+    fn break_lease(
+        &self,
+        target: &TargetName,
+        run: &RunId,
+        by: &str,
+        reason: &str,
+    ) -> Result<Option<LeaseBreak>, StoreError> {
+        self.write(|tx, now| lease::break_held(tx, now, target, run, by, reason))
+    }
+
     fn lease_holder(&self, target: &TargetName) -> Result<Option<Holder>, StoreError> {
         self.read(|db| lease::holder(db, (self.now)(), target))
     }
 
     fn fact(&self, target: &TargetName, key: &str) -> Result<Option<String>, StoreError> {
-        self.read(|db| {
-            Ok(db
-                .prepare("SELECT value FROM fact WHERE target = ?1 AND key = ?2")?
-                .query_row(params![target.as_str(), key], |row| row.get(0))
-                .optional()?)
-        })
+        self.read(|db| facts::read(db, target, key))
     }
 
     fn set_fact(
@@ -360,20 +367,7 @@ impl Store for SqliteStore {
         key: &str,
         value: Option<&str>,
     ) -> Result<(), StoreError> {
-        self.write(|tx, _| {
-            match value {
-                Some(value) => tx
-                    .prepare(
-                        "INSERT INTO fact (target, key, value) VALUES (?1, ?2, ?3)
-                         ON CONFLICT DO UPDATE SET value = excluded.value",
-                    )?
-                    .execute(params![target.as_str(), key, value])?,
-                None => tx
-                    .prepare("DELETE FROM fact WHERE target = ?1 AND key = ?2")?
-                    .execute(params![target.as_str(), key])?,
-            };
-            Ok(())
-        })
+        self.write(|tx, _| facts::write(tx, target, key, value))
     }
 
     fn plugin_state(

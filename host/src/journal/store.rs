@@ -1,6 +1,7 @@
 //! What every store can do. The embedded default is SQLite; callers know only
 //! this trait.
 
+use super::breaks::LeaseBreak;
 use super::entry::Entry;
 use crate::event::Outcome;
 use crate::ids::{Digest, PlanName, PluginName, RunId, TargetName};
@@ -190,6 +191,17 @@ pub trait Store: Send + Sync + Debug {
     fn renew_lease(&self, lease: &Granted, ttl: Duration) -> Result<(), StoreError>;
     /// Gives it back; no error when it was lost already.
     fn release_lease(&self, lease: &Granted) -> Result<(), StoreError>;
+    /// Breaks the lease that `run` has, also one that ran out, and records who
+    /// did it and why (see [`super::breaks`]) in the same transaction; none
+    /// when the run has it no more. From then on every write and renewal of
+    /// that run is `Fenced`.
+    fn break_lease(
+        &self,
+        target: &TargetName,
+        run: &RunId,
+        by: &str,
+        reason: &str,
+    ) -> Result<Option<LeaseBreak>, StoreError>;
     /// Who holds the target now, if anybody.
     fn lease_holder(&self, target: &TargetName) -> Result<Option<Holder>, StoreError>;
 

@@ -94,6 +94,8 @@ enum Kept {
     /// On a VM that is new to the run somebody else still has it.
     NotYet(TargetHolder),
     Lost(Option<TargetHolder>),
+    /// Somebody broke it, and says who and why.
+    Broken(String),
 }
 
 /// Who holds the target, if anybody does; only looks. Needs `ttl` to tell a
@@ -108,6 +110,26 @@ pub async fn holder(
     match ask(ssh, Ask::Look, ttl, ttl).await? {
         Answer::Held(holder) => Ok(Some(holder)),
         _ => Ok(None),
+    }
+}
+
+/// Takes the lease away from `run`, also one that ran out; `by` says who does
+/// it and why, for that run. Whether it had it; if not, who has it now. From
+/// then on its next renewal fails.
+///
+/// # Errors
+/// The target cannot be asked or cannot keep a lease.
+pub async fn break_held(
+    ssh: &dyn Ssh,
+    run: &RunId,
+    by: &str,
+    ttl: Duration,
+) -> Result<Result<(), Option<TargetHolder>>, TargetLeaseError> {
+    match ask(ssh, Ask::Break { run, by }, ttl, ttl).await? {
+        Answer::Broken => Ok(Ok(())),
+        Answer::Held(holder) => Ok(Err(Some(holder))),
+        Answer::Free => Ok(Err(None)),
+        other => Err(unexpected(&other)),
     }
 }
 
@@ -289,11 +311,12 @@ impl Keeper {
                 Ok(Ok(Kept::Yes)) => schedule = Schedule::renewed(started, ttl),
                 Ok(Ok(Kept::NotYet(holder))) => {
                     if Instant::now() >= schedule.end {
-                        return self.fenced(Some(holder));
+                        return self.fenced(&has_it_now(Some(&holder)));
                     }
                     schedule.failed(has_it_now(Some(&holder)));
                 }
-                Ok(Ok(Kept::Lost(holder))) => return self.fenced(holder),
+                Ok(Ok(Kept::Lost(holder))) => return self.fenced(&has_it_now(holder.as_ref())),
+                Ok(Ok(Kept::Broken(by))) => return self.fenced(&format!("{by} broke it")),
                 Ok(Err(error)) => schedule.failed(error.to_string()),
                 Err(_) => schedule.failed("the target does not answer".to_owned()),
             }
@@ -313,6 +336,7 @@ impl Keeper {
         match ask(&**ssh, Ask::Renew { run, token }, *ttl, *ttl).await? {
             Answer::Renewed => Ok(Kept::Yes),
             Answer::Lost(holder) => Ok(Kept::Lost(holder)),
+            Answer::Fenced(by) => Ok(Kept::Broken(by)),
             other => Err(unexpected(&other)),
         }
     }
@@ -338,16 +362,15 @@ impl Keeper {
         }
     }
 
-    fn fenced(&self, holder: Option<TargetHolder>) -> LeaseLost {
+    fn fenced(&self, why: &str) -> LeaseLost {
         let facts = self.claim.target.facts();
         let token = self.place().token;
         let token = token.map(|token| format!(" (fencing token {token})"));
         LeaseLost::Fenced {
             message: format!(
-                "lost the lease on the target `{}` itself{}; {}",
+                "lost the lease on the target `{}` itself{}; {why}",
                 facts.name,
                 token.unwrap_or_default(),
-                has_it_now(holder.as_ref())
             ),
         }
     }

@@ -11,8 +11,9 @@
 # need no room for data, so a full disk does not end a lease.
 #
 # Arguments: take TTL RUN LEAST WHO | renew TTL RUN TOKEN | release TTL RUN
-# TOKEN | look TTL. Answers in one line, for `held` and `lost` with a second
-# one; status 1 with a reason on stderr where nothing could be done.
+# TOKEN | break TTL RUN BY | look TTL. Answers in one line, for `held`, `lost`
+# and `fenced` with a second one; status 1 with a reason on stderr where nothing
+# could be done.
 set -u
 umask 077
 first=100000000000
@@ -69,10 +70,10 @@ become() {
     return 0
 }
 
-# Whether somebody has it. An end that is too far away comes from a clock that
-# was set back.
+# Whether somebody has it. An end that is further away than any lease lasts (10
+# minutes) comes from a clock that was set back.
 is_held() {
-    [ "$holder" != - ] && [ "$end" -ge "$now" ] && [ $((end - now)) -le $((ttl + 60)) ]
+    [ "$holder" != - ] && [ "$end" -ge "$now" ] && [ $((end - now)) -le 660 ]
 }
 
 # Says who has it, since when, for how many seconds more.
@@ -84,6 +85,18 @@ tell() {
     left=$((end - now + 1))
     [ "$left" -gt 0 ] || left=0
     printf '%s %s %s %s\n%s\n' "$1" "$holder" "$since" "$left" "$by"
+}
+
+# The lease of this run is gone. Who broke it has left a word.
+lose() {
+    if [ -r "$dir/broken.$run" ]; then
+        by=
+        { IFS= read -r by; } <"$dir/broken.$run"
+        printf 'fenced\n%s\n' "$by"
+    else
+        tell lost
+    fi
+    exit
 }
 
 verb=$1 ttl=$2 run=${3:--}
@@ -117,19 +130,36 @@ while [ "$tries" -lt 1000 ]; do
                 for path in "$dir"/who.*; do
                     [ "$path" = "$dir/who.$run" ] || rm -f "$path"
                 done
+                rm -f "$dir/broken.$run"
                 echo "taken $granted"
                 exit
             fi
             ;;
         renew | release)
             if [ "$holder" != "$run" ] || [ "$token" != "$4" ]; then
-                tell lost
-                exit
+                lose
             fi
             if [ "$verb" = renew ]; then
                 become "$run:$4:$((now + ttl))" && echo renewed && exit
             else
                 become "-:$4:0" && rm -f "$dir/who.$run" && echo released && exit
+            fi
+            ;;
+        break)
+            # Also one that ran out: its holder may still come back.
+            if [ "$holder" != "$run" ]; then
+                if is_held; then tell held; else echo free; fi
+                exit
+            fi
+            # First, so that its holder finds it.
+            { printf '%s\n' "$4" >"$dir/broken.$run"; } 2>/dev/null || :
+            if become "-:$token:0"; then
+                for path in "$dir"/broken.*; do
+                    [ "$path" = "$dir/broken.$run" ] || rm -f "$path"
+                done
+                rm -f "$dir/who.$run"
+                echo broken
+                exit
             fi
             ;;
         *) fail "unknown verb: $verb" ;;

@@ -4,6 +4,7 @@ use super::connect::Peer;
 use super::host_key::{Mismatch, Refusal, fingerprint};
 use super::login::Refused;
 use crate::capability::{EffectError, ErrorKind};
+use crate::tls::cause;
 use std::io;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub(super) enum ConnectError {
     Tls { peer: Peer, why: String },
     #[error("{peer} did not answer within {} s; {}", .after.as_secs_f64(), .peer.advice)]
     Deadline { peer: Peer, after: Duration },
-    #[error("{peer} ended the SSH handshake: {why}")]
+    #[error("{peer} ended the SSH handshake: {why}; {}", .peer.advice)]
     Handshake { peer: Peer, why: String },
     #[error("the jump host {jump} does not reach {peer}: {why}; {}", .peer.advice)]
     Jump {
@@ -132,7 +133,13 @@ impl ConnectError {
     pub(super) fn handshake(peer: &Peer, error: &russh::Error) -> Self {
         ConnectError::Handshake {
             peer: peer.clone(),
-            why: error.to_string(),
+            why: match error {
+                russh::Error::IO(error) => cause(error),
+                russh::Error::HUP | russh::Error::Disconnect => {
+                    "the connection was closed at the other end".to_owned()
+                }
+                other => other.to_string(),
+            },
         }
     }
 

@@ -9,7 +9,7 @@ use super::place::Place;
 use super::private_key::{KeySource, LoadedKey};
 use crate::capability::EffectError;
 use crate::ids::VmId;
-use crate::tls::{Tls, find_rustls_error};
+use crate::tls::{Tls, cause, find_rustls_error};
 use russh::client::AuthResult;
 use russh::keys::PrivateKeyWithHashAlg;
 use rustls_pki_types::ServerName;
@@ -20,7 +20,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// What to look at when a VM does not answer.
-const ADVICE: &str = "check the VM id, `vm-domain`, that the VM is running, and the network";
+const ADVICE: &str = "check the VM id, `vm-domain`, that the VM and its SSH server are running, and \
+                      the network";
 
 /// How the VMs of a platform are reached.
 #[derive(Clone, Debug)]
@@ -186,7 +187,7 @@ impl VmWay {
                     peer: peer.clone(),
                     why: why.to_string(),
                 },
-                _ => failed(e.to_string()),
+                _ => failed(cause(&e)),
             })
     }
 }

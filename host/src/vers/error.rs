@@ -186,6 +186,40 @@ impl VersError {
         }
     }
 
+    /// What to do, where the words of the error itself do not say it.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            VersError::Status { status: 429, .. } => Some(
+                "too many requests from this account: wait a minute, and see what else uses its key",
+            ),
+            VersError::Status {
+                status: 500..=599, ..
+            } => Some(
+                "the platform has a fault and nothing of yours is wrong: wait, look at its status \
+                 page, try again",
+            ),
+            VersError::Timeout { .. } | VersError::Dropped { .. } => Some(
+                "the platform does not answer: wait and try again, and check the network if it stays so",
+            ),
+            VersError::Answer { .. } | VersError::Status { .. } => {
+                Some("check `api-url`: something else than the Vers API answers there")
+            }
+            _ => None,
+        }
+    }
+
+    /// Why the platform did not say how to log in at a VM. It has nothing to
+    /// do with the VM, so it is not told as a failed login.
+    pub(super) fn into_login(self) -> EffectError {
+        let kind = match self.may_pass() {
+            true => ErrorKind::Unavailable,
+            false => self.kind(),
+        };
+        let advice = self.advice().map(|advice| format!("; {advice}"));
+        let message = format!("{self}{}", advice.unwrap_or_default());
+        EffectError::new(kind, "ssh.platform", message)
+    }
+
     /// The same under a capability's code. `change` says whether the call
     /// changes something: a read is never in doubt.
     pub fn into_effect(self, code: &str, change: bool) -> EffectError {

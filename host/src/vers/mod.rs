@@ -8,6 +8,7 @@ mod client;
 mod clock;
 mod commits;
 mod error;
+mod excerpt;
 mod names;
 mod progress;
 mod registry;

@@ -3,7 +3,9 @@
 
 use super::client::VersClient;
 use super::error::VersError;
+use super::excerpt::excerpt;
 use crate::backoff::{Backoff, deadline};
+use crate::tls::cause;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use serde::de::DeserializeOwned;
@@ -18,8 +20,6 @@ const TRIES: usize = 4;
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A longer answer is not read.
 const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
-/// Characters of an answer in a message.
-const EXCERPT: usize = 200;
 
 /// A call of the API.
 pub(super) struct Call<'a> {
@@ -145,7 +145,7 @@ impl VersClient {
         };
         // It may hold a private key.
         let body = Zeroizing::new(body);
-        let excerpt = self.excerpt(&body);
+        let excerpt = excerpt(&body, &self.api_key);
         if (200..300).contains(&status) {
             return Ok(Answer {
                 name: call.name.clone(),
@@ -160,7 +160,7 @@ impl VersClient {
     }
 
     fn no_answer(&self, call: &Call<'_>, error: &reqwest::Error) -> VersError {
-        let why = innermost(error);
+        let why = cause(error);
         let call = call.name.clone();
         if error.is_connect() || error.is_builder() {
             VersError::Unreachable {
@@ -171,25 +171,6 @@ impl VersClient {
         } else {
             VersError::Dropped { call, why }
         }
-    }
-
-    /// The start of a body on one line, without secrets.
-    fn excerpt(&self, body: &str) -> String {
-        if body.contains("PRIVATE KEY") {
-            return "(hidden: it holds a private key)".to_owned();
-        }
-        let masked = body.replace(self.api_key.expose(), "***");
-        let words: Vec<&str> = masked.split_whitespace().collect();
-        let line: String = words.join(" ");
-        let clean = line.chars().filter(|c| !c.is_control());
-        let mut short: String = clean.clone().take(EXCERPT).collect();
-        if clean.count() > EXCERPT {
-            short.push('…');
-        }
-        if short.is_empty() {
-            short.push_str("no text");
-        }
-        short
     }
 }
 
@@ -250,13 +231,4 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         }
     };
     Some(wait.min(LONGEST_WAIT))
-}
-
-/// The cause at the end of the chain: the outer ones only repeat the address.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut last: &dyn std::error::Error = error;
-    while let Some(next) = last.source() {
-        last = next;
-    }
-    last.to_string()
 }

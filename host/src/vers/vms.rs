@@ -239,12 +239,7 @@ fn made_vms(call: &str, count: usize, answer: &Answer) -> Result<Vec<VmId>, Vers
 #[async_trait]
 impl KeySource for VersClient {
     async fn private_key(&self, vm: &VmId) -> Result<SecretValue, EffectError> {
-        match self.ssh_key(vm).await {
-            Ok(key) => Ok(key.private_key),
-            Err(error @ VersError::Unreachable { .. }) => {
-                Err(error.into_effect("ssh.unreachable", false))
-            }
-            Err(error) => Err(error.into_effect("ssh.auth", false)),
-        }
+        let key = self.ssh_key(vm).await.map_err(VersError::into_login)?;
+        Ok(key.private_key)
     }
 }

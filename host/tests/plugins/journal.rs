@@ -182,6 +182,15 @@ impl Store for FailsAfter {
     fn release_lease(&self, lease: &Granted) -> Result<(), StoreError> {
         self.inner.release_lease(lease)
     }
+    fn break_lease(
+        &self,
+        target: &TargetName,
+        run: &RunId,
+        by: &str,
+        reason: &str,
+    ) -> Result<Option<vdeploy::journal::breaks::LeaseBreak>, StoreError> {
+        self.inner.break_lease(target, run, by, reason)
+    }
     fn lease_holder(&self, target: &TargetName) -> Result<Option<Holder>, StoreError> {
         self.inner.lease_holder(target)
     }

@@ -117,7 +117,7 @@ impl CommandBuilder {
     ///
     /// # Errors
     /// `ssh.denied`, `ssh.invalid`, `ssh.unreachable`, `ssh.auth`,
-    /// `ssh.host-key`, `ssh.timeout`, `ssh.idle`, `ssh.closed`.
+    /// `ssh.platform`, `ssh.host-key`, `ssh.timeout`, `ssh.idle`, `ssh.closed`.
     pub fn probe(self) -> Result<Output, Error> {
         backend::ssh(false, &self.0)
     }

@@ -195,7 +195,8 @@ impl Cloud {
         Ok(())
     }
 
-    fn set_state(&self, id: Uuid, to: &'static str) {
+    /// What the list says of a VM from now on.
+    pub fn set_state(&self, id: Uuid, to: &'static str) {
         if let Some(entry) = self.state().vms.get_mut(&id) {
             entry.state = to;
         }
@@ -206,12 +207,14 @@ impl Cloud {
         self.state().vms.get(&id).map(|entry| entry.vm.clone())
     }
 
-    /// The VM with this host name, if anything reaches it.
+    /// The VM with this host name, if anything reaches it: one that does not
+    /// run answers nobody.
     pub fn reached(&self, host: &str) -> Option<Arc<Vm>> {
         let id: Uuid = host.split('.').next()?.parse().ok()?;
         let state = self.state();
         let entry = state.vms.get(&id)?;
-        entry.reachable.then(|| entry.vm.clone())
+        let reached = entry.reachable && entry.state == "running";
+        reached.then(|| entry.vm.clone())
     }
 
     /// Closes an account and ends its VMs.

@@ -84,10 +84,17 @@ impl<'a> Place<'a> {
     /// Writes the project file: the target and `more`.
     pub fn write_project(&self, more: &str) -> Result<()> {
         let target = match self.kind {
-            Kind::Vers => self.vers_target()?,
+            Kind::Vers => self.vers_target(&format!("vm = \"{}\"", self.vm))?,
             Kind::Ssh => self.ssh_target()?,
         };
         self.write_target(&target, more)
+    }
+
+    /// Writes a project file whose VM is looked up in the registry of the
+    /// service on it.
+    pub fn write_registry_project(&self) -> Result<()> {
+        let registry = format!("vm-registry = \"{}\"", self.door(self.vm)?);
+        self.write_target(&self.vers_target(&registry)?, "")
     }
 
     /// Writes the project file with a target of the test's own.
@@ -97,14 +104,14 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
-    fn vers_target(&self) -> Result<String> {
+    /// `which` says which VM it is.
+    fn vers_target(&self, which: &str) -> Result<String> {
         let ports = self.world.ports;
         Ok(format!(
-            "type = \"vers\"\nvm = \"{}\"\nhost-key = \"{}\"\n\
+            "type = \"vers\"\n{which}\nhost-key = \"{}\"\n\
              api-url = \"https://localhost:{}\"\nvm-domain = \"{DOMAIN}\"\n\
              gateway = \"127.0.0.1:{}\"\nurl = \"https://{{vm}}.{DOMAIN}:{}\"\n\
              ca-file = \"{}\"\n",
-            self.vm,
             self.vm(self.vm)?.host_key()?,
             ports.api,
             ports.ssh,
@@ -192,6 +199,17 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// The platform freezes the VM.
+    pub fn pause(&self) -> Result<()> {
+        self.world.cloud.pause(self.vm)
+    }
+
+    /// What the platform says of the VM from now on; nothing reaches one that
+    /// does not run.
+    pub fn set_state(&self, state: &'static str) {
+        self.world.cloud.set_state(self.vm, state);
+    }
+
     /// Everything works again, and what was frozen or away is back.
     pub fn heal(&self) -> Result<()> {
         self.set_faults(&[], &[]);
@@ -263,6 +281,15 @@ impl<'a> Place<'a> {
         Ok((answer.status().as_u16(), body))
     }
 
+    /// POST from outside with the token.
+    pub fn post(&self, path: &str, body: &str) -> Result<()> {
+        ureq::post(format!("{}{path}", self.door(self.vm)?))
+            .header("Authorization", format!("Bearer {TOKEN}"))
+            .header("Content-Type", "application/json")
+            .send(body)?;
+        Ok(())
+    }
+
     /// The version that answers on a VM, if any does.
     pub fn version(&self, vm: Uuid) -> Option<String> {
         let (status, body) = self.get(vm, "/version", None).ok()?;
@@ -280,10 +307,8 @@ impl<'a> Place<'a> {
 
     /// Writes a task to the board and waits until it is on the disk.
     pub fn add_task(&self, title: &str) -> Result<()> {
-        ureq::post(format!("{}/board/tasks", self.door(self.vm)?))
-            .header("Authorization", format!("Bearer {TOKEN}"))
-            .header("Content-Type", "application/json")
-            .send(format!(r#"{{"title":"{title}","createdBy":"test"}}"#))?;
+        let task = format!(r#"{{"title":"{title}","createdBy":"test"}}"#);
+        self.post("/board/tasks", &task)?;
         let vm = self.vm(self.vm)?;
         let look = format!("grep -rqs '{title}' {APP}/data");
         wait_for("the task on the disk", Duration::from_secs(30), || {

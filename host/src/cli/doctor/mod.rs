@@ -24,7 +24,7 @@ use crate::ids::RunId;
 use crate::journal::{Store as _, moves};
 use checkup::Checkup;
 use clap::Args;
-use overlay::Overlay;
+pub(super) use overlay::Overlay;
 use show::Show;
 use std::sync::Arc;
 

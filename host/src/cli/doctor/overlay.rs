@@ -2,6 +2,7 @@
 //! checkup sees pinned host keys, moves and leases, and leaves no trace.
 
 use crate::ids::{PluginName, RunId, TargetName};
+use crate::journal::breaks::LeaseBreak;
 use crate::journal::sqlite::SqliteStore;
 use crate::journal::store::{Granted, Holder, RunRecord, RunSummary, StoreError, Stored};
 use crate::journal::{Entry, Store};
@@ -65,6 +66,15 @@ impl Store for Overlay {
     }
     fn release_lease(&self, lease: &Granted) -> Result<(), StoreError> {
         self.own.release_lease(lease)
+    }
+    fn break_lease(
+        &self,
+        target: &TargetName,
+        run: &RunId,
+        by: &str,
+        reason: &str,
+    ) -> Result<Option<LeaseBreak>, StoreError> {
+        self.own.break_lease(target, run, by, reason)
     }
     fn lease_holder(&self, target: &TargetName) -> Result<Option<Holder>, StoreError> {
         match &self.below {

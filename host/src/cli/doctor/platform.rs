@@ -69,23 +69,10 @@ fn answered(root: &str, took: Duration, up: &mut Checkup) {
 
 fn refusal(error: &VersError) -> (String, String) {
     let text = error.to_string();
-    let fix = match error {
-        VersError::Status { status: 429, .. } => {
-            "too many requests from this account: wait a minute, and see what else uses its key"
-        }
-        VersError::Status {
-            status: 500..=599, ..
-        } => {
-            "the platform has a fault and nothing of yours is wrong: wait, look at its status page, try again"
-        }
-        VersError::Timeout { .. } | VersError::Dropped { .. } => {
-            "the platform does not answer: wait and try again; if it stays so, check the network"
-        }
-        VersError::Key { .. } => {
+    let fix = match (error, error.advice()) {
+        (_, Some(advice)) => advice,
+        (VersError::Key { .. }, _) => {
             "check the secret with the API key and the account that it belongs to; `vers` on the command line tells whether the key is good"
-        }
-        VersError::Answer { .. } | VersError::Status { .. } => {
-            "check `api-url`: something else than the Vers API answers there"
         }
         _ => {
             let (detail, fix) = split_fix(&text);

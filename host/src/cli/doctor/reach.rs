@@ -222,6 +222,11 @@ mod tests {
                 "h shows X but Y is expected; somebody; and only",
             ),
             (
+                "ssh.platform",
+                "connection",
+                "SSH key of VM x: status 503: no text; the platform has a fault",
+            ),
+            (
                 "ssh.auth",
                 "login",
                 "h does not accept the key; check `user`",

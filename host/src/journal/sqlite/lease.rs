@@ -6,9 +6,10 @@
 //! and a lease that ends later than its own length from now (the clock was set
 //! back) is cut to that length.
 
-use super::{Failure, from_db, to_db};
+use super::{Failure, facts, from_db, to_db};
 use crate::ids::{RunId, TargetName};
 use crate::journal::StoreError;
+use crate::journal::breaks::{self, LeaseBreak};
 use crate::journal::store::{Granted, Holder};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::time::Duration;
@@ -90,12 +91,52 @@ pub(super) fn renew(
 }
 
 pub(super) fn release(tx: &Transaction<'_>, lease: &Granted) -> Result<(), Failure> {
+    free(tx, &lease.target, lease.token)
+}
+
+/// The row stays, so that the token never goes back.
+fn free(tx: &Transaction<'_>, target: &TargetName, token: u64) -> Result<(), Failure> {
     tx.prepare(
         "UPDATE lease SET run = NULL, who = NULL, since = NULL, expires = NULL, ttl = NULL
          WHERE target = ?1 AND token = ?2",
     )?
-    .execute(params![lease.target.as_str(), to_db(lease.token)])?;
+    .execute(params![target.as_str(), to_db(token)])?;
     Ok(())
+}
+
+pub(super) fn break_held(
+    tx: &Transaction<'_>,
+    now: u64,
+    target: &TargetName,
+    run: &RunId,
+    by: &str,
+    reason: &str,
+) -> Result<Option<LeaseBreak>, Failure> {
+    let Some(Stored {
+        token,
+        holder: Some(holder),
+        ..
+    }) = read(tx, target)?
+    else {
+        return Ok(None);
+    };
+    if holder.run != *run {
+        return Ok(None);
+    }
+    let broken = LeaseBreak {
+        run: holder.run,
+        who: holder.who,
+        by: by.to_owned(),
+        reason: reason.to_owned(),
+        at: now,
+        token,
+    };
+    free(tx, target, token)?;
+    let text = breaks::text(&broken)?;
+    for key in [&breaks::key(run), breaks::NEWEST] {
+        facts::write(tx, target, key, Some(&text))?;
+    }
+    Ok(Some(broken))
 }
 
 pub(super) fn holder(
@@ -117,12 +158,20 @@ pub(super) fn check(db: &Connection, now: u64, lease: &Granted) -> Result<(), Fa
         Some(stored) => stored.holder.filter(|holder| holder.expires > now),
         None => None,
     };
+    let broken = facts::read(db, &lease.target, &breaks::key(&lease.holder.run))?
+        .map(|text| breaks::parse(&text))
+        .transpose()?
+        // A run that was resumed may have lost another lease before.
+        .filter(|broken| broken.token == lease.token)
+        .map_or(String::new(), |broken| {
+            format!("{} broke it: {}; ", broken.by, broken.reason)
+        });
     Err(StoreError::Fenced {
         target: lease.target.clone(),
         token: lease.token,
         holder: match holder {
-            Some(holder) => format!("run {} ({}) holds it now", holder.run, holder.who),
-            None => "nobody holds it now".to_owned(),
+            Some(holder) => format!("{broken}run {} ({}) holds it now", holder.run, holder.who),
+            None => format!("{broken}nobody holds it now"),
         },
     }
     .into())

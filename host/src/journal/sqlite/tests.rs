@@ -2,6 +2,7 @@ use super::*;
 use crate::event::Outcome;
 use crate::event::{Phase, Section};
 use crate::ids::StepId;
+use crate::journal::breaks;
 use crate::plan::{OnFailure, Plan, RollbackTo};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -314,6 +315,38 @@ fn a_clock_set_back_does_not_hold_the_target_for_long() {
     assert_eq!(holder.expires, 1_015_000);
     clock.store(1_015_000, Ordering::SeqCst);
     store.acquire_lease(&infra, &b, "ci", TTL).unwrap().unwrap();
+}
+
+#[test]
+fn a_broken_lease_fences_its_holder_and_is_recorded() {
+    let (store, clock) = clocked();
+    let run = record("01A", "infra", 1);
+    store.create_run(&run).unwrap();
+    let (infra, a, b) = (TargetName::from("infra"), run.id.clone(), "01B".into());
+    let lease = store.acquire_lease(&infra, &a, "me", TTL).unwrap().unwrap();
+    // Only that of the run that was meant.
+    let other = store.break_lease(&infra, &b, "ada", "wrong one").unwrap();
+    assert_eq!(other, None);
+    store.renew_lease(&lease, TTL).unwrap();
+
+    // It ran out, and its holder may still come back: that is broken too.
+    clock.fetch_add(60_000, Ordering::SeqCst);
+    let broken = store.break_lease(&infra, &a, "ada", "its runner is gone");
+    let broken = broken.unwrap().unwrap();
+    assert_eq!((broken.who.as_str(), broken.by.as_str()), ("me", "ada"));
+    assert_eq!(breaks::newest(&store, &infra).unwrap(), Some(broken));
+    let fenced = "lost the lease on `infra` (fencing token 1); ada broke it: its runner is gone; \
+                  nobody holds it now";
+    assert_eq!(shown(store.renew_lease(&lease, TTL)), fenced);
+    assert_eq!(shown(store.append(&a, Some(&lease), &started("a"))), fenced);
+    assert!(store.journal(&a).unwrap().is_empty());
+    assert_eq!(store.lease_holder(&infra).unwrap(), None);
+    let again = store.break_lease(&infra, &a, "ada", "again").unwrap();
+    assert_eq!(again, None);
+    let next = store.acquire_lease(&infra, &b, "ci", TTL).unwrap().unwrap();
+    assert_eq!(next.token, 2);
+    let lost = shown(store.renew_lease(&lease, TTL));
+    assert!(lost.ends_with("ada broke it: its runner is gone; run 01B (ci) holds it now"));
 }
 
 #[test]

@@ -57,6 +57,11 @@ pub(super) enum Ask<'a> {
         run: &'a RunId,
         token: u64,
     },
+    /// Take it away from the run; `by` says who and why.
+    Break {
+        run: &'a RunId,
+        by: &'a str,
+    },
     Look,
 }
 
@@ -72,6 +77,9 @@ pub(super) enum Answer {
     Held(TargetHolder),
     /// Ours no longer; none when nobody has it.
     Lost(Option<TargetHolder>),
+    /// Ours no longer: somebody broke it, and says who and why.
+    Fenced(String),
+    Broken,
 }
 
 /// Asks, within `limit`; a dropped call may have been answered.
@@ -113,6 +121,7 @@ fn command(ask: Ask<'_>, ttl: Duration, limit: Duration) -> Command {
         ]),
         Ask::Renew { run, token } => own(&["renew", &ttl, run.as_str(), &token.to_string()]),
         Ask::Release { run, token } => own(&["release", &ttl, run.as_str(), &token.to_string()]),
+        Ask::Break { run, by } => own(&["break", &ttl, run.as_str(), &printable(by)]),
         Ask::Look => own(&["look", &ttl]),
     };
     let mut command = Command::new("sh");
@@ -141,6 +150,8 @@ fn parse(text: &str) -> Option<Answer> {
         }),
         ["renewed"] => Some(Answer::Renewed),
         ["released"] => Some(Answer::Released),
+        ["broken"] => Some(Answer::Broken),
+        ["fenced"] => Some(Answer::Fenced(printable(lines.next().unwrap_or_default()))),
         ["free"] => Some(Answer::Free),
         ["held", run, since, left] => Some(Answer::Held(holder(run, since, left, lines.next())?)),
         ["lost", "-", ..] => Some(Answer::Lost(None)),

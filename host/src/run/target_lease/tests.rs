@@ -326,6 +326,42 @@ async fn a_foreign_token_is_a_loss() {
 }
 
 #[tokio::test]
+async fn a_broken_lease_is_a_loss_that_says_who_did_it() {
+    let homes = Homes::new();
+    let ttl = Duration::from_secs(6);
+    let lease = TargetLease::take(homes.claim("01A", ttl))
+        .await
+        .unwrap()
+        .unwrap();
+    let (run, other) = (&RunId::from("01A"), &RunId::from("01B"));
+    let by = "ada@desk pid 9 (its runner is gone)";
+    // Only that of the run that was meant.
+    let wrong = break_held(&*homes, other, by, LONG).await.unwrap();
+    assert_eq!(wrong.unwrap_err().unwrap().run, *run);
+    break_held(&*homes, run, by, LONG).await.unwrap().unwrap();
+    assert_eq!(homes.ask(Ask::Look).await, Answer::Free);
+    let twice = break_held(&*homes, run, by, LONG).await.unwrap();
+    assert_eq!(twice.unwrap_err(), None);
+    // Also when another run has taken it meanwhile.
+    assert_eq!(homes.take("01B").await, Answer::Taken { token: 2 });
+    let why = timeout(PATIENCE, lease.lost()).await.unwrap();
+    assert_eq!(
+        why.to_string(),
+        "lost the lease on the target `infra` itself (fencing token 1); ada@desk pid 9 (its \
+         runner is gone) broke it"
+    );
+    // A run that takes it again after that is no broken one.
+    let release = Ask::Release {
+        run: other,
+        token: 2,
+    };
+    assert_eq!(homes.ask(release).await, Answer::Released);
+    assert_eq!(homes.take("01A").await, Answer::Taken { token: 3 });
+    let late = homes.ask(Ask::Renew { run, token: 1 }).await;
+    assert!(matches!(late, Answer::Lost(Some(_))), "{late:?}");
+}
+
+#[tokio::test]
 async fn a_target_that_is_cut_off_loses_the_lease() {
     for hangs in [true, false] {
         let homes = Homes::new();

@@ -1,6 +1,6 @@
 //! Host keys, certificates and keys of users, against a real OpenSSH server.
 
-use super::fixture::{Front, Sshd, client_with, fingerprint, new_key, shell};
+use super::fixture::{Front, Sshd, client, client_with, fingerprint, new_key, shell};
 use crate::capability::snapshot::Progress;
 use crate::capability::ssh::{NoLiveOutput, Ssh};
 use crate::ssh::{HostKeyPolicy, HostKeyStore};
@@ -69,6 +69,18 @@ async fn a_pinned_key_holds_for_every_vm_and_an_unknown_one_can_be_refused() {
         error.message.contains(&fingerprint(&sshd.host_key)),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_front_that_closes_the_connection_is_told_in_words_for_an_operator() {
+    let front = Front::start(|stream| async move { drop(stream) }).await;
+    let c = client(&front, &new_key());
+    let error = c.ssh.connect().await.unwrap_err();
+    assert_eq!(error.code, "ssh.unreachable");
+    let said = "ended the SSH handshake: the connection was closed at the other end; check the \
+                VM id, `vm-domain`, that the VM and its SSH server are running";
+    assert!(error.message.contains(said), "{error}");
+    assert!(!error.message.contains("docs.rs"), "{error}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use super::fake::{Fake, Fault, vm};
 use super::restore::Said;
+use crate::capability::ErrorKind;
 use crate::capability::snapshot::{Progress, Snapshot, Wake};
 use crate::capability::ssh::Ssh;
 use crate::ids::RunId;
@@ -196,6 +197,37 @@ async fn a_target_that_does_not_answer_is_woken_or_its_state_is_named() {
         let error = guest.snapshot.wake(true, &said).await.unwrap_err();
         assert!(error.message.contains(says), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_platform_that_does_not_give_the_key_is_no_failed_login() {
+    let guest = Guest::new(|_| {}).await;
+    for (status, body, kind, says) in [
+        (
+            503,
+            "<html><head><title>503 Busy</title></head></html>",
+            ErrorKind::Unavailable,
+            "status 503: a web page, \"503 Busy\"; the platform has a fault and nothing of yours",
+        ),
+        (500, "", ErrorKind::Unavailable, "the platform has a fault"),
+        (401, "", ErrorKind::Denied, "check the key and the account"),
+        (404, "{}", ErrorKind::NotFound, "check the id"),
+    ] {
+        // As often as a read is tried.
+        for _ in 0..4 {
+            guest
+                .fake
+                .fault("GET /vm/vm-1/ssh_key", Fault::Answers(status, body));
+        }
+        let error = guest.ssh.connect().await.unwrap_err();
+        assert_eq!((error.code.as_str(), error.kind), ("ssh.platform", kind));
+        assert!(error.message.contains("SSH key of VM vm-1"), "{error}");
+        assert!(error.message.contains(says), "{error}");
+        guest.fake.cloud.lock().unwrap().faults.clear();
+    }
+    // Nothing was dialled, and nothing stands in the way later.
+    assert_eq!(guest.sshd.front.connections(), 0);
+    guest.ssh.connect().await.unwrap();
 }
 
 #[tokio::test]
