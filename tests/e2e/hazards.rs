@@ -99,7 +99,8 @@ fn port_taken(base: &Base) -> Result<()> {
     for word in [
         "EADDRINUSE",
         "taker.js",
-        &format!("pid {}", taker.0.id()),
+        // By the start that failed; the rollback names it in other words.
+        &format!("it is held by pid {}", taker.0.id()),
         "end it yourself",
     ] {
         ensure!(said.contains(word), "`{word}` was not said:\n{said}");

@@ -151,6 +151,10 @@ fn compiler_left_out(base: &Base) -> Result<()> {
     ])?
     .expect_code(0)?;
     ensure!(site.version().as_deref() == Some("2.0.0"));
+    // The staging directory is inside the checkout, so npm finds the compiler of
+    // the build before as well: this build must have one of its own.
+    let compiler = site.app_dir()?.join("node_modules/typescript/package.json");
+    ensure!(compiler.is_file(), "the compiler was left out");
     Ok(())
 }
 

@@ -78,6 +78,7 @@ pub const TABLE: &[Row] = &[
     Row { name: "sshd-gone", target: &[TargetFault::SshdGone], ..UNREACHED },
     Row { name: "front-closes", target: &[TargetFault::FrontCloses], live: "", says: &["the connection was closed at the other end; check", "the platform says that VM"], ..UNREACHED },
     Row { name: "disk-small", target: &[TargetFault::SmallDisk(100)], says: &["MiB"], ..REFUSED },
+    Row { name: "disk-full-in-the-build", app: "new-dependency", target: &[TargetFault::SmallDisk(8)], args: &["--set", "preflight.min-free-mb=0"], says: &["step `npm-build`", "ENOSPC"], ..BACK },
     Row { name: "registry-down", app: "new-dependency", target: &[TargetFault::RegistryDown], says: &["step `npm-build`", "ECONNREFUSED"], ..BACK },
     Row { name: "registry-down-same-lock", target: &[TargetFault::RegistryDown], ..DEPLOYED },
     Row { name: "remote-down", target: &[TargetFault::RemoteDown], says: &["origin"], ..REFUSED },

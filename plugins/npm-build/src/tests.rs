@@ -206,8 +206,9 @@ fn the_tests_cannot_reach_the_data() {
     std::fs::create_dir(world.app().join("data")).unwrap();
     world.write("data/board.json", "precious");
     let config = json!({"app-dir": "app", "port": 1, "artifacts": ["dist"], "test": "npm test"});
-    testing::run::<NpmBuild>(&world.host("RUN1").config(config)).unwrap();
+    let built = testing::run::<NpmBuild>(&world.host("RUN1").config(config));
     assert_eq!(world.read("data/board.json"), "precious");
+    built.unwrap();
     assert_eq!(world.read("dist/server.js"), "one");
 }
 

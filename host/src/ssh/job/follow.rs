@@ -39,6 +39,9 @@ pub(super) enum End {
     Over(Over),
     /// It could not be started, for this reason.
     Failed(String),
+    /// It was not started and may be now: the target gave up the room that it
+    /// had put aside.
+    Again,
     /// The server runs no commands.
     Refused,
     /// The script ended without a word; what the shell said instead, and
@@ -82,6 +85,7 @@ struct Said {
     begun: Begun,
     over: [Option<Over>; 2],
     failed: Option<String>,
+    again: bool,
     /// The answer to a stop: whether it is gone.
     gone: Option<bool>,
     refused: bool,
@@ -327,6 +331,10 @@ impl Said {
                 self.failed = Some(rest.to_owned());
                 return;
             }
+            "again" => {
+                self.again = true;
+                return;
+            }
             "gone" | "stays" => {
                 self.gone = Some(word == "gone");
                 return;
@@ -362,6 +370,9 @@ impl Said {
     fn end(&mut self) -> Option<End> {
         if let Some(why) = self.failed.take() {
             return Some(End::Failed(why));
+        }
+        if self.again {
+            return Some(End::Again);
         }
         if let [Some(over), Some(_)] = &self.over {
             return Some(End::Over(over.clone()));

@@ -1,5 +1,5 @@
 # Starts a job on this machine, or finds it, and shows what it prints. POSIX
-# sh with head, tail, cat, wc, setsid and /proc.
+# sh with head, tail, split, cat, wc, setsid and /proc.
 #
 # A job is one change of one run. It outlives the connection: its output goes
 # to files, its status is kept, and who comes back finds both. Its files are
@@ -10,10 +10,16 @@
 #          recorder; second line: process and start time of the command
 #   in.*   its standard input, removed as soon as the command has it open
 #   out    what it prints (err: on standard error)
-#   end    its status and who stopped it; counts with its line end only
+#   end    its status and who stopped it; counts with its line end only. Blank
+#          until then: the status is written where there is room already
 #   sym    the same as a symbolic link, which a full disk still takes
+#   room   made and removed to see whether there is room for output
 #   stop   who stops it: `host`, or `limit` when nobody was there to do it
-#   dog    the process that waits for the limit
+#   dog    the process that waits for the limit, as a symbolic link too
+#
+# On a full disk the way back must still be able to start its jobs. So the first
+# job of a run puts some room aside in ~/.vdeploy/jobs/<run>/reserve, and the
+# first one that finds no room for its files gives it up.
 #
 # Processes: this shell shows the output and ends with the connection; the
 # listener reads the lines of the host; the recorder waits for the command; the
@@ -25,7 +31,8 @@
 # say how many bytes of both outputs were seen before. LIMIT is in seconds.
 # ALL bytes follow on standard input: lines with secrets, then INPUT bytes for
 # the command. Then the host says MARK tick (is there more?) or MARK stop.
-# Whatever this script says is a line that begins with MARK, on both outputs;
+# `again` means that nothing has begun and that it may begin now: send it all
+# once more. Whatever this script says is a line that begins with MARK, on both outputs;
 # what comes before `begin` is noise of the login shell.
 vd_mode=$1 vd_dir=$HOME/.vdeploy/jobs/$2 vd_mark=$4 vd_out=$5 vd_err=$6
 vd_limit=$7 vd_input=$8 vd_all=$9
@@ -40,6 +47,24 @@ vd_say() {
 vd_fail() {
     vd_say "fail $1"
     exit
+}
+
+# Puts room aside: in pieces, for a disk may have no files left instead of no
+# blocks; of random bytes, for a disk may compress. A part of it is good too.
+vd_put_aside() {
+    mkdir "$vd_dir/reserve" &&
+        head -c 524288 /dev/urandom | split -b 16384 - "$vd_dir/reserve/"
+} 2>/dev/null
+
+# Nothing of the command has begun and there is no room for it to begin, for the
+# reason $1. The input has been read, so only the host has all of it.
+vd_full() {
+    [ "$vd_spool" = /dev/null ] || rm -f "$vd_spool"
+    if [ -d "$vd_dir/reserve" ] && rm -rf "$vd_dir/reserve"; then
+        vd_say again
+        exit
+    fi
+    vd_fail "$1; is the disk full?"
 }
 
 # Sets vd_me: this very process and its start time. `$$` does not know
@@ -104,23 +129,20 @@ vd_ended() {
 
 # Calls the dog off.
 vd_undog() {
-    [ -e "$vd_j.dog" ] || return 0
-    vd_dog=
-    { read -r vd_dog; } <"$vd_j.dog"
+    [ -L "$vd_j.dog" ] || return 0
+    vd_dog=$(readlink "$vd_j.dog")
     vd_alive $vd_dog && kill "${vd_dog%% *}" 2>/dev/null
     return 0
 }
 
 # Waits for the limit where no host does. It may be called for more than once.
 vd_watch() {
-    [ -e "$vd_j.dog" ] && return
+    [ -L "$vd_j.dog" ] && return
     (
         trap '' HUP
         trap 'kill $! 2>/dev/null; exit' TERM
         vd_self
-        set -C
-        { printf '%s\n' "$vd_me" >"$vd_j.dog"; } 2>/dev/null || exit
-        set +C
+        ln -s "$vd_me" "$vd_j.dog" || exit
         # The recorder looks for the dog after it has written the end.
         vd_ended && exit
         vd_find
@@ -164,6 +186,23 @@ vd_stop() {
     vd_undog
 }
 
+# Makes room for the status, and sees whether there is some for what the command
+# prints: it may fail when it cannot say that it did well.
+vd_has_room() {
+    if [ -d "$vd_dir/reserve" ]; then
+        # A file of its own: one that is cut short goes to the disk at once.
+        printf '%65536s' '' >"$vd_j.room"
+        vd_code=$?
+        rm -f "$vd_j.room" &
+        [ "$vd_code" = 0 ] || return
+        # For the last words of a command that fills the disk. Not every target
+        # has the program, and that of busybox cannot do it. It gets the open
+        # file: by its name it would make one that was removed meanwhile.
+        { /usr/bin/fallocate -n -l 8192 /proc/self/fd/7 & } 7>>"$vd_j.err"
+    fi
+    printf '%32s' '' >"$vd_j.end"
+}
+
 # Waits for the command and keeps its status. Ends with 3 when another recorder
 # was first, with 4 when the disk takes nothing.
 vd_record() {
@@ -181,8 +220,8 @@ vd_record() {
     if [ "$vd_spool" != /dev/null ]; then
         rm -f "$vd_spool" &
     fi
-    if ! printf '%s %s\n' "$vd_me" "$vd_boot" >>"$vd_j.run"; then
-        rm -f "$vd_j.run"
+    if ! printf '%s %s\n' "$vd_me" "$vd_boot" >>"$vd_j.run" || ! vd_has_room; then
+        rm -f "$vd_j.run" "$vd_j.end"
         exit 4
     fi
     (
@@ -197,8 +236,10 @@ vd_record() {
         exec "$vd_setsid" "$@"
     ) <&6 >>"$vd_j.out" 2>>"$vd_j.err" 6<&-
     vd_end=$?
+    # What was begun beside it has long ended.
+    wait
     if [ "$vd_end" = 125 ] && vd_find && [ -z "$vd_command" ]; then
-        rm -f "$vd_j.run"
+        rm -f "$vd_j.run" "$vd_j.end"
         exit 4
     fi
     if [ -e "$vd_j.stop" ]; then
@@ -206,7 +247,7 @@ vd_record() {
         { read -r vd_by; } <"$vd_j.stop"
         vd_end="$vd_end ${vd_by:-host}"
     fi
-    printf '%s\n' "$vd_end" >"$vd_j.end" || ln -s "$vd_end" "$vd_j.sym"
+    printf '%s\n' "$vd_end" 1<>"$vd_j.end" || ln -s "$vd_end" "$vd_j.sym"
     vd_undog
 }
 
@@ -247,6 +288,7 @@ vd_show() {
 read -r vd_boot </proc/sys/kernel/random/boot_id || vd_boot=unknown
 if [ "$vd_mode" != attach ] && [ ! -d "$vd_dir" ]; then
     vd_why=$( (umask 077 && mkdir -p "$vd_dir") 2>&1) || vd_fail "$vd_why"
+    [ "$vd_mode" = stop ] || vd_put_aside
 fi
 vd_spool=/dev/null vd_recording= vd_listener=
 case $vd_mode in
@@ -273,17 +315,15 @@ case $vd_mode in
             vd_secrets || exit
             if [ "$vd_input" != 0 ]; then
                 vd_spool=$vd_j.in.$$
-                vd_why=$(head -c "$vd_input" 2>&1 >"$vd_spool") || {
-                    rm -f "$vd_spool"
-                    vd_fail "its input cannot be kept in $vd_dir: $vd_why"
-                }
+                vd_why=$(head -c "$vd_input" 2>&1 >"$vd_spool") ||
+                    vd_full "its input cannot be kept in $vd_dir: $vd_why"
                 if [ "$(wc -c <"$vd_spool")" -ne "$vd_input" ]; then
                     rm -f "$vd_spool"
                     exit
                 fi
             fi
             { true >>"$vd_j.out" && true >>"$vd_j.err"; } 2>/dev/null ||
-                vd_fail "cannot write in $vd_dir"
+                vd_full "cannot write in $vd_dir"
             exec 3<"$vd_j.out" 4<"$vd_j.err" 5<&0
             trap : USR1
             vd_record "$@" &
@@ -307,8 +347,8 @@ while [ -n "$vd_recording" ]; do
     vd_code=$?
     if [ "$vd_code" = 3 ] || [ "$vd_code" = 4 ]; then
         kill "$vd_listener" 2>/dev/null
+        [ "$vd_code" = 3 ] || vd_full "cannot write in $vd_dir"
         [ "$vd_spool" = /dev/null ] || rm -f "$vd_spool"
-        [ "$vd_code" = 3 ] || vd_fail "cannot write in $vd_dir; is the disk full?"
         # Another one was first: find its job, as if it had been there before.
         vd_recording=
     elif [ -n "$vd_gone" ]; then

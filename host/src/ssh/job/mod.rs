@@ -32,6 +32,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 /// Scripts that end without a word before that is taken for the answer.
 const SILENCES: usize = 3;
+/// Times that a target may ask for a start to be sent again: it gives up what
+/// it put aside only once.
+const AGAINS: usize = 2;
 /// Refused keys before a refusal is final: a server that comes up may refuse
 /// for a moment.
 const REFUSALS: usize = 5;
@@ -73,6 +76,7 @@ impl RusshSsh {
         let mut known = Known::Nothing;
         let mut away: Option<Instant> = None;
         let mut silences = 0;
+        let mut agains = 0;
         loop {
             let mark = marks::mark();
             let left = limits.deadline.saturating_duration_since(Instant::now());
@@ -131,6 +135,22 @@ impl RusshSsh {
                 End::Failed(why) => {
                     watched.finished();
                     return Err(not_started(command, &why));
+                }
+                End::Again => {
+                    agains += 1;
+                    if agains > AGAINS {
+                        watched.finished();
+                        return Err(not_started(
+                            command,
+                            "it asks for the start again and again",
+                        ));
+                    }
+                    known = Known::Asked;
+                    live.doing(&format!(
+                        "the disk of the target is full: it gave up the room that was put aside \
+                         for that; starting `{}` again",
+                        command.program
+                    ));
                 }
                 End::Refused => {
                     watched.finished();

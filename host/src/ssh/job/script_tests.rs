@@ -1,5 +1,9 @@
 //! The script itself in the shells that targets have, without a connection.
 
+mod full_disk;
+mod small_disk;
+
+use self::small_disk::SmallDisk;
 use super::line::{self, Offsets};
 use crate::capability::ssh::{Command, JobId};
 use crate::ssh::tests::fixture::shell;
@@ -15,6 +19,7 @@ const SHELLS: [&[&str]; 3] = [&["dash"], &["bash"], &["busybox", "sh"]];
 /// A target: a shell and a home.
 struct Target {
     shell: &'static [&'static str],
+    disk: Option<SmallDisk>,
     home: tempfile::TempDir,
 }
 
@@ -27,6 +32,7 @@ struct Shown {
 fn targets() -> impl Iterator<Item = Target> {
     SHELLS.into_iter().map(|shell| Target {
         shell,
+        disk: None,
         home: tempfile::tempdir().unwrap(),
     })
 }
@@ -46,10 +52,13 @@ impl Target {
             &format!("exec {} -c", self.shell.join(" ")),
             1,
         );
-        let mut child = std::process::Command::new("sh")
-            .args(["-c", &line])
+        let mut shell = match &self.disk {
+            None => std::process::Command::new("sh"),
+            Some(disk) => disk.enter("sh"),
+        };
+        let mut child = shell
+            .args(["-c", &format!("cd; {line}")])
             .env("HOME", self.home.path())
-            .current_dir(self.home.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -86,8 +95,16 @@ impl Target {
         self.run(&line, b"")
     }
 
+    /// The home, as it is seen from here.
+    fn at(&self, name: &str) -> PathBuf {
+        match &self.disk {
+            None => self.home.path().join(name),
+            Some(disk) => disk.path(self.home.path()).join(name),
+        }
+    }
+
     fn file(&self, name: &str) -> PathBuf {
-        self.home.path().join(".vdeploy/jobs/RUN").join(name)
+        self.at(".vdeploy/jobs/RUN").join(name)
     }
 
     fn read(&self, name: &str) -> String {
@@ -136,7 +153,10 @@ fn a_command_is_started_shown_and_shown_again() {
         let shown = t.start(&command, 1).end();
         let said = ("@ begin\nin@ end 3\n", "@ begin\nerr\n@ end 3\n");
         assert_eq!((&*shown.0, &*shown.1), said, "{:?}", t.shell);
-        assert_eq!(is_in(&t.file("")), ["1.end", "1.err", "1.out", "1.run"]);
+        assert_eq!(
+            is_in(&t.file("")),
+            ["1.end", "1.err", "1.out", "1.run", "reserve"]
+        );
         // Starting it again finds it, and does not take its input for words.
         command.stdin = format!("{MARK} stop\n").into_bytes();
         let shown = t.start(&command, 1).end();
@@ -174,7 +194,7 @@ async fn input_that_ends_early_starts_nothing_and_leaves_nothing() {
         let built = line::start(&command, &job(1), MARK, Duration::from_secs(60)).unwrap();
         let shown = t.run(&built.line, &built.stdin[..9_999]).all();
         assert_eq!(shown, (String::new(), String::new()), "{:?}", t.shell);
-        assert_eq!(is_in(&t.file("")), Vec::<String>::new());
+        assert_eq!(is_in(&t.file("")), ["reserve"]);
         assert!(!t.home.path().join("ran").exists());
     }
 }
@@ -185,7 +205,7 @@ async fn where_no_host_is_left_the_target_itself_keeps_the_limit() {
         let script = "trap '' TERM; echo $$; (trap '' TERM; while :; do sleep 1; done) & \
                       while :; do sleep 1; done";
         let mut shown = t.start_for(&shell(script), 1, "1");
-        let (began, waited) = (t.file("1.out"), t.file("1.end"));
+        let began = t.file("1.out");
         eventually("it runs", || {
             std::fs::read_to_string(&began).is_ok_and(|out| out.ends_with('\n'))
         })
@@ -195,8 +215,8 @@ async fn where_no_host_is_left_the_target_itself_keeps_the_limit() {
         drop(shown.stdin.take());
         shown.child.wait().unwrap();
         assert!(runs(&pid), "{:?}", t.shell);
-        eventually("its end is written", || waited.exists()).await;
-        assert_eq!(t.read("1.end"), "137 limit\n", "{:?}", t.shell);
+        eventually("its end is written", || t.read("1.end").contains('\n')).await;
+        assert_eq!(t.read("1.end").trim_end(), "137 limit", "{:?}", t.shell);
         assert_eq!(
             t.attach(1, 0).end().0,
             format!("@ begin\n{pid}\n@ end 137 limit\n")
@@ -216,7 +236,7 @@ async fn the_limit_holds_although_the_files_are_gone() {
         let pid = t.read("1.out").trim().to_owned();
         shown.say(&line::tick(MARK));
         let dog = t.file("1.dog");
-        eventually("it is watched", || dog.exists()).await;
+        eventually("it is watched", || dog.is_symlink()).await;
         drop(shown.stdin.take());
         shown.child.wait().unwrap();
         std::fs::remove_dir_all(t.home.path().join(".vdeploy")).unwrap();
@@ -232,11 +252,9 @@ async fn nothing_of_it_is_left_after_the_end() {
         // Long enough for somebody to wait for the limit.
         shown.say(&line::tick(MARK));
         let dog = t.file("1.dog");
-        eventually("it is watched", || {
-            std::fs::read_to_string(&dog).is_ok_and(|dog| dog.ends_with('\n'))
-        })
-        .await;
-        let dog = t.read("1.dog");
+        eventually("it is watched", || dog.is_symlink()).await;
+        let dog = std::fs::read_link(&dog).unwrap();
+        let dog = dog.to_str().unwrap().to_owned();
         assert_eq!(shown.end().0, "@ begin\n@ end 0\n", "{:?}", t.shell);
         assert!(gone(dog.split(' ').next().unwrap()).await);
         let home = t.home.path().to_string_lossy().into_owned();

@@ -128,6 +128,8 @@ async fn files_that_are_gone_do_not_start_a_change_a_second_time() {
     let c = sshd.client();
     let (running, watch) = spawn(&c, change(waiting(""), 1));
     let pid = watch.line().await;
+    // The last file that is made while it runs.
+    eventually("it is watched", || sshd.job(1, "dog").is_symlink()).await;
     std::fs::remove_dir_all(sshd.at(".vdeploy")).unwrap();
     sshd.front.cut_all();
     let error = running.await.unwrap().unwrap_err();
@@ -208,13 +210,44 @@ async fn a_disk_that_gets_full_fails_the_command_and_its_status_still_arrives() 
     let dir = sshd.at(".vdeploy/jobs/01RUN");
     std::fs::create_dir_all(&dir).unwrap();
     std::os::unix::fs::symlink("/dev/full", dir.join("1.out")).unwrap();
-    // Nothing can be written to it.
-    std::fs::create_dir(dir.join("1.end")).unwrap();
-    let script = "head -c 100000 /dev/zero || exit 9";
+    // When it ends, nothing can be written to it.
+    let script = "cd ~/.vdeploy/jobs/01RUN && rm 1.end && mkdir 1.end
+        head -c 100000 /dev/zero || exit 9";
     let command = change(shell(script), 1);
     let out = c.ssh.run(&command, &NoLiveOutput).await.unwrap();
     assert_eq!(out.exit_code, Some(9));
     assert!(text(&out.stderr).contains("No space left"), "{out:?}");
+}
+
+#[tokio::test]
+async fn a_start_without_room_for_its_status_is_sent_again_once_there_is_some() {
+    let sshd = Sshd::start().await;
+    let c = sshd.client();
+    let dir = sshd.at(".vdeploy/jobs/01RUN");
+    std::fs::create_dir_all(dir.join("reserve")).unwrap();
+    let mut command = change(shell("cd; echo ran >>runs; cat"), 1);
+    command.stdin = vec![b'i'; 100_000];
+    command.max_output = 1 << 20;
+    // A directory takes no bytes, whoever asks, until its name is taken away.
+    std::os::unix::fs::symlink(".", dir.join("1.end")).unwrap();
+    let watch = Watch::default();
+    let out = c.ssh.run(&command, &watch).await.unwrap();
+    assert_eq!((out.exit_code, sshd.count()), (Some(0), 1));
+    assert_eq!(out.stdout, command.stdin);
+    assert!(!dir.join("reserve").exists());
+    let said = watch.wait().await;
+    assert!(said.contains("disk of the target is full"), "{said}");
+
+    // There is nothing more to give up.
+    std::os::unix::fs::symlink(".", dir.join("2.end")).unwrap();
+    let command = change(shell("cd; echo ran >>runs"), 2);
+    let error = c.ssh.run(&command, &NoLiveOutput).await.unwrap_err();
+    assert_eq!(
+        (error.code.as_str(), error.maybe_applied),
+        ("ssh.job", false)
+    );
+    assert!(error.message.contains("is the disk full?"), "{error}");
+    assert_eq!(sshd.count(), 1);
 }
 
 #[tokio::test]

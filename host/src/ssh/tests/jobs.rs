@@ -46,6 +46,10 @@ pub(super) trait Home {
     fn job(&self, effect: u64, part: &str) -> PathBuf {
         self.at(&format!(".vdeploy/jobs/{RUN}/{effect}.{part}"))
     }
+    fn has_status(&self, effect: u64) -> bool {
+        let end = std::fs::read_to_string(self.job(effect, "end"));
+        end.is_ok_and(|end| end.contains('\n'))
+    }
     fn go(&self) {
         std::fs::write(self.at("go"), "").unwrap();
     }
@@ -198,7 +202,7 @@ async fn a_connection_that_swallows_everything_does_not_hold_the_change_up() {
     sshd.swallow_all();
     sshd.go();
     // It ends although nobody takes its output.
-    eventually("it has a status", || sshd.job(1, "end").exists()).await;
+    eventually("it has a status", || sshd.has_status(1)).await;
     let out = running.await.unwrap().unwrap();
     assert!(out.stdout.ends_with(b"last\n"));
     assert!(watch.bytes.load(Ordering::Relaxed) > 50_000_000);
@@ -213,7 +217,7 @@ async fn a_status_that_was_on_its_way_when_the_connection_broke_is_read_again() 
     let pid = watch.line().await;
     sshd.swallow_all();
     sshd.go();
-    eventually("it has a status", || sshd.job(1, "end").exists()).await;
+    eventually("it has a status", || sshd.has_status(1)).await;
     sshd.front.cut_all();
     let out = running.await.unwrap().unwrap();
     assert_eq!(out.exit_code, Some(3));
