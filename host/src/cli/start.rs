@@ -369,6 +369,7 @@ async fn recorded(
         configs: ready.configs.clone(),
         target: ready.target.clone(),
         vm: ready.world.target.facts().vm.map(|vm| vm.to_string()),
+        url: ready.world.target.url_template().map(str::to_owned),
         plugins: ready
             .plugins
             .iter()

@@ -42,6 +42,7 @@ impl Run {
             configs: BTreeMap::new(),
             target: "infra".into(),
             vm: Some("vm-1".to_owned()),
+            url: None,
             plugins: BTreeMap::new(),
             rolls_back: None,
             started_by: "a test".to_owned(),
