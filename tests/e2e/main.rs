@@ -16,6 +16,7 @@ mod hold;
 mod init;
 mod lease;
 mod plugins;
+mod replay;
 mod rollback;
 mod secrets;
 mod variants;
@@ -55,6 +56,7 @@ fn main() -> std::process::ExitCode {
     init::add(&mut add);
     lease::add(&mut add);
     plugins::add(&mut add);
+    replay::add(&mut add);
     rollback::add(&mut add);
     secrets::add(&mut add);
     hazards::add(&mut add);
