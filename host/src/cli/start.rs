@@ -23,7 +23,7 @@ use crate::plugin::Plugin;
 use crate::report::EventBus;
 use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
 use crate::run::prepare::{self, Plugins};
-use crate::run::target_lease::{Absence, Claim};
+use crate::run::target_lease::{self, Absence, Claim};
 use crate::run::{Execution, Finished};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -414,7 +414,7 @@ async fn reach(
         target: ready.world.target.clone(),
         run: ready.run.clone(),
         who,
-        ttl: DEFAULT_TTL,
+        ttl: target_lease::TTL,
         absence: match restores {
             true => Absence::Tolerated,
             false => Absence::Loses,
