@@ -18,6 +18,7 @@ mod lease;
 mod plugins;
 mod rollback;
 mod secrets;
+mod signals;
 mod variants;
 
 use anyhow::Result;
@@ -57,6 +58,7 @@ fn main() -> std::process::ExitCode {
     plugins::add(&mut add);
     rollback::add(&mut add);
     secrets::add(&mut add);
+    signals::add(&mut add);
     hazards::add(&mut add);
     hazards_build::add(&mut add);
     hazards_restore::add(&mut add);
