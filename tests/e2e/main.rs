@@ -19,6 +19,7 @@ mod plugins;
 mod replay;
 mod rollback;
 mod secrets;
+mod signals;
 mod variants;
 
 use anyhow::Result;
@@ -59,6 +60,7 @@ fn main() -> std::process::ExitCode {
     replay::add(&mut add);
     rollback::add(&mut add);
     secrets::add(&mut add);
+    signals::add(&mut add);
     hazards::add(&mut add);
     hazards_build::add(&mut add);
     hazards_restore::add(&mut add);

@@ -340,6 +340,12 @@ pub trait Ssh: Send + Sync + Debug {
     async fn forget_jobs(&self, _: &RunId) -> Result<(), EffectError> {
         Ok(())
     }
+    /// Ends what jobs of another run still do on the target: it has lost its
+    /// lease, and two runs must not change a target at once. The error names
+    /// what does not end.
+    async fn end_jobs_of(&self, _: &RunId) -> Result<(), EffectError> {
+        Ok(())
+    }
     /// Ends the connection in an orderly way, and before it what still runs
     /// there and is not waited for any more.
     async fn close(&self);

@@ -3,7 +3,7 @@
 
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::hold::{Holding, OnTarget};
+use super::hold::{Holding, OnTarget, Process};
 use super::resume::Resumed;
 use super::run::OutputArgs;
 use super::session::Session;
@@ -24,7 +24,7 @@ use crate::plugin::Plugin;
 use crate::report::EventBus;
 use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
 use crate::run::prepare::{self, Plugins};
-use crate::run::target_lease::{Absence, Claim};
+use crate::run::target_lease::{self, Absence, Claim};
 use crate::run::{Execution, Finished, SoFar};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -287,6 +287,21 @@ async fn held(mut ready: Ready, mut request: Request, shared: Arc<RunShared>) ->
             Ok(Err(holder)) => {
                 let now = ready.world.clock.now_unix_ms();
                 let holding = Holding::in_store(&holder, now);
+                if request.resumes.is_some()
+                    && holder.run == ready.run
+                    && matches!(holding.process(), Process::Gone(_))
+                {
+                    // Nobody is there to renew it. If it is taken meanwhile,
+                    // the next question tells.
+                    let why = "its process is gone, and the run is resumed";
+                    let broken = ready
+                        .store
+                        .break_lease(&ready.target, &holder.run, &who, why);
+                    match broken {
+                        Ok(_) => continue,
+                        Err(error) => return refused(Outcome::Internal, error.to_string()),
+                    }
+                }
                 let waited = wait.after(&holding, &ready.target, &shared);
                 if let Err((outcome, why)) = waited.await {
                     return refused(outcome, shared.masker.mask(&why).into_owned());
@@ -528,7 +543,7 @@ async fn reach(
         target: ready.world.target.clone(),
         run: ready.run.clone(),
         who,
-        ttl: DEFAULT_TTL,
+        ttl: target_lease::TTL,
         absence: match restores {
             true => Absence::Tolerated,
             false => Absence::Loses,

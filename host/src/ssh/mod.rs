@@ -366,6 +366,10 @@ impl Ssh for RusshSsh {
         self.remove_jobs(run).await
     }
 
+    async fn end_jobs_of(&self, run: &RunId) -> Result<(), EffectError> {
+        self.end_foreign(run).await
+    }
+
     async fn close(&self) {
         self.settle_at_last().await;
         let connection = self.slot.lock().await.connection.take();

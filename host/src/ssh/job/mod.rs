@@ -9,6 +9,7 @@
 mod abandoned;
 mod endings;
 mod follow;
+mod foreign;
 mod heard;
 mod line;
 mod marks;

@@ -1,0 +1,127 @@
+//! A host that is stopped, cancelled or left alone by its terminal.
+
+use crate::Add;
+use crate::hold::elsewhere;
+use anyhow::{Context as _, Result, ensure};
+use std::io::{BufRead as _, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use vdeploy_tests::binary::run;
+use vdeploy_tests::{Base, Ran, Site};
+
+pub fn add(add: &mut Add<'_>) {
+    crate::test(
+        add,
+        "signals::a_stopped_run_changes_nothing_after_its_lease",
+        stopped,
+    );
+    crate::test(
+        add,
+        "signals::a_stopped_run_is_fenced_by_the_target_itself",
+        stopped_elsewhere,
+    );
+    crate::test(
+        add,
+        "signals::a_second_signal_leaves_at_once_with_a_whole_journal",
+        cancelled,
+    );
+    crate::test(
+        add,
+        "signals::a_hangup_and_a_closed_stdout_do_no_harm",
+        left_alone,
+    );
+}
+
+const BUILD: &str = "\"step\":\"npm-build\",\"section\":\"steps\",\"phase\":\"run\"";
+
+fn send(signal: &str, pid: u32) -> Result<()> {
+    run(Command::new("kill").args([signal, &pid.to_string()]))?;
+    Ok(())
+}
+
+/// A default run, as far as the line with `mark`.
+fn run_until(site: &Site<'_>, mark: &str) -> Result<(Child, Lines<BufReader<ChildStdout>>)> {
+    let mut child = site
+        .command(&["run", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let stdout = child.stdout.take().context("no stdout")?;
+    let mut lines = BufReader::new(stdout).lines();
+    let came = lines.any(|line| line.is_ok_and(|l| l.contains(mark)));
+    ensure!(came, "`{mark}` never came");
+    Ok((child, lines))
+}
+
+fn rest(mut child: Child, lines: Lines<BufReader<ChildStdout>>) -> Result<Ran> {
+    let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
+    Ok(Ran {
+        code: child.wait()?.code().unwrap_or(-1),
+        stdout: lines.join("\n"),
+        stderr: String::new(),
+    })
+}
+
+/// Stopped in the middle of a build for longer than its lease, while another
+/// run deploys something else.
+fn second_while_stopped(base: &Base, away: bool) -> Result<()> {
+    let site = base.site()?;
+    site.remote.push_variant("good-v2")?;
+    let (first, lines) = run_until(&site, BUILD)?;
+    send("-STOP", first.id())?;
+    let mut second = site.command(&["run", "--json", "--wait", "300"]);
+    if away {
+        elsewhere(&mut second, &site);
+    }
+    let second = Ran::from(second.output()?);
+    let before = (site.head()?, site.version());
+    send("-CONT", first.id())?;
+    let first = rest(first, lines)?;
+    second.expect_code(0)?;
+    first.expect_code(40)?.expect_text("lost")?;
+    ensure!((site.head()?, site.version()) == before, "{before:?}");
+    ensure!(site.version().as_deref() == Some("2.0.0"), "{before:?}");
+    crate::variants::lease_is_free(&site)
+}
+
+fn stopped(base: &Base) -> Result<()> {
+    second_while_stopped(base, false)
+}
+
+fn stopped_elsewhere(base: &Base) -> Result<()> {
+    second_while_stopped(base, true)
+}
+
+/// What a CI runner does to a job that is cancelled: INT, then TERM.
+fn cancelled(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    site.remote.push_variant("good-v2")?;
+    let (first, lines) = run_until(&site, BUILD)?;
+    send("-INT", first.id())?;
+    send("-TERM", first.id())?;
+    let ran = rest(first, lines)?;
+    // Both may come while the second one is not looked at yet.
+    ensure!([40, 11].contains(&ran.code), "{ran:?}");
+    let shown = site
+        .vdeploy(&["runs", "show", "latest", "--json"])?
+        .expect_code(0)?;
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout)?;
+    let journal = shown.get("journal").and_then(|j| j.as_array());
+    let journal = journal.context("no journal")?;
+    let whole = journal.iter().enumerate().all(|(index, entry)| {
+        entry.get("seq").and_then(serde_json::Value::as_u64) == Some(index as u64 + 1)
+    });
+    ensure!(whole && !journal.is_empty(), "{shown}");
+    Ok(())
+}
+
+/// The terminal is closed, and nobody reads any more.
+fn left_alone(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    site.remote.push_variant("good-v2")?;
+    let (mut first, lines) = run_until(&site, "\"step-started\"")?;
+    drop(lines);
+    send("-HUP", first.id())?;
+    ensure!(first.wait()?.code() == Some(0), "it did not go on");
+    ensure!(site.version().as_deref() == Some("2.0.0"));
+    crate::variants::lease_is_free(&site)
+}
