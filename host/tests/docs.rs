@@ -17,7 +17,7 @@ use vdeploy::config::Project;
 use vdeploy::config::builtin::BUILTIN_PLUGINS;
 
 /// Every document for people, from the top of the repository.
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "GLOSSARY.md",
@@ -29,6 +29,7 @@ const DOCUMENTS: [&str; 11] = [
     "docs/vers-platform.md",
     "docs/doctor.md",
     "docs/performance.md",
+    "docs/recordings.md",
 ];
 
 fn top() -> PathBuf {
