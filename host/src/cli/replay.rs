@@ -141,7 +141,7 @@ fn read(name: &str, session: &Session) -> Result<Recording, CliError> {
         let read = std::io::stdin().lock().read_to_string(&mut text);
         read.map_err(|e| failed(e.to_string()))?;
         text
-    } else if path.is_file() {
+    } else if path.exists() && !path.is_dir() {
         std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?
     } else if name.contains(['/', '.']) {
         return Err(failed("there is no such file".to_owned()));
