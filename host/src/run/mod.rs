@@ -8,6 +8,8 @@ mod look;
 pub mod machine;
 mod names;
 pub mod prepare;
+#[cfg(test)]
+mod properties;
 pub mod recorded;
 pub mod replay;
 pub mod target_lease;
