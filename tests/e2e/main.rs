@@ -5,6 +5,9 @@
 
 mod archive;
 mod connection;
+mod counted;
+mod crashes;
+mod cut;
 mod doctor;
 mod first;
 mod hazards;
@@ -48,6 +51,7 @@ fn main() -> std::process::ExitCode {
     };
     variants::add(&mut add);
     connection::add(&mut add);
+    crashes::add(&mut add);
     doctor::add(&mut add);
     archive::add(&mut add);
     first::add(&mut add);

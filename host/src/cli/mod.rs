@@ -8,6 +8,7 @@ pub mod exit;
 mod hold;
 mod init;
 mod lease;
+mod leftovers;
 mod load;
 mod local;
 mod output;

@@ -8,7 +8,9 @@ use super::resume::Resumed;
 use super::run::OutputArgs;
 use super::session::Session;
 use super::wait::{Wait, WaitArgs};
-use super::{hold, load, output, registry, rollback, signals, unfinished, wake, way_back, world};
+use super::{
+    hold, leftovers, load, output, registry, rollback, signals, unfinished, wake, way_back, world,
+};
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
@@ -560,6 +562,13 @@ async fn reach(
             return Ok(Reached::There(None));
         }
         Ok(()) => match hold::take(&claim, shared, wait).await {
+            Ok(lease) if may_change => match leftovers::end(shared).await {
+                Ok(()) => return Ok(Reached::There(Some(lease))),
+                Err(refused) => {
+                    lease.end().await;
+                    return Err(refused);
+                }
+            },
             Ok(lease) => return Ok(Reached::There(Some(lease))),
             Err((outcome @ (Outcome::Held | Outcome::Interrupted), why)) => {
                 return Err((outcome, why));

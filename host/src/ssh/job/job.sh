@@ -27,7 +27,8 @@
 # not for short ones. Only this shell and the listener hold the connection.
 #
 # Arguments: MODE RUN NUMBER MARK OUT ERR LIMIT INPUT ALL WORD...
-# MODE is `start` (start or find), `attach` (only find) or `stop`. OUT and ERR
+# MODE is `start` (start or find), `attach` (only find), `stop`, or `others` (see
+# others.sh). OUT and ERR
 # say how many bytes of both outputs were seen before. LIMIT is in seconds.
 # ALL bytes follow on standard input: lines with secrets, then INPUT bytes for
 # the command. Then the host says MARK tick (is there more?) or MARK stop.
@@ -97,9 +98,15 @@ vd_alive() {
     esac
 }
 
+# Sends the signal $1 to the group $2. dash takes no group without `--`, and the
+# `kill` of busybox does not know `--`.
+vd_signal_group() {
+    kill -s "$1" -- "-$2" || kill -s "$1" "-$2"
+} 2>/dev/null
+
 # Whether a process of group $1 still runs.
 vd_group_alive() {
-    kill -s 0 -- "-$1" 2>/dev/null || return 1
+    vd_signal_group 0 "$1" || return 1
     for vd_path in /proc/[0-9]*; do
         vd_look "${vd_path##*/}"
         case $vd_group.$vd_state in
@@ -176,7 +183,7 @@ vd_stop() {
                 vd_alive "$1" "$2" || vd_group_alive "$1" || break 2
                 if [ -z "$vd_sent" ]; then
                     vd_sent=yes
-                    kill -s "$vd_signal" -- "-$1" || kill -s "$vd_signal" "$1"
+                    vd_signal_group "$vd_signal" "$1" || kill -s "$vd_signal" "$1"
                 fi
             fi
             sleep 0.1 || sleep 1
@@ -286,6 +293,10 @@ vd_show() {
 [ -n "${HOME:-}" ] || vd_fail 'HOME is not set'
 [ -r /proc/self/stat ] || vd_fail '/proc cannot be read'
 read -r vd_boot </proc/sys/kernel/random/boot_id || vd_boot=unknown
+if [ "$vd_mode" = others ]; then
+    vd_others "${vd_dir##*/}"
+    exit
+fi
 if [ "$vd_mode" != attach ] && [ ! -d "$vd_dir" ]; then
     vd_why=$( (umask 077 && mkdir -p "$vd_dir") 2>&1) || vd_fail "$vd_why"
     [ "$vd_mode" = stop ] || vd_put_aside

@@ -12,6 +12,7 @@ mod follow;
 mod heard;
 mod line;
 mod marks;
+mod others;
 #[cfg(test)]
 mod script_tests;
 

@@ -1,6 +1,7 @@
 //! The script itself in the shells that targets have, without a connection.
 
 mod full_disk;
+mod others;
 mod small_disk;
 
 use self::small_disk::SmallDisk;
