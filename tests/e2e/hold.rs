@@ -157,7 +157,7 @@ fn killed_elsewhere(base: &Base) -> Result<()> {
         .expect_code(20)?
         .expect_text(&format!("there is no process {} on this", first.id()))?
         .expect_text("Its lease ends in")?;
-    let limit = Duration::from_secs(30);
+    let limit = Duration::from_secs(120);
     let next = wait_for("the lease of a dead run", limit, || {
         let ran = smoke_elsewhere(&site, &[]);
         match &ran {

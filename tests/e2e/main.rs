@@ -19,6 +19,7 @@ mod hold;
 mod init;
 mod lease;
 mod plugins;
+mod replay;
 mod rollback;
 mod secrets;
 mod signals;
@@ -60,6 +61,7 @@ fn main() -> std::process::ExitCode {
     init::add(&mut add);
     lease::add(&mut add);
     plugins::add(&mut add);
+    replay::add(&mut add);
     rollback::add(&mut add);
     secrets::add(&mut add);
     signals::add(&mut add);

@@ -22,7 +22,7 @@ pub fn add(add: &mut Add<'_>) {
 }
 
 /// A component built by `cargo xtask test` from `tests/fixtures/NAME`.
-fn component(name: &str) -> Result<PathBuf> {
+pub fn component(name: &str) -> Result<PathBuf> {
     let profile = vdeploy_tests::binary::profile_dir()?;
     let target = profile.parent().context("no target directory")?;
     let path = target.join("vdeploy-fixtures").join(format!("{name}.wasm"));

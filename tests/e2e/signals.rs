@@ -1,6 +1,7 @@
 //! A host that is stopped, cancelled or left alone by its terminal.
 
 use crate::Add;
+use crate::hold::elsewhere;
 use anyhow::{Context as _, Result, ensure};
 use std::io::{BufRead as _, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -12,6 +13,11 @@ pub fn add(add: &mut Add<'_>) {
         add,
         "signals::a_stopped_run_changes_nothing_after_its_lease",
         stopped,
+    );
+    crate::test(
+        add,
+        "signals::a_stopped_run_is_fenced_by_the_target_itself",
+        stopped_elsewhere,
     );
     crate::test(
         add,
@@ -57,12 +63,16 @@ fn rest(mut child: Child, lines: Lines<BufReader<ChildStdout>>) -> Result<Ran> {
 
 /// Stopped in the middle of a build for longer than its lease, while another
 /// run deploys something else.
-fn stopped(base: &Base) -> Result<()> {
+fn second_while_stopped(base: &Base, away: bool) -> Result<()> {
     let site = base.site()?;
     site.remote.push_variant("good-v2")?;
     let (first, lines) = run_until(&site, BUILD)?;
     send("-STOP", first.id())?;
-    let second = site.vdeploy(&["run", "--json", "--wait", "300"])?;
+    let mut second = site.command(&["run", "--json", "--wait", "300"]);
+    if away {
+        elsewhere(&mut second, &site);
+    }
+    let second = Ran::from(second.output()?);
     let before = (site.head()?, site.version());
     send("-CONT", first.id())?;
     let first = rest(first, lines)?;
@@ -71,6 +81,14 @@ fn stopped(base: &Base) -> Result<()> {
     ensure!((site.head()?, site.version()) == before, "{before:?}");
     ensure!(site.version().as_deref() == Some("2.0.0"), "{before:?}");
     crate::variants::lease_is_free(&site)
+}
+
+fn stopped(base: &Base) -> Result<()> {
+    second_while_stopped(base, false)
+}
+
+fn stopped_elsewhere(base: &Base) -> Result<()> {
+    second_while_stopped(base, true)
 }
 
 /// What a CI runner does to a job that is cancelled: INT, then TERM.

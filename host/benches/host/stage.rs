@@ -90,6 +90,7 @@ fn record(run: &RunId) -> RunRecord {
         },
         target: "infra".into(),
         vm: Some("vm-1".to_owned()),
+        url: None,
         plugins: Default::default(),
         rolls_back: None,
         started_by: "a benchmark".to_owned(),

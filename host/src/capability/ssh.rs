@@ -325,15 +325,6 @@ impl LiveOutput for NoLiveOutput {
     fn chunk(&self, _: Stream, _: &[u8]) {}
 }
 
-/// Runs whose jobs still ran on the target.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct OtherJobs {
-    /// They were ended.
-    pub ended: Vec<RunId>,
-    /// They do not end.
-    pub stay: Vec<RunId>,
-}
-
 /// The connection to the run's target.
 #[async_trait]
 pub trait Ssh: Send + Sync + Debug {
@@ -349,10 +340,11 @@ pub trait Ssh: Send + Sync + Debug {
     async fn forget_jobs(&self, _: &RunId) -> Result<(), EffectError> {
         Ok(())
     }
-    /// Ends the jobs of other runs that still run on the target. For who holds
-    /// the lease there: nothing may change beside it.
-    async fn end_other_jobs(&self, _: &RunId) -> Result<OtherJobs, EffectError> {
-        Ok(OtherJobs::default())
+    /// Ends what jobs of another run still do on the target: it has lost its
+    /// lease, and two runs must not change a target at once. The error names
+    /// what does not end.
+    async fn end_jobs_of(&self, _: &RunId) -> Result<(), EffectError> {
+        Ok(())
     }
     /// Ends the connection in an orderly way, and before it what still runs
     /// there and is not waited for any more.

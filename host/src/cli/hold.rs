@@ -66,7 +66,17 @@ pub async fn take(
 ) -> Result<OnTarget, (Outcome, String)> {
     loop {
         match TargetLease::take(claim.clone()).await {
-            Ok(Ok(lease)) => return Ok(OnTarget::new(lease, shared)),
+            Ok(Ok(lease)) => {
+                let from = lease.taken_from();
+                let lease = OnTarget::new(lease, shared);
+                return match end_what_is_left(claim, from, shared).await {
+                    Ok(()) => Ok(lease),
+                    Err(why) => {
+                        lease.end().await;
+                        Err((Outcome::Unreachable, why))
+                    }
+                };
+            }
             Ok(Err(holder)) => {
                 let name = claim.target.facts().name;
                 wait.after(&Holding::on_target(&holder), &name, shared)
@@ -80,6 +90,21 @@ pub async fn take(
             }
         }
     }
+}
+
+/// What the run that let the lease run out has begun on the target must not go
+/// on beside this one: it was killed, stopped, or cut off.
+async fn end_what_is_left(
+    claim: &Claim,
+    from: Option<RunId>,
+    shared: &RunShared,
+) -> Result<(), String> {
+    let Some(from) = from else { return Ok(()) };
+    shared.emit(RunEvent::Doing {
+        text: format!("ending what run {from}, which let its lease run out, left on the target"),
+    });
+    let ended = claim.ssh.end_jobs_of(&from).await;
+    ended.map_err(|error| error.to_string())
 }
 
 /// Takes it as soon as the target is another VM.

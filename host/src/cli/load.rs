@@ -8,6 +8,7 @@ use crate::ids::PluginName;
 use crate::plan::Plan;
 use crate::plugin::{self, Engine, Plugin, PluginError, builtin};
 use crate::run::prepare::Plugins;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -58,26 +59,9 @@ pub async fn plugins(engine: &Engine, project: &Project, plan: &Plan) -> Result<
 }
 
 fn load(engine: &Engine, name: &PluginName, config: &PluginConfig) -> Result<Plugin, PluginError> {
-    let read;
-    let bytes = match &config.source {
-        PluginSource::Builtin(builtin) => {
-            builtin::bytes(builtin).ok_or_else(|| PluginError::Read {
-                plugin: name.clone(),
-                path: format!("builtin:{builtin}"),
-                message: "this vdeploy has no such built-in plugin".to_owned(),
-            })?
-        }
-        PluginSource::Path(path) => {
-            read = std::fs::read(path).map_err(|e| PluginError::Read {
-                plugin: name.clone(),
-                path: path.display().to_string(),
-                message: e.to_string(),
-            })?;
-            &read
-        }
-    };
+    let bytes = bytes(name, config)?;
     if let Some(pinned) = &config.digest {
-        let found = plugin::digest(bytes);
+        let found = plugin::digest(&bytes);
         if *pinned != found {
             return Err(PluginError::Digest {
                 plugin: name.clone(),
@@ -86,7 +70,30 @@ fn load(engine: &Engine, name: &PluginName, config: &PluginConfig) -> Result<Plu
             });
         }
     }
-    Plugin::load(engine, name, bytes, &config.grants)
+    Plugin::load(engine, name, &bytes, &config.grants)
+}
+
+/// A plugin's bytes, from the binary or its file.
+pub fn bytes(name: &PluginName, config: &PluginConfig) -> Result<Cow<'static, [u8]>, PluginError> {
+    let (path, read) = match &config.source {
+        PluginSource::Builtin(builtin) => (
+            format!("builtin:{builtin}"),
+            builtin::bytes(builtin)
+                .map(Cow::Borrowed)
+                .ok_or_else(|| "this vdeploy has no such built-in plugin".to_owned()),
+        ),
+        PluginSource::Path(path) => (
+            path.display().to_string(),
+            std::fs::read(path)
+                .map(Cow::Owned)
+                .map_err(|e| e.to_string()),
+        ),
+    };
+    read.map_err(|message| PluginError::Read {
+        plugin: name.clone(),
+        path,
+        message,
+    })
 }
 
 /// Every problem with the configuration as one error.

@@ -5,16 +5,18 @@ mod abandon;
 mod doctor;
 mod error;
 pub mod exit;
+mod export;
 mod hold;
 mod init;
 mod lease;
-mod leftovers;
 mod load;
 mod local;
 mod output;
 mod plan;
 mod plugin;
 mod registry;
+mod replay;
+mod replay_words;
 mod resume;
 mod rollback;
 mod run;
@@ -99,7 +101,9 @@ pub enum Command {
     Resume(resume::ResumeArgs),
     /// Leave a run that was cut off as it is; the reason is recorded
     Abandon(abandon::AbandonArgs),
-    /// List earlier runs, or show one
+    /// Repeat a recorded run without its target, and show what differs
+    Replay(replay::ReplayArgs),
+    /// List earlier runs, show one, or write one to a file
     #[command(subcommand)]
     Runs(runs::RunsCommand),
     /// See who holds a target, and take it away from a run
@@ -119,6 +123,7 @@ pub async fn main(cli: Cli) -> ExitCode {
     let json = matches!(&cli.command, Command::Run(args) if args.output.json)
         || matches!(&cli.command, Command::Rollback(args) if args.output.json)
         || matches!(&cli.command, Command::Resume(args) if args.output.json)
+        || matches!(&cli.command, Command::Replay(args) if args.json)
         || matches!(&cli.command, Command::Doctor(args) if args.json);
     let result = match cli.command {
         Command::Run(args) => run::main(&cli.global, args).await,
@@ -128,6 +133,7 @@ pub async fn main(cli: Cli) -> ExitCode {
         Command::Rollback(args) => rollback::main(&cli.global, args).await,
         Command::Resume(args) => resume::main(&cli.global, args).await,
         Command::Abandon(args) => abandon::main(&cli.global, &args),
+        Command::Replay(args) => replay::main(&cli.global, args).await,
         Command::Runs(command) => runs::main(&cli.global, command),
         Command::Lease(command) => lease::main(&cli.global, command).await,
         Command::Local(command) => local::main(&cli.global, command).await,

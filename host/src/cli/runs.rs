@@ -3,6 +3,7 @@
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
+use super::export::{self, ExportArgs};
 use super::session;
 use super::terminal;
 use crate::capability::clock::{Clock as _, SystemClock};
@@ -35,6 +36,8 @@ pub enum RunsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Write one run as one file, for `vdeploy replay` anywhere
+    Export(ExportArgs),
 }
 
 /// Does it.
@@ -56,6 +59,7 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
                 render::list(&runs, &running, now)
             }
         }
+        RunsCommand::Export(args) => return export::main(&*store, &args),
         RunsCommand::Show { run, json } => {
             let record = store.run(&run)?;
             let journal = store.journal(&record.id)?;

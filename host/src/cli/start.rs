@@ -3,14 +3,12 @@
 
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::hold::{Holding, OnTarget};
+use super::hold::{Holding, OnTarget, Process};
 use super::resume::Resumed;
 use super::run::OutputArgs;
 use super::session::Session;
 use super::wait::{Wait, WaitArgs};
-use super::{
-    hold, leftovers, load, output, registry, rollback, signals, unfinished, wake, way_back, world,
-};
+use super::{hold, load, output, registry, rollback, signals, unfinished, wake, way_back, world};
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
@@ -26,7 +24,7 @@ use crate::plugin::Plugin;
 use crate::report::EventBus;
 use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
 use crate::run::prepare::{self, Plugins};
-use crate::run::target_lease::{Absence, Claim};
+use crate::run::target_lease::{self, Absence, Claim};
 use crate::run::{Execution, Finished, SoFar};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -289,6 +287,21 @@ async fn held(mut ready: Ready, mut request: Request, shared: Arc<RunShared>) ->
             Ok(Err(holder)) => {
                 let now = ready.world.clock.now_unix_ms();
                 let holding = Holding::in_store(&holder, now);
+                if request.resumes.is_some()
+                    && holder.run == ready.run
+                    && matches!(holding.process(), Process::Gone(_))
+                {
+                    // Nobody is there to renew it. If it is taken meanwhile,
+                    // the next question tells.
+                    let why = "its process is gone, and the run is resumed";
+                    let broken = ready
+                        .store
+                        .break_lease(&ready.target, &holder.run, &who, why);
+                    match broken {
+                        Ok(_) => continue,
+                        Err(error) => return refused(Outcome::Internal, error.to_string()),
+                    }
+                }
                 let waited = wait.after(&holding, &ready.target, &shared);
                 if let Err((outcome, why)) = waited.await {
                     return refused(outcome, shared.masker.mask(&why).into_owned());
@@ -371,6 +384,7 @@ async fn recorded(
         configs: ready.configs.clone(),
         target: ready.target.clone(),
         vm: ready.world.target.facts().vm.map(|vm| vm.to_string()),
+        url: ready.world.target.url_template().map(str::to_owned),
         plugins: ready
             .plugins
             .iter()
@@ -529,7 +543,7 @@ async fn reach(
         target: ready.world.target.clone(),
         run: ready.run.clone(),
         who,
-        ttl: DEFAULT_TTL,
+        ttl: target_lease::TTL,
         absence: match restores {
             true => Absence::Tolerated,
             false => Absence::Loses,
@@ -562,13 +576,6 @@ async fn reach(
             return Ok(Reached::There(None));
         }
         Ok(()) => match hold::take(&claim, shared, wait).await {
-            Ok(lease) if may_change => match leftovers::end(shared).await {
-                Ok(()) => return Ok(Reached::There(Some(lease))),
-                Err(refused) => {
-                    lease.end().await;
-                    return Err(refused);
-                }
-            },
             Ok(lease) => return Ok(Reached::There(Some(lease))),
             Err((outcome @ (Outcome::Held | Outcome::Interrupted), why)) => {
                 return Err((outcome, why));

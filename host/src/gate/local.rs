@@ -81,7 +81,9 @@ impl Gate {
             call,
             || Ok(None),
             async |_| {
+                let masker = &self.shared.masker;
                 let value = state.get(&self.plugin, &target, key)?;
+                let value = value.map(|value| masker.mask_bytes(&value).into_owned());
                 Ok(Answer {
                     journal: value.as_deref().map_or(Value::Null, bytes),
                     value,
@@ -174,12 +176,15 @@ impl Gate {
     /// `gate.deadline`.
     pub async fn sleep(&self, duration: Duration) -> Result<(), EffectError> {
         let left = self.time_left();
+        // The request is what was asked for: what is left differs with the
+        // machine's load, and a recorded call is known again by its request.
+        let asked = millis(duration);
         let too_long = duration > left;
         let duration = duration.min(left);
         let call = Call {
             function: "clock.sleep-ms",
             action: format!("wait {} ms", millis(duration)),
-            request: json!({ "ms": millis(duration) }),
+            request: json!({ "ms": asked }),
             effect: Effect::Probe,
             grant: Ok(()),
             quiet: false,

@@ -12,6 +12,7 @@ mod http;
 mod local;
 mod pass;
 mod recall;
+mod replay;
 mod rules;
 mod shared;
 mod snapshot;
@@ -20,6 +21,7 @@ mod tape;
 
 pub use call::{Call, Effect};
 pub use pass::Gate;
+pub use replay::{Halt, Repeated, Track};
 pub use rules::{Decision, LATE, Situation, decide};
 pub use shared::{Broken, Earlier, RunShared};
 pub use tape::{Came, Recorded, Tape};

@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The result of a change in a dry run, in the journal.
+pub(super) const NOT_MADE: &str = "not made: dry run";
+
 /// The gate of one plugin call: who calls, in which phase, until when.
 #[derive(Clone, Debug)]
 pub struct Gate {
@@ -98,6 +101,10 @@ impl Gate {
             response,
         };
 
+        if let Some(replay) = &shared.replay {
+            let asked = (number, call, request);
+            return self.replay(replay, asked, pretend, perform).await;
+        }
         let mut asked_before = None;
         if let Some(recorded) = shared.recorded(number) {
             if !self.is_same(&recorded, &call, &request) {
@@ -180,7 +187,7 @@ impl Gate {
         };
 
         if decision == Decision::Pretend {
-            self.write(&result(request, Ok(Value::from("not made: dry run"))))?;
+            self.write(&result(request, Ok(Value::from(NOT_MADE))))?;
             tell(finished(true, true));
             return pretend();
         }
@@ -240,7 +247,7 @@ impl Gate {
     }
 
     /// Whether the plugin asks for what it had asked for under this number.
-    fn is_same(&self, recorded: &Recorded, call: &Call, request: &Value) -> bool {
+    pub(super) fn is_same(&self, recorded: &Recorded, call: &Call, request: &Value) -> bool {
         recorded.step == self.step
             && recorded.function == call.function
             && recorded.request == *request

@@ -1,6 +1,7 @@
 //! What all gates of one run share: the world, the journal, the snapshot that
 //! stands, and whether the run is being stopped.
 
+use super::replay::Replay;
 use super::tape::{Recorded, Tape};
 use crate::capability::World;
 use crate::capability::mask::Masker;
@@ -58,6 +59,8 @@ pub struct RunShared {
     tape: Mutex<Tape>,
     /// While recorded calls are answered: the VM that was the target then.
     as_of: Mutex<Option<VmId>>,
+    /// Set when nothing is made and all is answered from a recording.
+    pub(super) replay: Option<Replay>,
 }
 
 /// What an earlier process of the run has come to.
@@ -127,6 +130,7 @@ impl RunShared {
             broken: Mutex::new(None),
             tape: Mutex::default(),
             as_of: Mutex::default(),
+            replay: None,
         }
     }
 
@@ -273,6 +277,13 @@ impl RunShared {
     /// The number of the next call, from 1.
     pub fn next_call(&self) -> u64 {
         self.calls.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// A call with this number is made next, unless later ones were already
+    /// expected: a process that went on used numbers again.
+    pub(super) fn begin_before(&self, first: u64) {
+        let before = first.saturating_sub(1);
+        self.calls.fetch_min(before, Ordering::SeqCst);
     }
 
     /// Whether the target may be changed as far as snapshots go.

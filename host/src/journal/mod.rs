@@ -5,6 +5,7 @@ pub mod breaks;
 pub mod entry;
 pub mod moves;
 pub mod plugin_state;
+pub mod recording;
 pub mod sqlite;
 pub mod store;
 pub mod unfinished;

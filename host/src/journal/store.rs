@@ -76,6 +76,10 @@ pub struct RunRecord {
     pub target: TargetName,
     /// The VM at the start.
     pub vm: Option<String>,
+    /// Where the service is reached; `{vm}` stands for the VM's id. None where
+    /// that was not said, and in records of the first versions.
+    #[serde(default)]
+    pub url: Option<String>,
     /// Digest of each plugin's bytes.
     pub plugins: BTreeMap<PluginName, Digest>,
     /// The run that this one rolls back.

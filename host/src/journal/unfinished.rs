@@ -132,6 +132,7 @@ mod tests {
             configs: Default::default(),
             target: "infra".into(),
             vm: None,
+            url: None,
             plugins: Default::default(),
             rolls_back: None,
             started_by: String::new(),

@@ -253,6 +253,30 @@ impl Plugin {
                 });
             }
         }
+        let offered = |interface: &str| grants.gives_interface(interface);
+        Self::link(engine, name, bytes, description, grants, &offered)
+    }
+
+    /// Loads `bytes` to be called with a recording only: whatever it imports is
+    /// there, and nothing is granted.
+    pub fn load_to_replay(
+        engine: &Engine,
+        name: &PluginName,
+        bytes: &[u8],
+    ) -> Result<Self, PluginError> {
+        let description = Description::read(name, bytes)?;
+        let grants = Grants::default();
+        Self::link(engine, name, bytes, description, &grants, &|_| true)
+    }
+
+    fn link(
+        engine: &Engine,
+        name: &PluginName,
+        bytes: &[u8],
+        description: Description,
+        grants: &Grants,
+        offered: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, PluginError> {
         let component =
             Component::new(engine.wasmtime(), bytes).map_err(|e| PluginError::Load {
                 plugin: name.clone(),
@@ -264,7 +288,7 @@ impl Plugin {
                 message,
             }
         })?;
-        let linker = linker(engine, grants).map_err(|e| PluginError::Engine {
+        let linker = linker(engine, offered).map_err(|e| PluginError::Engine {
             message: format!("{e:#}"),
         })?;
         linker
@@ -293,14 +317,14 @@ pub(super) fn incompatible(name: &PluginName, error: &wasmtime::Error) -> Plugin
     }
 }
 
-/// Offers the interfaces that `grants` give, and no other.
-fn linker(engine: &Engine, grants: &Grants) -> wasmtime::Result<Linker<HostState>> {
+/// Offers the interfaces that are `offered`, and no other.
+fn linker(engine: &Engine, offered: &dyn Fn(&str) -> bool) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(engine.wasmtime());
     macro_rules! offer {
         ($($interface:literal => $module:ident),+ $(,)?) => {
             // `secrets` is also where the type `secret` lives, which `ssh` and
             // `http` need; `secrets.get` is refused by the gate without a grant.
-            $(if $interface == "secrets" || grants.gives_interface($interface) {
+            $(if $interface == "secrets" || offered($interface) {
                 contract::$module::add_to_linker::<_, HasSelf<_>>(&mut linker, |s| s)?;
             })+
         };

@@ -16,6 +16,7 @@
 
 mod bus;
 mod choice;
+pub mod difference;
 mod ending;
 mod github;
 mod human;

@@ -74,7 +74,7 @@ pub struct StepProblem {
 
 #[derive(Default)]
 pub(super) struct Progress {
-    history: History,
+    pub(super) history: History,
     pub(super) outputs: BTreeMap<StepId, Value>,
     pub(super) problems: Vec<StepProblem>,
     /// The function that an earlier process was cut off in.

@@ -330,7 +330,7 @@ impl Reader<'_> {
 }
 
 /// Whether nothing was wrong but that the run was being stopped.
-fn only_stopped(error: &EffectError) -> bool {
+pub(super) fn only_stopped(error: &EffectError) -> bool {
     error.kind == ErrorKind::Cancelled
         && matches!(error.code.as_str(), "gate.cancelled" | "gate.closed")
         && !error.maybe_applied

@@ -32,6 +32,7 @@ fn record() -> RunRecord {
         configs: Default::default(),
         target: "infra".into(),
         vm: Some("vm-1".to_owned()),
+        url: None,
         plugins: Default::default(),
         rolls_back: None,
         started_by: String::new(),

@@ -8,8 +8,11 @@ mod look;
 pub mod machine;
 mod names;
 pub mod prepare;
+pub mod recorded;
+pub mod replay;
 pub mod target_lease;
 pub mod verdict;
 
 pub use driver::{Execution, Finished};
 pub use earlier::SoFar;
+pub use replay::Replayed;

@@ -27,8 +27,13 @@ use script::{Answer, Ask, ask};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How long a lease on a target lasts without renewal. Longer than the store's:
+/// a busy target may answer late, and a run that has to end for it has done
+/// harm. A killed run blocks its target for runs of other machines so long.
+pub const TTL: Duration = Duration::from_secs(30);
 
 /// First wait after a renewal that failed; doubles each time.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -58,7 +63,7 @@ pub struct Claim {
     pub run: RunId,
     /// user@machine pid, or the CI job.
     pub who: String,
-    /// How long the lease lasts without renewal; whole seconds.
+    /// How long the lease lasts without renewal, such as [`TTL`]; whole seconds.
     pub ttl: Duration,
     /// What a target that is not reached means.
     pub absence: Absence,
@@ -77,6 +82,8 @@ pub struct TargetLease {
 struct Keeper {
     claim: Claim,
     place: Mutex<Place>,
+    /// The run that had let the lease run out when it was taken.
+    taken_from: Mutex<Option<RunId>>,
 }
 
 /// Where the lease was taken last, or could not be.
@@ -86,6 +93,13 @@ struct Place {
     token: Option<u64>,
     /// The largest token so far.
     largest: u64,
+}
+
+/// A question that was answered.
+struct Answered {
+    started: Instant,
+    vm: Option<VmId>,
+    kept: Result<Kept, TargetLeaseError>,
 }
 
 /// How an attempt to keep the lease went.
@@ -134,7 +148,7 @@ pub async fn break_held(
 }
 
 impl TargetLease {
-    /// Takes the lease and renews it every third of the ttl.
+    /// Takes the lease and renews it every quarter of the ttl.
     /// `Ok(Err(holder))` when another run has it. Costs one command on the
     /// target. Needs a tokio runtime.
     ///
@@ -183,6 +197,13 @@ impl TargetLease {
         self.lost.borrow().is_some()
     }
 
+    /// The run that had let it run out, if this was a takeover. It starts
+    /// nothing on the target any more; what it began there may still go on.
+    pub fn taken_from(&self) -> Option<RunId> {
+        let from = self.keeper.taken_from.lock();
+        from.unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
     /// Gives the lease back; no error when it was lost already. Costs one
     /// command on the target.
     ///
@@ -223,6 +244,8 @@ struct Schedule {
     wait: Duration,
     longest: Duration,
     last: Option<String>,
+    /// The end had passed unseen, and the target was asked all the same.
+    asked_late: bool,
 }
 
 impl Schedule {
@@ -233,11 +256,13 @@ impl Schedule {
             wait: BACK_OFF,
             longest: LONGEST_BACK_OFF,
             last: None,
+            asked_late: false,
         }
     }
 
+    /// Counts from when it was asked for: the target counts from later on.
     fn renewed(at: Instant, ttl: Duration) -> Self {
-        Self::new(at + ttl / 3, at + ttl)
+        Self::new(at + ttl / 4, at + ttl)
     }
 
     fn failed(&mut self, why: String) {
@@ -254,7 +279,11 @@ impl Keeper {
             token: None,
             largest: 0,
         });
-        Self { claim, place }
+        Self {
+            claim,
+            place,
+            taken_from: Mutex::default(),
+        }
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
@@ -262,65 +291,103 @@ impl Keeper {
     }
 
     /// Renews until that fails for good. `asked` is when the lease was asked
-    /// for.
-    async fn renew_until_lost(&self, mut moves: Moves, asked: Instant) -> LeaseLost {
-        let (target, ttl) = (&self.claim.target, self.claim.ttl);
+    /// for. A busy target may answer late: no question is given up before the
+    /// lease ends, the next ones are asked beside it, and each answer counts
+    /// from when its question was sent.
+    async fn renew_until_lost(self: Arc<Self>, mut moves: Moves, asked: Instant) -> LeaseLost {
+        let (target, ttl) = (self.claim.target.clone(), self.claim.ttl);
         let mut schedule = Schedule::renewed(asked, ttl);
+        let mut questions: JoinSet<Answered> = JoinSet::new();
         loop {
             let place = self.place().clone();
             let nothing_here = place.token.is_none() && place.vm == target.facts().vm;
             tokio::select! {
                 _ = moves.changed() => {
+                    questions = JoinSet::new();
                     let now = Instant::now();
                     // A copied lease of another run may have to end first.
                     schedule = Schedule::new(now, now + ttl * 2);
+                }
+                Some(answered) = questions.join_next() => {
+                    if let Ok(answered) = answered
+                        // Else nobody knows which VM answered; ask the new one.
+                        && target.facts().vm == answered.vm
+                        && let Some(lost) = self.heard(answered, &mut schedule)
+                    {
+                        return lost;
+                    }
+                    continue;
                 }
                 () = sleep_until(schedule.next.min(schedule.end)), if !nothing_here => {}
             }
             if target.stands_still() {
                 target.goes_on().await;
+                questions = JoinSet::new();
                 let now = Instant::now();
                 schedule = Schedule::new(now, now + ttl);
             }
             let started = Instant::now();
-            let late = started >= schedule.end;
-            if late && let Some(last) = schedule.last.take() {
-                if self.claim.absence == Absence::Loses {
-                    return LeaseLost::NotRenewed {
-                        after: ttl,
-                        last: Some(last),
-                    };
+            if started >= schedule.end {
+                // Without having tried, or long after it: the process was
+                // stopped or starved. The target knows whether somebody took it
+                // meanwhile.
+                let slept = started >= schedule.end + ttl / 4;
+                let untried = schedule.last.is_none() && questions.is_empty();
+                let why = match schedule.last.take() {
+                    Some(last) => last,
+                    None => "the target does not answer".to_owned(),
+                };
+                if schedule.asked_late || !(slept || untried) {
+                    if self.claim.absence == Absence::Loses {
+                        return LeaseLost::NotRenewed {
+                            after: ttl,
+                            last: Some(why),
+                        };
+                    }
+                    tracing::warn!(%why, "the lease on the target cannot be renewed; going on");
+                    schedule.end = started + ttl;
+                    (schedule.wait, schedule.longest) = (ttl / 3, ttl / 3);
+                } else {
+                    schedule.end = started + ttl / 3;
+                    schedule.asked_late = true;
                 }
-                tracing::warn!(%last, "the lease on the target cannot be renewed; going on");
-                schedule.end = started + ttl;
-                (schedule.wait, schedule.longest) = (ttl / 3, ttl / 3);
             }
-            // Late without having tried: the process was stopped or starved.
-            // The target knows whether somebody took it meanwhile.
-            let limit = match late {
-                true => started + ttl / 3,
-                false => schedule.end.min(started + ttl / 3),
-            };
             let vm = target.facts().vm;
-            let kept = timeout_at(limit, self.keep_on(vm.clone())).await;
-            if target.facts().vm != vm {
-                // Nobody knows which VM answered; ask the new one.
+            let taking = place.token.is_none() || place.vm != vm;
+            if taking && !questions.is_empty() {
+                // Of two at once the older one may be answered last.
+                schedule.next = schedule.end;
                 continue;
             }
-            match kept {
-                Ok(Ok(Kept::Yes)) => schedule = Schedule::renewed(started, ttl),
-                Ok(Ok(Kept::NotYet(holder))) => {
-                    if Instant::now() >= schedule.end {
-                        return self.fenced(&has_it_now(Some(&holder)));
-                    }
-                    schedule.failed(has_it_now(Some(&holder)));
-                }
-                Ok(Ok(Kept::Lost(holder))) => return self.fenced(&has_it_now(holder.as_ref())),
-                Ok(Ok(Kept::Broken(by))) => return self.fenced(&format!("{by} broke it")),
-                Ok(Err(error)) => schedule.failed(error.to_string()),
-                Err(_) => schedule.failed("the target does not answer".to_owned()),
-            }
+            schedule.next = started + ttl / 4;
+            let keeper = self.clone();
+            questions.spawn(async move {
+                let kept = keeper.keep_on(vm.clone()).await;
+                Answered { started, vm, kept }
+            });
         }
+    }
+
+    /// What an answer means for the schedule; the loss, if it is one.
+    fn heard(&self, answered: Answered, schedule: &mut Schedule) -> Option<LeaseLost> {
+        let (started, ttl) = (answered.started, self.claim.ttl);
+        match answered.kept {
+            Ok(Kept::Yes) if started + ttl > schedule.end || schedule.asked_late => {
+                *schedule = Schedule::renewed(started, ttl);
+            }
+            // A later question was answered before.
+            Ok(Kept::Yes) => {}
+            Ok(Kept::NotYet(holder)) => {
+                if Instant::now() >= schedule.end {
+                    return Some(self.fenced(&has_it_now(Some(&holder))));
+                }
+                schedule.failed(has_it_now(Some(&holder)));
+            }
+            Ok(Kept::Lost(holder)) => return Some(self.fenced(&has_it_now(holder.as_ref()))),
+            Ok(Kept::Broken(by)) => return Some(self.fenced(&format!("{by} broke it"))),
+            Err(error) => schedule.failed(error.to_string()),
+        }
+        None
     }
 
     /// Renews where the lease is held, takes it where the target moved to.
@@ -349,7 +416,10 @@ impl Keeper {
         let least = self.place().largest;
         let take = Ask::Take { run, least, who };
         match ask(&**ssh, take, *ttl, *ttl).await? {
-            Answer::Taken { token } => {
+            Answer::Taken { token, from } => {
+                let mut taken_from = self.taken_from.lock().unwrap_or_else(|e| e.into_inner());
+                *taken_from = from;
+                drop(taken_from);
                 *self.place() = Place {
                     vm,
                     token: Some(token),

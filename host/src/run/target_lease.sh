@@ -10,6 +10,9 @@
 # take an expired lease, or one who takes it while its holder renews it. Links
 # need no room for data, so a full disk does not end a lease.
 #
+# `lost.<run>` is the mark of a run that lost it to another one or to a person:
+# `job.sh` starts no change of that run any more.
+#
 # Arguments: take TTL RUN LEAST WHO | renew TTL RUN TOKEN | release TTL RUN
 # TOKEN | break TTL RUN BY | look TTL. Answers in one line, for `held`, `lost`
 # and `fenced` with a second one; status 1 with a reason on stderr where nothing
@@ -99,6 +102,12 @@ lose() {
     exit
 }
 
+# From now on nothing of run $1 begins here. A link, for a full disk.
+mark_lost() {
+    ln -s lost "$dir/lost.$1" 2>/dev/null
+    find "$dir" -name 'lost.*' -mtime +7 -exec rm -f {} + 2>/dev/null
+}
+
 verb=$1 ttl=$2 run=${3:--}
 [ -n "${HOME:-}" ] || fail "HOME is not set"
 dir=$HOME/.vdeploy-lease
@@ -125,13 +134,18 @@ while [ "$tries" -lt 1000 ]; do
             token=$((token + 1))
             # Without room for it the holder only has no name.
             { printf '%s\n%s\n' "$now" "$5" >"$dir/who.$run"; } 2>/dev/null || :
-            granted=$token
+            granted=$token former=$holder
             if become "$run:$granted:$((now + ttl))"; then
                 for path in "$dir"/who.*; do
                     [ "$path" = "$dir/who.$run" ] || rm -f "$path"
                 done
-                rm -f "$dir/broken.$run"
-                echo "taken $granted"
+                rm -f "$dir/broken.$run" "$dir/lost.$run"
+                if [ "$former" = - ] || [ "$former" = "$run" ]; then
+                    echo "taken $granted"
+                else
+                    mark_lost "$former"
+                    echo "taken $granted $former"
+                fi
                 exit
             fi
             ;;
@@ -158,6 +172,7 @@ while [ "$tries" -lt 1000 ]; do
                     [ "$path" = "$dir/broken.$run" ] || rm -f "$path"
                 done
                 rm -f "$dir/who.$run"
+                mark_lost "$run"
                 echo broken
                 exit
             fi

@@ -36,7 +36,7 @@ pub use vm::SshConfig;
 
 use crate::backoff::{Backoff, Patience, deadline};
 use crate::capability::snapshot::{NoProgress, Progress};
-use crate::capability::ssh::{Command, LiveOutput, OtherJobs, Output, Ssh};
+use crate::capability::ssh::{Command, LiveOutput, Output, Ssh};
 use crate::capability::{EffectError, ErrorKind};
 use crate::ids::{RunId, VmId};
 use crate::target::TargetHandle;
@@ -366,8 +366,8 @@ impl Ssh for RusshSsh {
         self.remove_jobs(run).await
     }
 
-    async fn end_other_jobs(&self, run: &RunId) -> Result<OtherJobs, EffectError> {
-        self.end_jobs_of_others(run).await
+    async fn end_jobs_of(&self, run: &RunId) -> Result<(), EffectError> {
+        self.end_foreign(run).await
     }
 
     async fn close(&self) {

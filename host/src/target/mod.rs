@@ -72,6 +72,11 @@ impl TargetHandle {
         self.facts.borrow().clone()
     }
 
+    /// Where the service is reached, with `{vm}` where the id of a VM goes.
+    pub fn url_template(&self) -> Option<&str> {
+        Some(&*self.url_template).filter(|url| !url.is_empty())
+    }
+
     /// The target as it is when it is `vm`.
     pub fn facts_on(&self, vm: &VmId) -> TargetFacts {
         let mut facts = self.facts();

@@ -42,6 +42,7 @@ impl Run {
             configs: BTreeMap::new(),
             target: "infra".into(),
             vm: Some("vm-1".to_owned()),
+            url: Some("https://{vm}.example.com:3000".to_owned()),
             plugins: BTreeMap::new(),
             rolls_back: None,
             started_by: "a test".to_owned(),
@@ -221,6 +222,16 @@ fn assert_legal(journal: &[Stored], case: &str) {
     }
 }
 
+/// What several processes recorded is one run, and goes the same again.
+async fn assert_repeatable(run: &Run, case: &str) {
+    let record = run.store.run("01RUN").unwrap();
+    let again = crate::replay::repeat(&record, &run.journal())
+        .await
+        .replayed;
+    assert_eq!(again.difference, None, "{case}");
+    assert_eq!(again.cut_off, None, "{case}");
+}
+
 /// `seconds`: where the process that goes on is cut off in its turn.
 async fn matrix(plan: Plan, outcome: Outcome, live: &str, seconds: &[Option<(usize, bool)>]) {
     let whole = Run::new(&plan);
@@ -248,6 +259,7 @@ async fn matrix(plan: Plan, outcome: Outcome, live: &str, seconds: &[Option<(usi
                 assert!(place.posts <= 1, "{case}: {} posts", place.posts);
                 drop(place);
                 assert_legal(&run.journal(), &case);
+                assert_repeatable(&run, &case).await;
             }
             if over {
                 break;

@@ -18,5 +18,6 @@ mod journal;
 mod outcomes;
 mod own_snapshot;
 mod refusal;
+mod replay;
 mod secrets;
 mod stage;

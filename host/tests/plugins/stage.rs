@@ -286,6 +286,7 @@ fn record(run: &RunId) -> RunRecord {
         configs: Default::default(),
         target: "infra".into(),
         vm: Some("vm-1".to_owned()),
+        url: Some("https://{vm}.example.com:3000".to_owned()),
         plugins: Default::default(),
         rolls_back: None,
         started_by: "a test".to_owned(),

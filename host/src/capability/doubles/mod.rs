@@ -8,7 +8,7 @@ mod ssh;
 mod state;
 
 pub use http::{DenyHttp, RecordingHttp};
-pub use secrets::{DenySecrets, RecordingSecrets};
+pub use secrets::{DenySecrets, PlaceholderSecrets, RecordingSecrets};
 pub use snapshot::{DenySnapshot, RecordingSnapshot};
 pub use ssh::{DenySsh, RecordingSsh};
 pub use state::{DenyState, RecordingState};

@@ -47,6 +47,7 @@ pub async fn look(
         plan: plan.clone(),
         target: facts.name,
         vm: facts.vm.map(|vm| vm.to_string()),
+        url: world.target.url_template().map(str::to_owned),
         plugins: plugins
             .iter()
             .map(|(name, plugin)| (name.clone(), plugin.description.digest.clone()))

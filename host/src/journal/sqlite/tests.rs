@@ -23,6 +23,7 @@ fn record(id: &str, target: &str, started_at: u64) -> RunRecord {
         },
         target: target.into(),
         vm: Some("vm-1".to_owned()),
+        url: None,
         plugins: [("smoke".into(), "00ff".into())].into(),
         rolls_back: None,
         started_by: "me@here".to_owned(),

@@ -20,6 +20,7 @@ fn record() -> RunRecord {
         },
         target: "infra".into(),
         vm: Some("vm-1".to_owned()),
+        url: None,
         plugins: BTreeMap::new(),
         rolls_back: None,
         started_by: "me@here".to_owned(),

@@ -70,6 +70,8 @@ pub(super) enum Ask<'a> {
 pub(super) enum Answer {
     Taken {
         token: u64,
+        /// The run that let it run out; what it began may still go on.
+        from: Option<RunId>,
     },
     Renewed,
     Released,
@@ -147,6 +149,11 @@ fn parse(text: &str) -> Option<Answer> {
     match words.as_slice() {
         ["taken", token] => Some(Answer::Taken {
             token: token.parse().ok()?,
+            from: None,
+        }),
+        ["taken", token, from] => Some(Answer::Taken {
+            token: token.parse().ok()?,
+            from: Some(RunId::new(printable(from))),
         }),
         ["renewed"] => Some(Answer::Renewed),
         ["released"] => Some(Answer::Released),

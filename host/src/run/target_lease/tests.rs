@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
@@ -22,6 +22,8 @@ struct Homes {
     target: TargetHandle,
     away: AtomicBool,
     hangs: AtomicBool,
+    /// Milliseconds before a command begins.
+    slow: AtomicU64,
     calls: AtomicUsize,
     called: Notify,
 }
@@ -33,6 +35,7 @@ impl Homes {
             target: TargetHandle::vers("infra".into(), "one".into(), "https://{vm}"),
             away: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
+            slow: AtomicU64::new(0),
             calls: AtomicUsize::new(0),
             called: Notify::new(),
         })
@@ -47,7 +50,11 @@ impl Homes {
             return Vec::new();
         };
         let paths = entries.map(|entry| entry.unwrap().path());
-        paths.filter(|path| path.is_symlink()).collect()
+        let is_record = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            name.starts_with("r.") && path.is_symlink()
+        };
+        paths.filter(is_record).collect()
     }
 
     /// Sets the end of the lease, in seconds from now.
@@ -113,6 +120,7 @@ impl Ssh for Homes {
         if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
+        tokio::time::sleep(Duration::from_millis(self.slow.load(Ordering::SeqCst))).await;
         std::fs::create_dir_all(&home).unwrap();
         let command = command.clone();
         tokio::task::spawn_blocking(move || {
@@ -145,6 +153,11 @@ impl Ssh for Homes {
     async fn close(&self) {}
 }
 
+/// Taken while nobody else had let it run out.
+fn taken(token: u64) -> Answer {
+    Answer::Taken { token, from: None }
+}
+
 /// How many of the answers took the lease; the others name its holder.
 fn winners(answers: &[Answer]) -> usize {
     let mut taken = 0;
@@ -171,7 +184,7 @@ async fn of_two_takers_at_once_exactly_one_wins() {
 #[tokio::test]
 async fn of_several_takers_of_an_expired_lease_exactly_one_wins() {
     let homes = Homes::new();
-    assert_eq!(homes.take("01A").await, Answer::Taken { token: 1 });
+    assert_eq!(homes.take("01A").await, taken(1));
     for round in 0..50_u64 {
         homes.end_in("one", -2);
         let names = ["B", "C", "D"].map(|name| format!("{name}{round}"));
@@ -181,7 +194,9 @@ async fn of_several_takers_of_an_expired_lease_exactly_one_wins() {
         assert_eq!(winners(&answers), 1, "round {round}: {answers:?}");
         // Each grant has the next token, and the losers left nothing.
         let token = round + 2;
-        assert!(answers.contains(&Answer::Taken { token }), "{answers:?}");
+        let next =
+            |a: &&Answer| matches!(a, Answer::Taken { token: t, from: Some(_) } if *t == token);
+        assert_eq!(answers.iter().filter(next).count(), 1, "{answers:?}");
         assert_eq!(homes.records("one").len(), 1);
     }
 }
@@ -192,12 +207,12 @@ async fn a_renewal_and_a_takeover_at_once_do_not_both_succeed() {
     for round in 0..50 {
         homes.target.move_to(format!("vm-{round}").as_str().into());
         let run = &RunId::from("01A");
-        assert_eq!(homes.take("01A").await, Answer::Taken { token: 1 });
+        assert_eq!(homes.take("01A").await, taken(1));
         homes.end_in(&format!("vm-{round}"), -2);
         let renew = homes.ask(Ask::Renew { run, token: 1 });
         match tokio::join!(renew, homes.take("01B")) {
             (Answer::Renewed, Answer::Held(holder)) => assert_eq!(holder.run, *run),
-            (Answer::Lost(Some(holder)), Answer::Taken { token: 2 }) => {
+            (Answer::Lost(Some(holder)), Answer::Taken { token: 2, .. }) => {
                 assert_eq!(holder.run.as_str(), "01B");
             }
             both => panic!("round {round}: {both:?}"),
@@ -211,7 +226,7 @@ async fn a_lease_lasts_until_its_end_and_can_be_given_back() {
     let (a, b) = (&RunId::from("01A"), &RunId::from("01B"));
     assert_eq!(homes.ask(Ask::Look).await, Answer::Free);
     assert!(homes.records("one").is_empty(), "a look leaves nothing");
-    assert_eq!(homes.take("01A").await, Answer::Taken { token: 1 });
+    assert_eq!(homes.take("01A").await, taken(1));
     // Ends within the current second: not over yet.
     homes.end_in("one", 1);
     let Answer::Held(holder) = homes.take("01B").await else {
@@ -234,7 +249,7 @@ async fn a_lease_lasts_until_its_end_and_can_be_given_back() {
         "{holder:?}"
     );
     // The same run may take it again, with a token that is larger.
-    assert_eq!(homes.take("01A").await, Answer::Taken { token: 2 });
+    assert_eq!(homes.take("01A").await, taken(2));
     let old = homes.ask(Ask::Release { run: a, token: 1 }).await;
     assert!(matches!(old, Answer::Lost(Some(_))), "{old:?}");
     assert_eq!(
@@ -246,7 +261,7 @@ async fn a_lease_lasts_until_its_end_and_can_be_given_back() {
         homes.ask(Ask::Renew { run: a, token: 2 }).await,
         Answer::Lost(None)
     );
-    assert_eq!(homes.take("01B").await, Answer::Taken { token: 3 });
+    assert_eq!(homes.take("01B").await, taken(3));
     let late = homes.ask(Ask::Release { run: a, token: 2 }).await;
     assert!(matches!(late, Answer::Lost(Some(holder)) if holder.run == *b));
 }
@@ -256,7 +271,8 @@ async fn a_clock_that_was_set_back_does_not_hold_the_target_for_hours() {
     let homes = Homes::new();
     homes.take("01A").await;
     homes.end_in("one", 3600);
-    assert_eq!(homes.take("01B").await, Answer::Taken { token: 2 });
+    let from = Some(RunId::from("01A"));
+    assert_eq!(homes.take("01B").await, Answer::Taken { token: 2, from });
 }
 
 #[tokio::test]
@@ -343,7 +359,7 @@ async fn a_broken_lease_is_a_loss_that_says_who_did_it() {
     let twice = break_held(&*homes, run, by, LONG).await.unwrap();
     assert_eq!(twice.unwrap_err(), None);
     // Also when another run has taken it meanwhile.
-    assert_eq!(homes.take("01B").await, Answer::Taken { token: 2 });
+    assert_eq!(homes.take("01B").await, taken(2));
     let why = timeout(PATIENCE, lease.lost()).await.unwrap();
     assert_eq!(
         why.to_string(),
@@ -356,7 +372,7 @@ async fn a_broken_lease_is_a_loss_that_says_who_did_it() {
         token: 2,
     };
     assert_eq!(homes.ask(release).await, Answer::Released);
-    assert_eq!(homes.take("01A").await, Answer::Taken { token: 3 });
+    assert_eq!(homes.take("01A").await, taken(3));
     let late = homes.ask(Ask::Renew { run, token: 1 }).await;
     assert!(matches!(late, Answer::Lost(Some(_))), "{late:?}");
 }
@@ -375,6 +391,46 @@ async fn a_target_that_is_cut_off_loses_the_lease() {
         let why = timeout(PATIENCE, lease.lost()).await.unwrap();
         assert!(matches!(why, LeaseLost::NotRenewed { .. }), "{why:?}");
     }
+}
+
+/// A busy one answers late, and every answer is an answer.
+#[tokio::test]
+async fn a_slow_target_keeps_the_lease() {
+    let homes = Homes::new();
+    let ttl = Duration::from_secs(8);
+    let lease = TargetLease::take(homes.claim("01A", ttl))
+        .await
+        .unwrap()
+        .unwrap();
+    homes.slow.store(4_000, Ordering::SeqCst);
+    assert!(timeout(ttl * 2, lease.lost()).await.is_err());
+    assert!(matches!(homes.ask(Ask::Look).await, Answer::Held(_)));
+}
+
+/// The mark by which its jobs are refused.
+#[tokio::test]
+async fn who_loses_it_to_another_run_is_marked_until_it_has_it_again() {
+    let homes = Homes::new();
+    let mark = |run: &str| {
+        homes
+            .home("one")
+            .join(".vdeploy-lease/lost.".to_owned() + run)
+    };
+    homes.take("01A").await;
+    homes.end_in("one", -2);
+    let from = Some(RunId::from("01A"));
+    assert_eq!(homes.take("01B").await, Answer::Taken { token: 2, from });
+    assert!(mark("01A").is_symlink() && !mark("01B").is_symlink());
+    let run = &RunId::from("01B");
+    homes.ask(Ask::Release { run, token: 2 }).await;
+    assert_eq!(homes.take("01A").await, taken(3));
+    assert!(!mark("01A").is_symlink());
+    let run = &RunId::from("01A");
+    break_held(&*homes, run, "ada", LONG)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(mark("01A").is_symlink());
 }
 
 #[tokio::test]

@@ -69,7 +69,21 @@ pub(super) fn lost(
     heard.error(ErrorKind::Failed, "ssh.job-lost", &text)
 }
 
+/// What the script says to a run that has lost its lease.
+const FENCED: &str = "fenced";
+
 pub(super) fn not_started(command: &Command, why: &str) -> EffectError {
+    if why == FENCED {
+        return EffectError::new(
+            ErrorKind::Cancelled,
+            "ssh.fenced",
+            format!(
+                "`{}` was not started: this run has lost its lease on the target, and another \
+                 one may be at work there",
+                command.program
+            ),
+        );
+    }
     EffectError::new(
         ErrorKind::Failed,
         "ssh.job",

@@ -27,15 +27,14 @@
 # not for short ones. Only this shell and the listener hold the connection.
 #
 # Arguments: MODE RUN NUMBER MARK OUT ERR LIMIT INPUT ALL WORD...
-# MODE is `start` (start or find), `attach` (only find), `stop`, or `others` (see
-# others.sh). OUT and ERR
+# MODE is `start` (start or find), `attach` (only find) or `stop`. OUT and ERR
 # say how many bytes of both outputs were seen before. LIMIT is in seconds.
 # ALL bytes follow on standard input: lines with secrets, then INPUT bytes for
 # the command. Then the host says MARK tick (is there more?) or MARK stop.
 # `again` means that nothing has begun and that it may begin now: send it all
 # once more. Whatever this script says is a line that begins with MARK, on both outputs;
 # what comes before `begin` is noise of the login shell.
-vd_mode=$1 vd_dir=$HOME/.vdeploy/jobs/$2 vd_mark=$4 vd_out=$5 vd_err=$6
+vd_mode=$1 vd_run=$2 vd_dir=$HOME/.vdeploy/jobs/$2 vd_mark=$4 vd_out=$5 vd_err=$6
 vd_limit=$7 vd_input=$8 vd_all=$9
 vd_j=$vd_dir/$3 vd_recorder= vd_command=
 shift 9
@@ -211,7 +210,9 @@ vd_has_room() {
 }
 
 # Waits for the command and keeps its status. Ends with 3 when another recorder
-# was first, with 4 when the disk takes nothing.
+# was first, with 4 when the disk takes nothing, with 5 when another run has
+# taken this machine. Who takes it makes the mark and then looks for jobs to
+# end, so a job that sees no mark here is found there.
 vd_record() {
     trap '' HUP INT QUIT TERM
     # Here and not where it is called: some shells keep what they replace there.
@@ -223,6 +224,10 @@ vd_record() {
         exit 4
     fi
     set +C
+    if [ -L "$HOME/.vdeploy-lease/lost.$vd_run" ]; then
+        rm -f "$vd_j.run"
+        exit 5
+    fi
     exec 6<"$vd_spool"
     if [ "$vd_spool" != /dev/null ]; then
         rm -f "$vd_spool" &
@@ -293,10 +298,6 @@ vd_show() {
 [ -n "${HOME:-}" ] || vd_fail 'HOME is not set'
 [ -r /proc/self/stat ] || vd_fail '/proc cannot be read'
 read -r vd_boot </proc/sys/kernel/random/boot_id || vd_boot=unknown
-if [ "$vd_mode" = others ]; then
-    vd_others "${vd_dir##*/}"
-    exit
-fi
 if [ "$vd_mode" != attach ] && [ ! -d "$vd_dir" ]; then
     vd_why=$( (umask 077 && mkdir -p "$vd_dir") 2>&1) || vd_fail "$vd_why"
     [ "$vd_mode" = stop ] || vd_put_aside
@@ -356,9 +357,10 @@ while [ -n "$vd_recording" ]; do
     # Ends early for a tick. Some shells have asked already and know.
     wait "$vd_recording"
     vd_code=$?
-    if [ "$vd_code" = 3 ] || [ "$vd_code" = 4 ]; then
+    if [ "$vd_code" = 3 ] || [ "$vd_code" = 4 ] || [ "$vd_code" = 5 ]; then
         kill "$vd_listener" 2>/dev/null
-        [ "$vd_code" = 3 ] || vd_full "cannot write in $vd_dir"
+        [ "$vd_code" != 5 ] || vd_fail fenced
+        [ "$vd_code" != 4 ] || vd_full "cannot write in $vd_dir"
         [ "$vd_spool" = /dev/null ] || rm -f "$vd_spool"
         # Another one was first: find its job, as if it had been there before.
         vd_recording=

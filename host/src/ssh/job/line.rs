@@ -6,13 +6,12 @@
 use crate::capability::EffectError;
 use crate::capability::quote::sh;
 use crate::capability::ssh::{Command, JobId};
-use crate::ids::RunId;
 use crate::ssh::command_line::{self, CommandLine, Environment};
 use std::time::Duration;
 
-/// A script without comments and indentation: it travels each time.
-fn short(script: &str) -> String {
-    script
+/// The script without comments and indentation: it travels each time.
+fn script() -> String {
+    include_str!("job.sh")
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
@@ -75,17 +74,6 @@ pub(super) fn stop(job: &JobId, mark: &str) -> String {
     line("stop", job, mark, Offsets::default(), "0 0 0", "")
 }
 
-/// Ends what other runs than this one still run.
-pub(super) fn others(run: &RunId, mark: &str) -> String {
-    let job = JobId {
-        run: run.clone(),
-        effect: 0,
-    };
-    let functions = short(include_str!("others.sh"));
-    let none = Offsets::default();
-    line("others", &job, mark, none, "0 0 0", &functions)
-}
-
 /// What the script reads on standard input when it is to look for output.
 pub(super) fn tick(mark: &str) -> Vec<u8> {
     format!("{mark} tick\n").into_bytes()
@@ -108,7 +96,7 @@ pub(super) fn forget(run: &str) -> String {
 }
 
 fn line(mode: &str, job: &JobId, mark: &str, seen: Offsets, rest: &str, functions: &str) -> String {
-    let script = sh(&format!("{functions}{}", short(include_str!("job.sh"))));
+    let script = sh(&format!("{functions}{}", script()));
     let JobId { run, effect } = job;
     let (run, mark) = (sh(run.as_str()), sh(mark));
     let Offsets { out, err } = seen;

@@ -9,10 +9,10 @@
 mod abandoned;
 mod endings;
 mod follow;
+mod foreign;
 mod heard;
 mod line;
 mod marks;
-mod others;
 #[cfg(test)]
 mod script_tests;
 

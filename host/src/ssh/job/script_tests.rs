@@ -1,8 +1,8 @@
 //! The script itself in the shells that targets have, without a connection.
 
 mod full_disk;
-mod others;
 mod small_disk;
+mod stop;
 
 use self::small_disk::SmallDisk;
 use super::line::{self, Offsets};
@@ -278,5 +278,24 @@ async fn what_was_stopped_before_it_began_never_begins() {
         }
         assert_eq!(late.end().0, "@ begin\n@ lost\n", "{:?}", t.shell);
         assert!(!t.home.path().join("ran").exists());
+    }
+}
+
+#[test]
+fn a_run_that_has_lost_its_lease_starts_nothing_more() {
+    for t in targets() {
+        let lease = t.home.path().join(".vdeploy-lease");
+        std::fs::create_dir(&lease).unwrap();
+        // That of another run is no matter of this one.
+        std::os::unix::fs::symlink("lost", lease.join("lost.RUNA")).unwrap();
+        let shown = t.start(&shell("echo one"), 1).end();
+        assert_eq!(shown.0, "@ begin\none\n@ end 0\n", "{:?}", t.shell);
+        std::os::unix::fs::symlink("lost", lease.join("lost.RUN")).unwrap();
+        let shown = t.start(&shell("touch ~/changed"), 2).end();
+        assert_eq!(shown.0, "@ begin\n@ fail fenced\n", "{:?}", t.shell);
+        assert!(!t.home.path().join("changed").exists());
+        // What has ended before is still found.
+        let shown = t.start(&shell("echo one"), 1).end();
+        assert_eq!(shown.0, "@ begin\none\n@ end 0\n", "{:?}", t.shell);
     }
 }

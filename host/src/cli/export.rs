@@ -1,0 +1,65 @@
+//! `vdeploy runs export`: one run as one portable file.
+
+use super::error::CliError;
+use super::exit::ExitCode;
+use super::{rollback, terminal};
+use crate::journal::Store;
+use crate::journal::recording::{Recording, RolledBack};
+use clap::Args;
+use std::path::PathBuf;
+
+/// What to type.
+const EXAMPLES: &str = "Examples:
+  vdeploy runs export latest --out run.jsonl   the newest run as a file
+  vdeploy runs export 01M856KE | gzip          this one, on standard output";
+
+/// Arguments of `vdeploy runs export`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ExportArgs {
+    /// An id, its beginning, or `latest`
+    pub run: String,
+    /// Write it there [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Writes it.
+pub fn main(store: &dyn Store, args: &ExportArgs) -> Result<ExitCode, CliError> {
+    let recording = recording(store, &args.run)?;
+    let lines = recording
+        .lines()
+        .map_err(|e| CliError::new(ExitCode::Internal, e.to_string()))?;
+    let text = lines.join("\n");
+    let Some(path) = &args.out else {
+        terminal::say(&text);
+        return Ok(ExitCode::Success);
+    };
+    std::fs::write(path, format!("{text}\n"))
+        .map_err(|e| CliError::usage(format!("--out {}: {e}", path.display())))?;
+    terminal::error_line(&format!(
+        "run {} is in {} ({} journal entries)",
+        recording.record.id,
+        path.display(),
+        recording.journal.len()
+    ));
+    Ok(ExitCode::Success)
+}
+
+/// A run of the store, with what it needs of another one.
+pub fn recording(store: &dyn Store, run: &str) -> Result<Recording, CliError> {
+    let record = store.run(run)?;
+    let rolled_back = match &record.rolls_back {
+        Some(run) => Some(RolledBack {
+            run: run.clone(),
+            outputs: rollback::outputs(store, run)?,
+        }),
+        None => None,
+    };
+    let journal = store.journal(&record.id)?;
+    Ok(Recording {
+        record,
+        rolled_back,
+        journal,
+    })
+}

@@ -1,0 +1,275 @@
+//! A run that only repeats its recording: each call is answered as it was, and
+//! none is made. What is asked otherwise ends the function.
+
+use super::call::Call;
+use super::pass::{Answer, Gate, NOT_MADE, Passing};
+use super::recall::Recall;
+use super::shared::RunShared;
+use super::tape::{Came, Recorded, Tape};
+use crate::capability::{EffectError, ErrorKind};
+use crate::event::{Level, RunEvent};
+use crate::ids::{SnapshotId, VmId};
+use crate::journal::StoreError;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard};
+
+/// What was recorded of one call of a plugin's function.
+#[derive(Clone, Debug, Default)]
+pub struct Track {
+    /// Its calls by number.
+    pub tape: Tape,
+    /// Those that changed the target to make a snapshot.
+    pub prepared: BTreeSet<u64>,
+    /// It was cut off: its last calls may have got no answer.
+    pub cut_off: bool,
+}
+
+/// Why a function could not be repeated to its end.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Halt {
+    /// It asks for something else than it did.
+    Differs {
+        /// Number of the call.
+        call: u64,
+        /// What it had asked for; none when it had asked for nothing more.
+        recorded: Option<Recorded>,
+        /// What it asks for.
+        function: String,
+        /// With these arguments.
+        request: Value,
+    },
+    /// The recorded one was cut off here.
+    CutOff {
+        /// Number of the call.
+        call: u64,
+    },
+    /// The recording does not have the whole answer.
+    Incomplete {
+        /// Number of the call.
+        call: u64,
+        /// For example `ssh.exec`.
+        function: String,
+    },
+}
+
+/// What is known after a function has ended.
+#[derive(Debug, Default)]
+pub struct Repeated {
+    /// How many calls were answered.
+    pub answered: usize,
+    /// The first call that was recorded and not asked for.
+    pub left: Option<(u64, Recorded)>,
+    /// Why it came no further.
+    pub halt: Option<Halt>,
+}
+
+/// The function that is repeated at the moment.
+#[derive(Debug, Default)]
+pub(super) struct Replay(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    track: Track,
+    answered: usize,
+    halt: Option<Halt>,
+}
+
+impl Replay {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The recorded answer and whether the call was part of making a snapshot;
+    /// none when the function ends here.
+    fn answer(
+        &self,
+        number: u64,
+        is_same: impl FnOnce(&Recorded) -> bool,
+        call: &Call,
+        request: &Value,
+    ) -> Option<(Result<Value, EffectError>, bool)> {
+        let mut state = self.lock();
+        if state.halt.is_some() {
+            return None;
+        }
+        let differs = |recorded| Halt::Differs {
+            call: number,
+            recorded,
+            function: call.function.to_owned(),
+            request: request.clone(),
+        };
+        let halt = match state.track.tape.take(number) {
+            None if state.track.cut_off => Halt::CutOff { call: number },
+            None => differs(None),
+            Some(recorded) if !is_same(&recorded) => differs(Some(recorded)),
+            Some(recorded) => match recorded.came {
+                Came::Result(response) => {
+                    state.answered += 1;
+                    return Some((response, state.track.prepared.contains(&number)));
+                }
+                Came::Done(value) => {
+                    state.answered += 1;
+                    return Some((Ok(value), false));
+                }
+                Came::InDoubt(_) => Halt::CutOff { call: number },
+            },
+        };
+        state.halt = Some(halt);
+        None
+    }
+
+    fn incomplete(&self, call: u64, function: &str) {
+        let function = function.to_owned();
+        self.lock()
+            .halt
+            .get_or_insert(Halt::Incomplete { call, function });
+    }
+}
+
+impl RunShared {
+    /// The run only repeats its recording: no call is made, whatever the world
+    /// is. Each function is answered from what `replay_next` was given.
+    #[must_use]
+    pub fn replaying(mut self) -> Self {
+        self.replay = Some(Replay::default());
+        self
+    }
+
+    /// The next function is answered from this.
+    pub fn replay_next(&self, track: Track) {
+        let Some(replay) = &self.replay else { return };
+        if let Some((first, _)) = track.tape.calls().next() {
+            self.begin_before(first);
+        }
+        *replay.lock() = State {
+            track,
+            ..State::default()
+        };
+    }
+
+    /// What became of it.
+    pub fn replayed(&self) -> Repeated {
+        let Some(replay) = &self.replay else {
+            return Repeated::default();
+        };
+        let mut state = replay.lock();
+        let left = state.track.tape.calls().next();
+        Repeated {
+            answered: state.answered,
+            left: left.map(|(call, recorded)| (call, recorded.clone())),
+            halt: state.halt.take(),
+        }
+    }
+}
+
+/// The function ends here: there is no answer.
+fn halted() -> EffectError {
+    EffectError::new(
+        ErrorKind::Cancelled,
+        "gate.replay",
+        "the recording has no answer to this call",
+    )
+}
+
+impl Gate {
+    /// Answers a call from the recording. `perform` is only asked for what no
+    /// recording has: the handle of a secret.
+    pub(super) async fn replay<T, F>(
+        &self,
+        replay: &Replay,
+        (number, call, request): (u64, Call, Value),
+        pretend: impl FnOnce() -> Result<T, EffectError>,
+        perform: F,
+    ) -> Result<T, EffectError>
+    where
+        T: Recall,
+        F: AsyncFnOnce(Passing) -> Result<Answer<T>, EffectError>,
+    {
+        let shared = &self.shared;
+        let is_same = |recorded: &Recorded| self.is_same(recorded, &call, &request);
+        let answer = replay.answer(number, is_same, &call, &request);
+        let (response, prepared) = answer.ok_or_else(halted)?;
+        if prepared {
+            shared.prepares_snapshot(&self.step);
+        }
+        let not_made = response.as_ref().is_ok_and(|value| *value == NOT_MADE);
+        self.tell_replayed(number, &call, response.is_ok(), not_made);
+        let response = response?;
+        if shared.dry_run && not_made && call.effect.is_change() {
+            return pretend();
+        }
+        if call.function == "secrets-reveal.reveal" {
+            self.say(
+                Level::Warn,
+                "the value of a secret is in no recording: the plugin reads `***` instead, and                  what it makes of it may differ",
+            );
+        }
+        if let Some(value) = T::recall(&response) {
+            // In memory, where nothing can fail that a person could mend.
+            self.follow(call.function, &request, &response)
+                .map_err(|_| halted())?;
+            return Ok(value);
+        }
+        if T::NEVER {
+            let passing = Passing {
+                effect: number,
+                asked_before: None,
+            };
+            return Ok(perform(passing).await?.value);
+        }
+        replay.incomplete(number, call.function);
+        Err(halted())
+    }
+
+    fn tell_replayed(&self, number: u64, call: &Call, ok: bool, not_made: bool) {
+        if call.quiet {
+            return;
+        }
+        self.shared.emit(RunEvent::CallStarted {
+            step: self.step.clone(),
+            call: number,
+            action: call.action.clone(),
+            change: call.effect.is_change(),
+        });
+        self.shared.emit(RunEvent::CallFinished {
+            step: self.step.clone(),
+            call: number,
+            ok,
+            not_made,
+            duration_ms: 0,
+        });
+    }
+
+    /// What a call changed for the run itself is so again.
+    fn follow(&self, function: &str, request: &Value, response: &Value) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        let text = |value: &Value, key: &str| value.get(key)?.as_str().map(str::to_owned);
+        match function {
+            "snapshot.create" => {
+                if let (Some(label), Some(id)) =
+                    (text(request, "label"), text(response, "snapshot"))
+                    && shared.snapshot_with_label(&label).is_none()
+                {
+                    shared.snapshot_taken(&label, &SnapshotId::new(id))?;
+                }
+            }
+            "snapshot.declare" => {
+                if let Some(id) = text(request, "snapshot").map(SnapshotId::new)
+                    && !shared.is_declared(&id)
+                {
+                    shared.snapshot_declared(&self.plugin, &id)?;
+                }
+            }
+            "snapshot.restore" => {
+                if let Some(to) = text(response, "vm").map(VmId::new) {
+                    let from = shared.world.target.facts().vm;
+                    shared.world.target.move_to(to.clone());
+                    shared.target_moved(from, &to)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

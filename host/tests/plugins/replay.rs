@@ -1,0 +1,412 @@
+//! A recorded run again: from its journal alone, with a world that refuses
+//! everything.
+
+use crate::driver::{exec, execute, execute_as, fail, plan, step};
+use crate::stage::{Stage, TOKEN, all, load, scripted};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::unbounded_channel;
+use vdeploy::capability::World;
+use vdeploy::capability::clock::SimulatedClock;
+use vdeploy::capability::doubles::{
+    DenyHttp, DenySnapshot, DenySsh, DenyState, PlaceholderSecrets,
+};
+use vdeploy::capability::grant::Grants;
+use vdeploy::capability::mask::Masker;
+use vdeploy::event::{Outcome, Phase, RunEvent};
+use vdeploy::gate::RunShared;
+use vdeploy::ids::StepId;
+use vdeploy::journal::store::{RunRecord, Stored};
+use vdeploy::journal::{Entry, SqliteStore, Store};
+use vdeploy::plan::{Plan, Retry};
+use vdeploy::plugin::Plugin;
+use vdeploy::run::recorded::{Ending, functions};
+use vdeploy::run::replay::What;
+use vdeploy::run::{Execution, Replayed, prepare};
+use vdeploy::target::TargetHandle;
+
+/// What a replay came to, with what it wrote and told.
+pub struct Repeated {
+    pub replayed: Replayed,
+    pub journal: Vec<Entry>,
+    pub events: Vec<RunEvent>,
+}
+
+/// Repeats a run; nothing but its journal and record is left of it.
+pub async fn repeat(record: &RunRecord, journal: &[Stored]) -> Repeated {
+    repeat_with(record, journal, None, scripted()).await
+}
+
+async fn repeat_with(
+    record: &RunRecord,
+    journal: &[Stored],
+    rolls_back: Option<BTreeMap<StepId, Value>>,
+    plugin: Plugin,
+) -> Repeated {
+    let store = Arc::new(SqliteStore::in_memory().unwrap());
+    store.create_run(record).unwrap();
+    let vm = record.vm.as_deref().unwrap();
+    let url = record.url.as_deref().unwrap();
+    let world = World {
+        target: TargetHandle::vers(record.target.clone(), vm.into(), url),
+        clock: Arc::new(SimulatedClock::new(1)),
+        http: Arc::new(DenyHttp),
+        ssh: Arc::new(DenySsh),
+        snapshot: Arc::new(DenySnapshot),
+        secrets: Arc::new(PlaceholderSecrets),
+        state: Arc::new(DenyState),
+    };
+    let (sender, mut seen) = unbounded_channel();
+    let masker = Arc::new(Masker::new([]).unwrap());
+    let shared = RunShared::new(
+        record.id.clone(),
+        world,
+        masker,
+        record.dry_run,
+        store.clone(),
+        sender,
+    );
+    let plugins: prepare::Plugins = [("scripted".into(), plugin)].into();
+    let is_rollback = rolls_back.is_some();
+    let execution = Execution {
+        configs: prepare::configs(&record.plan, &plugins, is_rollback).unwrap(),
+        traits: prepare::traits(&record.plan, &plugins, is_rollback),
+        plan: record.plan.clone(),
+        plugins,
+        shared: Arc::new(shared.replaying()),
+        rolls_back: rolls_back.map(Into::into),
+        rolled_back_run: None,
+        so_far: Default::default(),
+    };
+    let replayed = execution.replay(&functions(&record.plan, journal)).await;
+    let entries = store.journal(&record.id).unwrap();
+    Repeated {
+        replayed,
+        journal: entries.into_iter().map(|stored| stored.entry).collect(),
+        events: std::iter::from_fn(|| seen.try_recv().ok()).collect(),
+    }
+}
+
+/// A run on a stage as it would be exported.
+struct Recorded {
+    record: RunRecord,
+    journal: Vec<Stored>,
+    finished: Outcome,
+}
+
+async fn record(stage: &Stage, plan: Plan) -> Recorded {
+    record_as(stage, plan, None).await
+}
+
+async fn record_as(
+    stage: &Stage,
+    plan: Plan,
+    rolls_back: Option<BTreeMap<StepId, Value>>,
+) -> Recorded {
+    let finished = execute_as(stage, plan.clone(), rolls_back).await;
+    let mut record = stage.store.run(stage.shared.run.as_str()).unwrap();
+    record.plan = plan;
+    record.dry_run = stage.shared.dry_run;
+    Recorded {
+        record,
+        journal: stage.store.journal(&stage.shared.run).unwrap(),
+        finished: finished.outcome,
+    }
+}
+
+/// Every kind of call, in every function, with every kind of end.
+fn everything() -> Plan {
+    let tried = |mut call: Value| {
+        call["try"] = true.into();
+        call
+    };
+    let http = |method: &str, url: &str| json!({ "do": "http", "method": method, "url": url });
+    let probe = |text: &str| json!({ "do": "probe", "argv": ["echo", text] });
+    let secret = json!({ "do": "exec", "argv": ["echo", "x"], "secret": "token",
+        "stdin": "a\nscript\n" });
+    let with_token = json!({ "do": "http", "method": "GET", "url": "/leak", "secret": "token" });
+    let mut flaky = step(
+        "flaky",
+        json!({ "run": [{ "do": "facts" }, { "do": "fail", "kind": "unavailable", "until": 3,
+            "code": "a.b", "message": "not yet" }] }),
+    );
+    flaky.retry = Retry {
+        attempts: 3,
+        delay: Duration::from_secs(7),
+    };
+    let mut plan = plan([
+        step(
+            "look",
+            json!({
+                "check": [probe("checked"), tried(exec("a change in check"))],
+                "run": [probe("look"), { "do": "now" }, { "do": "log", "text": "a line" },
+                    { "do": "check", "name": "n", "detail": "d" },
+                    { "do": "sleep", "ms": 5000 }, { "do": "now" }],
+                "output": { "n": 1.1, "big": 1e300, "text": "ü\n" },
+            }),
+        ),
+        flaky,
+        step(
+            "change",
+            json!({
+                "run": [exec("live=2"), secret, tried(exec("lost")), tried(exec("unreachable")),
+                    tried(json!({ "do": "exec", "argv": ["rm", "-rf"] })),
+                    { "do": "reveal", "name": "token" },
+                    http("GET", "/version"), with_token,
+                    http("POST", "https://hooks.example.com/x"),
+                    tried(http("GET", "https://elsewhere.example.com/")),
+                    { "do": "http-all", "urls": ["/a", "/b", "/c", "https://no.example.com/"] },
+                    { "do": "get", "key": "k" }, { "do": "put", "key": "k", "value": "v" },
+                    { "do": "get", "key": "k" },
+                    { "do": "snapshot", "label": "second" }, { "do": "snapshot", "label": "second" },
+                    tried(json!({ "do": "snapshot", "label": "" })),
+                    { "do": "output-of", "step": "look" }],
+                "undo": [exec("live=1"), { "do": "facts" }],
+            }),
+        ),
+        step("smoke", json!({ "run": [probe("x"), fail()] })),
+    ]);
+    plan.rollback.push(step(
+        "restore",
+        json!({ "run": [{ "do": "rolled-back-output-of", "step": "change" }, { "do": "facts" },
+            { "do": "restore", "id": "snapshot-1" }, { "do": "facts" },
+            http("GET", "/version"), exec("on the new VM")] }),
+    ));
+    plan.finally.push(step(
+        "tell",
+        json!({ "run": [exec("told"), { "do": "facts" }] }),
+    ));
+    plan
+}
+
+/// The entries that say what plugins did and what came of it.
+fn told(entries: impl IntoIterator<Item = Entry>) -> Vec<Entry> {
+    entries
+        .into_iter()
+        .filter(|entry| {
+            matches!(
+                entry,
+                Entry::StepStarted { .. }
+                    | Entry::StepFinished { .. }
+                    | Entry::StepFailed { .. }
+                    | Entry::SnapshotTaken { .. }
+                    | Entry::TargetMoved { .. }
+            )
+        })
+        .collect()
+}
+
+fn entries(journal: &[Stored]) -> Vec<Entry> {
+    journal.iter().map(|stored| stored.entry.clone()).collect()
+}
+
+fn results(journal: &[Stored]) -> usize {
+    let is_result = |stored: &&Stored| matches!(stored.entry, Entry::Result { .. });
+    journal.iter().filter(is_result).count()
+}
+
+#[tokio::test]
+async fn every_kind_of_call_is_repeated_bit_for_bit_without_a_world() {
+    let stage = Stage::new();
+    let run = record(&stage, everything()).await;
+    assert_eq!(run.finished, Outcome::RolledBack);
+    let again = repeat(&run.record, &run.journal).await;
+    assert_eq!(again.replayed.difference, None);
+    assert_eq!(again.replayed.cut_off, None);
+    assert_eq!(again.replayed.calls, results(&run.journal));
+    // The whole story, texts and numbers: what was returned, what failed.
+    assert_eq!(told(again.journal), told(entries(&run.journal)));
+    let text = serde_json::to_string(&run.journal).unwrap();
+    assert!(!text.contains(TOKEN));
+    let revealed = again.events.iter().any(|event| {
+        matches!(event, RunEvent::Log { message, .. } if message.contains("in no recording"))
+    });
+    assert!(revealed, "a reveal is not said to be a guess");
+}
+
+#[tokio::test]
+async fn a_dry_run_and_a_rollback_of_an_earlier_run_are_repeated_too() {
+    let dry = Stage::of(crate::stage::Parts {
+        dry_run: true,
+        ..Default::default()
+    });
+    let run = record(&dry, everything()).await;
+    let again = repeat(&run.record, &run.journal).await;
+    assert_eq!(again.replayed.difference, None);
+    assert_eq!(told(again.journal), told(entries(&run.journal)));
+
+    let read = json!([{ "do": "rolled-back-output-of", "step": "git-pull" }, exec("back")]);
+    let back = plan([step("git-back", json!({ "run": read }))]);
+    let earlier = BTreeMap::from([("git-pull".into(), json!({ "old-sha": "abc" }))]);
+    let stage = Stage::new();
+    let run = record_as(&stage, back, Some(earlier.clone())).await;
+    let again = repeat_with(&run.record, &run.journal, Some(earlier), scripted()).await;
+    assert_eq!(again.replayed.difference, None);
+    // Without them the step returns something else.
+    let again = repeat_with(&run.record, &run.journal, None, scripted()).await;
+    assert_eq!(again.replayed.difference.unwrap().step.as_str(), "git-back");
+}
+
+/// The request of an entry, to be changed.
+fn request(entry: &mut Entry) -> Option<(u64, &mut Value)> {
+    match entry {
+        Entry::Intent { call, request, .. } | Entry::Result { call, request, .. } => {
+            Some((*call, request))
+        }
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn whichever_request_was_another_is_the_difference_that_is_shown() {
+    let stage = Stage::new();
+    let run = record(&stage, everything()).await;
+    let mut cases = 0;
+    for at in 0..run.journal.len() {
+        let mut journal = run.journal.clone();
+        let Some((call, request)) = request(&mut journal[at].entry) else {
+            continue;
+        };
+        // The arguments of a change are in its intent, and the clock has none.
+        if request.is_null() {
+            continue;
+        }
+        *request = json!({ "changed": true });
+        let again = repeat(&run.record, &journal).await;
+        let found = again.replayed.difference.unwrap();
+        let What::Call {
+            call: differs,
+            recorded: Some((_, recorded)),
+            now: Some((_, now)),
+        } = &found.what
+        else {
+            panic!("{found:?}");
+        };
+        assert_eq!(*differs, call);
+        assert_eq!(*recorded, json!({ "changed": true }));
+        assert_ne!(now, recorded);
+        cases += 1;
+    }
+    assert!(cases > 30, "{cases}");
+}
+
+#[tokio::test]
+async fn another_end_is_a_difference_too() {
+    let stage = Stage::new();
+    let run = record(&stage, everything()).await;
+    let mut cases = 0;
+    for at in 0..run.journal.len() {
+        let mut journal = run.journal.clone();
+        let step = match &mut journal[at].entry {
+            Entry::StepFinished {
+                step,
+                output: Some(output),
+                ..
+            } => {
+                output["more"] = 1.into();
+                step.clone()
+            }
+            Entry::StepFailed { step, failure, .. } => {
+                failure.error.message.push('!');
+                step.clone()
+            }
+            _ => continue,
+        };
+        let again = repeat(&run.record, &journal).await;
+        let found = again.replayed.difference.unwrap();
+        assert_eq!(found.step, step);
+        assert!(matches!(found.what, What::End { .. }), "{found:?}");
+        cases += 1;
+    }
+    assert!(cases >= 9, "{cases}");
+}
+
+#[tokio::test]
+async fn a_plugin_that_asks_for_more_or_less_differs_there() {
+    let with = |calls: Value| plan([step("deploy", json!({ "run": calls }))]);
+    let stage = Stage::new();
+    let run = record(&stage, with(json!([exec("a"), exec("b")]))).await;
+    for (calls, call, recorded, now) in [
+        (json!([exec("a")]), 3, true, false),
+        (json!([exec("a"), exec("b"), exec("c")]), 4, false, true),
+        (json!([exec("a"), exec("c")]), 3, true, true),
+        (json!([exec("a"), { "do": "now" }]), 3, true, true),
+    ] {
+        let mut record = run.record.clone();
+        record.plan = with(calls);
+        let found = repeat(&record, &run.journal).await.replayed;
+        let Some(What::Call {
+            call: differs,
+            recorded: was,
+            now: is,
+        }) = found.difference.map(|difference| difference.what)
+        else {
+            panic!("no call differs");
+        };
+        assert_eq!(
+            (differs, was.is_some(), is.is_some()),
+            (call, recorded, now)
+        );
+    }
+    // The same calls, and another end.
+    let mut record = run.record.clone();
+    record.plan = with(json!([exec("a"), exec("b"), fail()]));
+    let found = repeat(&record, &run.journal).await.replayed;
+    let Some(What::End { recorded, now }) = found.difference.map(|d| d.what) else {
+        panic!("the end does not differ");
+    };
+    assert!(matches!(recorded, Ending::Finished(_)));
+    assert!(matches!(now, Ending::Failed(_)));
+}
+
+#[tokio::test]
+async fn where_a_recording_breaks_off_is_said_and_no_difference() {
+    let stage = Stage::new();
+    let run = record(&stage, everything()).await;
+    let mut cut_off = 0;
+    for length in 1..run.journal.len() {
+        let again = repeat(&run.record, &run.journal[..length]).await.replayed;
+        assert_eq!(again.difference, None, "after {length} entries");
+        cut_off += usize::from(again.cut_off.is_some());
+    }
+    assert!(cut_off > 40, "{cut_off}");
+}
+
+#[tokio::test]
+async fn a_step_whose_time_was_over_is_repeated_without_waiting() {
+    let stage = Stage::with_real_time();
+    let mut slow = step(
+        "slow",
+        json!({ "run": [exec("a"), { "do": "sleep", "ms": 600_000 }] }),
+    );
+    slow.timeout = Duration::from_secs(2);
+    let run = record(&stage, plan([slow])).await;
+    assert_eq!(run.finished, Outcome::RolledBack);
+    let again = repeat(&run.record, &run.journal).await;
+    assert_eq!(again.replayed.difference, None);
+    assert_eq!(told(again.journal), told(entries(&run.journal)));
+}
+
+#[tokio::test]
+async fn what_is_not_granted_any_more_does_not_matter_and_reaches_nothing() {
+    let stage = Stage::new();
+    let run = record(&stage, everything()).await;
+    let error = load("scripted", &Grants::default()).unwrap_err();
+    assert!(error.to_string().contains("grants"), "{error}");
+    let engine = crate::stage::engine();
+    let bytes = crate::stage::bytes("scripted");
+    let plugin = Plugin::load_to_replay(&engine, &"scripted".into(), &bytes).unwrap();
+    assert_eq!(*plugin.grants, Grants::default());
+    assert_ne!(all(), Grants::default());
+    let again = repeat_with(&run.record, &run.journal, None, plugin.clone()).await;
+    assert_eq!(again.replayed.difference, None);
+    // Without a recording it can do nothing at all.
+    let stage = Stage::new();
+    let probe = json!({ "run": [{ "do": "probe", "argv": ["echo", "x"] }] });
+    let ran = stage.call(&plugin, Phase::Run, probe).await;
+    assert_eq!(crate::stage::code(&ran.result.unwrap_err()), "ssh.denied");
+    execute(&stage, plan([])).await;
+    assert!(stage.commands().is_empty());
+}
