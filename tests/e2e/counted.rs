@@ -84,6 +84,14 @@ impl<'s, 'b> Counted<'s, 'b> {
         Ok(counts)
     }
 
+    /// The process of a program whose arguments contain these words, if it was
+    /// started.
+    pub fn process(&self, words: &str) -> Option<String> {
+        let log = std::fs::read_to_string(&self.log).ok()?;
+        let line = log.lines().rfind(|line| line.contains(words))?;
+        line.split(' ').nth(1).map(str::to_owned)
+    }
+
     /// Programs of the build that still run.
     pub fn no_build_runs(&self) -> Result<()> {
         let log = std::fs::read_to_string(&self.log)?;

@@ -20,6 +20,7 @@ mod init;
 mod lease;
 mod plugins;
 mod replay;
+mod resume;
 mod rollback;
 mod secrets;
 mod signals;
@@ -62,6 +63,7 @@ fn main() -> std::process::ExitCode {
     lease::add(&mut add);
     plugins::add(&mut add);
     replay::add(&mut add);
+    resume::add(&mut add);
     rollback::add(&mut add);
     secrets::add(&mut add);
     signals::add(&mut add);
