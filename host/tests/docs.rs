@@ -17,7 +17,7 @@ use vdeploy::config::Project;
 use vdeploy::config::builtin::BUILTIN_PLUGINS;
 
 /// Every document for people, from the top of the repository.
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "GLOSSARY.md",
@@ -29,6 +29,7 @@ const DOCUMENTS: [&str; 11] = [
     "docs/vers-platform.md",
     "docs/doctor.md",
     "docs/performance.md",
+    "docs/recordings.md",
 ];
 
 fn top() -> PathBuf {
@@ -205,10 +206,11 @@ fn kebab(name: &str) -> String {
     out
 }
 
-/// The events with their members, as the source declares them.
-fn events() -> Vec<(String, Vec<String>)> {
-    let source = read("host/src/event/run_event.rs");
-    let (_, body) = source.split_once("pub enum RunEvent {").unwrap();
+/// The variants of an enum with their members, as the source declares them.
+fn variants(path: &str, name: &str) -> Vec<(String, Vec<String>)> {
+    let source = read(path);
+    let start = format!("pub enum {name} {{");
+    let (_, body) = source.split_once(&start).unwrap();
     let mut events: Vec<(String, Vec<String>)> = Vec::new();
     for line in body.lines().take_while(|line| *line != "}") {
         let bare = line.trim_start();
@@ -232,23 +234,34 @@ fn events() -> Vec<(String, Vec<String>)> {
     events
 }
 
-#[test]
-fn every_event_and_member_is_documented() {
-    let document = read("docs/events.md");
-    let events = events();
-    for (event, members) in &events {
-        let start = format!("| `{event}` | ");
-        let row = document
+/// The document has a row for each, with every member.
+fn rows(document: &str, variants: &[(String, Vec<String>)]) {
+    let text = read(document);
+    for (name, members) in variants {
+        let start = format!("| `{name}` | ");
+        let row = text
             .lines()
             .find(|line| line.starts_with(&start))
-            .unwrap_or_else(|| panic!("docs/events.md has no row for `{event}`"));
+            .unwrap_or_else(|| panic!("{document} has no row for `{name}`"));
         for member in members {
             assert!(
                 row.contains(&format!("`{member}`")),
-                "docs/events.md: the row of `{event}` does not name `{member}`"
+                "{document}: the row of `{name}` does not name `{member}`"
             );
         }
     }
+}
+
+#[test]
+fn every_event_and_member_is_documented() {
+    let events = variants("host/src/event/run_event.rs", "RunEvent");
+    rows("docs/events.md", &events);
+}
+
+#[test]
+fn every_entry_of_the_journal_is_documented() {
+    let entries = variants("host/src/journal/entry.rs", "Entry");
+    rows("docs/recordings.md", &entries);
 }
 
 #[test]

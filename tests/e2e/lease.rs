@@ -100,6 +100,7 @@ fn broken(base: &Base) -> Result<()> {
     rest(first, lines)?
         .expect_code(40)?
         .expect_text("the lease was lost")?
+        .expect_text("gate.closed")?
         .expect_text(&format!("broke it: {why}"))?;
     site.vdeploy(&["runs", "show", &run])?
         .expect_code(0)?

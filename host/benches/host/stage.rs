@@ -56,6 +56,7 @@ impl Stage {
         // Nobody watches: an event costs its making.
         let (events, _) = unbounded_channel();
         let shared = RunShared::new(run, world, Arc::new(masker), false, store, events);
+        shared.waive_snapshot("a benchmark")?;
         Ok(Self {
             shared: Arc::new(shared),
             _dir: dir,

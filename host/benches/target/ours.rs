@@ -12,7 +12,7 @@ use std::time::Duration;
 use vdeploy::capability::EffectError;
 use vdeploy::capability::grant::Grants;
 use vdeploy::capability::secrets::SecretValue;
-use vdeploy::capability::ssh::{Command, Output, Ssh as _, SshScope};
+use vdeploy::capability::ssh::{Command, Ssh as _, SshScope};
 use vdeploy::event::Phase;
 use vdeploy::gate::Gate;
 use vdeploy::ids::VmId;
@@ -92,13 +92,22 @@ impl Ours {
     }
 
     /// A probe of at most an hour.
-    pub async fn probe(&self, program: &str, args: &[&str]) -> Result<Output> {
+    pub async fn probe(&self, program: &str, args: &[&str]) -> Result<()> {
+        self.command(program, args, true).await
+    }
+
+    /// A change, which survives the connection: a job on the target.
+    pub async fn change(&self, program: &str, args: &[&str]) -> Result<()> {
+        self.command(program, args, false).await
+    }
+
+    async fn command(&self, program: &str, args: &[&str], probe: bool) -> Result<()> {
         let mut command = Command::new(program);
         command.args = args.iter().map(|&arg| arg.to_owned()).collect();
         command.timeout = Duration::from_secs(3600);
-        let output = self.gate.ssh(command, true).await?;
+        let output = self.gate.ssh(command, probe).await?;
         anyhow::ensure!(output.exit_code == Some(0), "{program}: {output:?}");
-        Ok(output)
+        Ok(())
     }
 
     pub async fn close(&self) {

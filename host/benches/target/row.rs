@@ -43,22 +43,25 @@ pub fn measure(sshd: &Sshd, quick: bool) -> Result<()> {
     );
     for (name, way, turns) in [("0", sshd.near, 15), ("50 ms", sshd.far, 7)] {
         let turns = if quick { 3 } else { turns };
-        let [mut ours, mut shell, mut master] = [(); 3].map(|()| Side::default());
+        let [mut ours, mut changes, mut shell, mut master] = [(); 4].map(|()| Side::default());
         for turn in 0..=turns {
             let took = [
-                runtime.block_on(commands(sshd, way))?,
+                runtime.block_on(commands(sshd, way, true))?,
+                runtime.block_on(commands(sshd, way, false))?,
                 theirs::shell(sshd, way, COUNT)?,
                 theirs::control_master(sshd, way, COUNT)?,
             ];
             // The first turn warms files and name caches.
             if turn > 0 {
-                for (side, took) in [&mut ours, &mut shell, &mut master].iter_mut().zip(&took) {
+                let sides = [&mut ours, &mut changes, &mut shell, &mut master];
+                for (side, took) in sides.into_iter().zip(&took) {
                     side.add(took);
                 }
             }
         }
         for (what, side) in [
-            ("vdeploy", &ours),
+            ("vdeploy, probes", &ours),
+            ("vdeploy, changes", &changes),
             ("one shell kept open", &shell),
             ("ControlMaster", &master),
         ] {
@@ -78,14 +81,17 @@ pub fn measure(sshd: &Sshd, quick: bool) -> Result<()> {
     Ok(())
 }
 
-async fn commands(sshd: &Sshd, way: Way) -> Result<Took> {
+async fn commands(sshd: &Sshd, way: Way, probes: bool) -> Result<Took> {
     let ours = Ours::new(&Place::of(sshd, way))?;
     let began = Instant::now();
     ours.connect().await?;
     let connect = began.elapsed();
     let began = Instant::now();
     for _ in 0..COUNT {
-        ours.probe("true", &[]).await?;
+        match probes {
+            true => ours.probe("true", &[]).await?,
+            false => ours.change("true", &[]).await?,
+        }
     }
     let commands = began.elapsed();
     ours.close().await;

@@ -33,10 +33,10 @@ pub fn as_text(
         return lines.join("\n");
     }
     let how = match (until, &replayed.cut_off, last) {
-        (Some(step), _, _) => format!("until step `{step}` had run"),
-        (None, Some(step), _) => {
+        (_, Some(step), _) => {
             format!("the recording ends in step `{step}`, where the run was cut off")
         }
+        (Some(step), None, _) => format!("until step `{step}` had run"),
         (None, None, Some(Entry::Finished { outcome, .. })) => {
             format!("it had ended with {}", word(outcome))
         }

@@ -1,7 +1,7 @@
 //! Calls whose effect stays in the host: secrets, state, clock.
 
 use super::call::{Call, Effect, Unknown};
-use super::pass::{Answer, Gate, Passing, denied, millis};
+use super::pass::{Answer, Gate, Passing, SLEEP, denied, millis};
 use super::recall::{Recall, bytes};
 use super::rules::late;
 use crate::capability::grant::Grants;
@@ -182,7 +182,7 @@ impl Gate {
         let too_long = duration > left;
         let duration = duration.min(left);
         let call = Call {
-            function: "clock.sleep-ms",
+            function: SLEEP,
             action: format!("wait {} ms", millis(duration)),
             request: json!({ "ms": asked }),
             effect: Effect::Probe,

@@ -3,7 +3,7 @@
 
 use super::call::{Call, Effect, Unknown};
 use super::recall::Recall;
-use super::rules::{Decision, Situation, decide};
+use super::rules::{Decision, Situation, decide, stopped};
 use super::shared::RunShared;
 use super::tape::{Came, Recorded};
 use crate::capability::grant::Grants;
@@ -36,6 +36,9 @@ pub struct Gate {
     /// When the step's time is over.
     pub deadline: Instant,
 }
+
+/// The function that waits.
+pub(super) const SLEEP: &str = "clock.sleep-ms";
 
 /// What a passed call answers with: the value for the plugin, and its form in
 /// the journal.
@@ -221,7 +224,19 @@ impl Gate {
             effect: number,
             asked_before,
         };
-        let (response, journal) = match perform(passing).await {
+        let performed = async {
+            // What only looks is not waited for when the run is being stopped.
+            // A sleep sees to that itself.
+            if change || call.function == SLEEP {
+                return perform(passing).await;
+            }
+            tokio::select! {
+                biased;
+                answer = perform(passing) => answer,
+                () = shared.stopped() => Err(stopped(shared.broken().is_some())),
+            }
+        };
+        let (response, journal) = match performed.await {
             Ok(answer) => (Ok(answer.value), Ok(answer.journal)),
             Err(mut error) => {
                 error.message = shared.masker.mask(&error.message).into_owned();

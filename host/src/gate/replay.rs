@@ -6,6 +6,7 @@ use super::pass::{Answer, Gate, NOT_MADE, Passing};
 use super::recall::Recall;
 use super::shared::RunShared;
 use super::tape::{Came, Recorded, Tape};
+use crate::capability::ssh::Stream;
 use crate::capability::{EffectError, ErrorKind};
 use crate::event::{Level, RunEvent};
 use crate::ids::{SnapshotId, VmId};
@@ -33,7 +34,7 @@ pub enum Halt {
         /// Number of the call.
         call: u64,
         /// What it had asked for; none when it had asked for nothing more.
-        recorded: Option<Recorded>,
+        recorded: Option<Box<Recorded>>,
         /// What it asks for.
         function: String,
         /// With these arguments.
@@ -102,7 +103,7 @@ impl Replay {
         let halt = match state.track.tape.take(number) {
             None if state.track.cut_off => Halt::CutOff { call: number },
             None => differs(None),
-            Some(recorded) if !is_same(&recorded) => differs(Some(recorded)),
+            Some(recorded) if !is_same(&recorded) => differs(Some(Box::new(recorded))),
             Some(recorded) => match recorded.came {
                 Came::Result(response) => {
                     state.answered += 1;
@@ -194,7 +195,7 @@ impl Gate {
             shared.prepares_snapshot(&self.step);
         }
         let not_made = response.as_ref().is_ok_and(|value| *value == NOT_MADE);
-        self.tell_replayed(number, &call, response.is_ok(), not_made);
+        self.tell_replayed(number, &call, &response, not_made);
         let response = response?;
         if shared.dry_run && not_made && call.effect.is_change() {
             return pretend();
@@ -222,7 +223,13 @@ impl Gate {
         Err(halted())
     }
 
-    fn tell_replayed(&self, number: u64, call: &Call, ok: bool, not_made: bool) {
+    fn tell_replayed(
+        &self,
+        number: u64,
+        call: &Call,
+        response: &Result<Value, EffectError>,
+        not_made: bool,
+    ) {
         if call.quiet {
             return;
         }
@@ -232,10 +239,24 @@ impl Gate {
             action: call.action.clone(),
             change: call.effect.is_change(),
         });
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let name = match stream {
+                Stream::Stdout => "stdout",
+                Stream::Stderr => "stderr",
+            };
+            let text = response.as_ref().ok().and_then(|r| r.get(name)?.as_str());
+            for line in text.unwrap_or_default().lines() {
+                self.shared.emit(RunEvent::Output {
+                    step: self.step.clone(),
+                    stream,
+                    line: line.to_owned(),
+                });
+            }
+        }
         self.shared.emit(RunEvent::CallFinished {
             step: self.step.clone(),
             call: number,
-            ok,
+            ok: response.is_ok(),
             not_made,
             duration_ms: 0,
         });

@@ -46,6 +46,19 @@ pub(super) fn late() -> EffectError {
     EffectError::new(ErrorKind::Timeout, LATE, "the step's time is over")
 }
 
+/// The error of a call when the run is being stopped, or when nothing may be
+/// done any more.
+pub(super) fn stopped(broken: bool) -> EffectError {
+    let (code, message) = match broken {
+        true => (
+            "gate.closed",
+            "the journal cannot be written or the lease was lost; nothing more is done",
+        ),
+        false => ("gate.cancelled", "the run is being stopped"),
+    };
+    EffectError::new(ErrorKind::Cancelled, code, message)
+}
+
 /// Decides. The order of the rules is part of the contract: a missing grant is
 /// reported before anything else, so that it shows in a dry run too.
 pub fn decide(call: &Call, now: Situation) -> Decision {
@@ -62,19 +75,8 @@ pub fn decide(call: &Call, now: Situation) -> Decision {
             ),
         ));
     }
-    if now.broken {
-        return Decision::Refuse(EffectError::new(
-            ErrorKind::Cancelled,
-            "gate.closed",
-            "the journal cannot be written or the lease was lost; nothing more is done",
-        ));
-    }
-    if now.cancelled {
-        return Decision::Refuse(EffectError::new(
-            ErrorKind::Cancelled,
-            "gate.cancelled",
-            "the run is being stopped",
-        ));
+    if now.broken || now.cancelled {
+        return Decision::Refuse(stopped(now.broken));
     }
     if now.late {
         return Decision::Refuse(late());

@@ -76,17 +76,22 @@ fn texts(path: &str, a: &str, b: &str) -> Place {
         None => "(nothing)".to_owned(),
         Some(line) => format!("{:?}", cut(line, first)),
     };
-    let path = match one_line {
-        true => path.to_owned(),
-        false => format!("{path}, line {number}"),
-    };
-    place(&path, shown(a), shown(b))
+    match one_line {
+        true => place(path, shown(a), shown(b)),
+        false => {
+            let path = format!("{}, line {number}", named(path));
+            place(&path, shown(a), shown(b))
+        }
+    }
+}
+
+fn named(path: &str) -> &str {
+    if path.is_empty() { "the whole" } else { path }
 }
 
 fn place(path: &str, a: String, b: String) -> Place {
-    let path = if path.is_empty() { "the whole" } else { path };
     [
-        format!("{}:", clean(path)),
+        format!("{}:", clean(named(path))),
         format!("  - {a}"),
         format!("  + {b}"),
     ]

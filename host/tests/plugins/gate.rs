@@ -2,6 +2,9 @@
 
 use crate::stage::{Parts, Stage, all, code, load, scripted};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use vdeploy::capability::EffectError;
+use vdeploy::capability::ssh::{Command, LiveOutput, Output, Ssh};
 use vdeploy::event::Phase;
 use vdeploy::event::RunEvent;
 
@@ -277,6 +280,44 @@ async fn a_stop_ends_a_sleep() {
         }
     });
     assert_eq!(code(&result.unwrap_err()), "gate.cancelled");
+}
+
+/// Never answers.
+#[derive(Debug)]
+struct Mute;
+
+#[async_trait::async_trait]
+impl Ssh for Mute {
+    async fn connect(&self) -> Result<(), EffectError> {
+        Ok(())
+    }
+    async fn run(&self, _: &Command, _: &dyn LiveOutput) -> Result<Output, EffectError> {
+        std::future::pending().await
+    }
+    async fn close(&self) {}
+}
+
+#[tokio::test]
+async fn what_only_looks_is_not_waited_for_when_the_run_is_stopped_or_broken() {
+    for broken in [false, true] {
+        let stage = Stage::new().with_ssh(Arc::new(Mute));
+        let plugin = scripted();
+        let calls = json!([{ "do": "probe", "argv": ["echo", "a"] }]);
+        let (result, ()) = tokio::join!(stage.run(&plugin, calls), async {
+            loop {
+                let started = |event| matches!(event, RunEvent::CallStarted { .. });
+                if stage.events().into_iter().any(started) {
+                    break match broken {
+                        true => stage.shared.break_off("lost"),
+                        false => stage.shared.cancel(),
+                    };
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        let expected = ["gate.cancelled", "gate.closed"][usize::from(broken)];
+        assert_eq!(code(&result.unwrap_err()), expected);
+    }
 }
 
 #[tokio::test]

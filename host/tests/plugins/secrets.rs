@@ -76,3 +76,21 @@ async fn the_story_of_a_fault_is_masked() {
     assert!(story.contains("log: it is ***"), "{story}");
     assert!(!story.contains(TOKEN), "{story}");
 }
+
+#[tokio::test]
+async fn a_value_of_the_state_is_masked_where_it_is_a_secret() {
+    let stage = Stage::new();
+    let state = &stage.shared.world.state;
+    let value = format!("token={TOKEN}");
+    state
+        .put(&"scripted".into(), &"infra".into(), "k", value.as_bytes())
+        .unwrap();
+    let seen = stage
+        .run(&scripted(), json!([{ "do": "get", "key": "k" }]))
+        .await
+        .unwrap();
+    assert_eq!(seen, ["token=***"]);
+    stage.shared.waive_snapshot("flush").unwrap();
+    let journal = serde_json::to_string(&stage.journal()).unwrap();
+    assert!(!journal.contains(TOKEN), "{journal}");
+}

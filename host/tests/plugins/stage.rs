@@ -175,6 +175,28 @@ impl Stage {
         }
     }
 
+    /// The same with another target behind it.
+    pub fn with_ssh(self, ssh: Arc<dyn vdeploy::capability::ssh::Ssh>) -> Self {
+        let (sender, receiver) = unbounded_channel();
+        let world = World {
+            ssh,
+            ..self.shared.world.clone()
+        };
+        let shared = RunShared::new(
+            self.shared.run.clone(),
+            world,
+            self.shared.masker.clone(),
+            self.shared.dry_run,
+            self.store.clone(),
+            sender,
+        );
+        Self {
+            shared: Arc::new(shared),
+            events: Mutex::new(receiver),
+            ..self
+        }
+    }
+
     /// Says that the run may change the target.
     pub fn with_snapshot(self) -> Self {
         self.shared.waive_snapshot("a test").unwrap();
