@@ -19,11 +19,45 @@ pub fn add(add: &mut Add<'_>) {
         "beside_a_run_that_was_cut_off_nothing_begins_and_a_rollback_ends_its_build",
         rolled_back,
     );
+    test("plugins_of_other_bytes_do_not_go_on_with_it", other_bytes);
     test("an_abandoned_run_makes_way_and_says_why", abandoned);
     test(
         "ci_cancels_with_three_signals_and_the_run_is_resumed",
         ci_cancels,
     );
+}
+
+/// A plugin of the project is built anew between the crash and the resume.
+fn other_bytes(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    let wasm = site.dir().join("version-check.wasm");
+    let built = std::fs::read(crate::plugins::component("version-check")?)?;
+    std::fs::write(&wasm, &built)?;
+    site.write_project(&format!(
+        "[plugins.version-check]\npath = \"{}\"\n\
+         [plugins.version-check.grants]\nhttp = [\"GET target/version\"]\n\
+         [plans.default]\nextends = \"default\"\n\
+         [[plans.default.step]]\nid = \"version-check\"\nplugin = \"version-check\"\n\
+         after = \"smoke\"\n[plans.default.step.config]\nexpect = \"2.0.0\"\n",
+        wasm.display()
+    ))?;
+    site.remote.push_variant("good-v2")?;
+    let cut = kill_deploy(&site, &[], begins("restart", "run"))?;
+    let run = &cut.run;
+    // A custom section: the same code in other bytes.
+    let other = [&built[..], &[0, 2, 1, b'x']].concat();
+    std::fs::write(&wasm, other)?;
+    let head = site.head()?;
+    site.vdeploy(&["resume", run])?
+        .expect_code(30)?
+        .expect_text("version-check")?
+        .expect_text("bring those bytes back")?
+        .expect_text(&format!("vdeploy rollback {run}"))?;
+    ensure!(site.head()? == head, "the refused resume has changed it");
+    std::fs::write(&wasm, built)?;
+    site.vdeploy(&["resume", run])?.expect_code(0)?;
+    ensure!(site.version().as_deref() == Some("2.0.0"));
+    crate::variants::lease_is_free(&site)
 }
 
 const QUICK: [&str; 2] = ["--set", "smoke.stable-seconds=0"];
