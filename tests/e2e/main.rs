@@ -5,6 +5,9 @@
 
 mod archive;
 mod connection;
+mod counted;
+mod crashes;
+mod cut;
 mod doctor;
 mod first;
 mod hazards;
@@ -17,6 +20,7 @@ mod init;
 mod lease;
 mod plugins;
 mod replay;
+mod resume;
 mod rollback;
 mod secrets;
 mod signals;
@@ -49,6 +53,7 @@ fn main() -> std::process::ExitCode {
     };
     variants::add(&mut add);
     connection::add(&mut add);
+    crashes::add(&mut add);
     doctor::add(&mut add);
     archive::add(&mut add);
     first::add(&mut add);
@@ -58,6 +63,7 @@ fn main() -> std::process::ExitCode {
     lease::add(&mut add);
     plugins::add(&mut add);
     replay::add(&mut add);
+    resume::add(&mut add);
     rollback::add(&mut add);
     secrets::add(&mut add);
     signals::add(&mut add);

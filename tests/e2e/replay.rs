@@ -183,6 +183,9 @@ fn rolled_back(base: &Base) -> Result<()> {
         Ok(ran.event("step-failed")?.get("failure").cloned())
     };
     ensure!(failure(&again)? == failure(&ran)?, "{}", again.text());
+    site.vdeploy(&["replay", "latest"])?
+        .expect_code(0)?
+        .expect_text("it had ended with `rolled-back`")?;
     place.expect_nothing_stored()
 }
 

@@ -76,12 +76,11 @@ pub async fn main(global: &Global, args: ReplayArgs) -> Result<ExitCode, CliErro
     let engine = load::engine(&session.state_dir)?;
     let plugins = plugins(&engine, &session.project, &record, &files).await?;
     let configs = configs(&record, &plugins)?;
-    let mut reporters: Vec<Box<dyn Reporter>> = Vec::new();
-    reporters.push(match args.json {
+    let reporter: Box<dyn Reporter> = match args.json {
         true => Box::new(JsonReporter::new(Sink::stdout())),
         false => Box::new(PlainReporter::new(Sink::stdout(), global.verbose)),
-    });
-    let bus = EventBus::start(reporters);
+    };
+    let bus = EventBus::start(vec![reporter]);
     let shared = Arc::new(shared(&record, bus.sender())?);
     shared.emit(RunEvent::RunStarted {
         run: record.id.clone(),

@@ -7,8 +7,10 @@ use super::export::{self, ExportArgs};
 use super::session;
 use super::terminal;
 use crate::capability::clock::{Clock as _, SystemClock};
+use crate::event::Outcome;
 use crate::ids::{RunId, TargetName};
-use crate::journal::{Store, breaks};
+use crate::journal::store::RunSummary;
+use crate::journal::{Entry, Store, breaks};
 use crate::report::runs as render;
 use clap::Subcommand;
 
@@ -53,10 +55,15 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
             let target = target.map(TargetName::new);
             let runs = store.runs(target.as_ref(), limit)?;
             let running = running(&*store, runs.iter().map(|run| (&run.id, &run.target)))?;
+            let abandoned = abandoned(&*store, &runs)?;
+            let standing = render::Standing {
+                running: &running,
+                abandoned: &abandoned,
+            };
             if json {
-                render::list_json(&runs, &running).to_string()
+                render::list_json(&runs, standing).to_string()
             } else {
-                render::list(&runs, &running, now)
+                render::list(&runs, standing, now)
             }
         }
         RunsCommand::Export(args) => return export::main(&*store, &args),
@@ -100,4 +107,18 @@ fn running<'a>(
         }
     }
     Ok(running)
+}
+
+/// Those that were cut off and that somebody has abandoned.
+fn abandoned(store: &dyn Store, runs: &[RunSummary]) -> Result<Vec<RunId>, CliError> {
+    let mut abandoned = Vec::new();
+    for run in runs {
+        if run.outcome == Some(Outcome::Interrupted)
+            && let Some(last) = store.journal(&run.id)?.last()
+            && matches!(last.entry, Entry::Abandoned { .. })
+        {
+            abandoned.push(run.id.clone());
+        }
+    }
+    Ok(abandoned)
 }

@@ -34,7 +34,7 @@ pub enum Halt {
         /// Number of the call.
         call: u64,
         /// What it had asked for; none when it had asked for nothing more.
-        recorded: Option<Recorded>,
+        recorded: Option<Box<Recorded>>,
         /// What it asks for.
         function: String,
         /// With these arguments.
@@ -103,7 +103,7 @@ impl Replay {
         let halt = match state.track.tape.take(number) {
             None if state.track.cut_off => Halt::CutOff { call: number },
             None => differs(None),
-            Some(recorded) if !is_same(&recorded) => differs(Some(recorded)),
+            Some(recorded) if !is_same(&recorded) => differs(Some(Box::new(recorded))),
             Some(recorded) => match recorded.came {
                 Came::Result(response) => {
                     state.answered += 1;

@@ -26,6 +26,8 @@ pub enum State {
     Running,
     /// It neither ended nor runs: killed.
     Killed,
+    /// It was cut off, and a person or a later run has settled it.
+    Abandoned,
 }
 
 impl State {
@@ -43,6 +45,7 @@ impl State {
         match self {
             Self::Running => "running",
             Self::Killed => "killed",
+            Self::Abandoned => "abandoned",
             Self::Ended(outcome) => match outcome {
                 Outcome::Deployed => "deployed",
                 Outcome::Refused => "refused",
@@ -68,6 +71,8 @@ pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Ve
         None => format!("vdeploy run --plan {plan} --target {}", record.target),
     };
     let rollback = format!("vdeploy rollback {run}");
+    let resume = format!("vdeploy resume {run}");
+    let abandon = format!("vdeploy abandon {run} --reason \"REASON\"");
     let changed = journal.iter().any(|stored| {
         matches!(
             stored.entry,
@@ -80,6 +85,13 @@ pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Ve
     match state {
         State::Running => Vec::new(),
         State::Ended(Outcome::RolledBack) => vec![again],
+        State::Killed | State::Ended(Outcome::Interrupted) if changed && !record.dry_run => {
+            let back = match &record.rolls_back {
+                Some(first) => format!("vdeploy rollback {first}"),
+                None => rollback,
+            };
+            vec![resume, back, abandon]
+        }
         _ if changed && record.rolls_back.is_none() => vec![rollback],
         State::Ended(Outcome::Deployed) => Vec::new(),
         _ => match &record.rolls_back {
@@ -92,16 +104,33 @@ pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Ve
     }
 }
 
-/// The table of `runs list`. `running` are the runs that hold a lease, `now` is
-/// in milliseconds since 1970.
-pub fn list(runs: &[RunSummary], running: &[RunId], now: u64) -> String {
+/// What a list cannot see in the runs themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Standing<'a> {
+    /// The runs that hold a lease.
+    pub running: &'a [RunId],
+    /// Those that were cut off and abandoned.
+    pub abandoned: &'a [RunId],
+}
+
+impl Standing<'_> {
+    fn of(&self, run: &RunSummary) -> State {
+        match self.abandoned.contains(&run.id) {
+            true => State::Abandoned,
+            false => State::of(run.outcome, self.running.contains(&run.id)),
+        }
+    }
+}
+
+/// The table of `runs list`. `now` is in milliseconds since 1970.
+pub fn list(runs: &[RunSummary], standing: Standing<'_>, now: u64) -> String {
     if runs.is_empty() {
         return "no runs yet; `vdeploy run --plan default` starts one\n".to_owned();
     }
     let mut rows =
         vec![["RUN", "AGE", "PLAN", "TARGET", "OUTCOME", "TOOK", "WHO"].map(String::from)];
     for run in runs {
-        let state = State::of(run.outcome, running.contains(&run.id));
+        let state = standing.of(run);
         let dry = if run.dry_run { " (dry run)" } else { "" };
         let took = run
             .finished_at
@@ -120,7 +149,7 @@ pub fn list(runs: &[RunSummary], running: &[RunId], now: u64) -> String {
 }
 
 /// The JSON of `runs list`.
-pub fn list_json(runs: &[RunSummary], running: &[RunId]) -> Value {
+pub fn list_json(runs: &[RunSummary], standing: Standing<'_>) -> Value {
     let runs: Vec<_> = runs
         .iter()
         .map(|run| {
@@ -128,7 +157,7 @@ pub fn list_json(runs: &[RunSummary], running: &[RunId]) -> Value {
                 "id": run.id,
                 "plan": run.plan,
                 "target": run.target,
-                "state": State::of(run.outcome, running.contains(&run.id)).word(),
+                "state": standing.of(run).word(),
                 "outcome": run.outcome,
                 "dry_run": run.dry_run,
                 "started_by": run.started_by,
@@ -176,6 +205,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
             } => row("snapshot", &format!("{snapshot} (plugin {plugin})")),
             Entry::SnapshotWaived { reason } => row("snapshot", &format!("none: {reason}")),
             Entry::TargetMoved { to, .. } => row("moved to", to.as_str()),
+            Entry::Abandoned { by, .. } => row("left", &format!("by {by}")),
             _ => {}
         }
     }
@@ -189,6 +219,10 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
         }
         State::Running => row("outcome", "none yet: it is running"),
         State::Killed => row("outcome", "none: it was killed before its end"),
+        State::Abandoned => row(
+            "outcome",
+            "abandoned: it was cut off and is not gone on with",
+        ),
     }
     if let Some((_, message)) = ended {
         message.lines().for_each(|line| row("", line));
@@ -244,6 +278,11 @@ fn end(journal: &[Stored], running: bool) -> (State, Option<(u64, &str)>) {
             entry: Entry::Finished { outcome, message },
             ..
         }) => (State::Ended(*outcome), Some((*at, message))),
+        Some(Stored {
+            at,
+            entry: Entry::Abandoned { reason, .. },
+            ..
+        }) => (State::Abandoned, Some((*at, reason))),
         _ => (State::of(None, running), None),
     }
 }

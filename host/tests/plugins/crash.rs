@@ -253,11 +253,12 @@ async fn matrix(plan: Plan, outcome: Outcome, live: &str, seconds: &[Option<(usi
                 over = false;
                 cases += 1;
                 assert_eq!(finished.outcome, outcome, "{case}: {}", finished.message);
-                let place = run.target.lock();
-                assert_eq!(place.live, live, "{case}");
-                assert_eq!(place.changes, changes, "{case}");
-                assert!(place.posts <= 1, "{case}: {} posts", place.posts);
-                drop(place);
+                {
+                    let place = run.target.lock();
+                    assert_eq!(place.live, live, "{case}");
+                    assert_eq!(place.changes, changes, "{case}");
+                    assert!(place.posts <= 1, "{case}: {} posts", place.posts);
+                }
                 assert_legal(&run.journal(), &case);
                 assert_repeatable(&run, &case).await;
             }

@@ -138,12 +138,16 @@ RUN    AGE  PLAN     TARGET  OUTCOME                TOOK    WHO
 01K0B  5m   default  infra   killed                 -       me@here
 01K0A  5m   default  infra   rolled-back (dry run)  1m 05s  me@here
 ";
-    assert_eq!(list(&runs, &["01K0C".into()], START + 300_000), expected);
+    let standing = Standing {
+        running: &["01K0C".into()],
+        abandoned: &[],
+    };
+    assert_eq!(list(&runs, standing, START + 300_000), expected);
     assert_eq!(
-        list(&[], &[], START),
+        list(&[], Standing::default(), START),
         "no runs yet; `vdeploy run --plan default` starts one\n"
     );
-    let json = list_json(&runs, &["01K0C".into()]);
+    let json = list_json(&runs, standing);
     assert_eq!(json["runs"][0]["state"], "running");
     assert_eq!(json["runs"][1]["state"], "killed");
     assert_eq!(json["runs"][2]["state"], "rolled-back");
@@ -172,10 +176,40 @@ changes
   4  verify    ssh.exec  in doubt                   {\"program\":\"git\",\"args\":[\"fetch\"]}
 
 next
+  vdeploy resume 01K0RUN
   vdeploy rollback 01K0RUN
+  vdeploy abandon 01K0RUN --reason \"REASON\"
 ";
     let shown = show(&record(), &journal(failed_run()), false, START + 3_600_000);
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn an_abandoned_run_says_who_and_why() {
+    let mut entries = failed_run();
+    entries.push(Entry::Abandoned {
+        by: "you@there".to_owned(),
+        reason: "looked at it".to_owned(),
+    });
+    let entries = journal(entries);
+    let shown = show(&record(), &entries, false, START + 3_600_000);
+    for line in [
+        "left      by you@there\n",
+        "outcome   abandoned: it was cut off and is not gone on with\n          looked at it\n",
+        "next\n  vdeploy rollback 01K0RUN\n",
+    ] {
+        assert!(shown.contains(line), "no `{line}` in\n{shown}");
+    }
+    let json = show_json(&record(), &entries, false);
+    assert_eq!(json["state"], "abandoned");
+    assert_eq!(json["message"], "looked at it");
+    let runs = [summary("01K0B", Some(Outcome::Interrupted))];
+    let standing = Standing {
+        running: &[],
+        abandoned: &["01K0B".into()],
+    };
+    assert!(list(&runs, standing, START).contains("abandoned"));
+    assert_eq!(list_json(&runs, standing)["runs"][0]["state"], "abandoned");
 }
 
 #[test]

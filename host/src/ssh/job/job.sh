@@ -97,9 +97,15 @@ vd_alive() {
     esac
 }
 
+# Sends the signal $1 to the group $2. dash takes no group without `--`, and the
+# `kill` of busybox does not know `--`.
+vd_signal_group() {
+    kill -s "$1" -- "-$2" || kill -s "$1" "-$2"
+} 2>/dev/null
+
 # Whether a process of group $1 still runs.
 vd_group_alive() {
-    kill -s 0 -- "-$1" 2>/dev/null || return 1
+    vd_signal_group 0 "$1" || return 1
     for vd_path in /proc/[0-9]*; do
         vd_look "${vd_path##*/}"
         case $vd_group.$vd_state in
@@ -176,7 +182,7 @@ vd_stop() {
                 vd_alive "$1" "$2" || vd_group_alive "$1" || break 2
                 if [ -z "$vd_sent" ]; then
                     vd_sent=yes
-                    kill -s "$vd_signal" -- "-$1" || kill -s "$vd_signal" "$1"
+                    vd_signal_group "$vd_signal" "$1" || kill -s "$vd_signal" "$1"
                 fi
             fi
             sleep 0.1 || sleep 1

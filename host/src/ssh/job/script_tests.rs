@@ -2,6 +2,7 @@
 
 mod full_disk;
 mod small_disk;
+mod stop;
 
 use self::small_disk::SmallDisk;
 use super::line::{self, Offsets};
