@@ -3,6 +3,7 @@ use crate::event::Outcome;
 use crate::event::{Phase, Section};
 use crate::ids::StepId;
 use crate::journal::breaks;
+use crate::journal::entry::FORMAT;
 use crate::plan::{OnFailure, Plan, RollbackTo};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -387,7 +388,7 @@ fn data_of_a_newer_vdeploy_is_refused() {
         store.journal(&run.id),
         Err(StoreError::TooNew {
             found: 99,
-            known: 1
+            known: FORMAT
         })
     ));
     execute("UPDATE run SET format = 99");
