@@ -68,9 +68,17 @@ fn second_while_stopped(base: &Base, away: bool) -> Result<()> {
     site.remote.push_variant("good-v2")?;
     let (first, lines) = run_until(&site, BUILD)?;
     send("-STOP", first.id())?;
-    let mut second = site.command(&["run", "--json", "--wait", "300"]);
+    let again = ["run", "--json", "--wait", "300"];
+    let mut second = site.command(&again);
     if away {
         elsewhere(&mut second, &site);
+    } else {
+        // Where the journal of the first one is known, a word is needed.
+        site.vdeploy(&again)?
+            .expect_code(3)?
+            .expect_text("vdeploy resume")?;
+        site.vdeploy(&["abandon", "--reason", "stopped"])?
+            .expect_code(0)?;
     }
     let second = Ran::from(second.output()?);
     let before = (site.head()?, site.version());
