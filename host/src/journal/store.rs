@@ -94,6 +94,27 @@ pub struct RunRecord {
     pub dry_run: bool,
 }
 
+#[cfg(test)]
+impl RunRecord {
+    /// A run of nothing on a target, for tests.
+    pub(crate) fn bare(id: &str, target: &str, plan: Plan) -> Self {
+        Self {
+            id: id.into(),
+            plan,
+            configs: BTreeMap::new(),
+            target: target.into(),
+            vm: None,
+            url: None,
+            plugins: BTreeMap::new(),
+            rolls_back: None,
+            started_by: String::new(),
+            started_at: 0,
+            host_version: String::new(),
+            dry_run: false,
+        }
+    }
+}
+
 /// A run in a list.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

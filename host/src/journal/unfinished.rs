@@ -118,27 +118,18 @@ mod tests {
     use serde_json::Value;
 
     fn run(store: &SqliteStore, id: &str, at: u64, entries: &[Entry]) {
+        let plan = Plan {
+            name: "default".into(),
+            summary: String::new(),
+            steps: Vec::new(),
+            rollback: Vec::new(),
+            finally: Vec::new(),
+            on_failure: OnFailure::Rollback,
+            rollback_to: RollbackTo::Git,
+        };
         let record = RunRecord {
-            id: id.into(),
-            plan: Plan {
-                name: "default".into(),
-                summary: String::new(),
-                steps: Vec::new(),
-                rollback: Vec::new(),
-                finally: Vec::new(),
-                on_failure: OnFailure::Rollback,
-                rollback_to: RollbackTo::Git,
-            },
-            configs: Default::default(),
-            target: "infra".into(),
-            vm: None,
-            url: None,
-            plugins: Default::default(),
-            rolls_back: None,
-            started_by: String::new(),
             started_at: at,
-            host_version: String::new(),
-            dry_run: false,
+            ..RunRecord::bare(id, "infra", plan)
         };
         store.create_run(&record).unwrap();
         store.append_all(&RunId::from(id), None, entries).unwrap();

@@ -18,27 +18,18 @@ fn step(id: &str) -> Step {
 
 /// Steps `snapshot` and `deploy`, one rollback and one finally step.
 fn record() -> RunRecord {
+    let plan = Plan {
+        name: "default".into(),
+        summary: String::new(),
+        steps: vec![step("snapshot"), step("deploy")],
+        rollback: vec![step("verify")],
+        finally: vec![step("tell")],
+        on_failure: OnFailure::Rollback,
+        rollback_to: RollbackTo::Git,
+    };
     RunRecord {
-        id: "01A".into(),
-        plan: Plan {
-            name: "default".into(),
-            summary: String::new(),
-            steps: vec![step("snapshot"), step("deploy")],
-            rollback: vec![step("verify")],
-            finally: vec![step("tell")],
-            on_failure: OnFailure::Rollback,
-            rollback_to: RollbackTo::Git,
-        },
-        configs: Default::default(),
-        target: "infra".into(),
         vm: Some("vm-1".to_owned()),
-        url: None,
-        plugins: Default::default(),
-        rolls_back: None,
-        started_by: String::new(),
-        started_at: 0,
-        host_version: String::new(),
-        dry_run: false,
+        ..RunRecord::bare("01A", "infra", plan)
     }
 }
 

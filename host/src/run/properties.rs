@@ -171,7 +171,7 @@ impl Process<'_> {
     }
 
     fn run(mut self, stop: Option<usize>) -> Result<Outcome, Crash> {
-        let record = record(&self.script.plan);
+        let record = RunRecord::bare("01A", "infra", self.script.plan.clone());
         let sum = so_far(&record, &self.left.journal);
         if !self.left.journal.is_empty() {
             self.write(Entry::Resumed {
@@ -292,23 +292,6 @@ fn result(call: u64, step: &StepId) -> Entry {
         function: "ssh.exec".to_owned(),
         request: Value::Null,
         response: Ok(Value::Null),
-    }
-}
-
-fn record(plan: &Plan) -> RunRecord {
-    RunRecord {
-        id: "01A".into(),
-        plan: plan.clone(),
-        configs: BTreeMap::new(),
-        target: "infra".into(),
-        vm: None,
-        url: None,
-        plugins: BTreeMap::new(),
-        rolls_back: None,
-        started_by: String::new(),
-        started_at: 0,
-        host_version: String::new(),
-        dry_run: false,
     }
 }
 

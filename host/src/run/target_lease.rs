@@ -10,8 +10,8 @@
 //! does not count: nobody can take the lease then.
 //!
 //! A restored VM has the lease of the moment of its snapshot on its disk. The
-//! lease follows the target there: it is taken anew, and a copied one of
-//! another run is waited for until it ends.
+//! lease follows the target there: it is taken anew. A copied one of another
+//! run holds nobody off, since this run has just made the VM: it is broken.
 
 mod script;
 #[cfg(test)]
@@ -305,8 +305,7 @@ impl Keeper {
                 _ = moves.changed() => {
                     questions = JoinSet::new();
                     let now = Instant::now();
-                    // A copied lease of another run may have to end first.
-                    schedule = Schedule::new(now, now + ttl * 2);
+                    schedule = Schedule::new(now, now + ttl);
                 }
                 Some(answered) = questions.join_next() => {
                     if let Ok(answered) = answered
@@ -395,10 +394,7 @@ impl Keeper {
         let Claim { ssh, run, ttl, .. } = &self.claim;
         let place = self.place().clone();
         let Some(token) = place.token.filter(|_| place.vm == vm) else {
-            return Ok(match self.take(vm).await? {
-                None => Kept::Yes,
-                Some(holder) => Kept::NotYet(holder),
-            });
+            return self.take_over(vm).await;
         };
         match ask(&**ssh, Ask::Renew { run, token }, *ttl, *ttl).await? {
             Answer::Renewed => Ok(Kept::Yes),
@@ -406,6 +402,19 @@ impl Keeper {
             Answer::Fenced(by) => Ok(Kept::Broken(by)),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Takes it on a VM that this run has just made, whatever its disk says.
+    async fn take_over(&self, vm: Option<VmId>) -> Result<Kept, TargetLeaseError> {
+        let Claim { ssh, who, ttl, .. } = &self.claim;
+        if let Some(copied) = self.take(vm.clone()).await? {
+            let by = format!("{who}, which restored this VM from a snapshot,");
+            let _ = break_held(&**ssh, &copied.run, &by, *ttl).await?;
+            if let Some(holder) = self.take(vm).await? {
+                return Ok(Kept::NotYet(holder));
+            }
+        }
+        Ok(Kept::Yes)
     }
 
     /// Takes the lease, unless somebody else has it.

@@ -6,14 +6,12 @@ use super::error::VersError;
 use super::progress::awaited;
 use super::request::Call;
 use super::types::{Commit, CommitId, CommitPage};
-use crate::backoff::{Backoff, deadline};
+use crate::backoff::deadline;
 use crate::capability::snapshot::Progress;
 use crate::ids::{SnapshotId, VmId};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::Duration;
-use tokio::time::{Instant, sleep};
 
 /// The largest page that the API gives.
 const PAGE: usize = 100;
@@ -124,8 +122,7 @@ impl VersClient {
         mark: CommitMark<'_>,
         begun: Option<Timestamp>,
     ) -> Result<SnapshotId, String> {
-        let deadline = deadline(self.reconcile_for);
-        let mut backoff = Backoff::up_to(Duration::from_secs(5));
+        let mut seek = Seek::until(deadline(self.reconcile_for));
         let mut last = String::new();
         loop {
             match self.look(mark, begun).await {
@@ -141,15 +138,13 @@ impl VersClient {
                 },
                 Err(error) => last = format!(" ({error})"),
             }
-            let wait = backoff.next_wait();
-            if Instant::now() + wait >= deadline {
+            if !seek.again().await {
                 return Err(format!(
                     "no commit with the description `{}` appeared{last}; look at the commit list \
                      before starting again",
                     mark.description
                 ));
             }
-            sleep(wait).await;
         }
     }
 

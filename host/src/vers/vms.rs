@@ -1,11 +1,12 @@
 //! Calls about VMs: list, look, pause, restore, branch, delete, key.
 
 use super::client::VersClient;
+use super::earlier::Seek;
 use super::error::VersError;
 use super::progress::awaited;
 use super::request::{Answer, Call};
 use super::types::{Branched, KeyAnswer, PowerState, Vm, VmKey};
-use crate::backoff::{Backoff, deadline};
+use crate::backoff::deadline;
 use crate::capability::EffectError;
 use crate::capability::secrets::SecretValue;
 use crate::capability::snapshot::Progress;
@@ -15,8 +16,6 @@ use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::time::Duration;
-use tokio::time::{Instant, sleep};
 
 impl VersClient {
     /// Every VM of the organisation, also those of other accounts in it.
@@ -165,8 +164,7 @@ impl VersClient {
         commit: &SnapshotId,
         before: &BTreeSet<VmId>,
     ) -> Result<VmId, String> {
-        let deadline = deadline(self.reconcile_for);
-        let mut backoff = Backoff::up_to(Duration::from_secs(5));
+        let mut seek = Seek::until(deadline(self.reconcile_for));
         let mut unrelated = BTreeSet::new();
         let mut last = String::new();
         loop {
@@ -185,14 +183,12 @@ impl VersClient {
                 },
                 Err(error) => last = format!(" ({error})"),
             }
-            let wait = backoff.next_wait();
-            if Instant::now() + wait >= deadline {
+            if !seek.again().await {
                 return Err(format!(
                     "no new VM of the commit appeared{last}; look at the VM list before starting \
                      again"
                 ));
             }
-            sleep(wait).await;
         }
     }
 

@@ -1,0 +1,100 @@
+//! The way to the target, and the lease on it.
+
+use super::{Ready, Request};
+use crate::cli::hold::{self, OnTarget};
+use crate::cli::wait::Wait;
+use crate::cli::wake;
+use crate::event::{Level, Outcome, RunEvent};
+use crate::gate::RunShared;
+use crate::plan::RollbackTo;
+use crate::plugin::Plugin;
+use crate::run::prepare;
+use crate::run::target_lease::{self, Absence, Claim};
+use std::sync::Arc;
+
+/// How the target was found.
+pub(super) enum Reached {
+    /// It answers, or the plan does not need it to.
+    There(Option<OnTarget>),
+    /// It does not answer, and the plan leaves it for a snapshot.
+    Lost(Option<OnTarget>),
+}
+
+/// What to do when the VM that is to be left is lost.
+const LOST: &str = "its broken state cannot be kept as a snapshot; if it is lost for good, go on \
+                    without: add `--without-snapshot \"the VM is lost\"`";
+
+/// Connects and takes the lease there, where a plugin of the plan will run
+/// commands. A rollback to a snapshot needs neither.
+pub(super) async fn reach(
+    ready: &Ready,
+    request: &Request,
+    shared: &Arc<RunShared>,
+    who: String,
+    wait: &mut Wait,
+) -> Result<Reached, (Outcome, String)> {
+    let uses_ssh = |plugin: &Plugin| plugin.description.interfaces.iter().any(|i| i == "ssh");
+    if !ready.plugins.values().any(uses_ssh) {
+        return Ok(Reached::There(None));
+    }
+    // A snapshot that a plugin made is put back on the target itself, which must
+    // be there for it.
+    let on_new_vm = ready.world.target.facts().vm.is_some();
+    let restores = ready.plan.rollback_to == RollbackTo::Snapshot && on_new_vm;
+    let claim = Claim {
+        ssh: ready.world.ssh.clone(),
+        target: ready.world.target.clone(),
+        run: ready.run.clone(),
+        who,
+        ttl: target_lease::TTL,
+        absence: match restores {
+            true => Absence::Tolerated,
+            false => Absence::Loses,
+        },
+    };
+    shared.emit(RunEvent::Doing {
+        text: "connecting to the target".to_owned(),
+    });
+    let connected = tokio::select! {
+        connected = ready.world.ssh.connect() => connected,
+        () = shared.stopped() => return Ok(Reached::There(None)),
+    };
+    let traits = prepare::traits(&ready.plan, &ready.plugins, request.rolls_back.is_some());
+    let may_change = !request.dry_run && !traits.may_change.is_empty();
+    let connected = match connected {
+        Ok(()) => Ok(()),
+        Err(error) => tokio::select! {
+            woken = wake::or_why(shared, may_change, error) => woken,
+            () = shared.stopped() => return Ok(Reached::There(None)),
+        },
+    };
+    let may_be_away = restores && request.rolls_back.is_some();
+    let why = match connected {
+        Err(error) if !may_be_away || error.code == "ssh.host-key" => {
+            return Err((Outcome::Unreachable, error.to_string()));
+        }
+        Err(error) => error.to_string(),
+        Ok(()) if request.dry_run => {
+            hold::look(&claim, shared).await;
+            return Ok(Reached::There(None));
+        }
+        Ok(()) => match hold::take(&claim, shared, wait).await {
+            Ok(lease) => return Ok(Reached::There(Some(lease))),
+            Err((outcome @ (Outcome::Held | Outcome::Interrupted), why)) => {
+                return Err((outcome, why));
+            }
+            Err((_, why)) if may_be_away => why,
+            Err(refused) => return Err(refused),
+        },
+    };
+    if request.without_snapshot.is_none() {
+        return Err((Outcome::Unreachable, format!("{why}\n{LOST}")));
+    }
+    shared.emit(RunEvent::Log {
+        step: None,
+        level: Level::Warn,
+        message: format!("the target cannot be used ({why}); going on to the snapshot"),
+    });
+    let lease = (!request.dry_run).then(|| hold::after_a_move(claim, shared));
+    Ok(Reached::Lost(lease))
+}
