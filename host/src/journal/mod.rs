@@ -2,6 +2,7 @@
 //! outlive the process (leases, target facts, plugin state).
 
 pub mod breaks;
+pub mod doubles;
 pub mod entry;
 pub mod moves;
 pub mod plugin_state;

@@ -4,7 +4,6 @@
 
 use crate::crash_world::{Snapshots, Target};
 use crate::driver::{exec, fail, plan, step};
-use crate::journal::FailsAfter;
 use crate::stage::{TOKEN, scripted};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -17,6 +16,7 @@ use vdeploy::capability::secrets::{LoadedSecrets, SecretValue};
 use vdeploy::event::{Outcome, RunEvent};
 use vdeploy::gate::RunShared;
 use vdeploy::ids::RunId;
+use vdeploy::journal::doubles::FailsAfter;
 use vdeploy::journal::store::{RunRecord, Stored};
 use vdeploy::journal::{Entry, SqliteStore, Store, StoreState};
 use vdeploy::plan::{OnFailure, Plan, RollbackTo, Step};

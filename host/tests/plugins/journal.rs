@@ -4,11 +4,8 @@
 use crate::stage::{Parts, Stage, code, scripted};
 use serde_json::json;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
-use vdeploy::ids::{PluginName, RunId, TargetName};
-use vdeploy::journal::store::{Granted, Holder, RunRecord, RunSummary, Stored};
-use vdeploy::journal::{Entry, SqliteStore, Store, StoreError};
+use vdeploy::journal::doubles::FailsAfter;
+use vdeploy::journal::{Entry, SqliteStore};
 
 /// The calls in the journal: `intent 3 ssh.exec`, `result 3 ssh.exec ok`.
 fn calls(stage: &Stage) -> Vec<String> {
@@ -84,7 +81,8 @@ async fn a_change_has_its_intent_before_and_its_result_after_it() {
 async fn a_journal_that_cannot_be_written_closes_the_gate() {
     // The first write is the waiver, the next the intent.
     for (good, commands) in [(1, 0), (2, 1)] {
-        let store = Arc::new(FailsAfter::new(good));
+        let inner = Arc::new(SqliteStore::in_memory().unwrap());
+        let store = Arc::new(FailsAfter::over(inner, good, false));
         let stage = Stage::of(Parts {
             store,
             ..Parts::default()
@@ -106,139 +104,5 @@ async fn a_journal_that_cannot_be_written_closes_the_gate() {
         let error = stage.run(&plugin, probe).await.unwrap_err();
         assert_eq!(code(&error), "gate.closed");
         assert_eq!(stage.commands().len(), commands);
-    }
-}
-
-/// A store whose journal takes so many writes and none after them.
-#[derive(Debug)]
-pub struct FailsAfter {
-    inner: Arc<SqliteStore>,
-    left: AtomicUsize,
-    /// The first write that fails gets there all the same.
-    late: bool,
-    failed: AtomicBool,
-}
-
-impl FailsAfter {
-    pub fn new(writes: usize) -> Self {
-        Self::over(Arc::new(SqliteStore::in_memory().unwrap()), writes, false)
-    }
-
-    pub fn over(inner: Arc<SqliteStore>, writes: usize, late: bool) -> Self {
-        Self {
-            inner,
-            left: AtomicUsize::new(writes),
-            late,
-            failed: AtomicBool::new(false),
-        }
-    }
-
-    /// Whether a write has failed.
-    pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::SeqCst)
-    }
-
-    fn write<T>(&self, write: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let take = |left: usize| left.checked_sub(1);
-        let spent = self
-            .left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take);
-        if spent.is_ok() {
-            return write();
-        }
-        let first = !self.failed.swap(true, Ordering::SeqCst);
-        if first && self.late {
-            write()?;
-        }
-        Err(StoreError::Database {
-            path: "state.db".to_owned(),
-            message: "disk full".to_owned(),
-        })
-    }
-}
-
-impl Store for FailsAfter {
-    fn create_run(&self, record: &RunRecord) -> Result<(), StoreError> {
-        self.inner.create_run(record)
-    }
-    fn append(
-        &self,
-        run: &RunId,
-        lease: Option<&Granted>,
-        entry: &Entry,
-    ) -> Result<u64, StoreError> {
-        self.write(|| self.inner.append(run, lease, entry))
-    }
-    fn append_all(
-        &self,
-        run: &RunId,
-        lease: Option<&Granted>,
-        entries: &[Entry],
-    ) -> Result<(), StoreError> {
-        self.write(|| self.inner.append_all(run, lease, entries))
-    }
-    fn run(&self, id_or_prefix: &str) -> Result<RunRecord, StoreError> {
-        self.inner.run(id_or_prefix)
-    }
-    fn runs(&self, target: Option<&TargetName>, limit: u32) -> Result<Vec<RunSummary>, StoreError> {
-        self.inner.runs(target, limit)
-    }
-    fn journal(&self, run: &RunId) -> Result<Vec<Stored>, StoreError> {
-        self.inner.journal(run)
-    }
-    fn acquire_lease(
-        &self,
-        target: &TargetName,
-        run: &RunId,
-        who: &str,
-        ttl: Duration,
-    ) -> Result<Result<Granted, Holder>, StoreError> {
-        self.inner.acquire_lease(target, run, who, ttl)
-    }
-    fn renew_lease(&self, lease: &Granted, ttl: Duration) -> Result<(), StoreError> {
-        self.inner.renew_lease(lease, ttl)
-    }
-    fn release_lease(&self, lease: &Granted) -> Result<(), StoreError> {
-        self.inner.release_lease(lease)
-    }
-    fn break_lease(
-        &self,
-        target: &TargetName,
-        run: &RunId,
-        by: &str,
-        reason: &str,
-    ) -> Result<Option<vdeploy::journal::breaks::LeaseBreak>, StoreError> {
-        self.inner.break_lease(target, run, by, reason)
-    }
-    fn lease_holder(&self, target: &TargetName) -> Result<Option<Holder>, StoreError> {
-        self.inner.lease_holder(target)
-    }
-    fn fact(&self, target: &TargetName, key: &str) -> Result<Option<String>, StoreError> {
-        self.inner.fact(target, key)
-    }
-    fn set_fact(
-        &self,
-        target: &TargetName,
-        key: &str,
-        value: Option<&str>,
-    ) -> Result<(), StoreError> {
-        self.inner.set_fact(target, key, value)
-    }
-    fn plugin_state(
-        &self,
-        plugin: &PluginName,
-        target: &TargetName,
-        key: &str,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.plugin_state(plugin, target, key)
-    }
-    fn set_plugin_state(
-        &self,
-        plugin: &PluginName,
-        target: &TargetName,
-        key: &str,
-        value: Option<&[u8]>,
-    ) -> Result<(), StoreError> {
-        self.inner.set_plugin_state(plugin, target, key, value)
     }
 }

@@ -1,13 +1,13 @@
 //! Each way in which a run can end, with real plugins.
 
 use crate::driver::{exec, execute, execute_as, fail, plan, step};
-use crate::journal::FailsAfter;
 use crate::stage::{Parts, Stage, empty_plan};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use vdeploy::cli::exit::ExitCode;
 use vdeploy::event::Outcome;
-use vdeploy::journal::Entry;
+use vdeploy::journal::doubles::FailsAfter;
+use vdeploy::journal::{Entry, SqliteStore};
 use vdeploy::plan::{OnFailure, Plan, RollbackTo};
 use vdeploy::run::Finished;
 
@@ -210,8 +210,9 @@ async fn a_stop_after_a_change_is_rolled_back() {
 async fn a_lost_journal_is_40_and_nothing_more_is_done() {
     // Each number of writes that succeed ends the run somewhere else.
     for writes in 0..14 {
+        let inner = Arc::new(SqliteStore::in_memory().unwrap());
         let stage = Stage::of(Parts {
-            store: Arc::new(FailsAfter::new(writes)),
+            store: Arc::new(FailsAfter::over(inner, writes, false)),
             ..Parts::default()
         });
         let finished = execute(&stage, deploy(fail())).await;

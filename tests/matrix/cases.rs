@@ -1,0 +1,364 @@
+//! The matrix of one deploy: each write of the journal, before and after it.
+
+use crate::process::{Machine, Run};
+use crate::record::{Deploy, Recorded};
+use crate::script::shown;
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::runtime::{Builder, Runtime};
+use vdeploy::cli::ExitCode;
+use vdeploy::event::Outcome;
+use vdeploy::journal::doubles::FailsAfter;
+use vdeploy::journal::store::Stored;
+use vdeploy::journal::{Entry, moves, unfinished};
+use vdeploy::run::Finished;
+
+/// Where a process is killed.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// After so many writes of its own.
+    writes: usize,
+    /// The next one still gets into the journal.
+    late: bool,
+}
+
+/// Where the process is killed that goes on, if it is: at its first write,
+/// which says that it goes on, or at one of those after it.
+const SECONDS: [Option<Cut>; 4] = [
+    None,
+    Some(Cut {
+        writes: 0,
+        late: true,
+    }),
+    Some(Cut {
+        writes: 1,
+        late: false,
+    }),
+    Some(Cut {
+        writes: 1,
+        late: true,
+    }),
+];
+
+/// A recorded run, and where it is made again.
+pub struct Matrix {
+    deploy: Deploy,
+    recorded: Recorded,
+    machine: Machine,
+}
+
+/// The same run in the world of its recording, without a crash.
+struct Whole {
+    outcome: Outcome,
+    writes: usize,
+    outputs: BTreeMap<String, Value>,
+}
+
+impl Matrix {
+    /// The plugins must be those of the recording.
+    pub fn new(deploy: Deploy, recorded: Recorded, machine: Machine) -> Result<Self> {
+        for (name, digest) in &recorded.recording.record.plugins {
+            let loaded = machine
+                .plugins
+                .get(name)
+                .with_context(|| format!("no {name}"))?;
+            ensure!(
+                loaded.description.digest == *digest,
+                "the program has another `{name}` than this test: build both from the same \
+                 sources, as `cargo xtask test` does"
+            );
+        }
+        Ok(Self {
+            deploy,
+            recorded,
+            machine,
+        })
+    }
+
+    /// Kills it everywhere.
+    pub fn run(&self) -> Result<()> {
+        let began = std::time::Instant::now();
+        let whole = self.whole().context("without a crash")?;
+        let places =
+            (0..whole.writes).flat_map(|writes| [false, true].map(|late| Cut { writes, late }));
+        let cases: Vec<Vec<Cut>> = places
+            .flat_map(|first| SECONDS.map(|second| [Some(first), second]))
+            .map(|cuts| cuts.into_iter().flatten().collect())
+            .collect();
+        let failed = Mutex::new(Vec::new());
+        let (next, killed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = || -> Result<()> {
+            let runtime = runtime()?;
+            while let Some(cuts) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
+                match runtime.block_on(self.case(&whole, cuts)) {
+                    Ok(kills) => {
+                        killed.fetch_add(kills, Ordering::SeqCst);
+                    }
+                    Err(error) => {
+                        let mut failed = failed.lock().unwrap_or_else(|e| e.into_inner());
+                        failed.push(format!("killed at {cuts:?}: {error:#}"));
+                    }
+                }
+            }
+            Ok(())
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+            let ended = workers.into_iter().map(|worker| worker.join());
+            ended.collect::<Result<Vec<_>, _>>()
+        })
+        .map_err(|_| anyhow::anyhow!("a worker panicked"))?
+        .into_iter()
+        .collect::<Result<()>>()?;
+        let failed = failed.into_inner().unwrap_or_else(|e| e.into_inner());
+        let killed = killed.into_inner();
+        eprintln!(
+            "{}: {} writes of the journal, {} cases, {killed} kills, {} changes of the VM, {} of \
+             its records, {:.1} s",
+            self.deploy.name,
+            whole.writes,
+            cases.len(),
+            self.recorded.script.changes.len(),
+            self.recorded.script.posts.len(),
+            began.elapsed().as_secs_f64(),
+        );
+        ensure!(
+            failed.is_empty(),
+            "{} of {} cases failed; the first:\n{}",
+            failed.len(),
+            cases.len(),
+            failed
+                .iter()
+                .take(3)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("\n\n"),
+        );
+        ensure!(
+            killed >= cases.len(),
+            "{killed} kills in {} cases",
+            cases.len()
+        );
+        Ok(())
+    }
+
+    /// Without a crash it is the recorded run again.
+    fn whole(&self) -> Result<Whole> {
+        let run = Run::new(&self.recorded, &self.machine)?;
+        let journal = Arc::new(FailsAfter::over(run.store.clone(), usize::MAX, false));
+        let finished = runtime()?.block_on(run.process(&journal, None))?;
+        let whole = Whole {
+            outcome: finished.outcome,
+            writes: journal.written(),
+            outputs: self.outputs(&run.journal()?),
+        };
+        self.told(&finished, finished.outcome)?;
+        self.done_once(&run, 0)?;
+        let recorded = self.outputs(&self.recorded.recording.journal);
+        ensure!(
+            whole.outputs == recorded,
+            "outputs: {:?}\nand of the real run: {recorded:?}",
+            whole.outputs
+        );
+        ensure!(run.leases()?.is_empty(), "{:?}", run.leases());
+        Ok(whole)
+    }
+
+    /// Kills it at these places, one process after the other, and lets the last
+    /// one go on to the end. How many were killed.
+    async fn case(&self, whole: &Whole, cuts: &[Cut]) -> Result<usize> {
+        let run = Run::new(&self.recorded, &self.machine)?;
+        let endless = Cut {
+            writes: usize::MAX,
+            late: false,
+        };
+        let mut last = None;
+        let mut kills = 0;
+        for cut in cuts.iter().chain([&endless]) {
+            let earlier = match kills {
+                0 => None,
+                _ => Some(run.journal()?),
+            };
+            if earlier.as_deref().is_some_and(has_ended) {
+                break;
+            }
+            let journal = FailsAfter::over(run.store.clone(), cut.writes, cut.late);
+            let journal = Arc::new(journal);
+            let finished = run.process(&journal, earlier).await?;
+            if !journal.has_failed() {
+                last = Some(finished);
+                break;
+            }
+            kills += 1;
+            ensure!(
+                finished.outcome == Outcome::Interrupted,
+                "{:?}: {}",
+                finished.outcome,
+                finished.message
+            );
+        }
+        let ended = self.ended(whole, &run, last.as_ref(), kills).await;
+        ended.with_context(|| story(&run))?;
+        Ok(kills)
+    }
+
+    async fn ended(
+        &self,
+        whole: &Whole,
+        run: &Run<'_>,
+        last: Option<&Finished>,
+        kills: usize,
+    ) -> Result<()> {
+        let unsent = self.done_once(run, kills)?;
+        match last {
+            Some(finished) => {
+                self.told(finished, whole.outcome)?;
+                ensure!(run.leases()?.is_empty(), "{:?}", run.leases());
+            }
+            None => run.leases_run_out().await?,
+        }
+        let journal = run.journal()?;
+        let end = journal.last().map(|stored| &stored.entry);
+        ensure!(
+            matches!(end, Some(Entry::Finished { outcome, .. }) if *outcome == whole.outcome),
+            "the journal ends with {end:?}"
+        );
+        one_result_for_each(&journal)?;
+        let unanswered = unanswered(&journal);
+        ensure!(
+            unsent <= unanswered.len(),
+            "{unsent} requests are missing, and the steps know of {unanswered:?}"
+        );
+        let outputs = self.outputs(&journal);
+        ensure!(outputs.len() == whole.outputs.len(), "outputs: {outputs:?}");
+        for (step, output) in &outputs {
+            // Such a step tells of the request that was not sent again.
+            let same = whole.outputs.get(step) == Some(output);
+            ensure!(
+                same || unanswered.contains(step),
+                "{step} returned {output}\nand without a crash {:?}",
+                whole.outputs.get(step)
+            );
+        }
+        Ok(())
+    }
+
+    /// The outcome is that of the real run, and so is the exit code.
+    fn told(&self, finished: &Finished, outcome: Outcome) -> Result<()> {
+        let code = ExitCode::from(finished.outcome).code();
+        ensure!(
+            finished.outcome == outcome && code == self.recorded.code,
+            "it ended with {:?} and exit code {code}: {}",
+            finished.outcome,
+            finished.message
+        );
+        Ok(())
+    }
+
+    /// What the target counted: every change of the VM once, every request once
+    /// or, when a kill came between, not at all; and so the right version is
+    /// live, where the next run will look for it. How many requests are missing.
+    fn done_once(&self, run: &Run<'_>, kills: usize) -> Result<usize> {
+        let script = &self.recorded.script;
+        let place = run.target.place();
+        ensure!(place.faults.is_empty(), "{:#?}", place.faults);
+        for (change, count) in script.changes.iter().zip(&place.changes) {
+            let what = shown(&change.function, &change.request);
+            ensure!(*count == 1, "{}: made {count} times: {what}", change.step);
+        }
+        for (post, count) in script.posts.iter().zip(&place.posts) {
+            let what = shown(&post.function, &post.request);
+            ensure!(*count <= 1, "{}: sent {count} times: {what}", post.step);
+        }
+        let unsent = place.posts.iter().filter(|count| **count == 0).count();
+        ensure!(unsent <= kills, "{unsent} requests are missing");
+        let live = match place.made {
+            0 => &self.recorded.before,
+            all if all == script.changes.len() => &self.recorded.after,
+            made => anyhow::bail!("it stands after change {made}"),
+        };
+        ensure!(live == self.deploy.live, "live: {live}");
+        drop(place);
+        let record = &self.recorded.recording.record;
+        let first = record.vm.as_deref().context("no VM")?.into();
+        let vm = moves::current_vm(&*run.store, &record.target, &first)?;
+        ensure!(
+            vm.as_str() == self.recorded.vm,
+            "the target is taken to be {vm}"
+        );
+        Ok(unsent)
+    }
+
+    /// What each step returned.
+    fn outputs(&self, journal: &[Stored]) -> BTreeMap<String, Value> {
+        let script = &self.recorded.script;
+        let finished = journal.iter().filter_map(|stored| match &stored.entry {
+            Entry::StepFinished {
+                step,
+                output: Some(output),
+                ..
+            } => Some((step.to_string(), script.timeless(output))),
+            _ => None,
+        });
+        finished.collect()
+    }
+}
+
+fn runtime() -> Result<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
+}
+
+/// Whether its last word is in the journal, so that it is not resumed.
+fn has_ended(journal: &[Stored]) -> bool {
+    unfinished::why_not(journal).is_some()
+}
+
+/// The steps that were told of a request of which nobody knows whether it
+/// arrived, once for each.
+fn unanswered(journal: &[Stored]) -> Vec<String> {
+    let steps = journal.iter().filter_map(|stored| match &stored.entry {
+        Entry::Result {
+            step,
+            response: Err(error),
+            ..
+        } if error.code == "gate.unanswered" && error.maybe_applied => Some(step.to_string()),
+        _ => None,
+    });
+    steps.collect()
+}
+
+/// Every intent has one result, and no number is used twice.
+fn one_result_for_each(journal: &[Stored]) -> Result<()> {
+    let mut seen: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
+    for stored in journal {
+        match &stored.entry {
+            Entry::Intent { call, .. } => seen.entry(*call).or_default().0 += 1,
+            Entry::Result { call, .. } => seen.entry(*call).or_default().1 += 1,
+            _ => {}
+        }
+    }
+    for (call, (intents, results)) in seen {
+        ensure!(
+            intents <= 1 && results == 1,
+            "call {call} has {intents} intents and {results} results"
+        );
+    }
+    Ok(())
+}
+
+/// The end of the journal, for a person.
+fn story(run: &Run<'_>) -> String {
+    let journal = run.journal().unwrap_or_default();
+    let lines = journal.iter().rev().take(12).rev().map(|stored| {
+        let line = format!("{} {:?}", stored.seq, stored.entry);
+        line.chars().take(200).collect::<String>()
+    });
+    format!(
+        "the journal ends:\n{}",
+        lines.collect::<Vec<_>>().join("\n")
+    )
+}
