@@ -117,6 +117,7 @@ impl<'r> Run<'r> {
             handle: handle.clone(),
         });
         let world = World {
+            leases: Default::default(),
             clock: self.clock.clone(),
             http: reach.clone(),
             ssh: reach.clone(),

@@ -45,6 +45,7 @@ impl Stage {
         let token = SecretValue::new("a-token-of-thirty-two-characters".to_owned());
         let masker = Masker::new([&token])?;
         let world = World {
+            leases: Default::default(),
             clock: Arc::new(SystemClock),
             http: Arc::new(DenyHttp),
             ssh,

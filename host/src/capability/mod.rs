@@ -10,6 +10,7 @@ pub mod doubles;
 pub mod error;
 pub mod glob;
 pub mod grant;
+pub mod held;
 pub mod http;
 pub mod mask;
 pub mod quote;

@@ -341,10 +341,10 @@ pub trait Ssh: Send + Sync + Debug {
         Ok(())
     }
     /// Ends what jobs of another run still do on the target: it has lost its
-    /// lease, and two runs must not change a target at once. The error names
-    /// what does not end.
-    async fn end_jobs_of(&self, _: &RunId) -> Result<(), EffectError> {
-        Ok(())
+    /// lease, and two runs must not change a target at once. Says which ones
+    /// had no end yet; the error names what does not end.
+    async fn end_jobs_of(&self, _: &RunId) -> Result<Vec<JobId>, EffectError> {
+        Ok(Vec::new())
     }
     /// Ends the connection in an orderly way, and before it what still runs
     /// there and is not waited for any more.

@@ -1,6 +1,7 @@
 //! Everything a run can touch, in one struct, built once and passed down.
 
 use super::clock::Clock;
+use super::held::Leases;
 use super::http::Http;
 use super::secrets::Secrets;
 use super::snapshot::Snapshot;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 pub struct World {
     /// Where the run's target is now.
     pub target: TargetHandle,
+    /// Whether the run surely holds it.
+    pub leases: Leases,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// HTTP from the host.

@@ -1,16 +1,21 @@
-//! `vdeploy abandon`: a run that was cut off is not gone on with. Changes
-//! nothing on the target; the word and its reason are recorded.
+//! `vdeploy abandon`: a run that was cut off is not gone on with. The word and
+//! its reason are recorded, the run's lease on the target is given back, and a
+//! command of it that still runs there is ended. It undoes nothing.
+
+mod on_target;
 
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::hold::{self, Holding};
 use super::session::Session;
-use super::{start, terminal, unfinished};
+use super::{dead, start, terminal, unfinished};
 use crate::capability::clock::{Clock as _, SystemClock};
-use crate::journal::{Entry, Store as _};
-use crate::run::lease::DEFAULT_TTL;
+use crate::journal::store::RunRecord;
+use crate::journal::{Entry, Store};
+use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
 use clap::Args;
+use std::sync::Arc;
 
 /// What to type.
 const EXAMPLES: &str = "Examples:
@@ -32,15 +37,15 @@ pub struct AbandonArgs {
     pub target: Option<String>,
 }
 
-/// Records it.
-pub fn main(global: &Global, args: &AbandonArgs) -> Result<ExitCode, CliError> {
+/// Records it, and settles what the run left on the target.
+pub async fn main(global: &Global, args: &AbandonArgs) -> Result<ExitCode, CliError> {
     let reason = args.reason.trim();
     if reason.is_empty() {
         return Err(CliError::usage("--reason is empty")
             .hint("say why, for those who come after you: --reason \"the VM is gone\""));
     }
     let session = Session::open(global)?;
-    let store = session.store()?;
+    let store: Arc<dyn Store> = session.store()?;
     let named = args.run.as_deref();
     let target = match named {
         Some(run) => store.run(run)?.target,
@@ -48,27 +53,46 @@ pub fn main(global: &Global, args: &AbandonArgs) -> Result<ExitCode, CliError> {
     };
     let record = unfinished::find(&*store, named, &target, "abandon")?;
     let by = hold::started_by();
-    // Who holds the target is at work: its run is not cut off.
-    let lease = match store.acquire_lease(&target, &record.id, &by, DEFAULT_TTL)? {
-        Ok(lease) => lease,
-        Err(holder) => {
-            let now = SystemClock.now_unix_ms();
-            let message = Holding::in_store(&holder, now).message(&target);
-            return Err(CliError::new(ExitCode::Held, message));
-        }
-    };
+    let lease = lease(&store, &record, &by).await?;
     let entry = Entry::Abandoned {
-        by,
+        by: by.clone(),
         reason: reason.to_owned(),
     };
-    let written = store.append(&record.id, Some(&lease), &entry);
-    store.release_lease(&lease)?;
+    let written = store.append(&record.id, Some(lease.granted()), &entry);
+    let left = match &written {
+        Ok(_) => on_target::settle(&session, &store, &record, &by, reason).await,
+        Err(_) => String::new(),
+    };
+    lease.release().await?;
     written?;
-    terminal::say(&format!(
-        "run {} is abandoned: {reason}\nnothing on the target `{target}` was changed by this; what \
-         the run left there is there, and a command of it that still runs is ended before the next \
-         change",
-        record.id
-    ));
+    terminal::say(&format!("run {} is abandoned: {reason}\n{left}", record.id));
     Ok(ExitCode::Success)
+}
+
+/// Who holds the target is at work: its run is not cut off.
+async fn lease(
+    store: &Arc<dyn Store>,
+    record: &RunRecord,
+    by: &str,
+) -> Result<LeaseKeeper, CliError> {
+    let (run, target) = (&record.id, &record.target);
+    loop {
+        let asked = LeaseKeeper::acquire(
+            store.clone(),
+            target.clone(),
+            run.clone(),
+            by.to_owned(),
+            DEFAULT_TTL,
+        );
+        let holder = match asked.await? {
+            Ok(lease) => return Ok(lease),
+            Err(holder) => holder,
+        };
+        let word = (by, "its process is gone, and the run is abandoned");
+        if !dead::break_in_store(&**store, target, &holder, run, word)? {
+            let now = SystemClock.now_unix_ms();
+            let message = Holding::in_store(&holder, now).message(target);
+            return Err(CliError::new(ExitCode::Held, message));
+        }
+    }
 }

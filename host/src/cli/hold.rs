@@ -1,6 +1,7 @@
 //! Holding the target for a run: the lease on the target itself, what a loss
 //! does, and what is said of another holder, wherever its lease is kept.
 
+use super::left;
 use super::wait::Wait;
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
@@ -45,6 +46,7 @@ pub struct OnTarget {
 impl OnTarget {
     fn new(lease: TargetLease, shared: &Arc<RunShared>) -> Self {
         let watch = break_off_when(lease.lost(), shared.clone());
+        shared.world.leases.rely_on(lease.held());
         Self { lease, watch }
     }
 
@@ -67,10 +69,10 @@ pub async fn take(
     loop {
         match TargetLease::take(claim.clone()).await {
             Ok(Ok(lease)) => {
-                let from = lease.taken_from();
                 let lease = OnTarget::new(lease, shared);
-                return match end_what_is_left(claim, from, shared).await {
-                    Ok(()) => Ok(lease),
+                let doing = |text| shared.emit(RunEvent::Doing { text });
+                return match left::end(&lease.lease, &*claim.ssh, doing).await {
+                    Ok(_) => Ok(lease),
                     Err(why) => {
                         lease.end().await;
                         Err((Outcome::Unreachable, why))
@@ -90,21 +92,6 @@ pub async fn take(
             }
         }
     }
-}
-
-/// What the run that let the lease run out has begun on the target must not go
-/// on beside this one: it was killed, stopped, or cut off.
-async fn end_what_is_left(
-    claim: &Claim,
-    from: Option<RunId>,
-    shared: &RunShared,
-) -> Result<(), String> {
-    let Some(from) = from else { return Ok(()) };
-    shared.emit(RunEvent::Doing {
-        text: format!("ending what run {from}, which let its lease run out, left on the target"),
-    });
-    let ended = claim.ssh.end_jobs_of(&from).await;
-    ended.map_err(|error| error.to_string())
 }
 
 /// Takes it as soon as the target is another VM.

@@ -2,6 +2,7 @@
 //! `report` print; only this module and `config` read the environment.
 
 mod abandon;
+mod dead;
 mod doctor;
 mod error;
 pub mod exit;
@@ -9,6 +10,7 @@ mod export;
 mod hold;
 mod init;
 mod lease;
+mod left;
 mod load;
 mod local;
 mod output;
@@ -28,6 +30,7 @@ mod start;
 mod terminal;
 mod unfinished;
 mod user;
+mod visit;
 mod wait;
 mod wake;
 mod way_back;
@@ -132,7 +135,7 @@ pub async fn main(cli: Cli) -> ExitCode {
         Command::Plan(command) => plan::main(&cli.global, command).await,
         Command::Rollback(args) => rollback::main(&cli.global, args).await,
         Command::Resume(args) => resume::main(&cli.global, args).await,
-        Command::Abandon(args) => abandon::main(&cli.global, &args),
+        Command::Abandon(args) => abandon::main(&cli.global, &args).await,
         Command::Replay(args) => replay::main(&cli.global, args).await,
         Command::Runs(command) => runs::main(&cli.global, command),
         Command::Lease(command) => lease::main(&cli.global, command).await,

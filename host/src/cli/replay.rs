@@ -312,6 +312,7 @@ fn shared(record: &RunRecord, events: UnboundedSender<RunEvent>) -> Result<RunSh
         None => TargetHandle::ssh(name, url),
     };
     let world = World {
+        leases: Default::default(),
         target,
         clock: Arc::new(SimulatedClock::new(record.started_at)),
         http: Arc::new(DenyHttp),

@@ -4,17 +4,19 @@
 mod enter;
 mod reach;
 mod ready;
+#[cfg(test)]
+mod tests;
 
 pub use ready::target;
 
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::hold::{Holding, Process};
+use super::hold::Holding;
 use super::resume::Resumed;
 use super::run::OutputArgs;
 use super::session::Session;
 use super::wait::{Wait, WaitArgs};
-use super::{hold, output, rollback, signals, unfinished};
+use super::{dead, hold, output, rollback, signals, unfinished};
 use crate::capability::snapshot::SnapshotScope;
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
@@ -162,23 +164,17 @@ async fn held(mut ready: Ready, mut request: Request, shared: Arc<RunShared>) ->
         match asked.await {
             Ok(Ok(keeper)) => break keeper,
             Ok(Err(holder)) => {
-                let now = ready.world.clock.now_unix_ms();
-                let holding = Holding::in_store(&holder, now);
-                if request.resumes.is_some()
-                    && holder.run == ready.run
-                    && matches!(holding.process(), Process::Gone(_))
-                {
-                    // Nobody is there to renew it. If it is taken meanwhile,
-                    // the next question tells.
-                    let why = "its process is gone, and the run is resumed";
-                    let broken = ready
-                        .store
-                        .break_lease(&ready.target, &holder.run, &who, why);
-                    match broken {
-                        Ok(_) => continue,
+                if request.resumes.is_some() {
+                    let word = (&*who, "its process is gone, and the run is resumed");
+                    let (store, target) = (&*ready.store, &ready.target);
+                    match dead::break_in_store(store, target, &holder, &ready.run, word) {
+                        Ok(true) => continue,
+                        Ok(false) => {}
                         Err(error) => return refused(Outcome::Internal, error.to_string()),
                     }
                 }
+                let now = ready.world.clock.now_unix_ms();
+                let holding = Holding::in_store(&holder, now);
                 let waited = wait.after(&holding, &ready.target, &shared);
                 if let Err((outcome, why)) = waited.await {
                     return refused(outcome, shared.masker.mask(&why).into_owned());
@@ -188,6 +184,7 @@ async fn held(mut ready: Ready, mut request: Request, shared: Arc<RunShared>) ->
         }
     };
     shared.hold_lease(keeper.granted().clone());
+    shared.world.leases.rely_on(keeper.held());
     let watch = hold::break_off_when(keeper.lost(), shared.clone());
     let finished = match catch_up(&mut ready, &mut request, &shared) {
         Ok(true) => recorded(ready, &request, shared, who, wait).await,

@@ -8,6 +8,7 @@ use super::server::{self, ServerRoute};
 use super::session;
 use super::user::User;
 use crate::capability::clock::SystemClock;
+use crate::capability::held::Leases;
 use crate::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
 use crate::capability::snapshot::{NoSnapshots, Snapshot};
 use crate::capability::{EffectError, ErrorKind, World};
@@ -184,9 +185,11 @@ pub fn build(
         store: store.clone(),
         target: target.clone(),
     });
+    let leases = Leases::default();
     let reach = match route {
-        Route::Vers(route) => {
+        Route::Vers(mut route) => {
             let vm = vm.unwrap_or_else(|| route.vm.clone());
+            route.vers.leases = leases.clone();
             reach_vm(*route, target, vm, run, facts)?
         }
         Route::Server(route) => reach_server(*route, target, facts)?,
@@ -194,6 +197,7 @@ pub fn build(
     let http = ReqwestHttp::new(&reach.tls).map_err(|e| CliError::usage(e.to_string()))?;
     Ok(World {
         target: reach.target,
+        leases,
         clock: Arc::new(SystemClock),
         http: Arc::new(http),
         ssh: reach.ssh,

@@ -49,7 +49,7 @@ impl Gate {
             })
         };
         self.pass(call, pretend, async |_| {
-            let mut response = self.shared.world.http.send(&request, self).await?;
+            let mut response = self.send(&request).await?;
             let masker = &self.shared.masker;
             response.body = masker.mask_bytes(&response.body).into_owned();
             for (_, value) in &mut response.headers {

@@ -1,7 +1,7 @@
 //! Calls whose effect stays in the host: secrets, state, clock.
 
 use super::call::{Call, Effect, Unknown};
-use super::pass::{Answer, Gate, Passing, SLEEP, denied, millis};
+use super::pass::{Answer, CUT, Gate, Passing, SLEEP, denied, millis};
 use super::recall::{Recall, bytes};
 use super::rules::late;
 use crate::capability::grant::Grants;
@@ -192,7 +192,7 @@ impl Gate {
             unknown: Unknown::Again,
         };
         let clock = self.shared.world.clock.clone();
-        self.pass(
+        let passed = self.pass(
             call,
             || Ok(()),
             async |passing: Passing| {
@@ -206,15 +206,22 @@ impl Gate {
                             return Err(late());
                         }
                     }
-                    () = self.shared.stopped() => {}
+                    () = self.shared.stopped() => {
+                        let why = "the wait was cut short";
+                        return Err(EffectError::new(ErrorKind::Cancelled, CUT, why));
+                    }
                 }
                 Ok(Answer {
                     value: (),
                     journal: Value::Null,
                 })
             },
-        )
-        .await
+        );
+        match passed.await {
+            // The plugin's next call hears of the stop.
+            Err(error) if error.code == CUT => Ok(()),
+            passed => passed,
+        }
     }
 
     /// A call that is answered without waiting.

@@ -8,6 +8,7 @@
 //! or plans.
 
 mod call;
+mod held;
 mod http;
 mod local;
 mod pass;

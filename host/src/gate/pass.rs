@@ -40,6 +40,10 @@ pub struct Gate {
 /// The function that waits.
 pub(super) const SLEEP: &str = "clock.sleep-ms";
 
+/// The code of a sleep that was cut short by a stop: what is left of it is slept
+/// when the run is gone on with.
+pub(super) const CUT: &str = "gate.cut";
+
 /// What a passed call answers with: the value for the plugin, and its form in
 /// the journal.
 pub(super) struct Answer<T> {
@@ -155,7 +159,13 @@ impl Gate {
             late: self.time_left().is_zero(),
             broken: shared.broken().is_some(),
         };
-        let decision = decide(&call, situation);
+        let mut decision = decide(&call, situation);
+        if change && matches!(decision, Decision::Perform | Decision::Prepare) {
+            decision = match self.surely_held().await {
+                Ok(()) => decision,
+                Err(error) => Decision::Refuse(error),
+            };
+        }
         if let Decision::Refuse(mut error) = decision {
             error.message = shared.masker.mask(&error.message).into_owned();
             // What was asked before stays in doubt: its entry comes with the
@@ -227,7 +237,17 @@ impl Gate {
         let performed = async {
             // What only looks is not waited for when the run is being stopped.
             // A sleep sees to that itself.
-            if change || call.function == SLEEP {
+            if change {
+                // The journal may have taken its time.
+                self.surely_held()
+                    .await
+                    .map_err(|error| match asked_before {
+                        Some(_) => error.in_doubt(),
+                        None => error,
+                    })?;
+                return perform(passing).await;
+            }
+            if call.function == SLEEP {
                 return perform(passing).await;
             }
             tokio::select! {
@@ -246,6 +266,12 @@ impl Gate {
                 (Err(error.clone()), Err(error))
             }
         };
+        if let Err(error) = &response
+            && self.is_left_open(error)
+        {
+            tell(finished(false, false));
+            return response;
+        }
         let entry = result(request, journal);
         if change {
             shared.record(&entry).map_err(in_doubt)?;

@@ -210,12 +210,14 @@ impl Reader<'_> {
         {
             self.sum.gate.target_changed = false;
         }
+        if response.as_ref().is_err_and(only_stopped) {
+            // It was not made, and may be now.
+            self.sum.gate.tape.forget(call);
+            return;
+        }
         let came = Came::Result(response.clone());
         if let Some(recorded) = self.sum.gate.tape.get_mut(call) {
             recorded.came = came;
-        } else if response.as_ref().is_err_and(only_stopped) {
-            // It was not made, and may be now.
-            return;
         } else {
             self.keep(call, step, function, request, came);
         }

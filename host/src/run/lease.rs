@@ -6,6 +6,7 @@
 //! renewed, so it gives up no later than the store lets another run in. The
 //! last word is the store's: every journal write carries the token.
 
+use crate::capability::held::{Held, Moment};
 use crate::ids::{RunId, TargetName};
 use crate::journal::store::{Granted, Holder, Store, StoreError};
 use std::fmt;
@@ -60,6 +61,7 @@ impl std::error::Error for LeaseLost {}
 pub struct LeaseKeeper {
     store: Arc<dyn Store>,
     granted: Granted,
+    held: Held,
     lost: watch::Receiver<Option<LeaseLost>>,
     renewals: JoinHandle<()>,
 }
@@ -78,7 +80,7 @@ impl LeaseKeeper {
         who: String,
         ttl: Duration,
     ) -> Result<Result<Self, Holder>, StoreError> {
-        let asked = Instant::now();
+        let (asked, moment) = (Instant::now(), Moment::now());
         let taken = {
             let store = store.clone();
             on_own_thread(move || store.acquire_lease(&target, &run, &who, ttl)).await?
@@ -87,15 +89,20 @@ impl LeaseKeeper {
             Ok(granted) => granted,
             Err(holder) => return Ok(Err(holder)),
         };
+        let held = Held::default();
+        held.renewed(moment, ttl);
         let (tell, lost) = watch::channel(None);
-        let renewing = keep(store.clone(), granted.clone(), ttl, asked);
+        let renewing = keep(store.clone(), granted.clone(), ttl, asked, held.clone());
+        let losing = held.clone();
         let renewals = tokio::spawn(async move {
             let why = renewing.await;
+            losing.lose(why.to_string());
             tell.send_replace(Some(why));
         });
         Ok(Ok(Self {
             store,
             granted,
+            held,
             lost,
             renewals,
         }))
@@ -104,6 +111,11 @@ impl LeaseKeeper {
     /// The lease, for journal writes.
     pub fn granted(&self) -> &Granted {
         &self.granted
+    }
+
+    /// Whether it is surely held at a moment; what sends changes asks it.
+    pub fn held(&self) -> Held {
+        self.held.clone()
     }
 
     /// Resolves when the lease is lost, and never if it is not. Outlives the
@@ -131,6 +143,7 @@ impl LeaseKeeper {
 impl Drop for LeaseKeeper {
     fn drop(&mut self) {
         self.renewals.abort();
+        self.held.lose("it was given back".to_owned());
     }
 }
 
@@ -148,7 +161,13 @@ pub(super) async fn when_lost(mut lost: watch::Receiver<Option<LeaseLost>>) -> L
 }
 
 /// Renews until that fails for good. `asked` is when the lease was asked for.
-async fn keep(store: Arc<dyn Store>, lease: Granted, ttl: Duration, asked: Instant) -> LeaseLost {
+async fn keep(
+    store: Arc<dyn Store>,
+    lease: Granted,
+    ttl: Duration,
+    asked: Instant,
+    held: Held,
+) -> LeaseLost {
     let mut renewed = asked;
     let mut next = asked + ttl / 3;
     let mut wait = BACK_OFF;
@@ -156,7 +175,7 @@ async fn keep(store: Arc<dyn Store>, lease: Granted, ttl: Duration, asked: Insta
     loop {
         let end = renewed + ttl;
         sleep_until(next.min(end)).await;
-        let started = Instant::now();
+        let (started, moment) = (Instant::now(), Moment::now());
         let late = started >= end;
         if late && last.is_some() {
             return LeaseLost::NotRenewed { after: ttl, last };
@@ -170,6 +189,7 @@ async fn keep(store: Arc<dyn Store>, lease: Granted, ttl: Duration, asked: Insta
         };
         match timeout_at(deadline, call).await {
             Ok(Ok(())) => {
+                held.renewed(moment, ttl);
                 renewed = started;
                 next = started + ttl / 3;
                 wait = BACK_OFF;

@@ -20,6 +20,7 @@ mod tests;
 pub use script::{TargetHolder, TargetLeaseError};
 
 use super::lease::{LeaseLost, when_lost};
+use crate::capability::held::{Held, Moment};
 use crate::capability::ssh::Ssh;
 use crate::ids::{RunId, VmId};
 use crate::target::{TargetFacts, TargetHandle};
@@ -81,9 +82,10 @@ pub struct TargetLease {
 #[derive(Debug)]
 struct Keeper {
     claim: Claim,
+    held: Held,
     place: Mutex<Place>,
-    /// The run that had let the lease run out when it was taken.
-    taken_from: Mutex<Option<RunId>>,
+    /// The runs that have lost it before, of which something may still go on.
+    left: Mutex<Vec<RunId>>,
 }
 
 /// Where the lease was taken last, or could not be.
@@ -98,6 +100,7 @@ struct Place {
 /// A question that was answered.
 struct Answered {
     started: Instant,
+    moment: Moment,
     vm: Option<VmId>,
     kept: Result<Kept, TargetLeaseError>,
 }
@@ -156,11 +159,14 @@ impl TargetLease {
     /// The target cannot be asked within the ttl or cannot keep a lease.
     pub async fn take(claim: Claim) -> Result<Result<Self, TargetHolder>, TargetLeaseError> {
         let moves = claim.target.moves();
-        let asked = Instant::now();
+        let (asked, moment) = (Instant::now(), Moment::now());
         let keeper = Keeper::new(claim);
         let vm = keeper.place().vm.clone();
         match keeper.take(vm).await? {
-            None => Ok(Ok(Self::keep(keeper, moves, asked))),
+            None => {
+                keeper.held.renewed(moment, keeper.claim.ttl);
+                Ok(Ok(Self::keep(keeper, moves, asked)))
+            }
             Some(holder) => Ok(Err(holder)),
         }
     }
@@ -168,7 +174,9 @@ impl TargetLease {
     /// Holds nothing yet: the lease is taken where the target moves to.
     pub fn after_a_move(claim: Claim) -> Self {
         let moves = claim.target.moves();
-        Self::keep(Keeper::new(claim), moves, Instant::now())
+        let keeper = Keeper::new(claim);
+        keeper.held.not_needed();
+        Self::keep(keeper, moves, Instant::now())
     }
 
     fn keep(keeper: Keeper, moves: Moves, asked: Instant) -> Self {
@@ -176,7 +184,9 @@ impl TargetLease {
         let (tell, lost) = watch::channel(None);
         let renewing = keeper.clone();
         let renewals = tokio::spawn(async move {
+            let held = renewing.held.clone();
             let why = renewing.renew_until_lost(moves, asked).await;
+            held.lose(why.to_string());
             tell.send_replace(Some(why));
         });
         Self {
@@ -184,6 +194,11 @@ impl TargetLease {
             lost,
             renewals,
         }
+    }
+
+    /// Whether it is surely held at a moment; what sends changes asks it.
+    pub fn held(&self) -> Held {
+        self.keeper.held.clone()
     }
 
     /// Resolves when the lease is lost, and never if it is not. Outlives the
@@ -197,11 +212,28 @@ impl TargetLease {
         self.lost.borrow().is_some()
     }
 
-    /// The run that had let it run out, if this was a takeover. It starts
-    /// nothing on the target any more; what it began there may still go on.
-    pub fn taken_from(&self) -> Option<RunId> {
-        let from = self.keeper.taken_from.lock();
-        from.unwrap_or_else(|e| e.into_inner()).clone()
+    /// Runs that had let it run out, or whose lease was broken. They start
+    /// nothing on the target any more; what they began there may still go on.
+    /// Who takes the lease ends that before its first change.
+    pub fn left(&self) -> Vec<RunId> {
+        self.keeper.left().clone()
+    }
+
+    /// Nothing of [`Self::left`] goes on any more: the next one is not told.
+    ///
+    /// # Errors
+    /// The target cannot be asked, or the lease is lost.
+    pub async fn settled(&self) -> Result<(), TargetLeaseError> {
+        let Claim { ssh, run, ttl, .. } = &self.keeper.claim;
+        let left = self.left();
+        let Some(token) = self.keeper.place().token.filter(|_| !left.is_empty()) else {
+            return Ok(());
+        };
+        let left = &left;
+        match ask(&**ssh, Ask::Settle { run, token, left }, *ttl, *ttl).await? {
+            Answer::Settled => Ok(()),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Gives the lease back; no error when it was lost already. Costs one
@@ -232,6 +264,7 @@ impl TargetLease {
 impl Drop for TargetLease {
     fn drop(&mut self) {
         self.renewals.abort();
+        self.keeper.held.lose("it was given back".to_owned());
     }
 }
 
@@ -281,13 +314,18 @@ impl Keeper {
         });
         Self {
             claim,
+            held: Held::default(),
             place,
-            taken_from: Mutex::default(),
+            left: Mutex::default(),
         }
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
         self.place.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<RunId>> {
+        self.left.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Renews until that fails for good. `asked` is when the lease was asked
@@ -303,6 +341,7 @@ impl Keeper {
             let nothing_here = place.token.is_none() && place.vm == target.facts().vm;
             tokio::select! {
                 _ = moves.changed() => {
+                    self.held.unknown();
                     questions = JoinSet::new();
                     let now = Instant::now();
                     schedule = Schedule::new(now, now + ttl);
@@ -319,13 +358,13 @@ impl Keeper {
                 }
                 () = sleep_until(schedule.next.min(schedule.end)), if !nothing_here => {}
             }
-            if target.stands_still() {
-                target.goes_on().await;
+            if target.stands_still() && self.held.is_sure() {
+                self.stand_still().await;
                 questions = JoinSet::new();
                 let now = Instant::now();
                 schedule = Schedule::new(now, now + ttl);
             }
-            let started = Instant::now();
+            let (started, moment) = (Instant::now(), Moment::now());
             if started >= schedule.end {
                 // Without having tried, or long after it: the process was
                 // stopped or starved. The target knows whether somebody took it
@@ -344,6 +383,7 @@ impl Keeper {
                         };
                     }
                     tracing::warn!(%why, "the lease on the target cannot be renewed; going on");
+                    self.held.not_needed();
                     schedule.end = started + ttl;
                     (schedule.wait, schedule.longest) = (ttl / 3, ttl / 3);
                 } else {
@@ -362,14 +402,36 @@ impl Keeper {
             let keeper = self.clone();
             questions.spawn(async move {
                 let kept = keeper.keep_on(vm.clone()).await;
-                Answered { started, vm, kept }
+                Answered {
+                    started,
+                    moment,
+                    vm,
+                    kept,
+                }
             });
         }
+    }
+
+    /// Waits while the target stands still: nobody can take the lease then. A
+    /// process that was stopped meanwhile does not know for how long that was
+    /// so, and asks.
+    async fn stand_still(&self) {
+        let Claim { target, ttl, .. } = &self.claim;
+        while self.held.is_sure() {
+            self.held.renewed(Moment::now(), *ttl);
+            if timeout(*ttl / 4, target.goes_on()).await.is_ok() {
+                break;
+            }
+        }
+        self.held.unknown();
     }
 
     /// What an answer means for the schedule; the loss, if it is one.
     fn heard(&self, answered: Answered, schedule: &mut Schedule) -> Option<LeaseLost> {
         let (started, ttl) = (answered.started, self.claim.ttl);
+        if let Ok(Kept::Yes) = answered.kept {
+            self.held.renewed(answered.moment, ttl);
+        }
         match answered.kept {
             Ok(Kept::Yes) if started + ttl > schedule.end || schedule.asked_late => {
                 *schedule = Schedule::renewed(started, ttl);
@@ -425,10 +487,8 @@ impl Keeper {
         let least = self.place().largest;
         let take = Ask::Take { run, least, who };
         match ask(&**ssh, take, *ttl, *ttl).await? {
-            Answer::Taken { token, from } => {
-                let mut taken_from = self.taken_from.lock().unwrap_or_else(|e| e.into_inner());
-                *taken_from = from;
-                drop(taken_from);
+            Answer::Taken { token, left } => {
+                *self.left() = left;
                 *self.place() = Place {
                     vm,
                     token: Some(token),

@@ -11,12 +11,14 @@
 # need no room for data, so a full disk does not end a lease.
 #
 # `lost.<run>` is the mark of a run that lost it to another one or to a person:
-# `job.sh` starts no change of that run any more.
+# `job.sh` starts no change of that run any more. `left.<run>` says that what
+# such a run began here may still go on. Whoever takes the lease is told, ends it
+# before its first change, and says so with `settle`; else the next one is told.
 #
 # Arguments: take TTL RUN LEAST WHO | renew TTL RUN TOKEN | release TTL RUN
-# TOKEN | break TTL RUN BY | look TTL. Answers in one line, for `held`, `lost`
-# and `fenced` with a second one; status 1 with a reason on stderr where nothing
-# could be done.
+# TOKEN | settle TTL RUN TOKEN LEFT... | break TTL RUN BY | look TTL. Answers in
+# one line, for `held`, `lost` and `fenced` with a second one; status 1 with a
+# reason on stderr where nothing could be done.
 set -u
 umask 077
 first=100000000000
@@ -102,10 +104,16 @@ lose() {
     exit
 }
 
-# From now on nothing of run $1 begins here. A link, for a full disk.
+# What run $1 has begun here may go on. Before the lease changes hands: this
+# script may be killed right after it. A link, for a full disk.
+mark_left() {
+    ln -s left "$dir/left.$1" 2>/dev/null
+    find "$dir" \( -name 'lost.*' -o -name 'left.*' \) -mtime +7 -exec rm -f {} + 2>/dev/null
+}
+
+# From now on nothing of run $1 begins here.
 mark_lost() {
     ln -s lost "$dir/lost.$1" 2>/dev/null
-    find "$dir" -name 'lost.*' -mtime +7 -exec rm -f {} + 2>/dev/null
 }
 
 verb=$1 ttl=$2 run=${3:--}
@@ -134,20 +142,38 @@ while [ "$tries" -lt 1000 ]; do
             token=$((token + 1))
             # Without room for it the holder only has no name.
             { printf '%s\n%s\n' "$now" "$5" >"$dir/who.$run"; } 2>/dev/null || :
-            granted=$token former=$holder
+            granted=$token former=
+            [ "$holder" = - ] || [ "$holder" = "$run" ] || former=$holder
+            [ -z "$former" ] || mark_left "$former"
             if become "$run:$granted:$((now + ttl))"; then
                 for path in "$dir"/who.*; do
                     [ "$path" = "$dir/who.$run" ] || rm -f "$path"
                 done
-                rm -f "$dir/broken.$run" "$dir/lost.$run"
-                if [ "$former" = - ] || [ "$former" = "$run" ]; then
-                    echo "taken $granted"
-                else
+                rm -f "$dir/broken.$run" "$dir/lost.$run" "$dir/left.$run"
+                said="taken $granted"
+                if [ -n "$former" ] && [ ! -L "$dir/left.$former" ]; then
                     mark_lost "$former"
-                    echo "taken $granted $former"
+                    said="$said $former"
                 fi
+                for path in "$dir"/left.*; do
+                    [ -L "$path" ] || continue
+                    mark_lost "${path##*/left.}"
+                    said="$said ${path##*/left.}"
+                done
+                echo "$said"
                 exit
             fi
+            ;;
+        settle)
+            if [ "$holder" != "$run" ] || [ "$token" != "$4" ]; then
+                lose
+            fi
+            shift 4
+            for left in "$@"; do
+                rm -f "$dir/left.$left"
+            done
+            echo settled
+            exit
             ;;
         renew | release)
             if [ "$holder" != "$run" ] || [ "$token" != "$4" ]; then
@@ -167,6 +193,7 @@ while [ "$tries" -lt 1000 ]; do
             fi
             # First, so that its holder finds it.
             { printf '%s\n' "$4" >"$dir/broken.$run"; } 2>/dev/null || :
+            mark_left "$run"
             if become "-:$token:0"; then
                 for path in "$dir"/broken.*; do
                     [ "$path" = "$dir/broken.$run" ] || rm -f "$path"

@@ -36,7 +36,7 @@ pub use vm::SshConfig;
 
 use crate::backoff::{Backoff, Patience, deadline};
 use crate::capability::snapshot::{NoProgress, Progress};
-use crate::capability::ssh::{Command, LiveOutput, Output, Ssh};
+use crate::capability::ssh::{Command, JobId, LiveOutput, Output, Ssh};
 use crate::capability::{EffectError, ErrorKind};
 use crate::ids::{RunId, VmId};
 use crate::target::TargetHandle;
@@ -366,7 +366,7 @@ impl Ssh for RusshSsh {
         self.remove_jobs(run).await
     }
 
-    async fn end_jobs_of(&self, run: &RunId) -> Result<(), EffectError> {
+    async fn end_jobs_of(&self, run: &RunId) -> Result<Vec<JobId>, EffectError> {
         self.end_foreign(run).await
     }
 

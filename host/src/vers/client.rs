@@ -2,6 +2,7 @@
 
 use super::clock::ServerClock;
 use super::error::VersError;
+use crate::capability::held::Leases;
 use crate::capability::secrets::SecretValue;
 use crate::http::LocalNames;
 use crate::tls::{Tls, TlsOptions};
@@ -32,6 +33,8 @@ pub struct VersConfig {
     pub commit_timeout: Duration,
     /// How long a commit or restore without an answer is looked for.
     pub reconcile_for: Duration,
+    /// What must be held while a change is asked for; nothing by default.
+    pub leases: Leases,
 }
 
 impl VersConfig {
@@ -47,6 +50,7 @@ impl VersConfig {
             call_timeout: Duration::from_secs(30),
             commit_timeout: Duration::from_secs(300),
             reconcile_for: Duration::from_secs(60),
+            leases: Leases::default(),
         }
     }
 }
@@ -60,6 +64,7 @@ pub struct VersClient {
     pub(super) call_timeout: Duration,
     pub(super) commit_timeout: Duration,
     pub(super) reconcile_for: Duration,
+    pub(super) leases: Leases,
     pub(super) clock: ServerClock,
     vm_domain: String,
     gateway: Option<String>,
@@ -102,6 +107,7 @@ impl VersClient {
             call_timeout: config.call_timeout,
             commit_timeout: config.commit_timeout,
             reconcile_for: config.reconcile_for,
+            leases: config.leases.clone(),
             clock: ServerClock::default(),
             vm_domain,
             gateway: config.gateway.clone(),

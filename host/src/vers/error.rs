@@ -136,6 +136,23 @@ pub enum VersError {
     /// A VM did not become what it should.
     #[error("{0}")]
     NotReady(String),
+    /// The run has lost its target: it asks for no change any more.
+    #[error("{call}: {}; the lease was lost: {why}", on_its_way(*begun))]
+    Fenced {
+        /// The call.
+        call: String,
+        /// How the lease was lost.
+        why: String,
+        /// Whether the call was on its way.
+        begun: bool,
+    },
+}
+
+fn on_its_way(begun: bool) -> &'static str {
+    match begun {
+        true => "it was on its way and may have happened",
+        false => "it was not asked for",
+    }
 }
 
 impl VersError {
@@ -146,6 +163,7 @@ impl VersError {
             | VersError::Dropped { .. }
             | VersError::Answer { .. }
             | VersError::InDoubt { .. } => true,
+            VersError::Fenced { begun, .. } => *begun,
             VersError::Status { status, .. } => *status >= 500 || *status == 408,
             _ => false,
         }
@@ -183,6 +201,7 @@ impl VersError {
             } => ErrorKind::Unavailable,
             VersError::Status { .. } | VersError::Answer { .. } => ErrorKind::Failed,
             VersError::InDoubt { cause, .. } => cause.kind(),
+            VersError::Fenced { .. } => ErrorKind::Cancelled,
         }
     }
 

@@ -77,7 +77,7 @@ impl VersClient {
         let mut left = TRIES;
         loop {
             left -= 1;
-            let (error, asked) = match self.send_once(&call).await {
+            let (error, asked) = match self.send_held(&call).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
@@ -99,6 +99,23 @@ impl VersClient {
     }
 
     /// The error, and the wait that the server asked for.
+    /// A change is asked for only while the run surely holds its target.
+    async fn send_held(&self, call: &Call<'_>) -> Result<Answer, (VersError, Option<Duration>)> {
+        let sending = self.send_once(call);
+        if call.method == Method::GET {
+            return sending.await;
+        }
+        let sent = self.leases.guard(sending).await;
+        sent.unwrap_or_else(|lost| {
+            let fenced = VersError::Fenced {
+                call: call.name.clone(),
+                why: lost.why,
+                begun: lost.begun,
+            };
+            Err((fenced, None))
+        })
+    }
+
     async fn send_once(&self, call: &Call<'_>) -> Result<Answer, (VersError, Option<Duration>)> {
         let mut url = self.root.clone();
         if let Ok(mut path) = url.path_segments_mut() {

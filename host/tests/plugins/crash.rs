@@ -7,10 +7,12 @@ use crate::driver::{exec, fail, plan, step};
 use crate::stage::{TOKEN, scripted};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::unbounded_channel;
 use vdeploy::capability::World;
-use vdeploy::capability::clock::SimulatedClock;
+use vdeploy::capability::clock::{Clock, SimulatedClock};
 use vdeploy::capability::mask::Masker;
 use vdeploy::capability::secrets::{LoadedSecrets, SecretValue};
 use vdeploy::event::{Outcome, RunEvent};
@@ -65,6 +67,18 @@ impl Run {
 
     /// One process of the run: the first, or one that goes on with it.
     async fn process(&self, store: Arc<dyn Store>) -> (Finished, Vec<RunEvent>) {
+        let clock = Arc::new(SimulatedClock::new(1_700_000_000_000));
+        self.process_until(store, clock, std::future::pending())
+            .await
+    }
+
+    /// One that is stopped (Ctrl-C) when `stop` comes.
+    async fn process_until(
+        &self,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        stop: impl Future<Output = ()>,
+    ) -> (Finished, Vec<RunEvent>) {
         let journal = self.journal();
         let resumes = !journal.is_empty();
         let sum = match resumes {
@@ -76,7 +90,8 @@ impl Run {
         let token = SecretValue::new(TOKEN.to_owned());
         let masker = Masker::new([&token]).unwrap();
         let world = World {
-            clock: Arc::new(SimulatedClock::new(1_700_000_000_000)),
+            leases: Default::default(),
+            clock,
             http: Arc::new(self.target.http()),
             ssh: Arc::new(self.target.clone()),
             snapshot: Arc::new(Snapshots {
@@ -116,7 +131,15 @@ impl Run {
             rolled_back_run: None,
             so_far: sum,
         };
-        let finished = execution.execute().await;
+        let stopped = async {
+            stop.await;
+            execution.shared.cancel();
+            std::future::pending::<()>().await;
+        };
+        let finished = tokio::select! {
+            finished = execution.execute() => finished,
+            () = stopped => unreachable!(),
+        };
         drop(execution);
         (
             finished,
@@ -365,4 +388,70 @@ async fn a_post_that_may_have_arrived_is_told_and_not_sent_again() {
         told += 1;
     }
     assert_eq!(told, 1);
+}
+
+/// It is always the same time, and a sleep ends only if it is to.
+#[derive(Debug)]
+struct Bed {
+    now: u64,
+    wakes: bool,
+    slept: Mutex<Vec<Duration>>,
+    lies: Notify,
+}
+
+impl Bed {
+    fn at(now: u64, wakes: bool) -> Arc<Self> {
+        Arc::new(Self {
+            now,
+            wakes,
+            slept: Mutex::default(),
+            lies: Notify::new(),
+        })
+    }
+}
+
+#[async_trait::async_trait]
+impl Clock for Bed {
+    fn now_unix_ms(&self) -> u64 {
+        self.now
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.slept.lock().unwrap().push(duration);
+        self.lies.notify_one();
+        if !self.wakes {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_a_sleep_that_a_stop_cut_short_the_rest_is_slept() {
+    let looks = json!({ "run": [{ "do": "sleep", "ms": 5000 }, { "do": "now" }] });
+    let run = Run::new(&plan([step("smoke", looks)]));
+    let bed = Bed::at(1, false);
+    let stopped = run.process_until(run.store.clone(), bed.clone(), bed.lies.notified());
+    let (finished, _) = stopped.await;
+    assert_eq!(finished.outcome, Outcome::Interrupted);
+    let sleeps = |kind: &str| {
+        let of = |entry: &Entry| match entry {
+            Entry::Intent { function, .. } => kind == "intent" && function == "clock.sleep-ms",
+            Entry::Result { function, .. } => kind == "result" && function == "clock.sleep-ms",
+            _ => false,
+        };
+        let journal = run.journal();
+        let found = journal.into_iter().filter(|stored| of(&stored.entry));
+        found.map(|stored| stored.at).collect::<Vec<u64>>()
+    };
+    let began = sleeps("intent")[0];
+    assert!(sleeps("result").is_empty(), "it is recorded as slept");
+    assert_repeatable(&run, "after the stop").await;
+
+    let bed = Bed::at(began + 2000, true);
+    let resumed = run.process_until(run.store.clone(), bed.clone(), std::future::pending());
+    let (finished, _) = resumed.await;
+    assert_eq!(finished.outcome, Outcome::Deployed);
+    assert_eq!(*bed.slept.lock().unwrap(), [Duration::from_millis(3000)]);
+    assert_eq!((sleeps("intent").len(), sleeps("result").len()), (1, 1));
+    assert_repeatable(&run, "after the resume").await;
 }

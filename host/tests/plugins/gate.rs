@@ -7,6 +7,7 @@ use vdeploy::capability::EffectError;
 use vdeploy::capability::ssh::{Command, LiveOutput, Output, Ssh};
 use vdeploy::event::Phase;
 use vdeploy::event::RunEvent;
+use vdeploy::journal::Entry;
 
 fn exec(word: &str) -> Value {
     json!({ "do": "exec", "argv": ["echo", word], "try": true })
@@ -280,6 +281,9 @@ async fn a_stop_ends_a_sleep() {
         }
     });
     assert_eq!(code(&result.unwrap_err()), "gate.cancelled");
+    // It is slept to its end when the run is gone on with.
+    let slept = |entry: &Entry| matches!(entry, Entry::Result { function, .. } if function == "clock.sleep-ms");
+    assert!(!stage.journal().iter().any(slept));
 }
 
 /// Never answers.

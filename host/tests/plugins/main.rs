@@ -13,6 +13,7 @@ mod cache;
 mod crash;
 mod crash_world;
 mod driver;
+mod fenced;
 mod gate;
 mod journal;
 mod outcomes;

@@ -51,6 +51,7 @@ async fn repeat_with(
     let vm = record.vm.as_deref().unwrap();
     let url = record.url.as_deref().unwrap();
     let world = World {
+        leases: Default::default(),
         target: TargetHandle::vers(record.target.clone(), vm.into(), url),
         clock: Arc::new(SimulatedClock::new(1)),
         http: Arc::new(DenyHttp),

@@ -148,6 +148,7 @@ impl Stage {
         let token = SecretValue::new(TOKEN.to_owned());
         let masker = Masker::new([&token]).unwrap();
         let world = World {
+            leases: Default::default(),
             clock: parts.clock,
             http: http.clone(),
             ssh: ssh.clone(),

@@ -7,20 +7,15 @@ use crate::cli::doctor::Overlay;
 use crate::cli::error::CliError;
 use crate::cli::exit::ExitCode;
 use crate::cli::session::Session;
-use crate::cli::{registry, start, world};
-use crate::config::{self, SecretNeeds};
-use crate::ids::{RunId, TargetName};
+use crate::cli::start;
+use crate::cli::visit::reach;
+use crate::ids::TargetName;
+use crate::journal::Store;
 use crate::journal::breaks::{self, LeaseBreak};
 use crate::journal::store::Holder;
-use crate::journal::{Store, moves};
 use crate::run::lease::DEFAULT_TTL;
 use crate::run::target_lease::{self, TargetHolder};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::timeout;
-
-/// Connecting has deadlines of its own within this one.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What was found.
 #[derive(Debug)]
@@ -90,39 +85,4 @@ pub(super) async fn both(
         last_break,
     };
     Ok((looked, world))
-}
-
-/// Connects to where the target is now.
-async fn reach(
-    session: &Session,
-    target: Option<&str>,
-    store: Arc<dyn Store>,
-) -> Result<World, CliError> {
-    let project = &session.project;
-    let (name, target) = start::target(project, target)?;
-    let mut needs = SecretNeeds::default();
-    for key in target.secrets() {
-        needs.add(&key.value, format!("target `{name}`"));
-    }
-    let fetched = config::fetch_secrets(project, &needs).await;
-    let secrets = fetched.map_err(|missing| {
-        let all: Vec<_> = missing.iter().map(ToString::to_string).collect();
-        CliError::new(ExitCode::Refused, all.join("\n"))
-    })?;
-    let (target, _) = registry::settled(target, &secrets).await?;
-    let route = world::route(&target, &secrets, &session.state_dir)?;
-    let vm = route
-        .vm()
-        .map(|vm| moves::current_vm(&*store, &name, vm))
-        .transpose()?;
-    let world = world::build(route, name, vm, RunId::generate(), secrets, store)?;
-    let unreachable = |why: String| CliError::new(ExitCode::Unreachable, why);
-    match timeout(PATIENCE, world.ssh.connect()).await {
-        Ok(Ok(())) => Ok(world),
-        Ok(Err(error)) => Err(unreachable(error.message)),
-        Err(_) => Err(unreachable(format!(
-            "no connection within {} s",
-            PATIENCE.as_secs()
-        ))),
-    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 const SCRIPT: &str = include_str!("../target_lease.sh");
 
 /// Bytes kept of an answer.
-const MAX_ANSWER: usize = 4096;
+const MAX_ANSWER: usize = 64 * 1024;
 /// Characters of a holder's name that are sent and shown.
 const MAX_WHO: usize = 200;
 
@@ -57,6 +57,12 @@ pub(super) enum Ask<'a> {
         run: &'a RunId,
         token: u64,
     },
+    /// Nothing of these runs goes on any more.
+    Settle {
+        run: &'a RunId,
+        token: u64,
+        left: &'a [RunId],
+    },
     /// Take it away from the run; `by` says who and why.
     Break {
         run: &'a RunId,
@@ -70,11 +76,12 @@ pub(super) enum Ask<'a> {
 pub(super) enum Answer {
     Taken {
         token: u64,
-        /// The run that let it run out; what it began may still go on.
-        from: Option<RunId>,
+        /// Runs that have lost it; what they began may still go on.
+        left: Vec<RunId>,
     },
     Renewed,
     Released,
+    Settled,
     Free,
     Held(TargetHolder),
     /// Ours no longer; none when nobody has it.
@@ -123,6 +130,11 @@ fn command(ask: Ask<'_>, ttl: Duration, limit: Duration) -> Command {
         ]),
         Ask::Renew { run, token } => own(&["renew", &ttl, run.as_str(), &token.to_string()]),
         Ask::Release { run, token } => own(&["release", &ttl, run.as_str(), &token.to_string()]),
+        Ask::Settle { run, token, left } => {
+            let mut words = own(&["settle", &ttl, run.as_str(), &token.to_string()]);
+            words.extend(left.iter().map(|run| run.to_string()));
+            words
+        }
         Ask::Break { run, by } => own(&["break", &ttl, run.as_str(), &printable(by)]),
         Ask::Look => own(&["look", &ttl]),
     };
@@ -147,16 +159,13 @@ fn parse(text: &str) -> Option<Answer> {
         })
     };
     match words.as_slice() {
-        ["taken", token] => Some(Answer::Taken {
+        ["taken", token, left @ ..] => Some(Answer::Taken {
             token: token.parse().ok()?,
-            from: None,
-        }),
-        ["taken", token, from] => Some(Answer::Taken {
-            token: token.parse().ok()?,
-            from: Some(RunId::new(printable(from))),
+            left: left.iter().map(|run| RunId::new(printable(run))).collect(),
         }),
         ["renewed"] => Some(Answer::Renewed),
         ["released"] => Some(Answer::Released),
+        ["settled"] => Some(Answer::Settled),
         ["broken"] => Some(Answer::Broken),
         ["fenced"] => Some(Answer::Fenced(printable(lines.next().unwrap_or_default()))),
         ["free"] => Some(Answer::Free),

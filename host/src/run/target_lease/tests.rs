@@ -153,9 +153,15 @@ impl Ssh for Homes {
     async fn close(&self) {}
 }
 
-/// Taken while nobody else had let it run out.
+/// Taken while nobody else had lost it.
 fn taken(token: u64) -> Answer {
-    Answer::Taken { token, from: None }
+    taken_after(token, &[])
+}
+
+/// Taken after runs that had lost it.
+fn taken_after(token: u64, left: &[&str]) -> Answer {
+    let left = left.iter().map(|run| RunId::from(*run)).collect();
+    Answer::Taken { token, left }
 }
 
 /// How many of the answers took the lease; the others name its holder.
@@ -194,8 +200,7 @@ async fn of_several_takers_of_an_expired_lease_exactly_one_wins() {
         assert_eq!(winners(&answers), 1, "round {round}: {answers:?}");
         // Each grant has the next token, and the losers left nothing.
         let token = round + 2;
-        let next =
-            |a: &&Answer| matches!(a, Answer::Taken { token: t, from: Some(_) } if *t == token);
+        let next = |a: &&Answer| matches!(a, Answer::Taken { token: t, .. } if *t == token);
         assert_eq!(answers.iter().filter(next).count(), 1, "{answers:?}");
         assert_eq!(homes.records("one").len(), 1);
     }
@@ -271,8 +276,7 @@ async fn a_clock_that_was_set_back_does_not_hold_the_target_for_hours() {
     let homes = Homes::new();
     homes.take("01A").await;
     homes.end_in("one", 3600);
-    let from = Some(RunId::from("01A"));
-    assert_eq!(homes.take("01B").await, Answer::Taken { token: 2, from });
+    assert_eq!(homes.take("01B").await, taken_after(2, &["01A"]));
 }
 
 #[tokio::test]
@@ -359,7 +363,7 @@ async fn a_broken_lease_is_a_loss_that_says_who_did_it() {
     let twice = break_held(&*homes, run, by, LONG).await.unwrap();
     assert_eq!(twice.unwrap_err(), None);
     // Also when another run has taken it meanwhile.
-    assert_eq!(homes.take("01B").await, taken(2));
+    assert_eq!(homes.take("01B").await, taken_after(2, &["01A"]));
     let why = timeout(PATIENCE, lease.lost()).await.unwrap();
     assert_eq!(
         why.to_string(),
@@ -418,8 +422,7 @@ async fn who_loses_it_to_another_run_is_marked_until_it_has_it_again() {
     };
     homes.take("01A").await;
     homes.end_in("one", -2);
-    let from = Some(RunId::from("01A"));
-    assert_eq!(homes.take("01B").await, Answer::Taken { token: 2, from });
+    assert_eq!(homes.take("01B").await, taken_after(2, &["01A"]));
     assert!(mark("01A").is_symlink() && !mark("01B").is_symlink());
     let run = &RunId::from("01B");
     homes.ask(Ask::Release { run, token: 2 }).await;
@@ -431,6 +434,60 @@ async fn who_loses_it_to_another_run_is_marked_until_it_has_it_again() {
         .unwrap()
         .unwrap();
     assert!(mark("01A").is_symlink());
+}
+
+/// A taker that dies before it has ended what was left must not hide it.
+#[tokio::test]
+async fn what_is_left_of_a_run_is_told_until_it_is_settled() {
+    let homes = Homes::new();
+    homes.take("01A").await;
+    homes.end_in("one", -2);
+    assert_eq!(homes.take("01B").await, taken_after(2, &["01A"]));
+    homes.end_in("one", -2);
+    assert_eq!(homes.take("01C").await, taken_after(3, &["01A", "01B"]));
+    let run = &RunId::from("01C");
+    break_held(&*homes, run, "ada", LONG)
+        .await
+        .unwrap()
+        .unwrap();
+    let all = &["01A", "01B", "01C"];
+    assert_eq!(homes.take("01D").await, taken_after(4, all));
+    let settle = |run, token| {
+        let left = [RunId::from("01A"), RunId::from("01C")];
+        let (homes, run) = (homes.clone(), RunId::from(run));
+        async move {
+            let (run, left) = (&run, &left);
+            homes.ask(Ask::Settle { run, token, left }).await
+        }
+    };
+    // Only by who holds it.
+    let other = settle("01C", 3).await;
+    assert!(matches!(other, Answer::Fenced(_)), "{other:?}");
+    assert_eq!(settle("01D", 4).await, Answer::Settled);
+    // Who goes on looks after its own.
+    assert_eq!(homes.take("01D").await, taken_after(5, &["01B"]));
+    let run = &RunId::from("01D");
+    homes.ask(Ask::Release { run, token: 5 }).await;
+    assert_eq!(homes.take("01B").await, taken(6));
+}
+
+#[tokio::test]
+async fn who_takes_a_broken_lease_settles_what_its_run_left() {
+    let homes = Homes::new();
+    homes.take("01A").await;
+    let run = &RunId::from("01A");
+    break_held(&*homes, run, "ada", LONG)
+        .await
+        .unwrap()
+        .unwrap();
+    let lease = TargetLease::take(homes.claim("01B", LONG))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(lease.left(), [RunId::from("01A")]);
+    lease.settled().await.unwrap();
+    lease.release().await.unwrap();
+    assert_eq!(homes.take("01C").await, taken(3));
 }
 
 #[tokio::test]

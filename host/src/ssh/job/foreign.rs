@@ -23,8 +23,8 @@ for path in *.run; do
 done"#;
 
 impl RusshSsh {
-    /// Ends every job of the run that may still go on.
-    pub(in crate::ssh) async fn end_foreign(&self, run: &RunId) -> Result<(), EffectError> {
+    /// Ends every job of the run that may still go on; which ones those were.
+    pub(in crate::ssh) async fn end_foreign(&self, run: &RunId) -> Result<Vec<JobId>, EffectError> {
         let until = deadline(WITHIN);
         let mut command = Command::new("sh");
         let words = ["-c", SCRIPT, "sh", run.as_str()];
@@ -33,13 +33,17 @@ impl RusshSsh {
         let output = self.run(&command, &NoLiveOutput).await?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let place = self.place()?;
+        let mut jobs = Vec::new();
         for effect in said.lines().filter_map(|line| line.parse().ok()).take(MOST) {
             let job = JobId {
                 run: run.clone(),
                 effect,
             };
             let why = match self.end_job(&place, &job, until).await {
-                Ok(true) => continue,
+                Ok(true) => {
+                    jobs.push(job);
+                    continue;
+                }
                 Ok(false) => "it does not end, not even with KILL".to_owned(),
                 Err(why) => why,
             };
@@ -52,6 +56,6 @@ impl RusshSsh {
                 ),
             ));
         }
-        Ok(())
+        Ok(jobs)
     }
 }

@@ -1,0 +1,27 @@
+use super::has_ended;
+use crate::event::Outcome;
+
+/// What a run's jobs left on the target is kept while the run may be at work
+/// elsewhere, or may be gone on with.
+#[test]
+fn only_the_jobs_of_a_run_that_has_ended_are_removed() {
+    for kept in [
+        Outcome::Interrupted,
+        Outcome::Held,
+        Outcome::Unreachable,
+        Outcome::Internal,
+    ] {
+        assert!(!has_ended(kept), "{kept:?}");
+    }
+    for ended in [
+        Outcome::Deployed,
+        Outcome::Refused,
+        Outcome::FailedUnchanged,
+        Outcome::RolledBack,
+        Outcome::RollbackFailed,
+        Outcome::Kept,
+        Outcome::PluginRefused,
+    ] {
+        assert!(has_ended(ended), "{ended:?}");
+    }
+}

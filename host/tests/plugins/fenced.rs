@@ -1,0 +1,86 @@
+//! A change is sent only while the run surely holds its target.
+
+use crate::stage::{Stage, scripted};
+use serde_json::{Value, json};
+use std::time::Duration;
+use vdeploy::capability::held::{Held, Moment};
+use vdeploy::journal::Entry;
+
+const LONG: Duration = Duration::from_secs(600);
+
+/// A run that relies on this lease.
+fn stage(held: &Held) -> Stage {
+    let stage = Stage::new().with_snapshot();
+    stage.shared.world.leases.rely_on(held.clone());
+    stage
+}
+
+/// Each kind of change.
+fn changes() -> [Value; 4] {
+    [
+        json!({ "do": "http", "method": "POST", "url": "https://hooks.example.com/x", "try": true }),
+        json!({ "do": "exec", "argv": ["echo", "x"], "try": true }),
+        json!({ "do": "snapshot", "label": "x", "try": true }),
+        json!({ "do": "put", "key": "k", "value": "v", "try": true }),
+    ]
+}
+
+/// What got out, and whether the journal says that it was to.
+fn sent(stage: &Stage) -> (usize, usize) {
+    let intents = stage.journal();
+    let intents = intents.iter().filter(|e| matches!(e, Entry::Intent { .. }));
+    let out = stage.http.requests().len() + stage.commands().len();
+    (out, intents.count())
+}
+
+#[tokio::test]
+async fn nothing_is_sent_after_a_lease_was_lost_and_nothing_is_in_doubt() {
+    let plugin = scripted();
+    for change in changes() {
+        let held = Held::default();
+        let stage = stage(&held);
+        held.renewed(Moment::now(), LONG);
+        held.lose("run 01B holds it now".to_owned());
+        let seen = stage.run(&plugin, json!([change, change])).await.unwrap();
+        assert_eq!(seen, ["gate.closed", "gate.closed"], "{change}");
+        assert_eq!(sent(&stage), (0, 0), "{change}");
+        let broken = stage.shared.broken().unwrap().message;
+        assert_eq!(broken, "the lease was lost: run 01B holds it now");
+    }
+}
+
+#[tokio::test]
+async fn a_change_waits_until_the_lease_is_known_to_be_held_and_a_probe_does_not() {
+    let plugin = scripted();
+    let held = Held::default();
+    let stage = stage(&held);
+    // Held for so long that it has run out: the machine was asleep.
+    held.renewed(Moment::now(), Duration::ZERO);
+    let probe = json!([{ "do": "http", "method": "GET", "url": "/version" }]);
+    stage.run(&plugin, probe).await.unwrap();
+    assert_eq!(stage.http.requests().len(), 1);
+    let [post, exec, ..] = changes();
+    let both = json!([post, exec]);
+    let running = stage.run(&plugin, both);
+    let mut running = std::pin::pin!(running);
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut running).await;
+    assert!(early.is_err(), "{early:?}");
+    assert_eq!(sent(&stage), (1, 0), "it was sent while nobody knew");
+    held.renewed(Moment::now(), LONG);
+    running.await.unwrap();
+    assert_eq!(sent(&stage), (3, 2));
+}
+
+#[tokio::test]
+async fn at_its_deadline_a_step_has_waited_long_enough() {
+    let plugin = scripted();
+    let stage = stage(&Held::default());
+    let [post, ..] = changes();
+    let config = json!({ "run": [post] });
+    let within = Duration::from_millis(300);
+    let phase = vdeploy::event::Phase::Run;
+    let returned = stage.call_within(&plugin, phase, config, within).await;
+    let seen = returned.result.unwrap()["seen"].clone();
+    assert_eq!(seen, json!(["gate.deadline"]));
+    assert_eq!(sent(&stage), (0, 0));
+}
