@@ -1,7 +1,10 @@
 //! Who holds the target, waiting for it, and taking it away from a run.
 
 use crate::Add;
+use crate::builds::{self, still_waits};
+use crate::counted::Counted;
 use crate::hold::{begun, elsewhere, smoke_elsewhere};
+use crate::under_way::UnderWay;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
@@ -15,6 +18,11 @@ pub fn add(add: &mut Add<'_>) {
         add,
         "lease::a_run_of_another_machine_can_be_broken_too",
         broken_elsewhere,
+    );
+    crate::test(
+        add,
+        "lease::a_broken_run_that_was_stopped_is_fenced_and_its_build_ended",
+        broken_while_stopped,
     );
     crate::test(add, "lease::a_run_waits_for_another_one", waits);
     crate::test(
@@ -129,6 +137,63 @@ fn broken_elsewhere(base: &Base) -> Result<()> {
         .expect_text("lost the lease on the target")?
         .expect_text("(cut it) broke it")?;
     Ok(())
+}
+
+/// The holder is stopped in a build, its lease is broken, and another machine
+/// deploys. The build goes on until then, and nothing of the holder after that.
+fn broken_while_stopped(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    let world = Counted::new(base, &site)?;
+    let go = builds::push_waiting(&site)?;
+    let mut pid = None;
+    let deploy = ["run", "--json", "--set", "smoke.stable-seconds=0"];
+    let mut first = UnderWay::until(site.command(&deploy), builds::waits(&world, &mut pid))?;
+    let pid = pid.context("the build never ran")?;
+    let run = first.run.clone();
+    // Who is at work is not abandoned.
+    let abandon = ["abandon", &run, "--reason", "x"];
+    site.vdeploy(&abandon)?
+        .expect_code(20)?
+        .expect_text("is held by run")?;
+    first.signal("STOP")?;
+    site.vdeploy(&abandon)?
+        .expect_code(20)?
+        .expect_text(&format!("kill -CONT {}", first.pid()))?;
+    let why = "its machine sleeps";
+    site.vdeploy(&["lease", "break", "--yes", "--reason", why])?
+        .expect_code(0)?
+        .expect_text(&format!("of run {run} was broken on the target"))?;
+    ensure!(still_waits(&pid), "the build was ended by the break");
+    let mark = site.home(&site.vm)?.join(".vdeploy-lease/lost.");
+    let mark = std::path::PathBuf::from(format!("{}{run}", mark.display()));
+    ensure!(mark.is_symlink(), "{} is not there", mark.display());
+
+    site.remote.push_variant("good-v2")?;
+    let mut second = site.command(&deploy);
+    elsewhere(&mut second, &site);
+    let second = Ran::from(second.output()?).expect_code(0)?;
+    let events = second.events()?;
+    let at = |words: &str| {
+        let is_it = |event: &Value| event.to_string().contains(words);
+        let found = events.iter().position(is_it);
+        found.with_context(|| format!("`{words}` never came:\n{}", second.stdout))
+    };
+    let ending = at(&format!("ending what run {run}"))?;
+    ensure!(ending < at("\"change\":true")?, "it came after a change");
+    ensure!(!still_waits(&pid), "the build of the broken run still runs");
+
+    let (counts, head) = (world.counts(&site.vm)?, site.head()?);
+    std::fs::write(go, "")?;
+    first.signal("CONT")?;
+    first
+        .end()?
+        .expect_code(40)?
+        .expect_text("the lease was lost")?
+        .expect_text(&format!("broke it: {why}"))?;
+    let after = world.counts(&site.vm)?;
+    ensure!(after == counts, "{counts:?}\n{after:?}");
+    ensure!(site.head()? == head && site.version().as_deref() == Some("2.0.0"));
+    crate::variants::lease_is_free_elsewhere(&site)
 }
 
 fn waited(ran: &Ran, pid: u32) -> Result<()> {

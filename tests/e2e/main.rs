@@ -4,11 +4,14 @@
 //! a VM of its own, restored from a snapshot of a deployed good service.
 
 mod archive;
+mod builds;
+mod ci_cancels;
 mod connection;
 mod counted;
 mod crashes;
 mod cut;
 mod doctor;
+mod fenced;
 mod first;
 mod hazards;
 mod hazards_build;
@@ -24,6 +27,7 @@ mod resume;
 mod rollback;
 mod secrets;
 mod signals;
+mod under_way;
 mod variants;
 
 use anyhow::Result;
@@ -52,10 +56,12 @@ fn main() -> std::process::ExitCode {
         }));
     };
     variants::add(&mut add);
+    ci_cancels::add(&mut add);
     connection::add(&mut add);
     crashes::add(&mut add);
     doctor::add(&mut add);
     archive::add(&mut add);
+    fenced::add(&mut add);
     first::add(&mut add);
     headless::add(&mut add);
     hold::add(&mut add);

@@ -2,15 +2,13 @@
 //! is gone on with, rolled back or abandoned.
 
 use crate::Add;
+use crate::builds::{self, still_waits};
 use crate::counted::Counted;
-use crate::cut::{Cut, begins, kill_deploy, kind};
+use crate::cut::{Cut, begins, kill_deploy};
+use crate::hold::elsewhere;
+use crate::under_way::UnderWay;
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
-use std::time::Duration;
-use vdeploy_tests::base::{text, wait_for};
-use vdeploy_tests::binary::run;
+use vdeploy_tests::base::text;
 use vdeploy_tests::{Base, Site};
 
 pub fn add(add: &mut Add<'_>) {
@@ -22,8 +20,16 @@ pub fn add(add: &mut Add<'_>) {
     test("plugins_of_other_bytes_do_not_go_on_with_it", other_bytes);
     test("an_abandoned_run_makes_way_and_says_why", abandoned);
     test(
-        "ci_cancels_with_three_signals_and_the_run_is_resumed",
-        ci_cancels,
+        "a_run_whose_target_is_gone_can_be_abandoned",
+        abandoned_away,
+    );
+    test(
+        "a_rollback_that_does_not_reach_the_target_leaves_the_run_resumable",
+        rolled_back_away,
+    );
+    test(
+        "a_resume_beside_another_machines_run_keeps_the_jobs",
+        held_elsewhere,
     );
 }
 
@@ -62,37 +68,12 @@ fn other_bytes(base: &Base) -> Result<()> {
 
 const QUICK: [&str; 2] = ["--set", "smoke.stable-seconds=0"];
 
-/// A version whose build never ends.
-fn push_endless_build(site: &Site<'_>) -> Result<()> {
-    let package = vdeploy_tests::fixtures().join("agent-services/package.json");
-    let package = std::fs::read_to_string(package)?;
-    let endless = package.replace("\"build\": \"tsc\"", "\"build\": \"node endless.js\"");
-    ensure!(endless != package, "{package}");
-    let script = "setInterval(() => {}, 1000);\n";
-    let files = [("package.json", &*endless), ("endless.js", script)];
-    site.remote.push_files("endless", &files)?;
-    Ok(())
-}
-
 /// Killed while the build runs, which goes on; its process.
 fn killed_in_the_build(site: &Site<'_>, world: &Counted<'_, '_>) -> Result<(Cut, String)> {
-    push_endless_build(site)?;
+    builds::push_waiting(site)?;
     let mut pid = None;
-    let cut = kill_deploy(site, &[], |event| {
-        let action = event.get("action").and_then(Value::as_str).unwrap_or("");
-        if kind(event) == "call-started" && action.contains("npm run build") {
-            let limit = Duration::from_secs(60);
-            pid = wait_for("the build", limit, || world.process("endless.js")).ok();
-            return true;
-        }
-        false
-    })?;
+    let cut = kill_deploy(site, &[], builds::waits(world, &mut pid))?;
     Ok((cut, pid.context("the build never ran")?))
-}
-
-fn runs(pid: &str) -> bool {
-    let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
-    command.is_ok_and(|command| command.contains("endless.js"))
 }
 
 fn rolled_back(base: &Base) -> Result<()> {
@@ -114,14 +95,14 @@ fn rolled_back(base: &Base) -> Result<()> {
     }
     ensure!(message.contains("cut off in step `npm-build`"), "{message}");
     ensure!(world.counts(&site.vm)? == counts, "something was touched");
-    ensure!(runs(&pid), "the refused run has ended the build");
+    ensure!(still_waits(&pid), "the refused run has ended the build");
 
     let mut args = vec!["rollback", run, "--json"];
     args.extend(wait);
     site.vdeploy(&args)?
         .expect_code(0)?
         .expect_text(&format!("ending what run {run}"))?;
-    ensure!(!runs(&pid), "the build of the killed run still runs");
+    ensure!(!still_waits(&pid), "the build of the killed run still runs");
     ensure!(site.head()? == before, "the old commit is not checked out");
     ensure!(site.version().as_deref() == Some("1.0.0"));
     // It is settled.
@@ -136,22 +117,22 @@ fn rolled_back(base: &Base) -> Result<()> {
 
 fn abandoned(base: &Base) -> Result<()> {
     let site = base.site()?;
-    site.remote.push_variant("good-v2")?;
-    let cut = kill_deploy(&site, &[], begins("restart", "run"))?;
+    let world = Counted::new(base, &site)?;
+    let (cut, pid) = killed_in_the_build(&site, &world)?;
     let run = &cut.run;
     site.vdeploy(&["abandon", run, "--reason", " "])?
         .expect_code(2)?;
+    ensure!(still_waits(&pid), "it was ended without a reason");
+    // The lease of the dead process is not waited for, neither in the store nor
+    // on the target.
     let reason = "looked at it by hand";
-    // The dead process holds the target until its lease ends.
-    let limit = Duration::from_secs(60);
-    let ran = wait_for("the lease of a dead run", limit, || {
-        let ran = site.vdeploy(&["abandon", run, "--reason", reason]);
-        match &ran {
-            Ok(ran) if ran.code == 20 => None,
-            _ => Some(ran),
-        }
-    })?;
-    ran?.expect_code(0)?.expect_text(reason)?;
+    site.vdeploy(&["abandon", run, "--reason", reason])?
+        .expect_code(0)?
+        .expect_text(reason)?
+        .expect_text("were ended")?
+        .expect_text(&format!("job {run}/"))?;
+    ensure!(!still_waits(&pid), "the build still runs");
+    crate::variants::lease_is_free(&site)?;
     site.vdeploy(&["runs", "show", run])?
         .expect_code(0)?
         .expect_text("abandoned")?
@@ -169,9 +150,8 @@ fn abandoned(base: &Base) -> Result<()> {
     site.vdeploy(&["resume"])?
         .expect_code(2)?
         .expect_text("was cut off")?;
-    let next = site
-        .deploy(&["--set", "smoke.stable-seconds=0", "--wait", "60"])?
-        .expect_code(0)?;
+    site.remote.push_variant("good-v2")?;
+    let next = site.deploy(&QUICK)?.expect_code(0)?;
     ensure!(site.version().as_deref() == Some("2.0.0"));
     let next = text(&next.event("run-finished")?, "run")?;
     site.vdeploy(&["resume", &next])?
@@ -180,60 +160,66 @@ fn abandoned(base: &Base) -> Result<()> {
     Ok(())
 }
 
-/// INT, TERM, KILL, as a CI runner does to a job that is cancelled.
-fn ci_cancels(base: &Base) -> Result<()> {
+/// No port of this machine: nobody listens there.
+const NOWHERE: &str = "127.0.0.1:1";
+
+fn abandoned_away(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let before = site.head()?;
-    let world = Counted::new(base, &site)?;
     site.remote.push_variant("good-v2")?;
-    let mut child = site
-        .command(&["run", "--json", "--set", "smoke.stable-seconds=0"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let stdout = child.stdout.take().context("no stdout")?;
-    let mut lines = BufReader::new(stdout).lines();
-    let (mut run_id, mut begun) = (None, false);
-    let begins = begins("npm-build", "run");
-    for line in lines.by_ref() {
-        let event: Value = serde_json::from_str(&line?)?;
-        if kind(&event) == "run-started" {
-            run_id = Some(text(&event, "run")?);
-        }
-        begun = begins(&event);
-        if begun {
-            break;
-        }
-    }
-    ensure!(begun, "the build never began");
-    for signal in ["-INT", "-TERM", "-KILL"] {
-        let sent = run(Command::new("kill").args([signal, &child.id().to_string()]));
-        // It may have left at the second one.
-        if child.try_wait()?.is_some() {
-            break;
-        }
-        sent?;
-    }
-    drop(lines);
-    child.wait()?;
-    let run_id = run_id.context("no run began")?;
-    let ran = site.vdeploy(&["resume", &run_id, "--json"])?;
-    let (live, head) = (site.version(), site.head()?);
-    // A stop that was heard is kept to: the run goes back.
-    match ran.code {
-        0 => ensure!(live.as_deref() == Some("2.0.0") && head != before),
-        11 => ensure!(live.as_deref() == Some("1.0.0") && head == before),
-        _ => {
-            // The first signal alone had ended it.
-            let ran = ran
-                .expect_code(2)?
-                .expect_text("it has ended: rolled-back")?;
-            ensure!(
-                live.as_deref() == Some("1.0.0") && head == before,
-                "{ran:?}"
-            );
-        }
-    }
-    world.no_build_runs()?;
+    let cut = kill_deploy(&site, &[], begins("restart", "run"))?;
+    let run = &cut.run;
+    site.write_platform_project(NOWHERE, "")?;
+    site.vdeploy(&["abandon", run, "--reason", "the VM is gone"])?
+        .expect_code(0)?
+        .expect_text("could not be settled")?
+        .expect_text("is ended before the next change")?;
+    site.vdeploy(&["resume", run])?
+        .expect_code(2)?
+        .expect_text("the VM is gone")?;
+    Ok(())
+}
+
+/// The run that was cut off can be resumed as long as its rollback has not got
+/// to the target.
+fn rolled_back_away(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    site.remote.push_variant("good-v2")?;
+    let cut = kill_deploy(&site, &[], begins("restart", "run"))?;
+    let run = &cut.run;
+    site.write_platform_project(NOWHERE, "")?;
+    site.vdeploy(&["rollback", run, "--wait", "60"])?
+        .expect_code(22)?;
+    site.write_project("")?;
+    site.vdeploy(&["resume", run])?.expect_code(0)?;
+    ensure!(site.version().as_deref() == Some("2.0.0"));
+    crate::variants::lease_is_free(&site)
+}
+
+/// A resume that finds the target held by another machine has not gone on: what
+/// the run's jobs left there is kept for the next one.
+fn held_elsewhere(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    let world = Counted::new(base, &site)?;
+    let (cut, pid) = killed_in_the_build(&site, &world)?;
+    let run = &cut.run;
+    let mut other = site.command(&["run", "--plan", "smoke", "--json", "--wait", "120"]);
+    other.args(["--set", "smoke.stable-seconds=600"]);
+    elsewhere(&mut other, &site);
+    let mut other = UnderWay::until(other, begins("smoke", "run"))?;
+    ensure!(!still_waits(&pid), "who took the target ends the build");
+    let jobs = site.home(&site.vm)?.join(".vdeploy/jobs").join(run);
+    ensure!(jobs.is_dir(), "{} is not there", jobs.display());
+    site.vdeploy(&["resume", run])?
+        .expect_code(20)?
+        .expect_text("was not gone on with, and is as it was")?;
+    ensure!(jobs.is_dir(), "the refused resume has removed the jobs");
+    other.signal("INT")?;
+    other.end()?.expect_code(40)?;
+    // What the build came to is found there, and it is not begun again.
+    site.vdeploy(&["resume", run])?.expect_code(11)?;
+    let counts = world.counts(&site.vm)?;
+    ensure!(counts.get("npm run build") == Some(&1), "{counts:?}");
+    ensure!(site.version().as_deref() == Some("1.0.0"));
+    ensure!(!jobs.exists(), "{} is still there", jobs.display());
     crate::variants::lease_is_free(&site)
 }

@@ -1,7 +1,10 @@
 //! A host that is stopped, cancelled or left alone by its terminal.
 
 use crate::Add;
+use crate::builds;
+use crate::counted::Counted;
 use crate::hold::elsewhere;
+use crate::under_way::UnderWay;
 use anyhow::{Context as _, Result, ensure};
 use std::io::{BufRead as _, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -99,27 +102,19 @@ fn stopped_elsewhere(base: &Base) -> Result<()> {
     second_while_stopped(base, true)
 }
 
-/// What a CI runner does to a job that is cancelled: INT, then TERM.
+/// The second signal comes after the first one was heard.
 fn cancelled(base: &Base) -> Result<()> {
     let site = base.site()?;
-    site.remote.push_variant("good-v2")?;
-    let (first, lines) = run_until(&site, BUILD)?;
-    send("-INT", first.id())?;
-    send("-TERM", first.id())?;
-    let ran = rest(first, lines)?;
-    // Both may come while the second one is not looked at yet.
-    ensure!([40, 11].contains(&ran.code), "{ran:?}");
-    let shown = site
-        .vdeploy(&["runs", "show", "latest", "--json"])?
-        .expect_code(0)?;
-    let shown: serde_json::Value = serde_json::from_str(&shown.stdout)?;
-    let journal = shown.get("journal").and_then(|j| j.as_array());
-    let journal = journal.context("no journal")?;
-    let whole = journal.iter().enumerate().all(|(index, entry)| {
-        entry.get("seq").and_then(serde_json::Value::as_u64) == Some(index as u64 + 1)
-    });
-    ensure!(whole && !journal.is_empty(), "{shown}");
-    Ok(())
+    let world = Counted::new(base, &site)?;
+    builds::push_waiting(&site)?;
+    let mut pid = None;
+    let command = site.command(&["run", "--json"]);
+    let mut first = UnderWay::until(command, builds::waits(&world, &mut pid))?;
+    first.signal("INT")?;
+    first.until_it_says("once more to leave at once")?;
+    first.signal("TERM")?;
+    first.end()?.expect_code(40)?.expect_text("left at once")?;
+    crate::ci_cancels::whole(&site, &first.run, None)
 }
 
 /// The terminal is closed, and nobody reads any more.
