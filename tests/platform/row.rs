@@ -7,7 +7,7 @@ use vdeploy_tests::platform::fault::{ApiFault, VmFault};
 pub const OLD: &str = "1.0.0";
 
 /// What is run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Plan {
     /// `vdeploy run --plan default` of the app.
     Deploy,
@@ -155,6 +155,8 @@ pub const BACK: Row = Row {
 pub const BACK_TO_SNAPSHOT: Row = Row {
     app: "install-fails",
     plan: Plan::DeployElseSnapshot,
+    // The second is of the broken state.
+    commits: 2,
     new_vms: 1,
     ..BACK
 };

@@ -95,7 +95,7 @@ pub const TABLE: &[Row] = &[
 
     // Pairs.
     Row { name: "crash-while-api-down-after-the-snapshot", app: "crashes-at-start", api: &[always(Call::Status, How::Status(503)).after(1), always(Call::Commit, How::Status(503)).after(1), always(Call::Restore, How::Status(503)), always(Call::ListVms, How::Status(503))], says: &["step `restart`"], ..BACK },
-    Row { name: "crash-with-dropped-commit-and-dropped-restore", app: "crashes-at-start", plan: Plan::DeployElseSnapshot, api: &[once(Call::Commit, How::DroppedAfter), once(Call::Restore, How::DroppedAfter)], new_vms: 1, says: &["step `restart`"], ..BACK },
+    Row { name: "crash-with-dropped-commit-and-dropped-restore", app: "crashes-at-start", plan: Plan::DeployElseSnapshot, api: &[once(Call::Commit, How::DroppedAfter), once(Call::Restore, How::DroppedAfter)], commits: 2, new_vms: 1, says: &["step `restart`"], ..BACK },
     Row { name: "open-server-with-registry-down", app: "open-server", target: &[TargetFault::RegistryDown], says: &["step `smoke`"], ..BACK },
     Row { name: "crash-of-a-dead-service", app: "crashes-at-start", target: &[TargetFault::ServiceGone], says: &["step `restart`"], ..BACK },
     Row { name: "rollback-to-snapshot-dropped-after", plan: Plan::RollbackSnapshot, api: &[once(Call::Commit, How::DroppedAfter), once(Call::Restore, How::DroppedAfter)], code: 0, live: OLD, end: End::OldGood, says: &["rolled back and verified"], commits: 3, new_vms: 1, ..DEPLOYED },

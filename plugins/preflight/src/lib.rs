@@ -215,6 +215,7 @@ fn baseline(
         node: facts.node.clone().unwrap_or_default(),
         built: facts.built.clone(),
         running: facts.running.clone(),
+        data_files: facts.data_files.clone(),
         service,
         ..Baseline::default()
     }

@@ -14,6 +14,7 @@
     )
 )]
 
+mod broken;
 mod first;
 mod git;
 mod own;
@@ -22,7 +23,7 @@ mod snapshot;
 use std::time::Duration;
 
 use serde::Deserialize;
-use vdeploy_plugin::{Cx, Error, Secret, Step};
+use vdeploy_plugin::{Cx, Error, ErrorKind, Secret, Step};
 use vdeploy_service::baseline::{Baseline, Built, Listener, Pulled, Restarted, SnapshotTaken};
 use vdeploy_service::build::Recipe;
 use vdeploy_service::facts::{self, Place};
@@ -50,6 +51,7 @@ pub struct Config {
     recipe: Recipe,
     memory_timeout: u64,
     old_vm: OldVm,
+    evidence: bool,
     agent: String,
     tags: Vec<String>,
     role: String,
@@ -190,6 +192,18 @@ impl FailedRun {
             token_env: &config.auth_env,
             keeper: Keeper::Nobody,
         }
+    }
+}
+
+/// Says what is wrong now, unless the run is being stopped.
+fn warn(cx: &Cx<Config>, what: &str, result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(error) if error.kind == ErrorKind::Cancelled => Err(error),
+        Err(error) => {
+            cx.warn(format!("{what}: {error}"));
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -14,7 +14,8 @@ use vdeploy_service::replace::owner;
 use vdeploy_service::rolled_back::RolledBack;
 use vdeploy_service::start::{self, Keeper, Launch};
 
-use crate::{Config, FailedRun, OldVm};
+use crate::broken::{self, Broken, Evidence};
+use crate::{Config, FailedRun, OldVm, warn};
 
 const RESTORED: &str = "restored";
 
@@ -26,6 +27,8 @@ struct Restored {
     snapshot: String,
     vm: String,
     old_vm: Option<String>,
+    #[serde(default)]
+    broken: Broken,
 }
 
 pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, Error> {
@@ -44,6 +47,8 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
         sha: before.sha.clone(),
         vm: Some(restored.vm.clone()),
         old_vm: restored.old_vm.clone(),
+        evidence: restored.broken.evidence.clone().map(|one| one.id),
+        lost: restored.broken.lost.clone(),
         ..RolledBack::default()
     };
     if cx.dry_run() {
@@ -75,8 +80,12 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
         (Some(service), true) => format!("pid {} came back with its memory", service.pid),
         (Some(service), false) => format!("pid {} was started in it", service.pid),
     };
+    let evidence = match &back.evidence {
+        Some(id) => format!("; the broken state is snapshot {id}"),
+        None => String::new(),
+    };
     back.summary = format!(
-        "{} is live again in VM {vm}: {how}{old_vm}",
+        "{} is live again in VM {vm}: {how}{old_vm}{evidence}",
         short(&before.sha)
     );
     back.service = service;
@@ -99,11 +108,16 @@ fn restore(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<Restored, Er
         ));
     }
     let old_vm = cx.target_vm().or_else(|| failed.snapshot.vm.clone());
+    let broken = match cx.dry_run() {
+        true => Broken::default(),
+        false => broken::keep(cx, failed, id)?,
+    };
     let restored = Restored {
         run: cx.run_id(),
         snapshot: id.to_owned(),
         vm: cx.snapshot().restore(id)?,
         old_vm,
+        broken,
     };
     cx.state().put_json(RESTORED, &restored)?;
     Ok(restored)
@@ -163,23 +177,34 @@ fn record(
     token: &Secret,
 ) -> Result<(), Error> {
     let records = Records::new(cx, token);
-    let commit = || match failed.snapshot.vm.as_ref().or(restored.old_vm.as_ref()) {
-        Some(vm) => records
-            .record_commit(&CommitRecord {
-                commit_id: id.to_owned(),
-                vm_id: vm.clone(),
-                label: failed.snapshot.label.clone(),
-                agent: cx.config().agent.clone(),
-                tags: cx.config().tags.clone(),
-            })
-            .map(drop),
-        None => Ok(()),
-    };
-    warn(
-        cx,
-        &format!("the ledger of VM {} lacks snapshot {id}", restored.vm),
-        commit(),
-    )?;
+    let agent = &cx.config().agent;
+    let mut commits = Vec::new();
+    if let Some(vm) = failed.snapshot.vm.as_ref().or(restored.old_vm.as_ref()) {
+        commits.push(CommitRecord {
+            commit_id: id.to_owned(),
+            vm_id: vm.clone(),
+            label: failed.snapshot.label.clone(),
+            agent: agent.clone(),
+            tags: cx.config().tags.clone(),
+        });
+    }
+    if let (Some(Evidence { id, label }), Some(vm)) = (&restored.broken.evidence, &restored.old_vm)
+    {
+        commits.push(CommitRecord {
+            commit_id: id.clone(),
+            vm_id: vm.clone(),
+            label: label.clone(),
+            agent: agent.clone(),
+            tags: vec!["broken".to_owned()],
+        });
+    }
+    for commit in commits {
+        let what = format!(
+            "the ledger of VM {} lacks snapshot {}",
+            restored.vm, commit.commit_id
+        );
+        warn(cx, &what, records.record_commit(&commit).map(drop))?;
+    }
     let registered = register(cx, &records, failed, restored);
     warn(
         cx,
@@ -229,18 +254,6 @@ fn register(
             ..old
         })
         .map(drop)
-}
-
-/// Says what is wrong now, unless the run is being stopped.
-fn warn(cx: &Cx<Config>, what: &str, result: Result<(), Error>) -> Result<(), Error> {
-    match result {
-        Err(error) if error.kind == ErrorKind::Cancelled => Err(error),
-        Err(error) => {
-            cx.warn(format!("{what}: {error}"));
-            Ok(())
-        }
-        Ok(()) => Ok(()),
-    }
 }
 
 /// Two services with one token would both be written to: the old one stops.

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 use vdeploy_plugin::testing::{self, FakeHost, FakeResponse};
 use vdeploy_service::testing::{Stage, TOKEN};
+use vdeploy_service::written::DataFile;
 
 use super::*;
 
@@ -25,6 +26,7 @@ fn host(stage: &Stage, host: FakeHost, config: Value) -> FakeHost {
             start_ticks: 1,
             ..Listener::default()
         }),
+        data_files: data_files(stage),
         ..Baseline::default()
     };
     stage
@@ -38,6 +40,26 @@ fn host(stage: &Stage, host: FakeHost, config: Value) -> FakeHost {
             "snapshot",
             json!({"id": "snap-1", "vm": "vm-1", "label": "pre-deploy 1111111"}),
         )
+}
+
+/// The data as it is now.
+fn data_files(stage: &Stage) -> Vec<DataFile> {
+    let Ok(files) = std::fs::read_dir(stage.path("app/data")) else {
+        return Vec::new();
+    };
+    let files = files.map(|file| {
+        let file = file.unwrap();
+        let known = file.metadata().unwrap();
+        let written = known.modified().unwrap();
+        let since_1970 = written.duration_since(std::time::UNIX_EPOCH).unwrap();
+        DataFile {
+            name: format!("data/{}", file.file_name().to_string_lossy()),
+            bytes: known.len(),
+            written_at: since_1970.as_secs(),
+            lines: None,
+        }
+    });
+    files.collect()
 }
 
 fn stored(stage: &Stage, store: &str) -> Vec<Value> {
@@ -64,7 +86,7 @@ fn the_process_comes_back_with_the_vm_and_its_records_are_put_right() {
     assert_eq!(
         output.summary,
         format!(
-            "1111111 is live again in VM vm-2: pid {} came back with its memory; the old VM vm-1 is paused",
+            "1111111 is live again in VM vm-2: pid {} came back with its memory; the old VM vm-1 is paused; the broken state is snapshot snapshot-1",
             service.pid
         )
     );
@@ -80,6 +102,10 @@ fn the_process_comes_back_with_the_vm_and_its_records_are_put_right() {
         (&json!("snap-1"), &json!("vm-1"))
     );
     assert_eq!(commits[0]["label"], "pre-deploy 1111111");
+    assert_eq!(
+        (&commits[1]["commitId"], &commits[1]["tags"]),
+        (&json!("snapshot-1"), &json!(["broken"]))
+    );
     let vms = stored(&stage, "registry");
     assert_eq!(
         (&vms[0]["id"], &vms[0]["status"]),
@@ -119,8 +145,104 @@ fn a_second_try_makes_no_second_vm_and_no_second_record() {
             stored(&stage, "commits").len(),
             stored(&stage, "registry").len()
         ),
-        (1, 2)
+        (2, 2)
     );
+    assert_eq!(host.snapshots().len(), 1);
+    assert_eq!(again.evidence.as_deref(), Some("snapshot-1"));
+}
+
+#[test]
+fn the_broken_state_is_kept_before_it_is_left_and_what_is_lost_is_said() {
+    let stage = Stage::new().unwrap();
+    restored_service(&stage);
+    let host = host(&stage, FakeHost::new(), json!({}));
+    std::fs::write(stage.path("app/data/feed.jsonl"), "{}\n{}\n").unwrap();
+    let output = testing::run::<Rollback>(&host).unwrap();
+    let lost = ["data/feed.jsonl new, 2 lines"];
+    assert_eq!(output.lost.unwrap(), lost);
+    assert_eq!(
+        host.warnings(),
+        [format!(
+            "snapshot snap-1 does not have what was written since the run's preflight: {}",
+            lost[0]
+        )]
+    );
+    let (label, id) = host.snapshots().remove(0);
+    assert_eq!(output.evidence, Some(id));
+    assert!(label.starts_with("broken app 1111111 run "), "{label}");
+    let order = ["snapshot.create", "snapshot.restore", "snapshot.pause-old"];
+    let of_vm = host
+        .changes()
+        .into_iter()
+        .filter(|line| line.starts_with("snapshot."));
+    for (line, wanted) in of_vm.zip(order) {
+        assert!(line.starts_with(wanted), "{line}, not {wanted}");
+    }
+}
+
+#[test]
+fn only_the_runs_own_record_in_the_ledger_is_no_loss() {
+    let stage = Stage::new().unwrap();
+    restored_service(&stage);
+    let ledger = stage.path("app/data/commits.jsonl");
+    std::fs::write(&ledger, "{}\n").unwrap();
+    let mut before = Baseline {
+        app_dir: stage.app(),
+        port: stage.port(),
+        log: stage.log(),
+        sha: SHA.to_owned(),
+        data_files: data_files(&stage),
+        ..Baseline::default()
+    };
+    for file in &mut before.data_files {
+        file.lines = file.name.ends_with(".jsonl").then_some(1);
+    }
+    std::fs::write(&ledger, "{}\n{}\n").unwrap();
+    let host = host(&stage, FakeHost::new(), json!({}))
+        .rolled_back_output("preflight", serde_json::to_value(before).unwrap())
+        .rolled_back_output(
+            "snapshot",
+            json!({"id": "snap-1", "vm": "vm-1", "ledger": "recorded"}),
+        );
+    let output = testing::run::<Rollback>(&host).unwrap();
+    assert_eq!(output.lost, Some(Vec::new()));
+    assert_eq!(host.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn a_plan_that_has_taken_the_broken_state_already_takes_no_second_one() {
+    let stage = Stage::new().unwrap();
+    restored_service(&stage);
+    let host = host(&stage, FakeHost::new(), json!({}))
+        .output("snapshot", json!({"id": "snap-9", "label": "pre-rollback"}));
+    let output = testing::run::<Rollback>(&host).unwrap();
+    assert_eq!(output.evidence.as_deref(), Some("snap-9"));
+    assert_eq!(host.snapshots(), Vec::new());
+}
+
+#[test]
+fn the_rollback_goes_on_without_the_evidence() {
+    let stage = Stage::new().unwrap();
+    restored_service(&stage);
+    // The right to take snapshots was not given.
+    let manifest = MANIFEST.replace("scope = \"create\"", "scope = \"own\"");
+    let refused = host(&stage, FakeHost::new(), json!({})).manifest(&manifest);
+    let output = testing::run::<Rollback>(&refused).unwrap();
+    assert_eq!(
+        (output.evidence, output.vm.as_deref()),
+        (None, Some("vm-2"))
+    );
+    let said = refused.warnings();
+    assert!(
+        said[0].starts_with("the broken state could not be taken as a snapshot; VM vm-1 has it"),
+        "{said:?}"
+    );
+
+    let stage = Stage::new().unwrap();
+    restored_service(&stage);
+    let off = host(&stage, FakeHost::new(), json!({"evidence": false}));
+    assert_eq!(testing::run::<Rollback>(&off).unwrap().evidence, None);
+    assert_eq!((off.snapshots(), off.warnings()), (Vec::new(), Vec::new()));
 }
 
 #[test]
@@ -187,10 +309,14 @@ fn records_that_fail_are_warnings() {
         "{warnings:?}"
     );
     assert!(
-        warnings[1].starts_with("the registry does not show VM vm-2"),
+        warnings[1].starts_with("the ledger of VM vm-2 lacks snapshot snapshot-1"),
         "{warnings:?}"
     );
-    assert_eq!(warnings.len(), 2);
+    assert!(
+        warnings[2].starts_with("the registry does not show VM vm-2"),
+        "{warnings:?}"
+    );
+    assert_eq!(warnings.len(), 3);
 }
 
 #[test]

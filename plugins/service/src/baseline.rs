@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Place;
+use crate::written::DataFile;
 
 /// The directory in the checkout that belongs to vdeploy. It is kept out of
 /// git by `.git/info/exclude`.
@@ -153,6 +154,8 @@ pub struct Baseline {
     /// The service answered a request without a token.
     pub open: bool,
     pub counts: Counts,
+    /// The files in `data/`.
+    pub data_files: Vec<DataFile>,
     pub warnings: Vec<String>,
 }
 

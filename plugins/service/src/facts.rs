@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use vdeploy_plugin::{Cx, Error};
 
 use crate::baseline::{BuildMarker, RunningMarker};
+use crate::written::DataFile;
 
 const FACTS: &str = include_str!("facts.sh");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,6 +53,8 @@ pub struct Facts {
     /// `engines.node` of `package.json`.
     pub engines: Option<String>,
     pub data: DataDir,
+    /// The files in it, 300 at most.
+    pub data_files: Vec<DataFile>,
     pub checkout: Checkout,
     pub built: Option<BuildMarker>,
     pub running: Option<RunningMarker>,
@@ -167,6 +170,8 @@ fn parse(text: &str) -> Result<Facts, Error> {
                     _ => DataDir::Unknown,
                 }
             }
+            "data-file" => facts.data_files.extend(DataFile::parse(value)),
+            "data-lines" => lines(&mut facts.data_files, value),
             // A marker that cannot be read counts as none: the step then does
             // its work instead of trusting it.
             "build" => facts.built = serde_json::from_str(value).ok(),
@@ -191,6 +196,15 @@ fn parse(text: &str) -> Result<Facts, Error> {
         }
     }
     Ok(facts)
+}
+
+/// Adds `LINES NAME` to the file of that name.
+fn lines(files: &mut [DataFile], value: &str) {
+    if let Some((lines, name)) = value.trim_start().split_once(' ')
+        && let Some(file) = files.iter_mut().find(|file| file.name == name)
+    {
+        file.lines = lines.parse().ok();
+    }
 }
 
 /// `engines.node` of a `package.json`. What npm cannot read either is the

@@ -32,6 +32,19 @@ data_state() {
     fi
 }
 
+# Prints the files in data/, as `data-file=BYTES SECONDS NAME`, and how many lines
+# those have that are written line by line, as `data-lines=LINES NAME`.
+data_files() {
+    [ -d data ] || return 0
+    find data -type f -exec stat -c '%s %Y %n' {} + 2>/dev/null </dev/null |
+        sort -k 3 | head -n 300 | sed 's/^/data-file=/'
+    for file in data/*.jsonl; do
+        if [ -f "$file" ] && [ -r "$file" ] && [ "$(wc -c <"$file")" -le 67108864 ]; then
+            say data-lines "$(wc -l <"$file") $file"
+        fi
+    done
+}
+
 # Prints the loaded systemd services that work in the checkout $1, as
 # `unit=NAME STATE/SUBSTATE ENABLED`.
 units() {
@@ -106,6 +119,7 @@ main() {
     if [ -d node_modules ]; then say modules yes; fi
     node_wanted
     say data "$(data_state)"
+    data_files
     units "$(pwd -P)"
     marker build .vdeploy/build.json
     marker running .vdeploy/running.json

@@ -31,6 +31,7 @@ pub mod replace;
 pub mod rolled_back;
 pub mod shape;
 pub mod start;
+pub mod written;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;

@@ -44,4 +44,9 @@ pub struct RolledBack {
     pub vm: Option<String>,
     /// The VM that served before it.
     pub old_vm: Option<String>,
+    /// The snapshot of the broken state, when one was taken before it was left.
+    pub evidence: Option<String>,
+    /// What was written to `data/` since the baseline and is not in the
+    /// snapshot that was restored, for a person; none when it is not known.
+    pub lost: Option<Vec<String>>,
 }

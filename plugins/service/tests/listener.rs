@@ -167,10 +167,13 @@ fn says_what_a_checkout_is_like() {
     std::fs::create_dir(app.join(".vdeploy")).unwrap();
     std::fs::write(app.join(".vdeploy/build.json"), "{\"sha\":\"abc\"}\n").unwrap();
     std::fs::create_dir(app.join("data")).unwrap();
+    std::fs::write(app.join("data/a b.jsonl"), "1\n2\n").unwrap();
+    std::fs::create_dir(app.join("data/deep")).unwrap();
+    std::fs::write(app.join("data/deep/x.db"), "12345").unwrap();
     std::fs::create_dir(app.join("node_modules")).unwrap();
     std::fs::write(
         app.join(".gitignore"),
-        "node_modules\n.gitignore\n.nvmrc\npackage.json\n",
+        "data\nnode_modules\n.gitignore\n.nvmrc\npackage.json\n",
     )
     .unwrap();
     std::fs::write(app.join(".nvmrc"), "v22\n").unwrap();
@@ -190,6 +193,18 @@ fn says_what_a_checkout_is_like() {
     assert_eq!(facts.built.unwrap().sha, "abc");
     assert_eq!(facts.running, None);
     assert_eq!(facts.data, DataDir::Writable);
+    let files = facts.data_files.iter();
+    let files: Vec<_> = files.map(|f| (f.name.as_str(), f.bytes, f.lines)).collect();
+    assert_eq!(
+        files,
+        [("data/a b.jsonl", 4, Some(2)), ("data/deep/x.db", 5, None)]
+    );
+    assert!(
+        facts
+            .data_files
+            .iter()
+            .all(|file| file.written_at > 1_700_000_000)
+    );
     assert!(facts.app_writable && facts.free_kb.unwrap() > 0);
     assert!(facts.free_inodes.is_some_and(|free| free > 0));
     assert!(facts.modules);
