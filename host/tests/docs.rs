@@ -17,7 +17,7 @@ use vdeploy::config::Project;
 use vdeploy::config::builtin::BUILTIN_PLUGINS;
 
 /// Every document for people, from the top of the repository.
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "ARCHITECTURE.md",
     "GLOSSARY.md",
@@ -25,6 +25,7 @@ const DOCUMENTS: [&str; 12] = [
     "docs/plugins.md",
     "docs/events.md",
     "docs/built-in-plan.md",
+    "docs/failure-modes.md",
     "docs/hazards.md",
     "docs/vers-platform.md",
     "docs/doctor.md",

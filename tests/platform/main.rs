@@ -3,17 +3,17 @@
 
 mod check;
 mod doctor;
-mod observed;
+mod document;
 mod reach;
 mod registry;
 mod row;
 mod servers;
 mod table;
 mod wake;
+mod words;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
-use observed::Observed;
 use std::sync::{Arc, OnceLock};
 use vdeploy_tests::platform::World;
 
@@ -29,17 +29,14 @@ fn main() -> std::process::ExitCode {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads.get_or_insert(cores * 3);
     let shared: Shared = Arc::default();
-    let observed: Arc<Observed> = Arc::default();
     let rows = table::TABLE.iter().chain(servers::TABLE);
     let mut trials: Vec<Trial> = rows
         .map(|row| {
-            let (shared, observed) = (shared.clone(), observed.clone());
+            let shared = shared.clone();
             Trial::test(row.title(), move || {
                 let world = shared.get_or_init(|| World::start().map_err(|e| format!("{e:#}")));
                 let world = world.as_ref().map_err(Failed::from)?;
-                let message = check::check(world, *row).map_err(|e| format!("{e:#}"))?;
-                observed.add(*row, message);
-                Ok(())
+                check::check(world, *row).map_err(|e| Failed::from(format!("{e:#}")))
             })
         })
         .collect();
@@ -57,12 +54,9 @@ fn main() -> std::process::ExitCode {
             test(world).map_err(|e| Failed::from(format!("{e:#}")))
         })
     }));
+    trials.push(document::trial());
     let conclusion = libtest_mimic::run(&arguments, trials);
     // `process::exit` would leave the VMs running.
     drop(shared);
-    if let Err(error) = observed.write() {
-        eprintln!("the table was not written: {error:#}");
-        return std::process::ExitCode::FAILURE;
-    }
     conclusion.exit_code()
 }

@@ -21,6 +21,7 @@ pub mod command;
 pub mod component;
 pub mod demo;
 pub mod dist;
+pub mod failure_modes;
 pub mod fixtures;
 pub mod licences;
 pub mod plugin_build;

@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand};
 use xtask::command::Failed;
 use xtask::workspace::Workspace;
 use xtask::{
-    bench, ci, demo, dist, fixtures, licences, plugin_build, plugins, setup, test, wit_check,
+    bench, ci, demo, dist, failure_modes, fixtures, licences, plugin_build, plugins, setup, test,
+    wit_check,
 };
 
 /// What a checkout of vdeploy needs beyond cargo.
@@ -56,6 +57,8 @@ enum Task {
     },
     /// Run what CI runs: format, licences, contract, lints, tests.
     Ci,
+    /// Write docs/failure-modes.md from the tables that the tests drive.
+    FailureModes,
     /// Check licences and refused crates against deny.toml.
     Licences,
     /// Check the contract in wit/, and against its last release.
@@ -101,6 +104,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Demo => demo::run(&workspace),
         Task::Test { args } => test::run(&workspace, &args),
         Task::Ci => ci::run(&workspace),
+        Task::FailureModes => failure_modes::write(&workspace),
         Task::Licences => licences::check(&workspace),
         Task::WitCheck => wit_check::run(&workspace),
         Task::Bench { args } => bench::run(&workspace, &args),
