@@ -340,6 +340,11 @@ pub trait Ssh: Send + Sync + Debug {
     async fn forget_jobs(&self, _: &RunId) -> Result<(), EffectError> {
         Ok(())
     }
+    /// The numbers of the run's jobs that the target knows: a change that was
+    /// begun there as a job is among them.
+    async fn jobs_of(&self, _: &RunId) -> Result<Vec<u64>, EffectError> {
+        Ok(Vec::new())
+    }
     /// Ends what jobs of another run still do on the target: it has lost its
     /// lease, and two runs must not change a target at once. Says which ones
     /// had no end yet; the error names what does not end.

@@ -31,7 +31,11 @@ pub fn break_off_when(
     let task = tokio::spawn(async move {
         let why = lost.await;
         let message = format!("the lease was lost: {why}");
-        shared.break_off(&shared.masker.mask(&message));
+        let message = shared.masker.mask(&message);
+        match why {
+            LeaseLost::Fenced { .. } => shared.break_off(&message),
+            LeaseLost::NotRenewed { .. } => shared.break_off_for_now(&message),
+        }
     });
     Watch(task.abort_handle())
 }

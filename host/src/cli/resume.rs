@@ -9,15 +9,18 @@ use super::session::Session;
 use super::start::{self, Request};
 use super::wait::WaitArgs;
 use super::{rollback, unfinished};
+use crate::capability::EffectError;
+use crate::capability::ssh::Ssh;
 use crate::event::RunEvent;
 use crate::gate::Came;
 use crate::ids::{PluginName, StepId};
-use crate::journal::store::RunRecord;
-use crate::journal::{Store, StoreError, moves};
+use crate::journal::store::{RunRecord, Stored};
+use crate::journal::{Entry, Store, StoreError, moves};
 use crate::run::earlier::{SoFar, so_far};
 use crate::run::lease::DEFAULT_TTL;
 use crate::run::prepare::Plugins;
 use clap::Args;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What the clocks of two machines may differ, and a call may take.
@@ -53,6 +56,8 @@ pub struct Resumed {
     pub so_far: SoFar,
     /// Entries of the journal that say so.
     pub entries: usize,
+    /// Numbers of the calls that have an intent.
+    pub intents: BTreeSet<u64>,
 }
 
 /// Goes on with the run.
@@ -88,6 +93,7 @@ pub async fn main(global: &Global, args: ResumeArgs) -> Result<ExitCode, CliErro
                 record,
                 so_far,
                 entries: journal.len(),
+                intents: intents(&journal),
             }),
             // The lease of the process that was cut off runs out by itself.
             wait: args.wait.at_least(DEFAULT_TTL + MARGIN),
@@ -96,6 +102,16 @@ pub async fn main(global: &Global, args: ResumeArgs) -> Result<ExitCode, CliErro
         },
     )
     .await
+}
+
+fn intents(journal: &[Stored]) -> BTreeSet<u64> {
+    let entries = journal.iter().map(|stored| &stored.entry);
+    entries
+        .filter_map(|entry| match entry {
+            Entry::Intent { call, .. } => Some(*call),
+            _ => None,
+        })
+        .collect()
 }
 
 impl Resumed {
@@ -180,6 +196,29 @@ impl Resumed {
         .hint(format!(
             "put the target back as it was, or leave the run: `vdeploy abandon {run} --reason \
              \"the target is another VM\"`"
+        )))
+    }
+
+    /// Why the run cannot be gone on with where the target knows more of it than
+    /// the journal: no job is begun before its intent is on the disk, so the end
+    /// of the journal was lost, and with it what the next calls depend on.
+    pub async fn lost_end(&self, ssh: &dyn Ssh) -> Result<Option<String>, EffectError> {
+        let run = &self.record.id;
+        let mut jobs = ssh.jobs_of(run).await?;
+        jobs.retain(|job| !self.intents.contains(job));
+        jobs.sort_unstable();
+        if jobs.is_empty() {
+            return Ok(None);
+        }
+        let calls: Vec<String> = jobs.iter().map(u64::to_string).collect();
+        Ok(Some(format!(
+            "run {run} cannot be gone on with: the end of its journal is lost. The target \
+             `{target}` has begun commands of it that are not in the journal (call {calls}); was \
+             the state directory copied back, or has its disk not kept what was written? Nothing \
+             was touched now. Go back to what was live before it, or leave the target as it is:\n  \
+             vdeploy rollback {run}\n  vdeploy abandon {run} --reason \"REASON\"",
+            target = self.record.target,
+            calls = calls.join(", "),
         )))
     }
 

@@ -170,7 +170,7 @@ async fn held(mut ready: Ready, mut request: Request, shared: Arc<RunShared>) ->
                     match dead::break_in_store(store, target, &holder, &ready.run, word) {
                         Ok(true) => continue,
                         Ok(false) => {}
-                        Err(error) => return refused(Outcome::Internal, error.to_string()),
+                        Err(error) => return store_failed(&ready.run, &request, &error),
                     }
                 }
                 let now = ready.world.clock.now_unix_ms();
@@ -180,7 +180,7 @@ async fn held(mut ready: Ready, mut request: Request, shared: Arc<RunShared>) ->
                     return refused(outcome, shared.masker.mask(&why).into_owned());
                 }
             }
-            Err(error) => return refused(Outcome::Internal, error.to_string()),
+            Err(error) => return store_failed(&ready.run, &request, &error),
         }
     };
     shared.hold_lease(keeper.granted().clone());
@@ -198,7 +198,7 @@ async fn held(mut ready: Ready, mut request: Request, shared: Arc<RunShared>) ->
                 ),
             )
         },
-        Err(error) => refused(Outcome::Internal, error.to_string()),
+        Err(error) => store_failed(&ready.run, &request, &error),
     };
     drop(watch);
     if let Err(error) = keeper.release().await {
@@ -293,6 +293,13 @@ async fn recorded(
             }
             lease
         }
+        Ok(Reached::Ahead(why)) => {
+            let run = &ready.run;
+            return Finished {
+                next: unfinished::ways(run).into_iter().skip(1).collect(),
+                ..refused(Outcome::Interrupted, why)
+            };
+        }
         Err((outcome, why)) => return given_up(&ready, request, &shared, outcome, &why),
     };
     if request.resumes.is_some() && shared.is_cancelled() {
@@ -377,6 +384,19 @@ fn given_up(
         tracing::warn!(%error, "the end of the run could not be recorded");
     }
     refused(outcome, message)
+}
+
+/// The store failed before anything was done.
+fn store_failed(run: &RunId, request: &Request, error: &StoreError) -> Finished {
+    if request.resumes.is_some() {
+        let message = format!("run {run} was not gone on with, and is as it was\n{error}");
+        return Finished {
+            next: vec![format!("vdeploy resume {run}")],
+            ..refused(Outcome::Internal, message)
+        };
+    }
+    let message = format!("nothing was begun, and nothing was touched\n{error}");
+    refused(Outcome::Internal, message)
 }
 
 fn refused(outcome: Outcome, message: String) -> Finished {

@@ -28,6 +28,8 @@ const TOO_MANY_LATER: usize = 4 * MAX_LATER;
 pub struct Broken {
     /// For a person.
     pub message: String,
+    /// Whether the run can be gone on with when that is mended.
+    pub mendable: bool,
 }
 
 /// Shared by every gate of a run.
@@ -57,6 +59,8 @@ pub struct RunShared {
     target_changed: AtomicBool,
     broken: Mutex<Option<Broken>>,
     tape: Mutex<Tape>,
+    /// An earlier process of the run was at work.
+    resumed: bool,
     /// While recorded calls are answered: the VM that was the target then.
     as_of: Mutex<Option<VmId>>,
     /// Set when nothing is made and all is answered from a recording.
@@ -129,6 +133,7 @@ impl RunShared {
             target_changed: AtomicBool::new(false),
             broken: Mutex::new(None),
             tape: Mutex::default(),
+            resumed: false,
             as_of: Mutex::default(),
             replay: None,
         }
@@ -137,6 +142,7 @@ impl RunShared {
     /// The run goes on from what an earlier process has come to.
     #[must_use]
     pub fn after(mut self, earlier: Earlier) -> Self {
+        self.resumed = true;
         self.calls = AtomicU64::new(earlier.calls);
         self.tape = Mutex::new(earlier.tape);
         self.target_changed = AtomicBool::new(earlier.target_changed);
@@ -144,6 +150,11 @@ impl RunShared {
         self.finishing = AtomicBool::new(earlier.finishing);
         self.as_of = Mutex::new(earlier.as_of);
         self
+    }
+
+    /// Whether an earlier process of the run was at work.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.resumed
     }
 
     /// What is recorded of the call with this number. Given once.
@@ -224,17 +235,33 @@ impl RunShared {
             *later = entries;
         }
         drop(writing);
-        written.inspect_err(|error| self.break_off(&error.to_string()))
+        written.inspect_err(|error| self.store_failed(error))
     }
 
     /// Closes the gate for good.
     pub fn break_off(&self, message: &str) {
-        let mut broken = lock(&self.broken);
-        if broken.is_none() {
-            *broken = Some(Broken {
-                message: message.to_owned(),
-            });
+        self.close(message.to_owned(), false);
+    }
+
+    /// Closes the gate of this process. Another one may go on with the run when
+    /// the cause is mended.
+    pub fn break_off_for_now(&self, message: &str) {
+        self.close(message.to_owned(), true);
+    }
+
+    /// The store did not take what it was given: nothing more is done.
+    pub fn store_failed(&self, error: &StoreError) {
+        match error {
+            StoreError::Database { .. } => self.break_off_for_now(&format!(
+                "the journal cannot be written, so nothing more is done: {error}"
+            )),
+            _ => self.break_off(&error.to_string()),
         }
+    }
+
+    fn close(&self, message: String, mendable: bool) {
+        let mut broken = lock(&self.broken);
+        broken.get_or_insert(Broken { message, mendable });
         drop(broken);
         self.cancel_signal.notify_waiters();
     }
@@ -362,7 +389,7 @@ impl RunShared {
         if let Some(from) = &from {
             let target = self.world.target.facts().name;
             if let Err(error) = moves::remember(&*self.store, &target, from, to) {
-                self.break_off(&error.to_string());
+                self.store_failed(&error);
                 return Err(error);
             }
         }

@@ -34,7 +34,10 @@ impl Gate {
                 });
             }
             let snapshots = &self.shared.world.snapshot;
-            let made = match passing.asked_before {
+            // A label is of this run alone. The earlier process may have asked
+            // without a trace where the end of its journal was lost: one look.
+            let looked_for = self.shared.is_resumed().then_some(0);
+            let made = match passing.asked_before.or(looked_for) {
                 Some(since) => snapshots.created(label, since, self).await?,
                 None => None,
             };

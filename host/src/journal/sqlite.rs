@@ -244,6 +244,10 @@ impl Failure {
     fn at(self, path: &str) -> StoreError {
         match self {
             Self::Sqlite(error) => error::database(path, &error),
+            Self::Store(StoreError::Corrupt { what, message }) => StoreError::Corrupt {
+                what,
+                message: format!("{message}; {}", error::damaged(path)),
+            },
             Self::Store(error) => error,
             Self::Refused(message) => StoreError::Database {
                 path: path.to_owned(),
@@ -291,6 +295,10 @@ fn corrupt(what: &str, error: &serde_json::Error) -> Failure {
 }
 
 impl Store for SqliteStore {
+    fn place(&self) -> String {
+        format!("state database {}", self.path)
+    }
+
     fn create_run(&self, record: &RunRecord) -> Result<(), StoreError> {
         self.write(|tx, _| runs::create(tx, record))
     }

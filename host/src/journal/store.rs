@@ -177,6 +177,10 @@ pub struct Granted {
 /// Runs, journal, leases, target facts and plugin state. Calls are short and
 /// synchronous; each is durable when it returns.
 pub trait Store: Send + Sync + Debug {
+    /// What and where it is, for a person who has to mend it.
+    fn place(&self) -> String {
+        "the store".to_owned()
+    }
     /// Records a new run.
     fn create_run(&self, record: &RunRecord) -> Result<(), StoreError>;
     /// Appends to the run's journal and returns its number. With a lease, the

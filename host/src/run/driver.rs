@@ -11,7 +11,7 @@ use crate::event::Outcome;
 use crate::event::{Phase, RunEvent, Section, StepFailure};
 use crate::gate::{Gate, RunShared};
 use crate::ids::{RunId, StepId};
-use crate::journal::Entry;
+use crate::journal::{Entry, StoreError};
 use crate::plan::{Plan, Step};
 use crate::plugin::{Invocation, PluginError, StepContext};
 use serde_json::Value;
@@ -138,17 +138,29 @@ impl Execution {
                 message: finished.message.clone(),
             })
         {
-            return Finished {
-                outcome: Outcome::Interrupted,
-                unchanged: false,
-                message: format!(
-                    "{}\nand the end could not be recorded: {error}",
-                    finished.message
-                ),
-                next: finished.next,
-            };
+            return self.unrecorded(finished, &error);
         }
         finished
+    }
+
+    /// What came of the run is not believed, since the journal did not take it.
+    fn unrecorded(&self, finished: Finished, error: &StoreError) -> Finished {
+        let Finished { message, next, .. } = finished;
+        let mut message = format!("{message}\nand the end could not be recorded: {error}");
+        let mut ways = Vec::new();
+        if matches!(error, StoreError::Database { .. }) && !self.shared.dry_run {
+            let resume = format!("vdeploy resume {}", self.shared.run);
+            message.push_str(&format!("\nwhen that is mended, `{resume}` records it"));
+            ways.push(resume);
+        }
+        let known = ways.clone();
+        ways.extend(next.into_iter().filter(|way| !known.contains(way)));
+        Finished {
+            outcome: Outcome::Interrupted,
+            unchanged: false,
+            message,
+            next: ways,
+        }
     }
 
     /// What the step that made the snapshot to go back to says of a restore by

@@ -35,8 +35,8 @@ pub enum LeaseLost {
     NotRenewed {
         /// How long it was tried.
         after: Duration,
-        /// The last error; none when a call did not return.
-        last: Option<String>,
+        /// The last error.
+        last: String,
     },
 }
 
@@ -46,8 +46,7 @@ impl fmt::Display for LeaseLost {
             Self::Fenced { message } => f.write_str(message),
             Self::NotRenewed { after, last } => {
                 let secs = after.as_secs_f32();
-                write!(f, "the lease could not be renewed for {secs:.1}s: ")?;
-                f.write_str(last.as_deref().unwrap_or("the store does not answer"))
+                write!(f, "the lease could not be renewed for {secs:.1}s: {last}")
             }
         }
     }
@@ -171,13 +170,14 @@ async fn keep(
     let mut renewed = asked;
     let mut next = asked + ttl / 3;
     let mut wait = BACK_OFF;
-    let mut last = None;
+    let mut last: Option<String> = None;
     loop {
         let end = renewed + ttl;
         sleep_until(next.min(end)).await;
         let (started, moment) = (Instant::now(), Moment::now());
         let late = started >= end;
-        if late && last.is_some() {
+        if let (true, Some(last)) = (late, &last) {
+            let last = last.clone();
             return LeaseLost::NotRenewed { after: ttl, last };
         }
         // Late without having tried: the process was stopped or starved. The
@@ -205,9 +205,21 @@ async fn keep(
                 next = Instant::now() + wait;
                 wait = (wait * 2).min(ttl / 3);
             }
-            Err(_) => return LeaseLost::NotRenewed { after: ttl, last },
+            Err(_) => {
+                let last = last.unwrap_or_else(|| unanswered(&*store));
+                return LeaseLost::NotRenewed { after: ttl, last };
+            }
         }
     }
+}
+
+/// A call that does not return waits for somebody else.
+fn unanswered(store: &dyn Store) -> String {
+    format!(
+        "{} does not answer: another process may have had it locked for too long, or its disk \
+         stands still",
+        store.place()
+    )
 }
 
 /// Store calls may wait for another process: never on a runtime thread.
@@ -350,7 +362,7 @@ mod tests {
             panic!("{why:?}");
         };
         assert_eq!(*after, SHORT);
-        assert!(last.as_ref().unwrap().contains("no such table: lease"));
+        assert!(last.contains("no such table: lease"));
         assert!(
             why.to_string()
                 .starts_with("the lease could not be renewed")
@@ -387,12 +399,13 @@ mod tests {
         let why = tokio::time::timeout(PATIENCE, keeper.lost()).await;
         free.send(()).unwrap();
         blocker.join().unwrap();
-        assert_eq!(
-            why.unwrap(),
-            LeaseLost::NotRenewed {
-                after: SHORT,
-                last: None
-            }
+        let LeaseLost::NotRenewed { after, last } = why.unwrap() else {
+            panic!("it was not the store");
+        };
+        assert_eq!(after, SHORT);
+        assert!(
+            last.starts_with("state database :memory: does not answer"),
+            "{last}"
         );
     }
 

@@ -379,7 +379,7 @@ impl Keeper {
                     if self.claim.absence == Absence::Loses {
                         return LeaseLost::NotRenewed {
                             after: ttl,
-                            last: Some(why),
+                            last: why,
                         };
                     }
                     tracing::warn!(%why, "the lease on the target cannot be renewed; going on");

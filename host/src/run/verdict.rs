@@ -36,6 +36,12 @@ pub fn finished(facts: &Facts<'_>) -> Finished {
     }
     if let Some(broken) = &facts.broken {
         let _ = write!(message, "\n{}", broken.message);
+        if broken.mendable && !facts.execution.shared.dry_run {
+            let _ = write!(
+                message,
+                "\nwhen that is mended, `vdeploy resume {run}` goes on where the run stopped"
+            );
+        }
     }
     if let Some(state) = state_words(facts) {
         let _ = write!(message, "\n{state}");

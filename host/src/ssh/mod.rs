@@ -366,6 +366,10 @@ impl Ssh for RusshSsh {
         self.remove_jobs(run).await
     }
 
+    async fn jobs_of(&self, run: &RunId) -> Result<Vec<u64>, EffectError> {
+        self.known_jobs(run).await
+    }
+
     async fn end_jobs_of(&self, run: &RunId) -> Result<Vec<JobId>, EffectError> {
         self.end_foreign(run).await
     }

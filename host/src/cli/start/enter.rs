@@ -1,6 +1,6 @@
 //! Makes a run known in the store: a new one, or one that is gone on with.
 
-use super::{Ready, Request, refused};
+use super::{Ready, Request, refused, store_failed};
 use crate::cli::unfinished;
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
@@ -16,7 +16,7 @@ pub(super) fn enter(
     shared: &RunShared,
     record: &RunRecord,
 ) -> Result<(), Finished> {
-    let internal = |error: StoreError| refused(Outcome::Internal, error.to_string());
+    let internal = |error: StoreError| store_failed(&record.id, request, &error);
     if request.resumes.is_some() {
         let entry = Entry::Resumed {
             by: record.started_by.clone(),

@@ -18,6 +18,8 @@ pub(super) enum Reached {
     There(Option<OnTarget>),
     /// It does not answer, and the plan leaves it for a snapshot.
     Lost(Option<OnTarget>),
+    /// It knows more of the run that is resumed than the journal; what to say.
+    Ahead(String),
 }
 
 /// What to do when the VM that is to be left is lost.
@@ -68,6 +70,15 @@ pub(super) async fn reach(
             () = shared.stopped() => return Ok(Reached::There(None)),
         },
     };
+    // Before the lease there is taken: that of the process which was cut off
+    // tells the next run what to end.
+    if let (Ok(()), Some(resumed)) = (&connected, &request.resumes) {
+        match resumed.lost_end(&*ready.world.ssh).await {
+            Ok(None) => {}
+            Ok(Some(why)) => return Ok(Reached::Ahead(why)),
+            Err(error) => return Err((Outcome::Unreachable, error.to_string())),
+        }
+    }
     let may_be_away = restores && request.rolls_back.is_some();
     let why = match connected {
         Err(error) if !may_be_away || error.code == "ssh.host-key" => {

@@ -2,10 +2,17 @@
 
 use crate::journal::StoreError;
 use rusqlite::ErrorCode;
+use std::path::Path;
 
 /// Says what SQLite says about the file at `path`, and what to do.
 pub(super) fn database(path: &str, error: &rusqlite::Error) -> StoreError {
-    let advice = error.sqlite_error_code().and_then(advice);
+    let advice = error.sqlite_error_code().and_then(|code| match code {
+        // How SQLite calls it depends on the file that wants to grow.
+        ErrorCode::SystemIoFailure | ErrorCode::CannotOpen if is_full(path) => {
+            advice(ErrorCode::DiskFull)
+        }
+        code => advice(code),
+    });
     StoreError::Database {
         path: path.to_owned(),
         message: match advice {
@@ -13,6 +20,22 @@ pub(super) fn database(path: &str, error: &rusqlite::Error) -> StoreError {
             None => error.to_string(),
         },
     }
+}
+
+/// Whether the disk of the file has no room left.
+fn is_full(path: &str) -> bool {
+    let dir = Path::new(path).parent();
+    let found = dir.and_then(|dir| rustix::fs::statvfs(dir).ok());
+    // Some file systems do not count their files.
+    found.is_some_and(|disk| disk.f_bavail == 0 || (disk.f_files > 0 && disk.f_favail == 0))
+}
+
+/// What it holds makes no sense.
+pub(super) fn damaged(path: &str) -> String {
+    format!(
+        "the state database {path} is damaged: bring a copy of it back, or move it and its `-wal` \
+         and `-shm` files away to start with an empty one"
+    )
 }
 
 /// A file operation beside SQLite failed.

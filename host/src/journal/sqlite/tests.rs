@@ -415,7 +415,9 @@ fn a_hole_or_nonsense_in_the_journal_is_corrupt() {
         .unwrap();
     assert_eq!(
         shown(store.journal(&run.id)),
-        "stored journal entry 3 of run 01A cannot be read: entry 2 is missing before it"
+        "stored journal entry 3 of run 01A cannot be read: entry 2 is missing before it; the \
+         state database :memory: is damaged: bring a copy of it back, or move it and its `-wal` \
+         and `-shm` files away to start with an empty one"
     );
     store
         .db()

@@ -11,6 +11,7 @@ mod endings;
 mod follow;
 mod foreign;
 mod heard;
+mod known;
 mod line;
 mod marks;
 #[cfg(test)]
