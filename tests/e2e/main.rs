@@ -13,6 +13,7 @@ mod cut;
 mod doctor;
 mod fenced;
 mod first;
+mod gated;
 mod hazards;
 mod hazards_build;
 mod hazards_restore;
@@ -27,6 +28,8 @@ mod resume;
 mod rollback;
 mod secrets;
 mod signals;
+mod state_directory;
+mod torn;
 mod under_way;
 mod variants;
 
@@ -73,6 +76,8 @@ fn main() -> std::process::ExitCode {
     rollback::add(&mut add);
     secrets::add(&mut add);
     signals::add(&mut add);
+    state_directory::add(&mut add);
+    torn::add(&mut add);
     hazards::add(&mut add);
     hazards_build::add(&mut add);
     hazards_restore::add(&mut add);

@@ -11,6 +11,8 @@ pub mod outcome;
 pub mod platform;
 pub mod remote;
 pub mod site;
+#[cfg(target_os = "linux")]
+pub mod small_disk;
 pub mod systemd;
 pub mod wire;
 
