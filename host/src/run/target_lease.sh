@@ -29,14 +29,20 @@ fail() {
     exit 1
 }
 
+# Sets seq to the number of the record that counts.
+highest() {
+    seq=$first
+    for path in "$dir"/r.$digits; do
+        [ -L "$path" ] && seq=${path##*/r.}
+    done
+}
+
 # Reads the record that counts: seq, holder, token, end.
 newest() {
     looks=0
     while :; do
-        seq=$first holder=- token=0 end=0
-        for path in "$dir"/r.$digits; do
-            [ -L "$path" ] && seq=${path##*/r.}
-        done
+        holder=- token=0 end=0
+        highest
         [ "$seq" = "$first" ] && return
         # It may be gone by now: then there is a newer one.
         record=$(readlink "$dir/r.$seq" 2>/dev/null) && break
@@ -64,7 +70,7 @@ become() {
         return 1
     fi
     # The number may have been used and removed while we slept.
-    newest
+    highest
     if [ "$seq" != "$mine" ]; then
         rm -f "$dir/r.$mine"
         return 1
@@ -126,7 +132,7 @@ while [ "$tries" -lt 1000 ]; do
     case $now in
         '' | *[!0-9]*) fail "\`date +%s\` gives no time: $now" ;;
     esac
-    [ "$verb" != take ] || mkdir -p "$dir" || exit 1
+    [ "$verb" != take ] || [ -d "$dir" ] || mkdir -p "$dir" || exit 1
     newest
     case $verb in
         look)
@@ -149,7 +155,11 @@ while [ "$tries" -lt 1000 ]; do
                 for path in "$dir"/who.*; do
                     [ "$path" = "$dir/who.$run" ] || rm -f "$path"
                 done
-                rm -f "$dir/broken.$run" "$dir/lost.$run" "$dir/left.$run"
+                for path in "$dir"/*."$run"; do
+                    case $path in
+                        */broken.* | */lost.* | */left.*) rm -f "$path" ;;
+                    esac
+                done
                 said="taken $granted"
                 if [ -n "$former" ] && [ ! -L "$dir/left.$former" ]; then
                     mark_lost "$former"
