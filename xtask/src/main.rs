@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 use xtask::command::Failed;
 use xtask::workspace::Workspace;
 use xtask::{
-    bench, ci, demo, dist, failure_modes, fixtures, licences, plugin_build, plugins, setup, test,
-    wit_check,
+    bench, ci, demo, dist, failure_modes, fixtures, licences, plugin_build, plugins, setup, soak,
+    test, wit_check,
 };
 
 /// What a checkout of vdeploy needs beyond cargo.
@@ -69,6 +69,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Deploy many times in a row with random faults, and measure what grows.
+    Soak(soak::SoakArgs),
     /// Make the release archive of the host for this machine.
     Dist,
 }
@@ -108,6 +110,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Licences => licences::check(&workspace),
         Task::WitCheck => wit_check::run(&workspace),
         Task::Bench { args } => bench::run(&workspace, &args),
+        Task::Soak(args) => soak::run(&workspace, &args),
         Task::Dist => dist::run(&workspace),
     }
 }
