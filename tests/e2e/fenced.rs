@@ -9,14 +9,15 @@ use crate::cut::kind;
 use crate::hold::elsewhere;
 use crate::plugins::component;
 use crate::under_way::UnderWay;
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use vdeploy_tests::{Base, Ran};
+use vdeploy_tests::base::wait_for;
+use vdeploy_tests::{Base, Ran, Site};
 
 pub fn add(add: &mut Add<'_>) {
     crate::test(
@@ -90,7 +91,7 @@ plugin = "scripted"
 run = [
   {},
   {{ do = "snapshot", label = "in time" }},
-  {{ do = "sleep", ms = 20000 }},
+  {{ do = "sleep", ms = 25000 }},
   {then},
 ]
 "#,
@@ -110,6 +111,12 @@ fn woken(base: &Base, then: [&str; 3]) -> Result<()> {
     let mut first = UnderWay::until(first, |event| {
         let action = event.get("action").and_then(Value::as_str).unwrap_or("");
         kind(event) == "call-started" && action.starts_with("wait ")
+    })?;
+    // The event comes before the wait. The wait is over when the lease is.
+    let limit = Duration::from_secs(20);
+    wait_for("the beginning of the wait", limit, || {
+        let waits = calls(&site, &first.run, "intent", true).ok()?;
+        (!waits.is_empty()).then_some(())
     })?;
     first.signal("STOP")?;
     ensure!(hook.count() == 1, "{} requests in time", hook.count());
@@ -133,23 +140,26 @@ fn woken(base: &Base, then: [&str; 3]) -> Result<()> {
     ensure!(after == counts, "{counts:?}\n{after:?}");
     ensure!(!site.home(&site.vm)?.join("too-late").exists());
     ensure!(site.head()? == head && site.version().as_deref() == Some("2.0.0"));
-    // What was not sent is not in doubt.
-    let shown = site.vdeploy(&["runs", "show", &first.run, "--json"])?;
+    // What was not sent is not in doubt. Only the end of the wait may not have
+    // been written any more.
+    let results = calls(&site, &first.run, "result", false)?;
+    let mut open = calls(&site, &first.run, "intent", false)?;
+    open.retain(|call| !results.contains(call));
+    ensure!(open.is_empty(), "{open:?} are in doubt");
+    crate::variants::lease_is_free_elsewhere(&site)
+}
+
+/// The numbers of the calls of which a run's journal has this kind of entry:
+/// waits, or all others.
+fn calls(site: &Site<'_>, run: &str, kind: &str, waits: bool) -> Result<Vec<u64>> {
+    let shown = site.vdeploy(&["runs", "show", run, "--json"])?;
     let shown: Value = serde_json::from_str(&shown.expect_code(0)?.stdout)?;
     let journal = shown.get("journal").and_then(Value::as_array);
-    let of = |kind: &'static str| {
-        let entries = journal.into_iter().flatten();
-        let entries = entries.filter(move |entry| {
-            let text = |pointer| entry.pointer(pointer).and_then(Value::as_str);
-            // The end of the wait may not have been written any more.
-            text("/entry/entry") == Some(kind) && text("/entry/function") != Some("clock.sleep-ms")
-        });
-        entries.filter_map(|entry| entry.pointer("/entry/call").and_then(Value::as_u64))
-    };
-    let results: Vec<u64> = of("result").collect();
-    let open: Vec<u64> = of("intent")
-        .filter(|call| !results.contains(call))
-        .collect();
-    ensure!(open.is_empty(), "{open:?} are in doubt: {shown}");
-    crate::variants::lease_is_free_elsewhere(&site)
+    let entries = journal.context("no journal")?.iter().filter(|entry| {
+        let text = |pointer| entry.pointer(pointer).and_then(Value::as_str);
+        let is_wait = text("/entry/function") == Some("clock.sleep-ms");
+        text("/entry/entry") == Some(kind) && is_wait == waits
+    });
+    let calls = entries.filter_map(|entry| entry.pointer("/entry/call")?.as_u64());
+    Ok(calls.collect())
 }
