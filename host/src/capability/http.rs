@@ -250,12 +250,30 @@ pub struct Request {
     pub timeout: Duration,
     /// A longer body is an error.
     pub max_response: usize,
+    /// How it is found out whether a change has arrived whose answer was lost.
+    pub read_back: Option<ReadBack>,
+}
+
+/// A GET whose answer tells whether a change has arrived.
+#[derive(Clone, Debug)]
+pub struct ReadBack {
+    /// Absolute.
+    pub url: Url,
+    /// In the body when it has arrived.
+    pub text: String,
 }
 
 impl Request {
     /// GET and HEAD are probes.
     pub fn is_probe(&self) -> bool {
         matches!(self.method.as_str(), "GET" | "HEAD")
+    }
+
+    /// Whether the server recognises it when it gets it twice: the plugin says
+    /// so by giving it a key.
+    pub fn has_key(&self) -> bool {
+        let mut names = self.headers.iter().map(|(name, _)| name);
+        names.any(|name| name.eq_ignore_ascii_case("idempotency-key"))
     }
 }
 

@@ -1,14 +1,14 @@
 //! `http.send` and `http.send-all` through the gate.
 
 use super::call::{Call, Effect, Unknown};
-use super::pass::{Gate, denied};
+use super::pass::{Gate, Passing, denied};
 use super::recall;
 use super::ssh::text;
 use crate::capability::grant::Grants;
 use crate::capability::http::{HeaderText, HopPolicy, Request, Response};
 use crate::capability::{EffectError, ErrorKind};
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
 impl Gate {
@@ -18,26 +18,12 @@ impl Gate {
         let call = Call {
             function: "http.send",
             action: format!("http {} {}", request.method, request.url),
-            request: json!({
-                "method": request.method,
-                "url": request.url.as_str(),
-                "headers": request
-                    .headers
-                    .iter()
-                    .map(|(name, value)| match value {
-                        HeaderText::Plain(text) => json!([name, text]),
-                        HeaderText::Secret { prefix, secret } => {
-                            json!([name, prefix, { "secret": secret.name }])
-                        }
-                    })
-                    .collect::<Vec<_>>(),
-                "body": text(&self.shared.masker.mask_bytes(&request.body)),
-            }),
+            request: self.http_arguments(&request),
             effect: self.http_effect(&request),
             grant: self.http_grant(&request),
             quiet: false,
             lasting: false,
-            unknown: match honours_a_key(&request) {
+            unknown: match request.has_key() || request.read_back.is_some() {
                 true => Unknown::Again,
                 false => Unknown::Tell,
             },
@@ -48,8 +34,15 @@ impl Gate {
                 ..Response::default()
             })
         };
-        self.pass(call, pretend, async |_| {
-            let mut response = self.send(&request).await?;
+        self.pass(call, pretend, async |passing: Passing| {
+            let arrived = match passing.asked_before {
+                Some(since) => self.arrived(&request, since).await?,
+                None => None,
+            };
+            let mut response = match arrived {
+                Some(response) => response,
+                None => self.send(&request).await?,
+            };
             let masker = &self.shared.masker;
             response.body = masker.mask_bytes(&response.body).into_owned();
             for (_, value) in &mut response.headers {
@@ -78,6 +71,28 @@ impl Gate {
         join_all(requests.into_iter().map(|r| self.http(r))).await
     }
 
+    /// For the journal. A read-back stands in it only where there is one, so
+    /// that older recordings stay as they are.
+    fn http_arguments(&self, request: &Request) -> Value {
+        let headers = request.headers.iter().map(|(name, value)| match value {
+            HeaderText::Plain(text) => json!([name, text]),
+            HeaderText::Secret { prefix, secret } => {
+                json!([name, prefix, { "secret": secret.name }])
+            }
+        });
+        let mut arguments = json!({
+            "method": request.method,
+            "url": request.url.as_str(),
+            "headers": headers.collect::<Vec<_>>(),
+            "body": text(&self.shared.masker.mask_bytes(&request.body)),
+        });
+        if let (Some(read_back), Some(members)) = (&request.read_back, arguments.as_object_mut()) {
+            let value = json!({ "url": read_back.url.as_str(), "text": read_back.text });
+            members.insert("read-back".to_owned(), value);
+        }
+        arguments
+    }
+
     fn http_effect(&self, request: &Request) -> Effect {
         if request.is_probe() {
             Effect::Probe
@@ -98,12 +113,21 @@ impl Gate {
     }
 
     fn http_grant(&self, request: &Request) -> Result<(), EffectError> {
-        self.allows(&request.method, &request.url)?;
+        self.http_grant_to(request, &request.method, &request.url)?;
+        match &request.read_back {
+            Some(read_back) => self.http_grant_to(request, "GET", &read_back.url),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it may go there, with its secrets.
+    fn http_grant_to(&self, request: &Request, method: &str, url: &Url) -> Result<(), EffectError> {
+        self.allows(method, url)?;
         for (_, value) in &request.headers {
             if let HeaderText::Secret { secret, .. } = value
-                && !self.allows_secret(&secret.name, &request.url)
+                && !self.allows_secret(&secret.name, url)
             {
-                let host = request.url.host_str().unwrap_or_default();
+                let host = url.host_str().unwrap_or_default();
                 let target = self.shared.target().url;
                 return Err(denied(
                     "secret.denied",
@@ -111,7 +135,7 @@ impl Gate {
                     &Grants::line_for_secret_to_url(
                         &self.plugin,
                         &secret.name,
-                        &request.url,
+                        url,
                         target.as_deref(),
                     ),
                 ));
@@ -119,13 +143,6 @@ impl Gate {
         }
         Ok(())
     }
-}
-
-/// Whether the server recognises a request that it gets twice: the plugin says
-/// so by giving it a key.
-fn honours_a_key(request: &Request) -> bool {
-    let mut names = request.headers.iter().map(|(name, _)| name);
-    names.any(|name| name.eq_ignore_ascii_case("idempotency-key"))
 }
 
 impl HopPolicy for Gate {

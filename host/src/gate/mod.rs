@@ -12,6 +12,7 @@ mod held;
 mod http;
 mod local;
 mod pass;
+mod read_back;
 mod recall;
 mod replay;
 mod rules;

@@ -121,7 +121,7 @@ impl Gate {
                 Came::Result(ended) => (Some(ended), false),
                 Came::Done(value) => (Some(Ok(value)), true),
                 Came::InDoubt(_) if call.unknown == Unknown::Tell => {
-                    (Some(Err(unknown(&call))), true)
+                    (Some(Err(unanswered(&call.action))), true)
                 }
                 Came::InDoubt(since) => {
                     asked_before = Some(since);
@@ -350,14 +350,13 @@ impl Gate {
 
 /// The error of a change that may have happened before the interruption, and
 /// of which nothing more can be found out here.
-fn unknown(call: &Call) -> EffectError {
+pub(super) fn unanswered(action: &str) -> EffectError {
     EffectError::new(
         ErrorKind::Unavailable,
         "gate.unanswered",
         format!(
-            "the run was interrupted while `{}` was on its way: it may have arrived; it was not \
-             sent again",
-            call.action
+            "the run was interrupted while `{action}` was on its way: it may have arrived; it was \
+             not sent again"
         ),
     )
     .in_doubt()

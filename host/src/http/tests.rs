@@ -98,6 +98,7 @@ fn request(method: &str, url: &str) -> Request {
         body: Vec::new(),
         timeout: Duration::from_secs(20),
         max_response: 1 << 20,
+        read_back: None,
     }
 }
 

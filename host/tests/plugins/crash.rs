@@ -390,6 +390,56 @@ async fn a_post_that_may_have_arrived_is_told_and_not_sent_again() {
     assert_eq!(told, 1);
 }
 
+/// A request whose answer is lost, and whose read-back says whether it arrived.
+fn posts_once(read_back: &str) -> Plan {
+    let post = json!({ "do": "http", "method": "POST", "url": "https://hooks.example.com/x",
+        "read-back": [read_back, "posts: 1."], "try": true });
+    plan([step("deploy", json!({ "run": [post] }))])
+}
+
+/// Cut off with the request in doubt, sent before or not, and gone on with. How
+/// often it arrived, and what the plugin saw.
+async fn in_doubt(read_back: &str, arrived: bool) -> (usize, Value) {
+    let plan = posts_once(read_back);
+    for cut in 1..60 {
+        let run = Run::new(&plan);
+        let store = Arc::new(FailsAfter::over(run.store.clone(), cut, true));
+        run.process(store).await;
+        let last = run.journal().last().map(|s| s.entry.clone());
+        if !matches!(&last, Some(Entry::Intent { function, .. }) if function == "http.send") {
+            continue;
+        }
+        run.target.lock().posts = usize::from(arrived);
+        let (finished, events) = run.process(run.store.clone()).await;
+        assert_eq!(finished.outcome, Outcome::Deployed);
+        assert_legal(&run.journal(), read_back);
+        assert_repeatable(&run, read_back).await;
+        let seen = events.iter().find_map(|event| match event {
+            RunEvent::StepFinished {
+                output: Some(output),
+                ..
+            } => Some(output["seen"][0].clone()),
+            _ => None,
+        });
+        return (run.target.lock().posts, seen.unwrap());
+    }
+    panic!("it was never in doubt");
+}
+
+#[tokio::test]
+async fn a_declared_read_back_settles_a_request_in_doubt() {
+    let arrived = json!({ "status": 200, "body": "posts: 1." });
+    assert_eq!(in_doubt("/posts", true).await, (1, arrived));
+    let sent = json!({ "status": 200, "body": "posts: 1." });
+    assert_eq!(in_doubt("/posts", false).await, (1, sent));
+    // One that does not tell.
+    for arrived in [true, false] {
+        let (posts, seen) = in_doubt("/broken", arrived).await;
+        assert_eq!(posts, usize::from(arrived), "it was sent all the same");
+        assert_eq!(seen, "gate.unanswered");
+    }
+}
+
 /// It is always the same time, and a sleep ends only if it is to.
 #[derive(Debug)]
 struct Bed {

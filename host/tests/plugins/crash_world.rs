@@ -49,12 +49,21 @@ impl Target {
     pub fn http(&self) -> RecordingHttp {
         let target = self.clone();
         RecordingHttp::new(move |request| {
+            let mut place = target.lock();
             if request.method == "POST" {
-                target.lock().posts += 1;
+                place.posts += 1;
             }
+            let about_posts = request.url.path() == "/posts" || request.url.path() == "/x";
+            let body = match about_posts {
+                true => format!("posts: {}.", place.posts),
+                false => place.live.clone(),
+            };
             Ok(Response {
-                status: 200,
-                body: target.lock().live.clone().into_bytes(),
+                status: match request.url.path() {
+                    "/broken" => 500,
+                    _ => 200,
+                },
+                body: body.into_bytes(),
                 ..Response::default()
             })
         })

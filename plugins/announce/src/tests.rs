@@ -69,6 +69,20 @@ fn a_deploy_is_told_to_feed_ledger_and_registry() {
         json!({"name": "board", "port": stage.port(), "healthPath": "/health"})
     );
     assert_eq!(host.warnings(), Vec::<String>::new());
+    // A request in doubt is looked up where it leaves something of its own.
+    let requests = host.requests().into_iter();
+    let told: Vec<(String, String)> = requests.filter_map(|request| request.read_back).collect();
+    let run = events[0]["metadata"]["run"].as_str().unwrap();
+    let expected = [
+        ("/feed/events?type=custom&limit=200", run),
+        (&format!("/commits/{id}"), id.as_str()),
+        ("/registry/vms/vm-1", "vm-1"),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:?}");
+    for ((url, text), (path, own)) in told.iter().zip(expected) {
+        assert!(url.ends_with(path), "{url} is not {path}");
+        assert_eq!(text, own);
+    }
 }
 
 #[test]

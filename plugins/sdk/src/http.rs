@@ -17,6 +17,7 @@ pub(crate) struct RequestSpec {
     pub body: Option<Vec<u8>>,
     pub timeout: Option<Duration>,
     pub max_response: Option<u64>,
+    pub read_back: Option<(String, String)>,
 }
 
 /// Builds a request. GET and HEAD are probes, every other method is a change.
@@ -38,6 +39,7 @@ impl RequestBuilder {
                 body: None,
                 timeout: None,
                 max_response: None,
+                read_back: None,
             },
             failed: None,
         }
@@ -96,6 +98,15 @@ impl RequestBuilder {
     /// Longest body taken. Default 1 MiB; a longer one is `http.too-large`.
     pub fn max_response(mut self, bytes: u64) -> Self {
         self.spec.max_response = Some(bytes);
+        self
+    }
+
+    /// How the host finds out by itself whether this change has arrived, when
+    /// the run was cut off before its answer came: by GET to `url`, with the
+    /// headers of this request, whose body contains `text` then. That answer is
+    /// what `send` answers with. Without the text, or with a 404, it is sent.
+    pub fn read_back(mut self, url: impl AsRef<str>, text: impl AsRef<str>) -> Self {
+        self.spec.read_back = Some((url.as_ref().to_owned(), text.as_ref().to_owned()));
         self
     }
 

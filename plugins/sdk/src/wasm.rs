@@ -177,6 +177,9 @@ fn request(spec: &RequestSpec) -> wit::http::Request {
     if let Some(limit) = spec.max_response {
         request.max_response_bytes(limit);
     }
+    if let Some((url, text)) = &spec.read_back {
+        request.read_back(url, text);
+    }
     request
 }
 

@@ -80,6 +80,7 @@ impl<'a, C> Records<'a, C> {
     /// `record.refused`, and those of http.
     pub fn post_event(&self, event: &Event) -> Result<Recorded, Error> {
         let path = format!("/feed/events?type={}&limit=200", event.kind);
+        let feed = self.cx.target_endpoint(&path)?;
         let earlier = self.request("GET", &path)?.send()?;
         accepted("GET /feed/events", &earlier)?;
         // The feed answers a bare array, in a later version an envelope.
@@ -95,8 +96,11 @@ impl<'a, C> Records<'a, C> {
         if posted {
             return Ok(Recorded::Already);
         }
-        let answer = self.request("POST", "/feed/events")?.json(event).send()?;
-        accepted("POST /feed/events", &answer)?;
+        let mut post = self.request("POST", "/feed/events")?.json(event);
+        if let Some(run) = event.metadata.get("run").and_then(Value::as_str) {
+            post = post.read_back(feed, run);
+        }
+        accepted("POST /feed/events", &post.send()?)?;
         Ok(Recorded::New)
     }
 
@@ -105,7 +109,10 @@ impl<'a, C> Records<'a, C> {
     /// # Errors
     /// `record.refused`, and those of http.
     pub fn record_commit(&self, record: &CommitRecord) -> Result<Recorded, Error> {
-        let answer = self.request("POST", "/commits")?.json(record).send()?;
+        let post = self.request("POST", "/commits")?.json(record);
+        let path = format!("/commits/{}", record.commit_id);
+        let written = self.cx.target_endpoint(&path)?;
+        let answer = post.read_back(written, &record.commit_id).send()?;
         if answer.status() == 409 {
             return Ok(Recorded::Already);
         }
@@ -135,7 +142,10 @@ impl<'a, C> Records<'a, C> {
     /// `record.refused`, and those of http.
     pub fn put_vm(&self, entry: &VmEntry) -> Result<Recorded, Error> {
         if self.vm(&entry.id)?.is_none() {
-            let answer = self.request("POST", "/registry/vms")?.json(entry).send()?;
+            let post = self.request("POST", "/registry/vms")?.json(entry);
+            let path = format!("/registry/vms/{}", entry.id);
+            let written = self.cx.target_endpoint(&path)?;
+            let answer = post.read_back(written, &entry.id).send()?;
             if answer.status() != 409 {
                 accepted("POST /registry/vms", &answer)?;
                 return Ok(Recorded::New);

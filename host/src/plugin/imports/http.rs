@@ -1,7 +1,7 @@
 //! http: building requests and sending them.
 
 use super::error;
-use crate::capability::http::{HeaderText, Request, Response};
+use crate::capability::http::{HeaderText, ReadBack, Request, Response};
 use crate::capability::secrets::Secret;
 use crate::capability::{EffectError, ErrorKind};
 use crate::plugin::bindings::vdeploy::plugin::{http, types};
@@ -25,6 +25,7 @@ pub struct RequestDraft {
     body: Vec<u8>,
     timeout: Duration,
     max_response: usize,
+    read_back: Option<(String, String)>,
     held: usize,
 }
 
@@ -47,11 +48,21 @@ impl RequestDraft {
                 known.join(", ")
             )));
         }
-        let url = Url::parse(&self.url)
-            .map_err(|e| invalid(format!("`{}` is no absolute URL: {e}", self.url)))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(invalid(format!("`{}` is neither http nor https", self.url)));
-        }
+        let absolute = |text: &str| match Url::parse(text) {
+            Err(e) => Err(invalid(format!("`{text}` is no absolute URL: {e}"))),
+            Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+                Err(invalid(format!("`{text}` is neither http nor https")))
+            }
+            Ok(url) => Ok(url),
+        };
+        let url = absolute(&self.url)?;
+        let read_back = match self.read_back {
+            Some((url, text)) => Some(ReadBack {
+                url: absolute(&url)?,
+                text,
+            }),
+            None => None,
+        };
         Ok(Request {
             method,
             url,
@@ -59,6 +70,7 @@ impl RequestDraft {
             body: self.body,
             timeout: self.timeout,
             max_response: self.max_response,
+            read_back,
         })
     }
 }
@@ -74,6 +86,7 @@ impl http::HostRequest for HostState {
             body: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
             max_response: DEFAULT_RESPONSE,
+            read_back: None,
             held,
         })?)
     }
@@ -117,6 +130,16 @@ impl http::HostRequest for HostState {
     ) -> Result<()> {
         self.table.get_mut(&request)?.max_response =
             usize::try_from(limit).map_or(MAX_RESPONSE, |l| l.min(MAX_RESPONSE));
+        Ok(())
+    }
+    async fn read_back(
+        &mut self,
+        request: Resource<RequestDraft>,
+        url: String,
+        text: String,
+    ) -> Result<()> {
+        let draft = self.grow_request(&request, url.len() + text.len())?;
+        draft.read_back = Some((url, text));
         Ok(())
     }
     async fn drop(&mut self, request: Resource<RequestDraft>) -> Result<()> {

@@ -205,6 +205,7 @@ pub(crate) fn http(spec: &RequestSpec) -> Result<Response, Error> {
         headers,
         body: spec.body.clone().unwrap_or_default(),
         timeout: spec.timeout,
+        read_back: spec.read_back.clone(),
         now_ms: world.borrow().now_ms,
     };
     let passage = {

@@ -113,6 +113,8 @@ pub struct FakeRequest {
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     pub timeout: Option<Duration>,
+    /// Address and text of the read-back that it declares.
+    pub read_back: Option<(String, String)>,
     /// The fake clock when it was sent.
     pub now_ms: u64,
 }
