@@ -91,13 +91,14 @@ fn still_guarded(site: &Site<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Nobody holds the target: a plan that only looks is not refused.
+/// [`lease_is_free`] for runs of another machine, which know nothing of this
+/// one's state.
 pub fn lease_is_free_elsewhere(site: &Site<'_>) -> Result<()> {
     crate::hold::smoke_elsewhere(site, &[])?.expect_code(0)?;
     Ok(())
 }
 
-/// The same, for runs of this machine.
+/// Nobody holds the target: a plan that only looks is not refused.
 pub fn lease_is_free(site: &Site<'_>) -> Result<()> {
     site.vdeploy(&["run", "--plan", "smoke", "--set", "smoke.stable-seconds=0"])?
         .expect_code(0)?;

@@ -83,7 +83,7 @@ fn said(text: &str) -> String {
 
 fn live(row: &Row) -> &'static str {
     match row.live {
-        "" => "what was before: nothing that answers",
+        "" => "what was before; it does not answer",
         OLD => "the old version",
         _ => "the new version",
     }
@@ -91,6 +91,7 @@ fn live(row: &Row) -> &'static str {
 
 fn end(row: &Row) -> &'static str {
     match row.end {
+        End::OldGood if row.live.is_empty() => "never touched",
         End::OldGood => "old and good",
         End::NewVerified => "new and verified",
         End::Untouched => "nothing changed",

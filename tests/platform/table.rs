@@ -65,6 +65,7 @@ pub const TABLE: &[Row] = &[
 
     // Every fault of the API alone, on a rollback to the snapshot.
     Row { name: "none", says: &["step `npm-build`"], ..BACK_TO_SNAPSHOT },
+    Row { name: "evidence-500", api: &[always(Call::Commit, How::Status(500)).after(1)], commits: 1, ..BACK_TO_SNAPSHOT },
     Row { name: "restore-429", api: &[once(Call::Restore, How::TooMany(1))], ..BACK_TO_SNAPSHOT },
     Row { name: "restore-slow", api: &[once(Call::Restore, SLOW)], ..BACK_TO_SNAPSHOT },
     Row { name: "restore-dropped-after", api: &[once(Call::Restore, How::DroppedAfter)], ..BACK_TO_SNAPSHOT },

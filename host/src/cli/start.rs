@@ -282,7 +282,10 @@ async fn recorded(
             let mut steps = Vec::new();
             ready.plan.steps.retain(|step| {
                 let plugin = plugins.get(&step.plugin);
-                let takes = plugin.is_some_and(|p| p.grants.allows_snapshot(SnapshotScope::Create));
+                let takes = plugin.is_some_and(|p| {
+                    p.grants.allows_snapshot(SnapshotScope::Create)
+                        && !p.grants.allows_snapshot(SnapshotScope::Restore)
+                });
                 if takes {
                     steps.push(step.id.clone());
                 }

@@ -98,7 +98,6 @@ impl VersClient {
         }
     }
 
-    /// The error, and the wait that the server asked for.
     /// A change is asked for only while the run surely holds its target.
     async fn send_held(&self, call: &Call<'_>) -> Result<Answer, (VersError, Option<Duration>)> {
         let sending = self.send_once(call);
@@ -116,6 +115,7 @@ impl VersClient {
         })
     }
 
+    /// The error, and the wait that the server asked for.
     async fn send_once(&self, call: &Call<'_>) -> Result<Answer, (VersError, Option<Duration>)> {
         let mut url = self.root.clone();
         if let Ok(mut path) = url.path_segments_mut() {

@@ -177,7 +177,7 @@ fn look_out(
 }
 
 fn survey(cx: &Cx<Config>) -> Result<(Facts, Port), Error> {
-    let facts = facts::look(cx, &cx.config().place)?;
+    let facts = facts::look_with_data(cx, &cx.config().place)?;
     let port = listener::find(cx, facts.port)?;
     Ok((facts, port))
 }

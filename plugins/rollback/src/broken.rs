@@ -31,55 +31,74 @@ pub(crate) struct Evidence {
 /// Looks at it and keeps it. Neither stops the rollback when it fails: the old
 /// version is wanted back, and the old VM is not deleted.
 pub(crate) fn keep(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<Broken, Error> {
-    let lost = lost(cx, failed, id)?;
+    let own: SnapshotTaken = cx.output_of("snapshot")?.unwrap_or_default();
+    if own.id == failed.snapshot.id {
+        // The run that failed rolls back.
+        let lost = lost(cx, failed, id, "")?;
+        let evidence = match cx.config().evidence && !cx.dry_run() {
+            true => take(cx, failed)?,
+            false => None,
+        };
+        return Ok(Broken { evidence, lost });
+    }
+    // A plan that only rolls back has taken it as its first step, unless it was
+    // told not to: then the VM may be lost, and it is not waited for.
+    let Some(taken) = own.id else {
+        return Ok(Broken::default());
+    };
     Ok(Broken {
-        evidence: evidence(cx, failed)?,
-        lost,
+        lost: lost(cx, failed, id, RECORDS)?,
+        evidence: (!cx.dry_run()).then_some(Evidence {
+            id: taken,
+            label: own.label,
+        }),
     })
 }
 
-fn lost(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<Option<Vec<String>>, Error> {
+/// What the deploy has written since its own preflight.
+const RECORDS: &str = " (the deploy's own records in ledger, feed and registry among them)";
+
+fn lost(
+    cx: &Cx<Config>,
+    failed: &FailedRun,
+    id: &str,
+    note: &str,
+) -> Result<Option<Vec<String>>, Error> {
     let before = &failed.before;
     let place = Place {
         app_dir: before.app_dir.clone(),
         port: Some(before.port),
         log: before.log.clone(),
     };
-    let found = facts::look(cx, &place);
-    let lost = found.as_ref().ok().map(|facts| {
-        let mut lost = written::since(&before.data_files, &facts.data_files);
-        if failed.snapshot.ledger == "recorded" {
-            // That run's own record; it is written again in the restored VM.
-            lost.retain(|line| line != "data/commits.jsonl +1 line");
+    let now = match facts::look_with_data(cx, &place) {
+        Ok(facts) => facts.data_files,
+        Err(error) => {
+            let what = format!("what was written since snapshot {id} was taken is not known");
+            warn(cx, &what, Err(error))?;
+            return Ok(None);
         }
-        lost
-    });
-    warn(
-        cx,
-        &format!("what was written since snapshot {id} was taken, and is not in it, is not known"),
-        found.map(drop),
-    )?;
-    if let Some(lost) = lost.as_ref().filter(|lost| !lost.is_empty()) {
+    };
+    let (Some(old), Some(now)) = (&before.data_files, now) else {
         cx.warn(format!(
-            "snapshot {id} does not have what was written since the run's preflight: {}",
+            "what was written since snapshot {id} was taken is not known: the files in `data` were not listed then, or are too many"
+        ));
+        return Ok(None);
+    };
+    let mut lost = written::since(old, &now);
+    if failed.snapshot.ledger == "recorded" && note.is_empty() {
+        // The run's own record; it is written again in the restored VM.
+        lost.retain(|line| line != "data/commits.jsonl +1 line");
+    }
+    if !lost.is_empty() {
+        cx.warn(format!(
+            "snapshot {id} does not have what was written since the run's preflight{note}: {}",
             lost.join("; ")
         ));
     }
-    Ok(lost)
+    Ok(Some(lost))
 }
 
-fn evidence(cx: &Cx<Config>, failed: &FailedRun) -> Result<Option<Evidence>, Error> {
-    // A plan that only rolls back has taken it as its first step.
-    let own: SnapshotTaken = cx.output_of("snapshot")?.unwrap_or_default();
-    if let Some(id) = own.id.filter(|id| failed.snapshot.id.as_ref() != Some(id)) {
-        return Ok(Some(Evidence {
-            id,
-            label: own.label,
-        }));
-    }
-    if !cx.config().evidence {
-        return Ok(None);
-    }
+fn take(cx: &Cx<Config>, failed: &FailedRun) -> Result<Option<Evidence>, Error> {
     let app = failed.before.app_dir.rsplit('/').next().unwrap_or_default();
     let sha = [&failed.pulled.new_sha, &failed.before.sha];
     let sha = sha.into_iter().find(|sha| !sha.is_empty());

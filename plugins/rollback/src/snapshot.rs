@@ -108,10 +108,7 @@ fn restore(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<Restored, Er
         ));
     }
     let old_vm = cx.target_vm().or_else(|| failed.snapshot.vm.clone());
-    let broken = match cx.dry_run() {
-        true => Broken::default(),
-        false => broken::keep(cx, failed, id)?,
-    };
+    let broken = broken::keep(cx, failed, id)?;
     let restored = Restored {
         run: cx.run_id(),
         snapshot: id.to_owned(),

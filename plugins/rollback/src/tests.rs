@@ -26,9 +26,10 @@ fn host(stage: &Stage, host: FakeHost, config: Value) -> FakeHost {
             start_ticks: 1,
             ..Listener::default()
         }),
-        data_files: data_files(stage),
+        data_files: Some(data_files(stage)),
         ..Baseline::default()
     };
+    let taken = json!({"id": "snap-1", "vm": "vm-1", "label": "pre-deploy 1111111"});
     stage
         .behind(host)
         .manifest(MANIFEST)
@@ -36,10 +37,8 @@ fn host(stage: &Stage, host: FakeHost, config: Value) -> FakeHost {
         .known_snapshot("snap-1")
         .restores_to("vm-2", Some("https://vm-2.vm.vers.sh:3000"))
         .rolled_back_output("preflight", serde_json::to_value(before).unwrap())
-        .rolled_back_output(
-            "snapshot",
-            json!({"id": "snap-1", "vm": "vm-1", "label": "pre-deploy 1111111"}),
-        )
+        .rolled_back_output("snapshot", taken.clone())
+        .output("snapshot", taken)
 }
 
 /// The data as it is now.
@@ -191,12 +190,13 @@ fn only_the_runs_own_record_in_the_ledger_is_no_loss() {
         port: stage.port(),
         log: stage.log(),
         sha: SHA.to_owned(),
-        data_files: data_files(&stage),
         ..Baseline::default()
     };
-    for file in &mut before.data_files {
+    let mut files = data_files(&stage);
+    for file in &mut files {
         file.lines = file.name.ends_with(".jsonl").then_some(1);
     }
+    before.data_files = Some(files);
     std::fs::write(&ledger, "{}\n{}\n").unwrap();
     let host = host(&stage, FakeHost::new(), json!({}))
         .rolled_back_output("preflight", serde_json::to_value(before).unwrap())
@@ -215,9 +215,39 @@ fn a_plan_that_has_taken_the_broken_state_already_takes_no_second_one() {
     restored_service(&stage);
     let host = host(&stage, FakeHost::new(), json!({}))
         .output("snapshot", json!({"id": "snap-9", "label": "pre-rollback"}));
+    std::fs::write(stage.path("app/data/feed.jsonl"), "{}\n").unwrap();
     let output = testing::run::<Rollback>(&host).unwrap();
     assert_eq!(output.evidence.as_deref(), Some("snap-9"));
     assert_eq!(host.snapshots(), Vec::new());
+    let said = host.warnings();
+    assert!(said[0].contains("own records"), "{said:?}");
+}
+
+#[test]
+fn a_vm_that_may_be_lost_is_not_looked_at() {
+    let stage = Stage::new().unwrap();
+    restored_service(&stage);
+    // The plan `rollback` without a snapshot of its own.
+    let host = host(&stage, FakeHost::new(), json!({})).output("snapshot", json!({}));
+    let output = testing::run::<Rollback>(&host).unwrap();
+    assert_eq!((output.evidence, output.lost), (None, None));
+    let mut calls = host.call_lines();
+    calls.retain(|line| line.starts_with("snapshot.") || line.starts_with("ssh."));
+    assert!(calls[0].starts_with("snapshot.exists"), "{calls:?}");
+    assert!(calls[1].starts_with("snapshot.restore"), "{calls:?}");
+}
+
+#[test]
+fn what_an_older_preflight_did_not_list_is_not_said_to_be_new() {
+    let stage = Stage::new().unwrap();
+    restored_service(&stage);
+    let before =
+        json!({"app-dir": stage.app(), "port": stage.port(), "log": stage.log(), "sha": SHA});
+    let host = host(&stage, FakeHost::new(), json!({})).rolled_back_output("preflight", before);
+    let output = testing::run::<Rollback>(&host).unwrap();
+    assert_eq!(output.lost, None);
+    let said = host.warnings();
+    assert!(said[0].contains("is not known"), "{said:?}");
 }
 
 #[test]
@@ -350,6 +380,7 @@ fn a_dry_run_restores_nothing() {
     let host = host(&stage, FakeHost::new(), json!({})).dry_run(true);
     let output = testing::run::<Rollback>(&host).unwrap();
     assert_eq!(output.summary, "would restore snapshot snap-1 to a new VM");
+    assert_eq!((output.evidence, output.lost), (None, Some(Vec::new())));
 }
 
 #[test]

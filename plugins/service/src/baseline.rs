@@ -154,8 +154,8 @@ pub struct Baseline {
     /// The service answered a request without a token.
     pub open: bool,
     pub counts: Counts,
-    /// The files in `data/`.
-    pub data_files: Vec<DataFile>,
+    /// The files in `data/`, where they could be listed.
+    pub data_files: Option<Vec<DataFile>>,
     pub warnings: Vec<String>,
 }
 

@@ -53,8 +53,8 @@ pub struct Facts {
     /// `engines.node` of `package.json`.
     pub engines: Option<String>,
     pub data: DataDir,
-    /// The files in it, 300 at most.
-    pub data_files: Vec<DataFile>,
+    /// The files in it; none when nobody asked, or there are more than 300.
+    pub data_files: Option<Vec<DataFile>>,
     pub checkout: Checkout,
     pub built: Option<BuildMarker>,
     pub running: Option<RunningMarker>,
@@ -121,10 +121,22 @@ pub struct Checkout {
 /// # Errors
 /// Those of ssh, and `command.failed` when the target has no working shell.
 pub fn look<C>(cx: &Cx<C>, place: &Place) -> Result<Facts, Error> {
+    ask(cx, place, "")
+}
+
+/// The same, and lists the files in `data/`.
+///
+/// # Errors
+/// As [`look`].
+pub fn look_with_data<C>(cx: &Cx<C>, place: &Place) -> Result<Facts, Error> {
+    ask(cx, place, "data")
+}
+
+fn ask<C>(cx: &Cx<C>, place: &Place, more: &str) -> Result<Facts, Error> {
     let port = place.port.map(|port| port.to_string()).unwrap_or_default();
     let output = cx
         .script("facts", FACTS)
-        .args([&place.app_dir, &port, &place.log])
+        .args([&place.app_dir, &port, &place.log, more])
         .timeout(PATIENCE)
         .probe()?
         .into_success("look at the target")?;
@@ -138,6 +150,7 @@ pub fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
 
 fn parse(text: &str) -> Result<Facts, Error> {
     let mut facts = Facts::default();
+    let mut data_files = Vec::new();
     for (key, value) in pairs(text) {
         let owned = || (!value.is_empty()).then(|| value.to_owned());
         match key {
@@ -170,8 +183,11 @@ fn parse(text: &str) -> Result<Facts, Error> {
                     _ => DataDir::Unknown,
                 }
             }
-            "data-file" => facts.data_files.extend(DataFile::parse(value)),
-            "data-lines" => lines(&mut facts.data_files, value),
+            "data-file" => data_files.extend(DataFile::parse(value)),
+            "data-lines" => lines(&mut data_files, value),
+            "data-files" if value == "all" => {
+                facts.data_files = Some(std::mem::take(&mut data_files));
+            }
             // A marker that cannot be read counts as none: the step then does
             // its work instead of trusting it.
             "build" => facts.built = serde_json::from_str(value).ok(),

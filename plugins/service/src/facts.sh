@@ -1,5 +1,5 @@
 # Says what the target is like, as KEY=VALUE lines. Changes nothing.
-# $1 app directory, $2 port or nothing, $3 log file.
+# $1 app directory, $2 port or nothing, $3 log file, $4 `data` to list its files.
 say() { printf '%s=%s\n' "$1" "$2"; }
 
 # The first line that program $1 prints for --version; nothing if it is absent.
@@ -33,16 +33,22 @@ data_state() {
 }
 
 # Prints the files in data/, as `data-file=BYTES SECONDS NAME`, and how many lines
-# those have that are written line by line, as `data-lines=LINES NAME`.
+# those have that are written line by line, as `data-lines=LINES NAME`; then
+# `data-files=all`, or `many` where there are more than anybody reads.
 data_files() {
-    [ -d data ] || return 0
-    find data -type f -exec stat -c '%s %Y %n' {} + 2>/dev/null </dev/null |
-        sort -k 3 | head -n 300 | sed 's/^/data-file=/'
+    [ -d data ] || { say data-files all; return; }
+    within=
+    if command -v timeout >/dev/null 2>&1; then within='timeout 20'; fi
+    # `data` may be a symbolic link.
+    list=$($within find data/ -type f -exec stat -c '%s %Y %n' {} + 2>/dev/null </dev/null | head -n 301)
+    [ "$(printf '%s\n' "$list" | wc -l)" -le 300 ] || { say data-files many; return; }
+    if [ -n "$list" ]; then printf '%s\n' "$list" | sort -k 3 | sed 's/^/data-file=/'; fi
     for file in data/*.jsonl; do
-        if [ -f "$file" ] && [ -r "$file" ] && [ "$(wc -c <"$file")" -le 67108864 ]; then
+        if [ -f "$file" ] && [ -r "$file" ] && [ "$(wc -c <"$file")" -le 16777216 ]; then
             say data-lines "$(wc -l <"$file") $file"
         fi
     done
+    say data-files all
 }
 
 # Prints the loaded systemd services that work in the checkout $1, as
@@ -119,10 +125,10 @@ main() {
     if [ -d node_modules ]; then say modules yes; fi
     node_wanted
     say data "$(data_state)"
-    data_files
     units "$(pwd -P)"
     marker build .vdeploy/build.json
     marker running .vdeploy/running.json
     checkout
+    if [ "$4" = data ]; then data_files; fi
 }
 main "$@"

@@ -34,7 +34,7 @@ impl Step for Look {
     type Output = Value;
 
     fn run(cx: &Cx<Config>) -> Result<Value, Error> {
-        let facts = facts::look(cx, &cx.config().place)?;
+        let facts = facts::look_with_data(cx, &cx.config().place)?;
         let port = listener::find(cx, facts.port)?;
         SEEN.set(Some((facts, port)));
         Ok(json!({}))
@@ -166,7 +166,9 @@ fn says_what_a_checkout_is_like() {
     std::fs::write(app.join("new file"), "").unwrap();
     std::fs::create_dir(app.join(".vdeploy")).unwrap();
     std::fs::write(app.join(".vdeploy/build.json"), "{\"sha\":\"abc\"}\n").unwrap();
-    std::fs::create_dir(app.join("data")).unwrap();
+    // Data is kept elsewhere.
+    std::fs::create_dir(home.path().join("kept")).unwrap();
+    std::os::unix::fs::symlink(home.path().join("kept"), app.join("data")).unwrap();
     std::fs::write(app.join("data/a b.jsonl"), "1\n2\n").unwrap();
     std::fs::create_dir(app.join("data/deep")).unwrap();
     std::fs::write(app.join("data/deep/x.db"), "12345").unwrap();
@@ -193,18 +195,14 @@ fn says_what_a_checkout_is_like() {
     assert_eq!(facts.built.unwrap().sha, "abc");
     assert_eq!(facts.running, None);
     assert_eq!(facts.data, DataDir::Writable);
-    let files = facts.data_files.iter();
+    let listed = facts.data_files.unwrap();
+    let files = listed.iter();
     let files: Vec<_> = files.map(|f| (f.name.as_str(), f.bytes, f.lines)).collect();
     assert_eq!(
         files,
         [("data/a b.jsonl", 4, Some(2)), ("data/deep/x.db", 5, None)]
     );
-    assert!(
-        facts
-            .data_files
-            .iter()
-            .all(|file| file.written_at > 1_700_000_000)
-    );
+    assert!(listed.iter().all(|file| file.written_at > 1_700_000_000));
     assert!(facts.app_writable && facts.free_kb.unwrap() > 0);
     assert!(facts.free_inodes.is_some_and(|free| free > 0));
     assert!(facts.modules);

@@ -5,13 +5,14 @@
 
 # Fails when the port is listened on again. A process that crashes lets go of its
 # port a moment before it is gone, and the table of sockets that another one
-# changes can lack an entry for once: so it is looked at for a second.
+# changes can lack an entry for once: so it is looked at some times more. A port
+# that comes back is forgiven once.
 still_silent() {
-    looks=0
+    looks=0 gaps=$((gaps + 1))
     while [ "$looks" -lt 10 ]; do
         is_same "$1" "$2" || { echo stable=ended; return 0; }
         sleep 0.1 </dev/null 2>/dev/null || sleep 1 </dev/null
-        if find_sockets "$3"; then return 1; fi
+        if [ "$gaps" = 1 ] && find_sockets "$3"; then return 1; fi
         looks=$((looks + 1))
     done
     echo stable=silent
@@ -19,6 +20,7 @@ still_silent() {
 
 main() {
     ticks=$(getconf CLK_TCK 2>/dev/null </dev/null) || ticks=100
+    gaps=0
     up=$(cut -d. -f1 /proc/uptime </dev/null)
     age=$((up - $2 / ticks))
     # A container can have an uptime of its own: then the whole window is watched.
