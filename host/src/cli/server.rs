@@ -15,6 +15,7 @@ use crate::ssh::{
 };
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The keys that OpenSSH tries when nobody names one.
 const USUAL_KEYS: [&str; 5] = [
@@ -40,6 +41,7 @@ pub struct ServerRoute {
     /// The jump hosts, nearest first, and the server.
     hops: Vec<Resolved>,
     host_key: ServerKey,
+    keepalive: Option<Duration>,
 }
 
 /// One hop without the policy for its host key.
@@ -76,7 +78,7 @@ impl ServerRoute {
             hop.with(policy)
         });
         Ok(ServerConfig {
-            limits: Limits::default(),
+            limits: Limits::default().with_keepalive(self.keepalive),
             through: through.collect(),
             server: server.with(pinned),
         })
@@ -131,6 +133,7 @@ pub fn route(
         warnings: resolver.warnings,
         hops: resolver.hops,
         host_key: target.host_key.clone(),
+        keepalive: target.keepalive,
     })
 }
 

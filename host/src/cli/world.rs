@@ -24,6 +24,7 @@ use crate::tls::{Tls, TlsOptions};
 use crate::vers::{SnapshotConfig, VersClient, VersConfig, VersSnapshot};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a target is reached, with every default filled in.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub struct VersRoute {
     pub user: String,
     /// Which host key is accepted; none is trust on first use.
     pub pinned: Option<String>,
+    /// Silence after which the VM is asked whether it is there.
+    pub keepalive: Option<Duration>,
     /// The client's configuration.
     pub vers: VersConfig,
 }
@@ -96,6 +99,7 @@ pub fn route(
                     HostKey::FirstUse => None,
                     HostKey::Pinned(fingerprint) => Some(fingerprint.clone()),
                 },
+                keepalive: target.keepalive,
                 vers,
             })))
         }
@@ -123,6 +127,8 @@ pub fn vers_config(target: &VersTarget, secrets: &LoadedSecrets) -> Result<VersC
     vers.gateway = target.gateway.clone();
     vers.ca_file = target.ca_file.clone();
     vers.tls_verify = target.tls_verify;
+    vers.call_timeout = target.call_timeout.unwrap_or(vers.call_timeout);
+    vers.commit_timeout = target.commit_timeout.unwrap_or(vers.commit_timeout);
     Ok(vers)
 }
 
@@ -159,6 +165,7 @@ fn local_route(dir: &Path, vm: Option<VmId>) -> Result<VersRoute, CliError> {
         ),
         user: "root".to_owned(),
         pinned: None,
+        keepalive: None,
         vers,
     })
 }
@@ -226,6 +233,7 @@ fn reach_vm(
     let target = TargetHandle::vers(target, vm, &route.url);
     let mut ssh_config = client.ssh_config();
     ssh_config.user = route.user;
+    ssh_config.limits = ssh_config.limits.with_keepalive(route.keepalive);
     let host_keys = match route.pinned {
         Some(fingerprint) => HostKeyPolicy::Pinned(fingerprint),
         None => HostKeyPolicy::Stored {

@@ -41,6 +41,16 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total))
 }
 
+/// The same for one that must leave some time.
+pub fn positive(text: &str) -> Result<Duration, String> {
+    match parse(text)? {
+        Duration::ZERO => Err(format!(
+            "`{text}` leaves no time; write for example \"10m\""
+        )),
+        duration => Ok(duration),
+    }
+}
+
 /// Writes a duration so that it reads back the same, to the millisecond.
 pub fn format(duration: Duration) -> String {
     let mut ms = duration.as_millis();

@@ -153,7 +153,7 @@ impl RawStep {
             id,
             plugin: table.string("plugin"),
             config: table.json("config"),
-            timeout: table.read("timeout", positive).map(|t| t.value),
+            timeout: table.read("timeout", duration::positive).map(|t| t.value),
             attempts: retry.and_then(|r| r.number("attempts", 1..=100)),
             delay: retry
                 .and_then(|r| r.read("delay", duration::parse))
@@ -198,15 +198,6 @@ impl RawStep {
         step.retry.attempts = self.attempts.unwrap_or(step.retry.attempts);
         step.retry.delay = self.delay.unwrap_or(step.retry.delay);
         step.on_failure = self.on_failure.or(step.on_failure);
-    }
-}
-
-fn positive(text: &str) -> Result<Duration, String> {
-    match duration::parse(text)? {
-        Duration::ZERO => Err(format!(
-            "`{text}` leaves no time; write for example \"10m\""
-        )),
-        duration => Ok(duration),
     }
 }
 

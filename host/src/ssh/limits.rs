@@ -11,25 +11,36 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// Silence after which the server is asked whether it is there.
     pub keepalive: Duration,
-    /// Unanswered questions after which the connection counts as dead.
+    /// Unanswered questions after which the connection counts as dead, one
+    /// silence later.
     pub keepalive_misses: usize,
     /// Commands at once; sshd allows 10 on a connection unless told otherwise.
     pub max_channels: usize,
 }
 
 impl Default for Limits {
-    /// 30 s to connect, a keepalive each 10 s.
+    /// 30 s to connect. A connection of which nothing is heard is dead after
+    /// 15 s: a new one must be there before the lease on the target ends, which
+    /// is 30 s after it was renewed.
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(30),
-            keepalive: Duration::from_secs(10),
-            keepalive_misses: 6,
+            keepalive: Duration::from_secs(5),
+            keepalive_misses: 2,
             max_channels: 8,
         }
     }
 }
 
 impl Limits {
+    /// The same with another silence, where somebody says so.
+    pub fn with_keepalive(self, keepalive: Option<Duration>) -> Self {
+        Self {
+            keepalive: keepalive.unwrap_or(self.keepalive),
+            ..self
+        }
+    }
+
     /// The same for russh. Of a server that shows several kinds of keys, one
     /// is asked for that `expected` can say something of.
     pub(super) fn russh(&self, expected: &Expected) -> Arc<russh::client::Config> {

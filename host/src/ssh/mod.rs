@@ -5,6 +5,7 @@
 //! the VMs of a platform, and to a server by plain TCP. Knows nothing of
 //! grants, journals or WASM; where a VM's keys come from is a [`KeySource`].
 
+mod again;
 mod agent;
 mod ahead;
 mod capture;
@@ -40,6 +41,7 @@ use crate::capability::ssh::{Command, JobId, LiveOutput, Output, Ssh};
 use crate::capability::{EffectError, ErrorKind};
 use crate::ids::{RunId, VmId};
 use crate::target::TargetHandle;
+use again::Again;
 use ahead::NoSession;
 use async_trait::async_trait;
 use connect::Connection;
@@ -243,7 +245,8 @@ impl RusshSsh {
     pub async fn still_connected(&self) -> Result<(), EffectError> {
         let connection = self.connection().await?;
         let answered = timeout(self.limits().connect_timeout, connection.handle.send_ping()).await;
-        if !matches!(answered, Ok(Ok(()))) {
+        // One that was closed meanwhile has no answer and no error.
+        if !matches!(answered, Ok(Ok(()))) || connection.handle.is_closed() {
             self.forget(&connection).await;
             self.connection().await?;
         }
@@ -262,6 +265,9 @@ impl RusshSsh {
         }
     }
 
+    /// A command that may be asked for again: one that only looks, or one of
+    /// the lease. A change is a job. While the connection is lost again and
+    /// again it is asked for as long as a target may be away.
     async fn run_before(
         &self,
         command: &Command,
@@ -280,10 +286,17 @@ impl RusshSsh {
             )
         };
         let line = command_line::build(command)?;
-        let mut last = String::new();
-        for _ in 0..3 {
+        let nothing = |why: &str| {
+            EffectError::new(
+                ErrorKind::Unavailable,
+                "ssh.unreachable",
+                format!("no session on the target: {why}; nothing was run"),
+            )
+        };
+        let mut again = Again::until(deadline);
+        loop {
             let connection = match timeout_at(deadline, self.connection()).await {
-                Err(_) => return Err(late()),
+                Err(_) => return Err(again.error().unwrap_or_else(late)),
                 Ok(Ok(connection)) => connection,
                 // It was there before: a short outage is waited out. Nothing
                 // was asked of the target yet, so this is safe.
@@ -297,8 +310,8 @@ impl RusshSsh {
                 Ok(Err(error)) => return Err(error.into()),
             };
             let opened = match timeout_at(deadline, connection.session()).await {
-                Err(_) => return Err(late()),
-                Ok(Ok(opened)) => opened,
+                Err(_) => return Err(again.error().unwrap_or_else(late)),
+                Ok(Ok(opened)) => opened.begin(),
                 Ok(Err(NoSession::Refused(reason))) => {
                     return Err(EffectError::new(
                         ErrorKind::Unavailable,
@@ -312,17 +325,29 @@ impl RusshSsh {
                 }
                 // Nothing was asked of the target yet: a new connection is safe.
                 Ok(Err(NoSession::Dead(why))) => {
-                    last = why;
                     self.forget(&connection).await;
+                    again.after(nothing(&why)).await?;
                     continue;
                 }
             };
-            let Some((channel, _permit)) = opened.begin() else {
-                continue;
+            let ran = match opened {
+                Some((channel, _permit)) => {
+                    session::run(&connection, channel, &line, command, deadline, live).await
+                }
+                None => Ran::Nothing,
             };
-            match session::run(&connection, channel, &line, command, deadline, live).await {
+            match ran {
                 // One that was opened ahead may have stood open for too long.
-                Ran::Nothing => last = "it was closed before the command".to_owned(),
+                Ran::Nothing => {
+                    let why = "it was closed before the command";
+                    again.after(nothing(why)).await?;
+                }
+                Ran::Lost(error) => {
+                    self.forget(&connection).await;
+                    let doing = format!("{error}; asking again");
+                    again.after(error).await?;
+                    live.doing(&doing);
+                }
                 Ran::To(result) => {
                     if result.is_ok() {
                         connection.heard();
@@ -331,11 +356,6 @@ impl RusshSsh {
                 }
             }
         }
-        Err(EffectError::new(
-            ErrorKind::Unavailable,
-            "ssh.unreachable",
-            format!("no session on the target: {last}; nothing was run"),
-        ))
     }
 }
 

@@ -23,6 +23,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) enum Ran {
     /// The server closed the session before it took the command.
     Nothing,
+    /// The connection was lost before the end of the command was told.
+    Lost(EffectError),
     To(Result<Output, EffectError>),
 }
 
@@ -66,11 +68,11 @@ pub(super) async fn run(
         }
         End::Lost => {
             session.halves = None;
-            Err(session.seen.error(
+            return Ran::Lost(session.seen.error(
                 ErrorKind::Unavailable,
                 "ssh.closed",
                 format!("the connection was lost while `{}` ran", command.program),
-            ))
+            ));
         }
         End::Late(limit) => {
             // A status that arrives from here on is that of the stopped command.

@@ -68,19 +68,27 @@ impl VersClient {
     /// Sends a call. A connection that could not be made is tried again for
     /// every call, since nothing was asked; so is 429, since it was refused.
     /// What else may pass is tried again for reads only: a change may have had
-    /// its effect, whatever the answer says. 409 and an exhausted quota stay
-    /// as they are, so they are never tried again.
+    /// its effect, whatever the answer says. A read that was not answered in
+    /// time is asked once more, over another connection. 409 and an exhausted
+    /// quota stay as they are, so they are never tried again.
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, VersError> {
         let read = call.method == Method::GET;
-        let deadline = deadline(call.timeout);
+        let mut until = deadline(call.timeout);
+        let mut unanswered = false;
         let mut backoff = Backoff::up_to(Duration::from_secs(2));
         let mut left = TRIES;
         loop {
-            left -= 1;
+            left = left.saturating_sub(1);
             let (error, asked) = match self.send_held(&call).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
+            if read && !unanswered && matches!(error, VersError::Timeout { .. }) {
+                tracing::debug!(%error, "asking once more");
+                unanswered = true;
+                until = deadline(call.timeout);
+                continue;
+            }
             let again = match &error {
                 VersError::Unreachable { .. } | VersError::Status { status: 429, .. } => true,
                 VersError::Dropped { .. } => read,
@@ -90,7 +98,7 @@ impl VersClient {
             // A server that asks for no wait gets one all the same.
             let own = backoff.next_wait();
             let wait = asked.map_or(own, |asked| asked.max(own));
-            if !again || left == 0 || Instant::now() + wait >= deadline {
+            if !again || left == 0 || Instant::now() + wait >= until {
                 return Err(error);
             }
             tracing::debug!(%error, ?wait, "asking again");

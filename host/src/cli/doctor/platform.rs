@@ -151,6 +151,7 @@ mod tests {
             url: String::new(),
             user: "root".to_owned(),
             pinned: None,
+            keepalive: None,
             vers: VersConfig::new(url, key),
         };
         let mut up = Checkup::new(Show::nowhere());

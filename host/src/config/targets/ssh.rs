@@ -2,11 +2,13 @@
 //! configuration says. What stands here goes over that configuration.
 
 use super::parts::{parse_fingerprint, parse_origin, parse_user};
+use crate::config::duration;
 use crate::config::parse::{At, TableReader};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Every key of the table.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "type",
     "host",
     "port",
@@ -19,6 +21,7 @@ const KEYS: [&str; 12] = [
     "known-hosts",
     "ssh-config",
     "url",
+    "keepalive",
 ];
 
 /// How a server is reached. Paths may begin with `~/`.
@@ -46,6 +49,8 @@ pub struct SshTarget {
     pub config: UserConfig,
     /// Where the service is reached from outside; no slash at the end.
     pub url: Option<String>,
+    /// Silence after which the server is asked whether it is there.
+    pub keepalive: Option<Duration>,
 }
 
 /// Which host key of a server is accepted.
@@ -134,6 +139,7 @@ pub(super) fn read(what: &str, table: TableReader<'_>, base: &Path) -> Option<Ss
         known_hosts: paths("known-hosts"),
         config,
         url: table.read("url", parse_url).map(|u| u.value),
+        keepalive: table.read("keepalive", duration::positive).map(|k| k.value),
     })
 }
 

@@ -4,8 +4,10 @@ use super::parts::{VmSource, parse_fingerprint, parse_origin, parse_user, parse_
 use super::registry;
 use crate::capability::address::is_loopback;
 use crate::capability::http::parse_host_and_port;
+use crate::config::duration;
 use crate::config::parse::{At, TableReader};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use url::Url;
 
 /// The platform's API when a target names none.
@@ -34,6 +36,12 @@ pub struct VersTarget {
     pub user: String,
     /// Where the service is reached; `{vm}` stands for the VM id.
     pub url: String,
+    /// Silence after which the VM is asked whether it is there.
+    pub keepalive: Option<Duration>,
+    /// How long the platform may take to answer a look.
+    pub call_timeout: Option<Duration>,
+    /// The same for a snapshot and a restore.
+    pub commit_timeout: Option<Duration>,
 }
 
 /// Which SSH host key is accepted.
@@ -66,6 +74,9 @@ pub(super) fn read(what: &str, table: TableReader<'_>, base: &Path) -> Option<Ve
             "host-key",
             "user",
             "url",
+            "keepalive",
+            "call-timeout",
+            "commit-timeout",
         ],
     );
     let vm = read_vm(what, &table);
@@ -89,6 +100,7 @@ pub(super) fn read(what: &str, table: TableReader<'_>, base: &Path) -> Option<Ve
         true => table.read("url", parse_service_url).map(|u| u.value),
         false => Some(format!("https://{{vm}}.{vm_domain}:3000")),
     };
+    let time = |key| table.read(key, duration::positive).map(|time| time.value);
     let api_key = table.string("api-key").or_else(|| {
         (!table.has("api-key")).then(|| At {
             value: "vers-api-key".to_owned(),
@@ -106,6 +118,9 @@ pub(super) fn read(what: &str, table: TableReader<'_>, base: &Path) -> Option<Ve
         host_key: host_key?.value,
         user: user.unwrap_or_else(|| "root".to_owned()),
         url: url?,
+        keepalive: time("keepalive"),
+        call_timeout: time("call-timeout"),
+        commit_timeout: time("commit-timeout"),
     })
 }
 

@@ -321,30 +321,43 @@ impl RusshSsh {
         if !self.abandoned.may_go(&vm) {
             return Ok(());
         }
-        let removed = async {
-            let opened = self.open_session(&vm).await.map_err(|e| e.error)?;
-            let (_connection, mut channel, _permit) = opened.into_parts();
-            let asked = channel.exec(true, line::forget(run.as_str())).await;
-            let failed = |why: String| EffectError::new(ErrorKind::Failed, "ssh.job", why);
-            asked.map_err(|e| failed(e.to_string()))?;
+        let until = deadline(FORGET);
+        let mut backoff = Backoff::up_to(Duration::from_secs(2));
+        loop {
+            let error = match timeout_at(until, self.remove_files(&vm, run)).await {
+                Ok(Ok(status)) => match status {
+                    0 => return Ok(()),
+                    _ => {
+                        let why = format!("rm ended with {status}");
+                        return Err(EffectError::new(ErrorKind::Failed, "ssh.job", why));
+                    }
+                },
+                Ok(Err(Unopened { error, last: true })) => return Err(error),
+                Ok(Err(Unopened { error, .. })) => error,
+                Err(_) => EffectError::new(ErrorKind::Timeout, "ssh.timeout", "no answer in time"),
+            };
+            let wait = backoff.next_wait();
+            if Instant::now() + wait >= until {
+                return Err(error);
+            }
+            sleep(wait).await;
+        }
+    }
+
+    /// Removes them in one session; how that ended.
+    async fn remove_files(&self, vm: &Place, run: &RunId) -> Result<u32, Unopened> {
+        let (connection, mut channel, _permit) = self.open_session(vm).await?.into_parts();
+        if channel.exec(true, line::forget(run.as_str())).await.is_ok() {
             while let Some(message) = channel.wait().await {
-                if let russh::ChannelMsg::ExitStatus { exit_status } = message
-                    && exit_status != 0
-                {
-                    return Err(failed(format!("rm ended with {exit_status}")));
+                if let russh::ChannelMsg::ExitStatus { exit_status } = message {
+                    return Ok(exit_status);
                 }
             }
-            Ok(())
-        };
-        timeout_at(deadline(FORGET), removed)
-            .await
-            .unwrap_or_else(|_| {
-                Err(EffectError::new(
-                    ErrorKind::Timeout,
-                    "ssh.timeout",
-                    "no answer in time",
-                ))
-            })
+        }
+        self.forget(&connection).await;
+        let text = "the connection was lost while files of jobs were removed";
+        let error = EffectError::new(ErrorKind::Unavailable, "ssh.closed", text);
+        Err(Unopened { error, last: false })
     }
 }
 

@@ -455,6 +455,13 @@ impl Watch {
         }
     }
 
+    /// So many whole lines.
+    pub(crate) async fn lines(&self, count: usize) {
+        while self.text.lock().unwrap().matches('\n').count() < count {
+            self.more.notified().await;
+        }
+    }
+
     /// The first whole line.
     pub(crate) async fn line(&self) -> String {
         loop {

@@ -1,6 +1,6 @@
 //! Against a real OpenSSH server.
 
-use super::fixture::{Sshd, Watch, shell};
+use super::fixture::{Sshd, Watch, client_with, shell};
 use super::processes::gone;
 use crate::capability::secrets::{Secret, SecretValue};
 use crate::capability::ssh::{Command, NoLiveOutput, Ssh};
@@ -183,24 +183,65 @@ async fn many_commands_share_one_connection() {
 }
 
 #[tokio::test]
-async fn a_cut_connection_is_reported_and_then_made_again() {
+async fn a_look_whose_connection_breaks_is_asked_again() {
+    let sshd = Sshd::start().await;
+    let c = client_with(
+        &sshd.front,
+        &sshd.user_key,
+        |config| {
+            config.limits.keepalive = Duration::from_millis(500);
+            config.limits.keepalive_misses = 2;
+        },
+        None,
+    );
+    for (n, silent) in [(1, false), (2, true)] {
+        let flag = sshd.home.join(format!("flag-{n}"));
+        let flag = flag.display();
+        let script = format!(
+            "if [ -e '{flag}' ]; then echo again; exit 7; fi; : >'{flag}'; echo started; sleep 300"
+        );
+        let watch = Arc::new(Watch::default());
+        let (ssh, live) = (c.ssh.clone(), watch.clone());
+        let running = tokio::spawn(async move { ssh.run(&shell(&script), &*live).await });
+        watch.line().await;
+        match silent {
+            true => sshd.swallow_all(),
+            false => sshd.front.cut_all(),
+        }
+        let out = running.await.unwrap().unwrap();
+        assert_eq!((out.exit_code, &*out.stdout), (Some(7), &b"again\n"[..]));
+        assert!(watch.wait().await.contains("asking again"));
+        assert_eq!(sshd.front.connections(), n + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_each_time_is_reported_and_then_made_again() {
     let sshd = Sshd::start().await;
     let c = sshd.client();
     let watch = Arc::new(Watch::default());
     let (ssh, live) = (c.ssh.clone(), watch.clone());
-    let running =
-        tokio::spawn(async move { ssh.run(&shell("echo started; sleep 300"), &*live).await });
-    watch.line().await;
-    sshd.front.cut_all();
-    let error = running.await.unwrap().unwrap_err();
-    assert_eq!(
-        (error.code.as_str(), error.maybe_applied),
-        ("ssh.closed", true)
+    let mut look = shell("echo started; sleep 300");
+    look.timeout = Duration::from_secs(4);
+    let mut running = tokio::spawn(async move { ssh.run(&look, &*live).await });
+    let mut cuts = 0;
+    let error = loop {
+        tokio::select! {
+            ended = &mut running => break ended.unwrap().unwrap_err(),
+            () = watch.lines(cuts + 1) => sshd.front.cut_all(),
+        }
+        cuts += 1;
+    };
+    assert!(cuts > 1);
+    // Its time may be over while it runs once more.
+    assert!(
+        ["ssh.closed", "ssh.timeout"].contains(&error.code.as_str()) && error.maybe_applied,
+        "{error}"
     );
     assert!(error.message.contains("started"), "{error}");
     let out = c.ssh.run(&shell("exit 0"), &NoLiveOutput).await.unwrap();
     assert_eq!(out.exit_code, Some(0));
-    assert_eq!(sshd.front.connections(), 2);
+    assert!(sshd.front.connections() > cuts);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use crate::capability::secrets::SecretValue;
 use crate::capability::snapshot::NoProgress;
 use crate::vers::{PowerState, VersClient, VersError, VmState};
 use serde_json::json;
+use std::time::Duration;
 
 #[tokio::test]
 async fn vms_are_listed_and_looked_at_whatever_their_states_are_called() {
@@ -228,4 +229,26 @@ async fn every_page_of_commits_is_read_also_from_a_server_that_cannot_page() {
     fake.fault("GET /commits", Fault::Answers(200, page));
     fake.fault("GET /commits", Fault::Answers(200, page));
     assert_eq!(c.commits().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_look_without_an_answer_is_asked_once_more_and_a_change_is_not() {
+    let fake = Fake::start().await;
+    fake.cloud.lock().unwrap().add_vm("vm-1", "running", None);
+    let mut config = fake.config();
+    config.call_timeout = Duration::from_secs(2);
+    let c = VersClient::new(&config).unwrap();
+    fake.fault("GET", Fault::HangsAfter);
+    c.status(&vm("vm-1")).await.unwrap();
+    assert_eq!(fake.count("GET"), 2);
+    for _ in 0..2 {
+        fake.fault("GET", Fault::HangsAfter);
+    }
+    let error = c.status(&vm("vm-1")).await.unwrap_err();
+    assert!(matches!(error, VersError::Timeout { .. }), "{error}");
+    assert_eq!(fake.count("GET"), 4);
+    fake.fault("PATCH", Fault::HangsAfter);
+    let paused = c.set_state(&vm("vm-1"), PowerState::Paused).await;
+    assert!(matches!(paused, Err(VersError::Timeout { .. })));
+    assert_eq!(fake.count("PATCH"), 1);
 }
