@@ -1,17 +1,18 @@
 //! Performs a row of the table on a place of its own, and looks at what came of
 //! it: what was said, what is live, what was made, what was kept.
 
-use crate::row::{End, OLD, Plan, Row, Snapshot, TargetFault};
+use crate::network::{self, Met};
+use crate::row::{End, OLD, Plan, Row, Snapshot, TargetFault, Wire};
 use anyhow::{Context as _, Result, ensure};
 use std::time::Duration;
 use uuid::Uuid;
 use vdeploy_tests::Ran;
 use vdeploy_tests::base::{TOKEN, text, wait_for};
-use vdeploy_tests::platform::fault::Call;
+use vdeploy_tests::platform::fault::{ApiFault, Call};
 use vdeploy_tests::platform::{Place, World};
 
 /// A short window after each start, but for a row that says otherwise.
-const SHORT: &[&str] = &[
+pub const SHORT_WINDOW: &[&str] = &[
     "--set",
     "smoke.stable-seconds=1",
     "--set",
@@ -41,9 +42,27 @@ pub fn check(world: &World, row: Row) -> Result<()> {
     place.set_faults(row.api, row.vms);
     let mut args = arguments(row, row.plan, run.as_deref());
     args.extend(row.args);
-    let ran = place.vdeploy(&args)?;
+    let calls = place.calls().len();
+    let (ran, met) = match row.wire {
+        Wire::Good => {
+            if row.api.iter().any(ApiFault::answers_never) {
+                place.write_vers_project(None, network::SHORT)?;
+            }
+            (place.vdeploy(&args)?, Met::default())
+        }
+        wire => network::run(&place, wire, &args)?,
+    };
+    let calls = place.calls().split_off(calls);
     place.set_faults(&[], &[]);
-    judge(&place, row, &ran, &before, &pushed).with_context(|| {
+    let judged = || -> Result<()> {
+        network::every_call_met(row, &calls)?;
+        judge(&place, row, &ran, &before, &pushed)?;
+        match row.wire {
+            Wire::Good => Ok(()),
+            _ => network::counted(world, &place, row, &ran, met),
+        }
+    };
+    judged().with_context(|| {
         format!(
             "--- stdout\n{}\n--- stderr\n{}\n---",
             ran.stdout, ran.stderr
@@ -70,7 +89,7 @@ fn judge(place: &Place<'_>, row: Row, ran: &Ran, before: &str, pushed: &str) -> 
     lease_is_free(place, row)
 }
 
-fn arguments(row: Row, plan: Plan, run: Option<&str>) -> Vec<&str> {
+pub fn arguments(row: Row, plan: Plan, run: Option<&str>) -> Vec<&str> {
     let mut args = match plan {
         Plan::Deploy | Plan::DeployElseSnapshot => vec!["run"],
         Plan::RollbackGit => vec!["rollback", "--to", "git"],
@@ -80,7 +99,7 @@ fn arguments(row: Row, plan: Plan, run: Option<&str>) -> Vec<&str> {
     if let Some(run) = run {
         args.push(run);
     } else {
-        args.extend(SHORT);
+        args.extend(SHORT_WINDOW);
         args.push("--plan");
         args.push(match row.snapshot {
             Snapshot::Archive => "default-ssh",
@@ -122,6 +141,14 @@ pub fn break_target(place: &Place<'_>, fault: TargetFault) -> Result<()> {
     Ok(())
 }
 
+/// The VM that is the target now.
+pub fn target(place: &Place<'_>, ran: &Ran) -> Result<Uuid> {
+    Ok(match ran.event("target-moved") {
+        Ok(moved) => text(&moved, "to")?.parse()?,
+        Err(_) => place.vm,
+    })
+}
+
 /// Looks at what came of it; the VM that is the target now.
 fn look(place: &Place<'_>, row: Row, ran: &Ran) -> Result<Uuid> {
     ensure!(
@@ -139,10 +166,7 @@ fn look(place: &Place<'_>, row: Row, ran: &Ran) -> Result<Uuid> {
             "`{word}` is not in the message:\n{message}"
         );
     }
-    let vm = match ran.event("target-moved") {
-        Ok(moved) => text(&moved, "to")?.parse()?,
-        Err(_) => place.vm,
-    };
+    let vm = target(place, ran)?;
     let made = place.made();
     ensure!(
         (made.commits, made.vms) == (row.commits, row.new_vms),

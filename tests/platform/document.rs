@@ -2,7 +2,7 @@
 //! from the rows, which the tests insist on, and a test compares it.
 
 use crate::row::{End, OLD, Row};
-use crate::{servers, table, words};
+use crate::{network, servers, table, words};
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::{Failed, Trial};
 use std::fmt::Write as _;
@@ -41,7 +41,8 @@ fn compare() -> Result<()> {
 fn render() -> Result<String> {
     let mut text = String::new();
     let mut heading = "";
-    let rows = table::TABLE.iter().chain(servers::TABLE);
+    let rows = table::TABLE.iter().chain(network::TABLE);
+    let rows = rows.chain(servers::TABLE);
     let mut rows: Vec<&Row> = rows.collect();
     // Rows stand in the order in which they are best run.
     rows.sort_by_key(|row| (words::target(row) != FIRST, words::target(row), row.plan));

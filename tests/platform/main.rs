@@ -4,6 +4,7 @@
 mod check;
 mod doctor;
 mod document;
+mod network;
 mod reach;
 mod registry;
 mod row;
@@ -29,7 +30,8 @@ fn main() -> std::process::ExitCode {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads.get_or_insert(cores * 3);
     let shared: Shared = Arc::default();
-    let rows = table::TABLE.iter().chain(servers::TABLE);
+    let rows = network::TABLE.iter().chain(table::TABLE);
+    let rows = rows.chain(servers::TABLE);
     let mut trials: Vec<Trial> = rows
         .map(|row| {
             let shared = shared.clone();
@@ -45,6 +47,7 @@ fn main() -> std::process::ExitCode {
         doctor::TRIALS,
         registry::TRIALS,
         wake::TRIALS,
+        network::TRIALS,
     ];
     trials.extend(others.iter().copied().flatten().map(|(name, test)| {
         let shared = shared.clone();

@@ -1,7 +1,7 @@
 //! A row of the table: what is wrong, what is run, and what must come of it.
 
-use vdeploy_tests::platform::Kind;
 use vdeploy_tests::platform::fault::{ApiFault, VmFault};
+use vdeploy_tests::platform::{Kind, Pace};
 
 /// The version of the good service, which is live before each row.
 pub const OLD: &str = "1.0.0";
@@ -51,6 +51,38 @@ pub enum TargetFault {
     ServiceGone,
 }
 
+/// When a command meets what is wrong with the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    /// It is on the target and has not begun.
+    Before,
+    /// Something comes back: it was taken, it prints, it has ended.
+    Output,
+    /// It has ended, and nobody was told.
+    After,
+}
+
+/// What a connection meets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Break {
+    /// It is cut: both ends are told.
+    Cut,
+    /// It is dead, and nobody is told.
+    Silent,
+}
+
+/// What is wrong with the connection to the target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wire {
+    /// Nothing.
+    Good,
+    /// Every command meets this once; the one that is asked for in its place
+    /// goes well.
+    Each(Moment, Break),
+    /// All of it is slow.
+    Pace(Pace),
+}
+
 /// How a row ends. There is no other way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
@@ -85,6 +117,8 @@ pub struct Row {
     pub vms: &'static [VmFault],
     /// What is wrong at the target.
     pub target: &'static [TargetFault],
+    /// What is wrong with the connection to it.
+    pub wire: Wire,
     /// The exit code.
     pub code: i32,
     /// The outcome's word.
@@ -130,6 +164,7 @@ pub const DEPLOYED: Row = Row {
     api: &[],
     vms: &[],
     target: &[],
+    wire: Wire::Good,
     code: 0,
     outcome: "deployed",
     live: "2.0.0",

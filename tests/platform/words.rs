@@ -1,8 +1,8 @@
 //! A row of the table in words.
 
-use crate::row::{Plan, Row, Snapshot, TargetFault};
+use crate::row::{Break, Moment, Plan, Row, Snapshot, TargetFault, Wire};
 use std::time::Duration;
-use vdeploy_tests::platform::Kind;
+use vdeploy_tests::platform::{Kind, Pace};
 use vdeploy_tests::platform::fault::{ApiFault, Call, How, VmFault};
 
 /// What the app does, by the name of its variant.
@@ -33,6 +33,7 @@ pub fn wrong(row: &Row) -> Result<String, String> {
     all.extend(row.target.iter().map(at_target));
     all.extend(row.api.iter().map(at_api));
     all.extend(row.vms.iter().map(|fault| vm(*fault).to_owned()));
+    all.push(on_wire(row.wire));
     all.retain(|one| !one.is_empty());
     Ok(match all.is_empty() {
         true => "nothing".to_owned(),
@@ -84,6 +85,27 @@ fn at_target(fault: &TargetFault) -> String {
     }
 }
 
+fn on_wire(wire: Wire) -> String {
+    let (moment, how) = match wire {
+        Wire::Good | Wire::Pace(Pace::Good) => return String::new(),
+        Wire::Pace(Pace::Slow) => {
+            return "SSH: each piece comes 200 to 500 ms late".to_owned();
+        }
+        Wire::Pace(Pace::Bytewise) => return "SSH: one byte comes at a time".to_owned(),
+        Wire::Each(moment, how) => (moment, how),
+    };
+    let moment = match moment {
+        Moment::Before => "before it begins",
+        Moment::Output => "as it answers",
+        Moment::After => "when it has ended and nobody was told",
+    };
+    let how = match how {
+        Break::Cut => "is cut",
+        Break::Silent => "dies, and neither end is told",
+    };
+    format!("the SSH connection {how} at every command once, {moment}")
+}
+
 fn vm(fault: VmFault) -> &'static str {
     match fault {
         VmFault::StuckBooting => "the new VM never gets beyond `booting`",
@@ -105,9 +127,11 @@ fn at_api(fault: &ApiFault) -> String {
         Call::SetState => "pausing the VM",
         Call::Delete => "deleting the VM",
         Call::Any => "every call of the API",
+        Call::Look => "every call of the API that only looks",
         Call::Other => "another call of the API",
     };
     let when = match (fault.after, fault.times) {
+        _ if fault.each_once => ", each once".to_owned(),
         (0, Some(1)) => " once".to_owned(),
         (0, Some(times)) => format!(" {times} times"),
         (0, None) => String::new(),
@@ -129,5 +153,7 @@ fn how(how: How) -> String {
         How::DroppedBefore => "the connection drops, nothing was done".to_owned(),
         How::DroppedAfter => "it is done, and the connection drops before the answer".to_owned(),
         How::StatusAfter(status) => format!("it is done, and answered with {status}"),
+        How::Unanswered => "no answer comes, and nothing was done".to_owned(),
+        How::UnansweredAfter => "it is done, and no answer comes".to_owned(),
     }
 }

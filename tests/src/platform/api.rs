@@ -99,12 +99,19 @@ async fn perform(cloud: Arc<Cloud>, asked: Asked) -> Result<Reply, Dropped> {
     let fault = {
         let mut state = cloud.state();
         let account = state.accounts.get_mut(&asked.key);
-        account.and_then(|account| account.faults.meet(asked.call()))
+        account.and_then(|account| {
+            let call = asked.call();
+            let met = account.faults.meet(call, &asked.path.join("/"));
+            account.calls.push((call, met));
+            met
+        })
     };
     match fault {
         Some(How::Status(status)) => return Ok(Reply::page(status)),
         Some(How::TooMany(seconds)) => return Ok(Reply::too_many(seconds)),
         Some(How::DroppedBefore) => return Err(Dropped),
+        // Until the client goes away.
+        Some(How::Unanswered) => return std::future::pending().await,
         _ => {}
     }
     // Done to the end even when the client goes away meanwhile.
@@ -113,6 +120,7 @@ async fn perform(cloud: Arc<Cloud>, asked: Asked) -> Result<Reply, Dropped> {
     match fault {
         Some(How::Slow(time)) => tokio::time::sleep(time).await,
         Some(How::DroppedAfter) => return Err(Dropped),
+        Some(How::UnansweredAfter) => return std::future::pending().await,
         Some(How::StatusAfter(status)) => return Ok(Reply::page(status)),
         _ => {}
     }

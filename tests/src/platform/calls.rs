@@ -81,7 +81,7 @@ pub fn answer(cloud: &Cloud, asked: &Asked) -> Reply {
         Call::Parents => parents(cloud, asked),
         Call::SetState => set_state(cloud, asked),
         Call::Delete => delete(cloud, asked),
-        Call::Any | Call::Other => Err(Reply::empty(404)),
+        Call::Any | Call::Look | Call::Other => Err(Reply::empty(404)),
     };
     done.unwrap_or_else(|refusal| refusal)
 }

@@ -4,7 +4,7 @@
 //! Each test has an account of its own, with faults and counters of its own.
 //! Knows nothing of HTTP.
 
-use super::fault::{Faults, VmFault};
+use super::fault::{Call, Faults, How, VmFault};
 use super::outer::Outer;
 use super::vm::{Stored, Vm};
 use anyhow::{Context as _, Result};
@@ -43,6 +43,10 @@ pub struct Account {
     pub outer: Arc<Outer>,
     /// `/root` of its next VM has only so much space left.
     pub free_mib: Option<u64>,
+    /// Whether its new VMs are watched, and their commands stopped.
+    pub watched: Option<bool>,
+    /// Every call, with what went wrong with it.
+    pub calls: Vec<(Call, Option<How>)>,
 }
 
 /// A VM in the list.
@@ -107,6 +111,8 @@ impl Cloud {
             faults: Faults::default(),
             outer,
             free_mib: None,
+            watched: None,
+            calls: Vec::new(),
         };
         self.state().accounts.insert(key.clone(), account);
         key
@@ -115,7 +121,7 @@ impl Cloud {
     /// Makes a VM from something stored.
     pub fn make_vm(&self, key: &str, stored: &Stored, parent: Option<Uuid>) -> Result<Uuid> {
         let id = Uuid::new_v4();
-        let (owner, outer, free_mib, stuck, reachable) = {
+        let (owner, outer, free_mib, watched, stuck, reachable) = {
             let mut state = self.state();
             let account = state.accounts.get_mut(key).context("no account")?;
             let has = |fault| account.faults.vms.contains(&fault);
@@ -123,6 +129,7 @@ impl Cloud {
                 account.owner,
                 account.outer.clone(),
                 account.free_mib.take(),
+                account.watched,
                 has(VmFault::StuckBooting),
                 !has(VmFault::Unreachable),
             )
@@ -131,6 +138,9 @@ impl Cloud {
         let created_at = Timestamp::now();
         let vm = Arc::new(Vm::start(dir, stored, free_mib)?);
         outer.connect(vm.machine.network())?;
+        if let Some(stop) = watched {
+            vm.watch(stop)?;
+        }
         let entry = Entry {
             owner,
             created_at,

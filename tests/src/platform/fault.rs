@@ -1,5 +1,6 @@
 //! What can be made to go wrong, as data.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A call of the API.
@@ -27,8 +28,25 @@ pub enum Call {
     Delete,
     /// Any of them.
     Any,
+    /// Any that only looks.
+    Look,
     /// Something else that the API has.
     Other,
+}
+
+impl Call {
+    /// Whether nothing comes of it.
+    pub fn only_looks(self) -> bool {
+        matches!(
+            self,
+            Self::ListVms
+                | Self::Status
+                | Self::Metadata
+                | Self::SshKey
+                | Self::ListCommits
+                | Self::Parents
+        )
+    }
 }
 
 /// What happens to a call.
@@ -46,6 +64,10 @@ pub enum How {
     DroppedAfter,
     /// It is done, and then the answer is this status.
     StatusAfter(u16),
+    /// Nothing is done, and no answer ever comes.
+    Unanswered,
+    /// It is done, and no answer ever comes.
+    UnansweredAfter,
 }
 
 /// A fault of the API.
@@ -57,6 +79,9 @@ pub struct ApiFault {
     pub after: u32,
     /// So many are hit; none is all of them.
     pub times: Option<u32>,
+    /// Of each address only the first, third and so on are hit: each call is
+    /// hit once, and the one that is made in its place goes well.
+    pub each_once: bool,
     /// What happens to them.
     pub how: How,
 }
@@ -68,6 +93,7 @@ impl ApiFault {
             call,
             after: 0,
             times: Some(1),
+            each_once: false,
             how,
         }
     }
@@ -78,8 +104,23 @@ impl ApiFault {
             call,
             after: 0,
             times: None,
+            each_once: false,
             how,
         }
+    }
+
+    /// Every call of this kind once; the one that is made in its place goes
+    /// well.
+    pub const fn each_once(call: Call, how: How) -> Self {
+        Self {
+            each_once: true,
+            ..Self::always(call, how)
+        }
+    }
+
+    /// Whether somebody waits for an answer in vain.
+    pub fn answers_never(&self) -> bool {
+        matches!(self.how, How::Unanswered | How::UnansweredAfter)
     }
 
     /// The same, but so many go well first.
@@ -104,6 +145,8 @@ pub enum VmFault {
 #[derive(Debug, Default)]
 pub struct Faults {
     api: Vec<(ApiFault, u32)>,
+    /// The addresses whose last call was hit by a fault that hits each once.
+    hit: BTreeSet<String>,
     /// Those of VMs.
     pub vms: Vec<VmFault>,
 }
@@ -112,15 +155,27 @@ impl Faults {
     /// Sets these faults of the API instead of the ones before.
     pub fn set(&mut self, api: &[ApiFault], vms: &[VmFault]) {
         self.api = api.iter().map(|fault| (*fault, 0)).collect();
+        self.hit.clear();
         self.vms = vms.to_vec();
     }
 
-    /// What happens to a call; counts it.
-    pub fn meet(&mut self, call: Call) -> Option<How> {
+    /// What happens to a call of an address; counts it.
+    pub fn meet(&mut self, call: Call, address: &str) -> Option<How> {
         let mut met = None;
         for (fault, seen) in &mut self.api {
-            if fault.call != call && fault.call != Call::Any {
+            let is_meant = match fault.call {
+                Call::Any => true,
+                Call::Look => call.only_looks(),
+                one => one == call,
+            };
+            if !is_meant {
                 continue;
+            }
+            if fault.each_once {
+                if self.hit.remove(address) {
+                    continue;
+                }
+                self.hit.insert(address.to_owned());
             }
             *seen += 1;
             let nth = seen.saturating_sub(fault.after);

@@ -12,14 +12,18 @@ mod certificates;
 mod cloud;
 pub mod fault;
 mod front;
+mod line;
 mod machine;
 mod outer;
 mod place;
 mod processes;
 mod reply;
 mod vm;
+mod watched;
 mod world;
 
+pub use line::{Line, Pace};
 pub use place::{Kind, Made, Place};
 pub use vm::Vm;
+pub use watched::{Came, Counts, Told};
 pub use world::World;

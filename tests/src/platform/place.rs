@@ -1,10 +1,12 @@
 //! The place of one test: an account, a VM, a git remote, a directory with
 //! project file and state, and a way to look at the VM from outside.
 
-use super::fault::{ApiFault, VmFault};
+use super::fault::{ApiFault, Call, How, VmFault};
 use super::front;
+use super::line::Line;
 use super::outer::Outer;
 use super::vm::Vm;
+use super::watched::Counts;
 use super::world::{DOMAIN, World};
 use crate::base::{APP, TOKEN, wait_for};
 use crate::outcome::Ran;
@@ -97,6 +99,20 @@ impl<'a> Place<'a> {
         self.write_target(&self.vers_target(&registry)?, "")
     }
 
+    /// Writes the project file for a VM of the platform, perhaps reached over
+    /// `line`, with more keys of its target.
+    pub fn write_vers_project(&self, line: Option<&Line>, keys: &str) -> Result<()> {
+        let vm = format!("vm = \"{}\"", self.vm);
+        let gateway = line.map_or(self.world.ports.ssh, |line| line.port);
+        let target = self.target_by(&vm, gateway)?;
+        self.write_target(&format!("{target}{keys}"), "")
+    }
+
+    /// A line to the platform's SSH port.
+    pub fn line(&self) -> Result<Line> {
+        Line::to(self.world.runtime.handle(), self.world.ports.ssh)
+    }
+
     /// Writes the project file with a target of the test's own.
     pub fn write_target(&self, target: &str, more: &str) -> Result<()> {
         let text = format!("[targets.infra]\n{target}\n{more}");
@@ -106,6 +122,10 @@ impl<'a> Place<'a> {
 
     /// `which` says which VM it is.
     fn vers_target(&self, which: &str) -> Result<String> {
+        self.target_by(which, self.world.ports.ssh)
+    }
+
+    fn target_by(&self, which: &str, gateway: u16) -> Result<String> {
         let ports = self.world.ports;
         Ok(format!(
             "type = \"vers\"\n{which}\nhost-key = \"{}\"\n\
@@ -114,7 +134,7 @@ impl<'a> Place<'a> {
              ca-file = \"{}\"\n",
             self.vm(self.vm)?.host_key()?,
             ports.api,
-            ports.ssh,
+            gateway,
             ports.service,
             self.world.ca_file.display(),
         ))
@@ -215,6 +235,54 @@ impl<'a> Place<'a> {
         self.set_faults(&[], &[]);
         self.set_reachable(self.vm, true);
         self.outer.up()
+    }
+
+    /// The VMs of the account tell what happens on them, also those that are
+    /// made later; `stop` has their commands stopped.
+    pub fn watch(&self, stop: bool) -> Result<()> {
+        if let Some(account) = self.world.cloud.state().accounts.get_mut(&self.key) {
+            account.watched = Some(stop);
+        }
+        self.vms().iter().try_for_each(|vm| vm.watch(stop))
+    }
+
+    /// No command is stopped any more.
+    pub fn stop_nothing(&self) -> Result<()> {
+        if let Some(account) = self.world.cloud.state().accounts.get_mut(&self.key) {
+            account.watched = account.watched.map(|_| false);
+        }
+        self.vms().iter().try_for_each(|vm| vm.stop_nothing())
+    }
+
+    /// The VMs of the account, oldest first.
+    pub fn vms(&self) -> Vec<Arc<Vm>> {
+        let state = self.world.cloud.state();
+        let owner = state.accounts.get(&self.key).map(|account| account.owner);
+        let mut own: Vec<_> = state
+            .vms
+            .values()
+            .filter(|entry| Some(entry.owner) == owner)
+            .collect();
+        own.sort_by_key(|entry| entry.created_at);
+        own.into_iter().map(|entry| entry.vm.clone()).collect()
+    }
+
+    /// How often each change happened on the VMs of the account.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::new();
+        for vm in self.vms() {
+            vm.count(&mut counts);
+        }
+        counts
+    }
+
+    /// Every call of the account, with what went wrong with it.
+    pub fn calls(&self) -> Vec<(Call, Option<How>)> {
+        let state = self.world.cloud.state();
+        let account = state.accounts.get(&self.key);
+        account
+            .map(|account| account.calls.clone())
+            .unwrap_or_default()
     }
 
     /// What the account has made so far.
