@@ -2,8 +2,8 @@
 
 use crate::row::{Break, Moment, Plan, Row, Snapshot, TargetFault, Wire};
 use std::time::Duration;
-use vdeploy_tests::platform::{Kind, Pace};
 use vdeploy_tests::platform::fault::{ApiFault, Call, How, VmFault};
+use vdeploy_tests::platform::{Kind, Pace};
 
 /// What the app does, by the name of its variant.
 #[rustfmt::skip]

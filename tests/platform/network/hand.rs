@@ -4,7 +4,11 @@
 use crate::row::{Break, Moment, Wire};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 use vdeploy_tests::platform::{Came, Line, Place, Told};
+
+/// Nothing comes back for so long at most before a connection is broken.
+const LONG: Duration = Duration::from_secs(3);
 
 pub struct Hand<'a> {
     place: &'a Place<'a>,
@@ -15,7 +19,7 @@ pub struct Hand<'a> {
     /// Commands that run, with what they are.
     running: BTreeMap<(usize, u32), String>,
     /// The command whose end is waited for.
-    awaited: Option<(usize, u32)>,
+    awaited: Option<((usize, u32), Instant)>,
     /// What was hit and is asked for again: that goes well.
     spared: BTreeSet<String>,
     /// How many commands came.
@@ -56,7 +60,7 @@ impl<'a> Hand<'a> {
                         vm.let_begin(id)?;
                     }
                     Told::Ended(id) => {
-                        if self.awaited == Some((number, id)) {
+                        if self.awaited.is_some_and(|(of, _)| of == (number, id)) {
                             self.awaited = None;
                             self.spare();
                             self.line.break_muted(self.silent());
@@ -66,6 +70,14 @@ impl<'a> Hand<'a> {
                     }
                 }
             }
+        }
+        // One that lasts is let go: the lease must be renewed meanwhile.
+        if self
+            .awaited
+            .is_some_and(|(_, since)| since.elapsed() > LONG)
+        {
+            self.awaited = None;
+            self.line.unmute();
         }
         Ok(())
     }
@@ -87,7 +99,7 @@ impl<'a> Hand<'a> {
                 self.line.break_at_output(self.silent());
             }
             Moment::After => {
-                self.awaited = Some(id);
+                self.awaited = Some((id, Instant::now()));
                 self.line.mute();
             }
         }

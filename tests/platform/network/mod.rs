@@ -108,7 +108,7 @@ static WHOLE: Mutex<BTreeMap<(&str, &str), Counts>> = Mutex::new(BTreeMap::new()
 pub fn counted(world: &World, place: &Place<'_>, row: Row, ran: &Ran, met: Met) -> Result<()> {
     if let Wire::Each(..) = row.wire {
         ensure!(
-            met.hit >= FEWEST && met.hit * 3 >= met.commands,
+            met.hit >= FEWEST && met.hit * 4 >= met.commands,
             "only {} of {} commands lost their connection, on {} connections",
             met.hit,
             met.commands,

@@ -127,6 +127,11 @@ impl Line {
             .send_modify(|state| state.first_heard = state.next);
     }
 
+    /// Something comes back again.
+    pub fn unmute(&self) {
+        self.state.send_modify(|state| state.first_heard = 0);
+    }
+
     /// Breaks those connections.
     pub fn break_muted(&self, silent: bool) {
         let how = match silent {
