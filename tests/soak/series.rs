@@ -45,6 +45,15 @@ impl Table {
         });
     }
 
+    /// The newest values in one line.
+    pub fn newest(&self) -> String {
+        let newest = |series: &Series| {
+            let last = series.values.last().copied().unwrap_or_default();
+            format!("{} {last:.1}", series.name)
+        };
+        self.0.iter().map(newest).collect::<Vec<_>>().join("; ")
+    }
+
     /// For people.
     pub fn markdown(&self) -> String {
         let mut text = "| figure | first | last | max | |\n|---|---:|---:|---:|---|\n".to_owned();

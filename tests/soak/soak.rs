@@ -39,6 +39,7 @@ pub fn run(length: Length) -> Result<()> {
         *time += took;
         if number % every == 0 || number == deploys {
             figures::take(&mut ground, &mut table).with_context(what)?;
+            println!("     {}", table.newest());
         }
     }
     println!("\n| fault | deploys | seconds each |\n|---|---:|---:|");
