@@ -55,6 +55,7 @@ struct Whole {
     outcome: Outcome,
     writes: usize,
     outputs: BTreeMap<String, Value>,
+    course: Vec<String>,
 }
 
 impl Matrix {
@@ -155,6 +156,7 @@ impl Matrix {
             outcome: finished.outcome,
             writes: journal.written(),
             outputs: self.outputs(&run.journal()?),
+            course: course(&run.journal()?),
         };
         self.told(&finished, finished.outcome)?;
         self.done_once(&run, 0)?;
@@ -228,6 +230,17 @@ impl Matrix {
             "the journal ends with {end:?}"
         );
         one_result_for_each(&journal)?;
+        let course = course(&journal);
+        let differs = course
+            .iter()
+            .zip(&whole.course)
+            .find(|(now, then)| now != then);
+        ensure!(
+            differs.is_none() && course.len() == whole.course.len(),
+            "it went another way, with {} entries instead of {}: {differs:?}",
+            course.len(),
+            whole.course.len()
+        );
         let unanswered = unanswered(&journal);
         ensure!(
             unsent <= unanswered.len(),
@@ -329,6 +342,43 @@ fn unanswered(journal: &[Stored]) -> Vec<String> {
         _ => None,
     });
     steps.collect()
+}
+
+/// What was begun and ended, in order, as if by one process. Looks and waits are
+/// left out: those may be repeated.
+fn course(journal: &[Stored]) -> Vec<String> {
+    let entries = journal.iter().filter_map(|stored| match &stored.entry {
+        Entry::StepStarted {
+            step,
+            section,
+            phase,
+            attempt,
+        } => Some(format!("{section:?} {step} {phase:?} {attempt} begins")),
+        Entry::StepFinished {
+            step,
+            section,
+            phase,
+            ..
+        } => Some(format!("{section:?} {step} {phase:?} is done")),
+        Entry::StepFailed {
+            step,
+            section,
+            phase,
+            failure,
+        } => Some(format!(
+            "{section:?} {step} {phase:?} failed: {}",
+            failure.error.code
+        )),
+        Entry::Intent { step, function, .. } if function != "clock.sleep-ms" => {
+            Some(format!("{step} {function}"))
+        }
+        Entry::SnapshotTaken { snapshot, .. } => Some(format!("snapshot {snapshot}")),
+        Entry::TargetMoved { to, .. } => Some(format!("moved to {to}")),
+        Entry::RollbackStarted { cause } => Some(format!("back, because of {cause:?}")),
+        Entry::Finished { outcome, .. } => Some(format!("{outcome:?}")),
+        _ => None,
+    });
+    entries.collect()
 }
 
 /// Every intent has one result, and no number is used twice.
