@@ -8,6 +8,10 @@
 //! was looked at several times between two changes (a port that is waited for)
 //! is seen in the recorded order, and the last sight stays.
 //!
+//! One limit: what a look sees does not depend on the requests that change what
+//! the service keeps. A request that was on its way when the process was killed,
+//! and never arrived, is missed by the count and by no look.
+//!
 //! As on a real target, a job is found by its number, a snapshot by its label,
 //! a restored VM by its snapshot, and pausing twice is pausing once.
 
