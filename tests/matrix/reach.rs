@@ -79,12 +79,16 @@ impl Http for Reach {
             }
         });
         // As the gate writes it into the journal.
-        let asked = json!({
+        let mut asked = json!({
             "method": request.method,
             "url": request.url.as_str(),
             "headers": headers.collect::<Vec<_>>(),
             "body": String::from_utf8_lossy(&request.body),
         });
+        if let (Some(read_back), Some(members)) = (&request.read_back, asked.as_object_mut()) {
+            let value = json!({ "url": read_back.url.as_str(), "text": read_back.text });
+            members.insert("read-back".to_owned(), value);
+        }
         let asked = self.target.script.timeless(&asked);
         let answer = match request.is_probe() {
             true => self.target.look("http.send", &asked),

@@ -87,6 +87,13 @@ impl Target {
     pub fn look(&self, function: &str, request: &Value) -> Answer {
         let mut place = self.place();
         let made = place.made;
+        let entry = match function {
+            "http.send" => self.entry_of(&place, word(request, "url")),
+            _ => None,
+        };
+        if let Some(Some(entry)) = entry {
+            return Ok(entry);
+        }
         if let Some((nth, look)) = self.script.look(made, function, request) {
             let times = place.looked.entry((made, nth)).or_default();
             let at = (*times).min(look.answers.len().saturating_sub(1));
@@ -95,10 +102,8 @@ impl Target {
                 return answer.clone();
             }
         }
-        if function == "http.send"
-            && let Some(answer) = self.entry_of(&place, word(request, "url"))
-        {
-            return answer;
+        if entry.is_some() {
+            return Ok(json!({ "status": 404, "headers": [], "body": "{}" }));
         }
         let what = shown(function, request);
         place.fault(format!(
@@ -106,22 +111,24 @@ impl Target {
         ))
     }
 
-    /// An entry by its id, which only a run that was cut off asks for: what the
-    /// service said when it took the entry, or that there is none. (The
-    /// recorder compares this with the real service.)
-    pub fn entry_of(&self, place: &Place, url: &str) -> Option<Answer> {
-        let (list, id) = url.rsplit_once('/')?;
+    /// What a run that was cut off asks for, to find out whether a request of it
+    /// has arrived: the address that the request declares, or the entry of the
+    /// ledger by its id. What the service said when it took the entry, or none
+    /// inside when it has not. (The recorder compares this with the real
+    /// service.)
+    pub fn entry_of(&self, place: &Place, url: &str) -> Option<Option<Value>> {
         let posts = self.script.posts.iter().zip(&place.posts);
-        let mut known = false;
-        for (post, sent) in posts.filter(|(post, _)| word(&post.request, "url") == list) {
-            known = true;
-            let body: Value = serde_json::from_str(word(&post.request, "body")).ok()?;
-            if word(&body, "commitId") == id && *sent > 0 {
-                let entry = answered(&post.answer, "body").ok()?;
-                return Some(Ok(json!({ "status": 200, "headers": [], "body": entry })));
+        let asked = posts.filter(|(post, _)| read_back(post).iter().any(|known| known == url));
+        let mut known = None;
+        for (post, sent) in asked {
+            known.get_or_insert(None);
+            if *sent > 0
+                && let Ok(entry) = answered(&post.answer, "body")
+            {
+                known = Some(Some(json!({ "status": 200, "headers": [], "body": entry })));
             }
         }
-        known.then(|| Ok(json!({ "status": 404, "headers": [], "body": "{}" })))
+        known
     }
 
     /// A command that changes something, as a job. One that is known is not
@@ -200,6 +207,25 @@ impl Target {
             None => place.fault("no answer".to_owned()),
         }
     }
+}
+
+/// Where it is seen that a request has arrived.
+pub fn read_back(post: &Change) -> Vec<String> {
+    let declared = post
+        .request
+        .pointer("/read-back/url")
+        .and_then(Value::as_str);
+    let list = word(&post.request, "url");
+    let body = serde_json::from_str::<Value>(word(&post.request, "body")).unwrap_or_default();
+    let by_id = match word(&body, "commitId") {
+        "" => None,
+        id => Some(format!("{list}/{id}")),
+    };
+    declared
+        .map(str::to_owned)
+        .into_iter()
+        .chain(by_id)
+        .collect()
 }
 
 impl Place {
