@@ -35,6 +35,33 @@ impl Moment {
     }
 }
 
+/// How a lease was lost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Loss {
+    /// For a person.
+    pub why: String,
+    /// Whether the run can be gone on with: nobody is known to have it instead.
+    pub mendable: bool,
+}
+
+impl Loss {
+    /// Somebody else has it, or took it away.
+    pub fn for_good(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            mendable: false,
+        }
+    }
+
+    /// It could not be renewed: another process may go on when it can be again.
+    pub fn for_now(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            mendable: true,
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum State {
     /// It must be asked for first.
@@ -42,7 +69,7 @@ enum State {
     Until(Moment),
     /// Nobody else can take it, or it does not matter.
     NotNeeded,
-    Lost(String),
+    Lost(Loss),
 }
 
 impl State {
@@ -97,8 +124,8 @@ impl Held {
     }
 
     /// It is not ours any more, for this reason.
-    pub fn lose(&self, why: String) {
-        self.become_if(State::Lost(why), |_| true);
+    pub fn lose(&self, how: Loss) {
+        self.become_if(State::Lost(how), |_| true);
     }
 
     /// Whether it is surely held now.
@@ -106,9 +133,9 @@ impl Held {
         self.0.borrow().is_sure()
     }
 
-    fn lost(&self) -> Option<String> {
+    fn lost(&self) -> Option<Loss> {
         match &*self.0.borrow() {
-            State::Lost(why) => Some(why.clone()),
+            State::Lost(how) => Some(how.clone()),
             _ => None,
         }
     }
@@ -125,48 +152,65 @@ impl Held {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lost {
     /// How it was lost.
-    pub why: String,
+    pub how: Loss,
     /// Whether the change was on its way.
     pub begun: bool,
+}
+
+/// Where a lease is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keeps {
+    /// In the store.
+    Store,
+    /// On the target itself.
+    Target,
 }
 
 /// The leases that a run relies on; none where nothing is held. Clones are the
 /// same.
 #[derive(Clone, Debug, Default)]
-pub struct Leases(Arc<Mutex<Vec<Held>>>);
+pub struct Leases(Arc<Mutex<Vec<(Keeps, Held)>>>);
 
 impl Leases {
-    fn all(&self) -> MutexGuard<'_, Vec<Held>> {
+    fn all(&self) -> MutexGuard<'_, Vec<(Keeps, Held)>> {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// From now on a change is sent only while this one is held.
-    pub fn rely_on(&self, held: Held) {
-        self.all().push(held);
+    pub fn rely_on(&self, keeps: Keeps, held: Held) {
+        self.all().push((keeps, held));
+    }
+
+    /// Those of now that the target itself has no part in.
+    #[must_use]
+    pub fn in_store(&self) -> Self {
+        let all = self.all();
+        let kept = all.iter().filter(|(keeps, _)| *keeps == Keeps::Store);
+        Self(Arc::new(Mutex::new(kept.cloned().collect())))
     }
 
     /// Whether all are surely held now.
     pub fn are_sure(&self) -> bool {
-        self.all().iter().all(Held::is_sure)
+        self.all().iter().all(|(_, held)| held.is_sure())
     }
 
     /// How one was lost, if one was.
-    pub fn lost(&self) -> Option<String> {
-        self.all().iter().find_map(Held::lost)
+    pub fn lost(&self) -> Option<Loss> {
+        self.all().iter().find_map(|(_, held)| held.lost())
     }
 
     /// Resolves when all are surely held.
     ///
     /// # Errors
     /// One is lost: how.
-    pub async fn sure(&self) -> Result<(), String> {
+    pub async fn sure(&self) -> Result<(), Loss> {
         loop {
-            if let Some(why) = self.lost() {
-                return Err(why);
+            if let Some(how) = self.lost() {
+                return Err(how);
             }
-            let unsure = self.all().iter().find(|held| !held.is_sure()).cloned();
+            let unsure = self.all().iter().find(|(_, held)| !held.is_sure()).cloned();
             match unsure {
-                Some(held) => held.settled().await,
+                Some((_, held)) => held.settled().await,
                 None => return Ok(()),
             }
         }
@@ -180,7 +224,7 @@ impl Leases {
         let mut what = pin!(what);
         let mut begun = false;
         loop {
-            self.sure().await.map_err(|why| Lost { why, begun })?;
+            self.sure().await.map_err(|how| Lost { how, begun })?;
             begun = true;
             let step = poll_fn(|cx| match self.are_sure() {
                 true => what.as_mut().poll(cx).map(Some),
@@ -206,8 +250,8 @@ mod tests {
 
     fn leases() -> (Leases, Held, Held) {
         let (leases, store, target) = (Leases::default(), Held::default(), Held::default());
-        leases.rely_on(store.clone());
-        leases.rely_on(target.clone());
+        leases.rely_on(Keeps::Store, store.clone());
+        leases.rely_on(Keeps::Target, target.clone());
         (leases, store, target)
     }
 
@@ -230,7 +274,7 @@ mod tests {
         assert!(!held.is_sure(), "it has run out");
         held.not_needed();
         assert!(held.is_sure());
-        held.lose("gone".to_owned());
+        held.lose(Loss::for_good("gone"));
         held.renewed(Moment::now(), LONG);
         assert!(!held.is_sure(), "what is lost stays lost");
     }
@@ -252,12 +296,12 @@ mod tests {
             let leases = leases.clone();
             async move { leases.guard(async {}).await.is_err() }
         });
-        target.lose("run 01B holds it now".to_owned());
+        target.lose(Loss::for_now("the target does not answer"));
         assert!(timeout(PATIENCE, waits).await.unwrap().unwrap());
-        let why = leases.sure().await.unwrap_err();
-        assert_eq!(why, "run 01B holds it now");
+        let how = leases.sure().await.unwrap_err();
+        assert_eq!(how, Loss::for_now("the target does not answer"));
         let never = leases.guard(async { panic!("it was sent") }).await;
-        assert_eq!(never, Err::<(), _>(Lost { why, begun: false }));
+        assert_eq!(never, Err::<(), _>(Lost { how, begun: false }));
     }
 
     #[tokio::test]
@@ -296,11 +340,11 @@ mod tests {
         // Held again: it goes on.
         target.renewed(Moment::now(), LONG);
         timeout(PATIENCE, done(3)).await.unwrap();
-        target.lose("it was taken".to_owned());
+        target.lose(Loss::for_good("it was taken"));
         ticks.notify_one();
         let lost = timeout(PATIENCE, guarded).await.unwrap().unwrap();
-        let why = "it was taken".to_owned();
-        assert_eq!(lost, Err(Lost { why, begun: true }));
+        let how = Loss::for_good("it was taken");
+        assert_eq!(lost, Err(Lost { how, begun: true }));
         assert_eq!(steps.load(Ordering::SeqCst), 3);
     }
 }

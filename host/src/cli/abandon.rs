@@ -81,7 +81,7 @@ async fn lease(
             store.clone(),
             target.clone(),
             run.clone(),
-            by.to_owned(),
+            hold::held_by(),
             DEFAULT_TTL,
         );
         let holder = match asked.await? {

@@ -29,13 +29,13 @@ pub fn break_in_store(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::hold::started_by;
+    use crate::cli::hold::held_by;
     use crate::journal::SqliteStore;
     use std::time::Duration;
 
     /// What a process of this machine calls itself, when it has this pid.
     fn who(pid: u32) -> String {
-        let own = started_by();
+        let own = held_by();
         own.replace(
             &format!("pid {}", std::process::id()),
             &format!("pid {pid}"),
@@ -46,7 +46,7 @@ mod tests {
     fn only_the_runs_own_lease_is_broken_and_only_when_its_process_is_gone() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
-        let (gone, here) = (who(child.id()), started_by());
+        let (gone, here) = (who(child.id()), held_by());
         let elsewhere = "me@another-machine pid 1".to_owned();
         let target = TargetName::from("infra");
         for (held_by, who, broken) in [

@@ -3,6 +3,7 @@
 
 use super::left;
 use super::wait::Wait;
+use crate::capability::held::Keeps;
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::ids::{RunId, TargetName};
@@ -23,19 +24,13 @@ impl Drop for Watch {
     }
 }
 
-/// A lost lease closes the gate of the run for good.
+/// A lost lease closes the gate of the run.
 pub fn break_off_when(
     lost: impl Future<Output = LeaseLost> + Send + 'static,
     shared: Arc<RunShared>,
 ) -> Watch {
     let task = tokio::spawn(async move {
-        let why = lost.await;
-        let message = format!("the lease was lost: {why}");
-        let message = shared.masker.mask(&message);
-        match why {
-            LeaseLost::Fenced { .. } => shared.break_off(&message),
-            LeaseLost::NotRenewed { .. } => shared.break_off_for_now(&message),
-        }
+        shared.lease_lost(&lost.await.loss());
     });
     Watch(task.abort_handle())
 }
@@ -50,8 +45,16 @@ pub struct OnTarget {
 impl OnTarget {
     fn new(lease: TargetLease, shared: &Arc<RunShared>) -> Self {
         let watch = break_off_when(lease.lost(), shared.clone());
-        shared.world.leases.rely_on(lease.held());
         Self { lease, watch }
+    }
+
+    /// From now on a change is sent only while it is held. A lease that was
+    /// relied on is not done without any more: the gate would take its end for
+    /// a loss.
+    fn relied_on(self, shared: &RunShared) -> Self {
+        let leases = &shared.world.leases;
+        leases.rely_on(Keeps::Target, self.lease.held());
+        self
     }
 
     /// Gives it back.
@@ -76,7 +79,7 @@ pub async fn take(
                 let lease = OnTarget::new(lease, shared);
                 let doing = |text| shared.emit(RunEvent::Doing { text });
                 return match left::end(&lease.lease, &*claim.ssh, doing).await {
-                    Ok(_) => Ok(lease),
+                    Ok(_) => Ok(lease.relied_on(shared)),
                     Err(why) => {
                         lease.end().await;
                         Err((Outcome::Unreachable, why))
@@ -100,7 +103,7 @@ pub async fn take(
 
 /// Takes it as soon as the target is another VM.
 pub fn after_a_move(claim: Claim, shared: &Arc<RunShared>) -> OnTarget {
-    OnTarget::new(TargetLease::after_a_move(claim), shared)
+    OnTarget::new(TargetLease::after_a_move(claim), shared).relied_on(shared)
 }
 
 /// Takes nothing, and warns when somebody else is at work.
@@ -164,7 +167,7 @@ impl<'a> Holding<'a> {
     fn holder(&self) -> String {
         let mut text = format!("run {}", self.run);
         if !self.who.is_empty() {
-            text.push_str(&format!(" ({})", self.who));
+            text.push_str(&format!(" ({})", shown(self.who)));
         }
         if let Some(since) = self.since {
             text.push_str(&format!(", since {since}"));
@@ -237,6 +240,46 @@ pub fn started_by() -> String {
     format!("{user}@{} pid {}{job}", machine(), std::process::id())
 }
 
+/// The same for a lease, with where the pid is one.
+pub fn held_by() -> String {
+    let pid = format!(" pid {}", std::process::id());
+    let space = pid_space().map(|space| format!("{IN}{space}"));
+    let within = format!("{pid}{}", space.unwrap_or_default());
+    started_by().replacen(&pid, &within, 1)
+}
+
+/// The holder for a person: without where its pid is one.
+fn shown(who: &str) -> String {
+    let split = who
+        .split_once(" pid ")
+        .and_then(|(place, rest)| Some((place, rest.split_once(IN)?)))
+        .filter(|(_, (pid, _))| pid.parse::<u32>().is_ok());
+    match split {
+        Some((place, (pid, rest))) => {
+            let job = rest.split_once(' ').map(|(_, job)| format!(" {job}"));
+            format!("{place} pid {pid}{}", job.unwrap_or_default())
+        }
+        None => who.to_owned(),
+    }
+}
+
+/// Before where a pid is one.
+const IN: &str = " in ";
+
+/// Where a pid of this process means something: this start of this machine, and
+/// its container. Two containers may have one name.
+fn pid_space() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let space = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    let number: String = space
+        .to_string_lossy()
+        .chars()
+        .filter(char::is_ascii_digit)
+        .collect();
+    let boot = boot.trim().split('-').next()?;
+    Some(format!("{boot}-{number}"))
+}
+
 fn machine() -> String {
     let names = rustix::system::uname();
     names.nodename().to_string_lossy().into_owned()
@@ -279,9 +322,16 @@ fn process(who: &str) -> Process {
 fn pid_here(who: &str) -> Option<i32> {
     let (place, rest) = who.split_once(" pid ")?;
     let (_, on) = place.rsplit_once('@')?;
-    let pid: i32 = rest.split(' ').next()?.parse().ok()?;
-    (on == machine()).then_some(pid)
+    let (pid, rest) = rest.split_at(rest.find(' ').unwrap_or(rest.len()));
+    let pid: i32 = pid.parse().ok()?;
+    // Who does not say it is of an older version, or on a system that has none.
+    let said = rest.strip_prefix(IN).map(|rest| rest.split(' ').next());
+    let is_here = said.is_none_or(|said| said == pid_space().as_deref());
+    (on == machine() && is_here).then_some(pid)
 }
+
+#[cfg(test)]
+mod take_tests;
 
 #[cfg(test)]
 mod tests {
@@ -327,8 +377,28 @@ mod tests {
     }
 
     #[test]
+    fn a_pid_of_another_container_says_nothing_here() {
+        let who =
+            |within: &str| format!("me@{} pid {}{within} github run 5", machine(), dead_pid());
+        let own = pid_space().map(|space| format!("{IN}{space}"));
+        let own = own.unwrap_or_default();
+        assert!(held_by().contains(&format!(" pid {}{own}", std::process::id())));
+        for here in ["", &own] {
+            let process = process(&who(here));
+            assert!(matches!(process, Process::Gone(_)), "{here} {process:?}");
+        }
+        assert_eq!(process(&who(" in 0-1")), Process::Elsewhere);
+        let there = "me@box pid 7 in 0-1 github run 5";
+        assert_eq!(shown(there), "me@box pid 7 github run 5");
+        for plain in ["me@box pid 7", "me in a box", ""] {
+            assert_eq!(shown(plain), plain);
+        }
+        assert_eq!(shown(&held_by()), started_by());
+    }
+
+    #[test]
     fn a_dead_run_of_this_machine_is_told_from_a_living_one() {
-        let living = holder(started_by());
+        let living = holder(held_by());
         let text = Holding::in_store(&living, 3_000).message(&"infra".into());
         assert!(text.contains("Wait for it to end"), "{text}");
         let pid = dead_pid();

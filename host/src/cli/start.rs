@@ -17,6 +17,7 @@ use super::run::OutputArgs;
 use super::session::Session;
 use super::wait::{Wait, WaitArgs};
 use super::{dead, hold, output, rollback, signals, unfinished};
+use crate::capability::held::Keeps;
 use crate::capability::snapshot::SnapshotScope;
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
@@ -151,7 +152,7 @@ fn has_ended(outcome: Outcome) -> bool {
 
 /// Takes the lease, runs, gives it back.
 async fn held(mut ready: Ready, mut request: Request, shared: Arc<RunShared>) -> Finished {
-    let who = hold::started_by();
+    let who = hold::held_by();
     let mut wait = Wait::start(request.wait);
     let keeper = loop {
         let asked = LeaseKeeper::acquire(
@@ -165,7 +166,8 @@ async fn held(mut ready: Ready, mut request: Request, shared: Arc<RunShared>) ->
             Ok(Ok(keeper)) => break keeper,
             Ok(Err(holder)) => {
                 if request.resumes.is_some() {
-                    let word = (&*who, "its process is gone, and the run is resumed");
+                    let by = hold::started_by();
+                    let word = (&*by, "its process is gone, and the run is resumed");
                     let (store, target) = (&*ready.store, &ready.target);
                     match dead::break_in_store(store, target, &holder, &ready.run, word) {
                         Ok(true) => continue,
@@ -184,7 +186,7 @@ async fn held(mut ready: Ready, mut request: Request, shared: Arc<RunShared>) ->
         }
     };
     shared.hold_lease(keeper.granted().clone());
-    shared.world.leases.rely_on(keeper.held());
+    shared.world.leases.rely_on(Keeps::Store, keeper.held());
     let watch = hold::break_off_when(keeper.lost(), shared.clone());
     let finished = match catch_up(&mut ready, &mut request, &shared) {
         Ok(true) => recorded(ready, &request, shared, who, wait).await,
@@ -265,7 +267,7 @@ async fn recorded(
             .map(|(name, plugin)| (name.clone(), plugin.description.digest.clone()))
             .collect(),
         rolls_back: request.rolls_back.as_ref().map(|(run, _)| run.clone()),
-        started_by: who.clone(),
+        started_by: hold::started_by(),
         started_at: ready.world.clock.now_unix_ms(),
         host_version: env!("CARGO_PKG_VERSION").to_owned(),
         dry_run: request.dry_run,

@@ -3,17 +3,30 @@
 
 use super::pass::{CUT, Gate};
 use super::rules::{late, stopped};
+use crate::capability::held::Loss;
 use crate::capability::http::{Request, Response};
 use crate::capability::{EffectError, World};
+use crate::event::RunEvent;
+
+/// What is said while a change waits.
+const WAITS: &str = "waiting until it is known that this run still holds the target";
 
 impl Gate {
     /// Waits until the run surely holds its target, as long as that is not
-    /// known. A lease that was lost closes the gate.
+    /// known and the run is not being stopped. A lease that was lost closes the
+    /// gate.
     pub(super) async fn surely_held(&self) -> Result<(), EffectError> {
-        let leases = &self.shared.world.leases;
+        let shared = &self.shared;
+        let leases = &shared.world.leases;
+        if !leases.are_sure() && leases.lost().is_none() {
+            shared.emit(RunEvent::Doing {
+                text: WAITS.to_owned(),
+            });
+        }
         tokio::select! {
             biased;
-            held = leases.sure() => held.map_err(|why| self.lost(&why)),
+            held = leases.sure() => held.map_err(|how| self.lost(&how)),
+            () = shared.stopped() => Err(stopped(shared.broken().is_some())),
             () = tokio::time::sleep_until(self.deadline) => Err(late()),
         }
     }
@@ -28,7 +41,7 @@ impl Gate {
         }
         let sent = leases.guard(sending).await;
         sent.unwrap_or_else(|lost| {
-            let error = self.lost(&lost.why);
+            let error = self.lost(&lost.how);
             if !lost.begun {
                 return Err(error);
             }
@@ -43,9 +56,8 @@ impl Gate {
     }
 
     /// The error of a change that was not sent because a lease was lost.
-    fn lost(&self, why: &str) -> EffectError {
-        let why = format!("the lease was lost: {why}");
-        self.shared.break_off(&self.shared.masker.mask(&why));
+    fn lost(&self, how: &Loss) -> EffectError {
+        self.shared.lease_lost(how);
         stopped(true)
     }
 

@@ -4,6 +4,7 @@
 use super::replay::Replay;
 use super::tape::{Recorded, Tape};
 use crate::capability::World;
+use crate::capability::held::Loss;
 use crate::capability::mask::Masker;
 use crate::event::RunEvent;
 use crate::ids::{PluginName, RunId, SnapshotId, StepId, VmId};
@@ -247,6 +248,13 @@ impl RunShared {
     /// the cause is mended.
     pub fn break_off_for_now(&self, message: &str) {
         self.close(message.to_owned(), true);
+    }
+
+    /// A lease was lost: nothing more is done.
+    pub fn lease_lost(&self, how: &Loss) {
+        let message = format!("the lease was lost: {}", how.why);
+        let message = self.masker.mask(&message).into_owned();
+        self.close(message, how.mendable);
     }
 
     /// The store did not take what it was given: nothing more is done.

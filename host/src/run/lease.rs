@@ -6,7 +6,7 @@
 //! renewed, so it gives up no later than the store lets another run in. The
 //! last word is the store's: every journal write carries the token.
 
-use crate::capability::held::{Held, Moment};
+use crate::capability::held::{Held, Loss, Moment};
 use crate::ids::{RunId, TargetName};
 use crate::journal::store::{Granted, Holder, Store, StoreError};
 use std::fmt;
@@ -54,6 +54,16 @@ impl fmt::Display for LeaseLost {
 
 impl std::error::Error for LeaseLost {}
 
+impl LeaseLost {
+    /// The same for who sends changes.
+    pub fn loss(&self) -> Loss {
+        match self {
+            Self::Fenced { .. } => Loss::for_good(self.to_string()),
+            Self::NotRenewed { .. } => Loss::for_now(self.to_string()),
+        }
+    }
+}
+
 /// A lease that is held and renewed until it is released, lost or dropped.
 /// Dropping stops the renewals and lets the lease run out.
 #[derive(Debug)]
@@ -95,7 +105,7 @@ impl LeaseKeeper {
         let losing = held.clone();
         let renewals = tokio::spawn(async move {
             let why = renewing.await;
-            losing.lose(why.to_string());
+            losing.lose(why.loss());
             tell.send_replace(Some(why));
         });
         Ok(Ok(Self {
@@ -142,7 +152,7 @@ impl LeaseKeeper {
 impl Drop for LeaseKeeper {
     fn drop(&mut self) {
         self.renewals.abort();
-        self.held.lose("it was given back".to_owned());
+        self.held.lose(Loss::for_good("it was given back"));
     }
 }
 

@@ -20,7 +20,7 @@ mod tests;
 pub use script::{TargetHolder, TargetLeaseError};
 
 use super::lease::{LeaseLost, when_lost};
-use crate::capability::held::{Held, Moment};
+use crate::capability::held::{Held, Loss, Moment};
 use crate::capability::ssh::Ssh;
 use crate::ids::{RunId, VmId};
 use crate::target::{TargetFacts, TargetHandle};
@@ -186,7 +186,7 @@ impl TargetLease {
         let renewals = tokio::spawn(async move {
             let held = renewing.held.clone();
             let why = renewing.renew_until_lost(moves, asked).await;
-            held.lose(why.to_string());
+            held.lose(why.loss());
             tell.send_replace(Some(why));
         });
         Self {
@@ -264,7 +264,7 @@ impl TargetLease {
 impl Drop for TargetLease {
     fn drop(&mut self) {
         self.renewals.abort();
-        self.keeper.held.lose("it was given back".to_owned());
+        self.keeper.held.lose(Loss::for_good("it was given back"));
     }
 }
 

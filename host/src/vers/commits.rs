@@ -111,6 +111,7 @@ impl VersClient {
                 query: &[],
                 body: Some(body),
                 timeout: self.commit_timeout,
+                wakes: false,
             })
             .await?;
         Ok(answer.json::<CommitId>()?.commit_id)

@@ -31,6 +31,8 @@ pub(super) struct Call<'a> {
     pub(super) query: &'a [(&'a str, String)],
     pub(super) body: Option<Value>,
     pub(super) timeout: Duration,
+    /// It lets a VM go on.
+    pub(super) wakes: bool,
 }
 
 impl<'a> Call<'a> {
@@ -42,6 +44,7 @@ impl<'a> Call<'a> {
             query: &[],
             body: None,
             timeout,
+            wakes: false,
         }
     }
 }
@@ -112,11 +115,16 @@ impl VersClient {
         if call.method == Method::GET {
             return sending.await;
         }
-        let sent = self.leases.guard(sending).await;
+        let sent = match call.wakes {
+            // A VM that is frozen cannot say who holds it, and who was asleep
+            // while it was frozen would wait for its answer for ever.
+            true => self.leases.in_store().guard(sending).await,
+            false => self.leases.guard(sending).await,
+        };
         sent.unwrap_or_else(|lost| {
             let fenced = VersError::Fenced {
                 call: call.name.clone(),
-                why: lost.why,
+                why: lost.how.why,
                 begun: lost.begun,
             };
             Err((fenced, None))

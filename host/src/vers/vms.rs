@@ -68,6 +68,7 @@ impl VersClient {
                 query: &[],
                 body: Some(json!({ "state": word })),
                 timeout: self.call_timeout,
+                wakes: word == "Running",
             })
             .await
         };
@@ -93,6 +94,7 @@ impl VersClient {
             query: &[],
             body: None,
             timeout: self.call_timeout,
+            wakes: false,
         })
         .await?;
         Ok(())
@@ -109,6 +111,7 @@ impl VersClient {
                 query: &[("count", count.to_string())],
                 body: None,
                 timeout: self.commit_timeout,
+                wakes: false,
             })
             .await?;
         made_vms(&name, count as usize, &answer)
@@ -134,6 +137,7 @@ impl VersClient {
             query: &[],
             body: Some(json!({ "commit_id": commit.as_str() })),
             timeout: self.commit_timeout,
+            wakes: false,
         });
         let text = format!("making a VM from snapshot {commit}");
         let made = awaited(progress, &text, restoring)

@@ -2,8 +2,11 @@
 
 use crate::stage::{Stage, scripted};
 use serde_json::{Value, json};
+use std::pin::Pin;
 use std::time::Duration;
-use vdeploy::capability::held::{Held, Moment};
+use tokio::time::{Instant, timeout};
+use vdeploy::capability::held::{Held, Keeps, Loss, Moment};
+use vdeploy::event::RunEvent;
 use vdeploy::journal::Entry;
 
 const LONG: Duration = Duration::from_secs(600);
@@ -11,7 +14,8 @@ const LONG: Duration = Duration::from_secs(600);
 /// A run that relies on this lease.
 fn stage(held: &Held) -> Stage {
     let stage = Stage::new().with_snapshot();
-    stage.shared.world.leases.rely_on(held.clone());
+    let leases = &stage.shared.world.leases;
+    leases.rely_on(Keeps::Target, held.clone());
     stage
 }
 
@@ -40,12 +44,58 @@ async fn nothing_is_sent_after_a_lease_was_lost_and_nothing_is_in_doubt() {
         let held = Held::default();
         let stage = stage(&held);
         held.renewed(Moment::now(), LONG);
-        held.lose("run 01B holds it now".to_owned());
+        held.lose(Loss::for_good("run 01B holds it now"));
         let seen = stage.run(&plugin, json!([change, change])).await.unwrap();
         assert_eq!(seen, ["gate.closed", "gate.closed"], "{change}");
         assert_eq!(sent(&stage), (0, 0), "{change}");
-        let broken = stage.shared.broken().unwrap().message;
-        assert_eq!(broken, "the lease was lost: run 01B holds it now");
+        let broken = stage.shared.broken().unwrap();
+        assert_eq!(broken.message, "the lease was lost: run 01B holds it now");
+        assert!(!broken.mendable);
+    }
+}
+
+/// Until a change says that it waits.
+async fn until_it_waits<T: std::fmt::Debug>(
+    stage: &Stage,
+    mut running: Pin<&mut impl Future<Output = T>>,
+) {
+    let waits = |event: &RunEvent| matches!(event, RunEvent::Doing { text } if text.contains("still holds the target"));
+    let end = Instant::now() + Duration::from_secs(60);
+    while !stage.events().iter().any(waits) {
+        assert!(Instant::now() < end, "it does not say that it waits");
+        let early = timeout(Duration::from_millis(20), &mut running).await;
+        assert!(early.is_err(), "{early:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_loss_that_can_be_mended_stays_one_when_a_change_waits() {
+    let plugin = scripted();
+    for change in changes() {
+        let held = Held::default();
+        let stage = stage(&held);
+        let mut running = std::pin::pin!(stage.run(&plugin, json!([change])));
+        until_it_waits(&stage, running.as_mut()).await;
+        held.lose(Loss::for_now("the target does not answer"));
+        assert_eq!(running.await.unwrap(), ["gate.closed"], "{change}");
+        assert_eq!(sent(&stage), (0, 0), "{change}");
+        // The watch of the keeper is told later.
+        stage.shared.break_off("too late");
+        let broken = stage.shared.broken().unwrap();
+        assert!(broken.mendable, "{broken:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_waits_hears_a_stop() {
+    let plugin = scripted();
+    for change in changes() {
+        let stage = stage(&Held::default());
+        let mut running = std::pin::pin!(stage.run(&plugin, json!([change])));
+        until_it_waits(&stage, running.as_mut()).await;
+        stage.shared.cancel();
+        assert_eq!(running.await.unwrap(), ["gate.cancelled"], "{change}");
+        assert_eq!(sent(&stage), (0, 0), "{change}");
     }
 }
 
@@ -63,8 +113,7 @@ async fn a_change_waits_until_the_lease_is_known_to_be_held_and_a_probe_does_not
     let both = json!([post, exec]);
     let running = stage.run(&plugin, both);
     let mut running = std::pin::pin!(running);
-    let early = tokio::time::timeout(Duration::from_millis(200), &mut running).await;
-    assert!(early.is_err(), "{early:?}");
+    until_it_waits(&stage, running.as_mut()).await;
     assert_eq!(sent(&stage), (1, 0), "it was sent while nobody knew");
     held.renewed(Moment::now(), LONG);
     running.await.unwrap();
@@ -77,7 +126,8 @@ async fn at_its_deadline_a_step_has_waited_long_enough() {
     let stage = stage(&Held::default());
     let [post, ..] = changes();
     let config = json!({ "run": [post] });
-    let within = Duration::from_millis(300);
+    // The plugin is made ready in it as well.
+    let within = Duration::from_secs(5);
     let phase = vdeploy::event::Phase::Run;
     let returned = stage.call_within(&plugin, phase, config, within).await;
     let seen = returned.result.unwrap()["seen"].clone();

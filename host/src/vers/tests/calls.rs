@@ -2,6 +2,7 @@
 
 use super::fake::{Fake, Fault, KEY, vm};
 use crate::capability::ErrorKind;
+use crate::capability::held::{Held, Keeps, Loss, Moment};
 use crate::capability::secrets::SecretValue;
 use crate::capability::snapshot::NoProgress;
 use crate::vers::{PowerState, VersClient, VersError, VmState};
@@ -92,6 +93,30 @@ async fn reads_are_tried_again_and_other_refusals_are_not() {
         .await
         .unwrap_err();
     assert_eq!(fake.count("PATCH"), 1);
+}
+
+/// A VM that is frozen cannot say who holds it: who was asleep meanwhile lets it
+/// go on first. Anything else waits.
+#[tokio::test]
+async fn a_vm_is_woken_while_only_the_store_knows_who_holds_it() {
+    let fake = Fake::start().await;
+    let (store, target) = (Held::default(), Held::default());
+    let config = fake.config();
+    config.leases.rely_on(Keeps::Store, store.clone());
+    config.leases.rely_on(Keeps::Target, target.clone());
+    let c = VersClient::new(&config).unwrap();
+    store.renewed(Moment::now(), Duration::from_secs(600));
+    c.set_state(&vm("vm-1"), PowerState::Running).await.unwrap();
+    assert_eq!(fake.count("PATCH"), 1);
+    target.lose(Loss::for_now("the target does not answer"));
+    let error = c.set_state(&vm("vm-1"), PowerState::Paused).await;
+    assert!(matches!(error, Err(VersError::Fenced { begun: false, .. })));
+    c.set_state(&vm("vm-1"), PowerState::Running).await.unwrap();
+    assert_eq!(fake.count("PATCH"), 2);
+    store.lose(Loss::for_good("run 01B holds it now"));
+    let error = c.set_state(&vm("vm-1"), PowerState::Running).await;
+    assert!(matches!(error, Err(VersError::Fenced { begun: false, .. })));
+    assert_eq!(fake.count("PATCH"), 2);
 }
 
 #[tokio::test]
