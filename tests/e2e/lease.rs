@@ -188,7 +188,7 @@ fn broken_while_stopped(base: &Base) -> Result<()> {
     first
         .end()?
         .expect_code(40)?
-        .expect_text("the lease was lost")?
+        .expect_text("lost the lease on")?
         .expect_text(&format!("broke it: {why}"))?;
     let after = world.counts(&site.vm)?;
     ensure!(after == counts, "{counts:?}\n{after:?}");
