@@ -5,7 +5,7 @@
 
 use super::ahead::Ahead;
 use super::error::ConnectError;
-use super::host_key::{Ended, HostKeyCheck};
+use super::host_key::{Announced, Ended, HostKeyCheck};
 use super::limits::Limits;
 use super::place::Place;
 use crate::resolve;
@@ -25,6 +25,7 @@ pub(super) type Client = client::Handle<HostKeyCheck>;
 pub(super) struct Connection {
     pub(super) place: Place,
     pub(super) handle: Client,
+    pub(super) announced: Announced,
     /// One permit a session: of a command, or opened ahead for the next.
     pub(super) channels: Arc<Semaphore>,
     pub(super) ahead: Ahead,
@@ -36,10 +37,16 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A connection that has logged in.
-    pub(super) fn new(place: Place, handle: Client, limits: &Limits, through: Vec<Client>) -> Self {
+    pub(super) fn new(
+        place: Place,
+        (handle, announced): (Client, Announced),
+        limits: &Limits,
+        through: Vec<Client>,
+    ) -> Self {
         Self {
             place,
             handle,
+            announced,
             channels: Arc::new(Semaphore::new(limits.max_channels)),
             ahead: Ahead::new(),
             signals: Semaphore::new(2),
@@ -110,17 +117,18 @@ pub(super) async fn handshake<S>(
     config: Arc<client::Config>,
     stream: S,
     check: HostKeyCheck,
-) -> Result<Client, ConnectError>
+) -> Result<(Client, Announced), ConnectError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    client::connect_stream(config, stream, check)
-        .await
-        .map_err(|ended| match ended {
-            Ended::HostKey(key) => ConnectError::HostKey {
-                host: peer.host.clone(),
-                key,
-            },
-            Ended::Ssh(e) => ConnectError::handshake(peer, &e),
-        })
+    let announced = check.announced();
+    let connected = client::connect_stream(config, stream, check).await;
+    let client = connected.map_err(|ended| match ended {
+        Ended::HostKey(key) => ConnectError::HostKey {
+            host: peer.host.clone(),
+            key,
+        },
+        Ended::Ssh(e) => ConnectError::handshake(peer, &e),
+    })?;
+    Ok((client, announced))
 }

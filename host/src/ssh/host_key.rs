@@ -12,6 +12,7 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
 
 /// Keeps fingerprints between runs, each under the name of what has the key:
 /// a VM id, or a server's name as files of known hosts write it.
@@ -218,11 +219,16 @@ impl From<russh::Error> for Ended {
 /// Where the key stands once it was accepted.
 pub(super) type Accepted = Arc<Mutex<Shown>>;
 
+/// Told when the server has said which keys it has, as OpenSSH does once, right
+/// after the login.
+pub(super) type Announced = Arc<Notify>;
+
 /// The client's side of one connection: it only checks the host key.
 #[derive(Debug)]
 pub(super) struct HostKeyCheck {
     expected: Expected,
     accepted: Accepted,
+    announced: Announced,
 }
 
 impl HostKeyCheck {
@@ -232,8 +238,13 @@ impl HostKeyCheck {
         let check = Self {
             expected,
             accepted: accepted.clone(),
+            announced: Announced::default(),
         };
         (check, accepted)
+    }
+
+    pub(super) fn announced(&self) -> Announced {
+        self.announced.clone()
     }
 }
 
@@ -259,15 +270,12 @@ impl client::Handler for HostKeyCheck {
         }
     }
 
-    /// OpenSSH says its keys in a small packet, and has the next one, the answer
-    /// to the first channel, wait for an acknowledgement of it (Nagle's
-    /// algorithm, until the first command). An idle client acknowledges 40 ms
-    /// later; one that sends something does at once.
     async fn openssh_ext_host_keys_announced(
         &mut self,
         _keys: Vec<PublicKey>,
-        session: &mut client::Session,
+        _session: &mut client::Session,
     ) -> Result<(), Ended> {
-        Ok(session.send_keepalive(true)?)
+        self.announced.notify_one();
+        Ok(())
     }
 }

@@ -4,7 +4,7 @@
 
 use super::connect::{Client, Connection, Peer, dial, handshake};
 use super::error::ConnectError;
-use super::host_key::{HostKeyCheck, HostKeyPolicy, shown};
+use super::host_key::{Announced, HostKeyCheck, HostKeyPolicy, shown};
 use super::identity::Identities;
 use super::limits::Limits;
 use super::login::log_in;
@@ -88,19 +88,21 @@ impl ServerWay {
         let limits = &self.config.limits;
         let by = Instant::now() + limits.connect_timeout;
         let mut passed: Vec<(String, Client)> = Vec::new();
+        let mut last = None;
         for hop in self.config.through.iter().chain([&self.config.server]) {
             let peer = hop.peer();
-            let client = timeout_at(by, self.open_hop(hop, &peer, passed.last()))
+            let (client, announced) = timeout_at(by, self.open_hop(hop, &peer, passed.last()))
                 .await
                 .unwrap_or_else(|_| {
                     let after = limits.connect_timeout;
                     Err(ConnectError::Deadline { peer, after })
                 })?;
             passed.push((hop.name.clone(), client));
+            last = Some(announced);
         }
         let mut clients: Vec<Client> = passed.into_iter().map(|(_, client)| client).collect();
         // There is one: that of the server itself.
-        let client = clients.pop().ok_or(ConnectError::NoVm)?;
+        let client = clients.pop().zip(last).ok_or(ConnectError::NoVm)?;
         Ok(Connection::new(self.place(), client, limits, clients))
     }
 
@@ -109,7 +111,7 @@ impl ServerWay {
         hop: &Hop,
         peer: &Peer,
         before: Option<&(String, Client)>,
-    ) -> Result<Client, ConnectError> {
+    ) -> Result<(Client, Announced), ConnectError> {
         let expected = hop
             .host_keys
             .expected(&hop.known_as)
@@ -117,20 +119,21 @@ impl ServerWay {
         let (stream, complaints) = stream(hop, peer, before).await?;
         let config = self.config.limits.russh(&expected);
         let (check, accepted) = HostKeyCheck::new(expected);
-        let mut client = match (handshake(peer, config, stream, check).await, complaints) {
-            (Err(ConnectError::Handshake { peer, .. }), Some(complaints)) => {
-                let why = format!("it ended: {}", complaints.all().await);
-                return Err(ConnectError::Proxy { peer, why });
-            }
-            (client, _) => client?,
-        };
+        let (mut client, announced) =
+            match (handshake(peer, config, stream, check).await, complaints) {
+                (Err(ConnectError::Handshake { peer, .. }), Some(complaints)) => {
+                    let why = format!("it ended: {}", complaints.all().await);
+                    return Err(ConnectError::Proxy { peer, why });
+                }
+                (client, _) => client?,
+            };
         log_in(&mut client, peer, &hop.user, &hop.identities).await?;
         let shown = shown(&accepted);
         hop.host_keys
             .learn(&hop.known_as, &shown)
             .map_err(ConnectError::Key)?;
         tracing::debug!(host = %hop.name, host_key = %shown.fingerprint, "connected");
-        Ok(client)
+        Ok((client, announced))
     }
 }
 

@@ -147,7 +147,7 @@ impl VmWay {
         let stream = self.tls(peer, dial(peer).await?).await?;
         let config = limits.russh(&expected);
         let (check, accepted) = HostKeyCheck::new(expected);
-        let mut handle = handshake(peer, config, stream, check).await?;
+        let (mut handle, announced) = handshake(peer, config, stream, check).await?;
         let failed = |e: russh::Error| ConnectError::handshake(peer, &e);
         let hash = match key.0.algorithm().is_rsa() {
             true => handle
@@ -168,7 +168,8 @@ impl VmWay {
             }
             Err(e) => return Err(failed(e)),
         }
-        let connection = Connection::new(Place::Vm(vm.clone()), handle, limits, Vec::new());
+        let client = (handle, announced);
+        let connection = Connection::new(Place::Vm(vm.clone()), client, limits, Vec::new());
         Ok((connection, shown(&accepted)))
     }
 
