@@ -120,6 +120,8 @@ describe() {
 }
 
 find_sockets
+# While other sockets come and go, the table can lack one for once.
+[ -n "$inodes" ] || find_sockets
 if [ -n "$inodes" ]; then
     pids=$(holders)
     if [ -z "$pids" ]; then say hidden "${users%% *}"; fi

@@ -47,7 +47,7 @@ resolves() {
 # npm asks with its own proxies, certificates and login.
 registry() {
     say registry "$(printf '%s' "$1" | sed 's#//[^/@]*@#//#')"
-    if said=$(within 15 npm ping --fetch-retries=0 --fetch-timeout=10000 2>&1 </dev/null); then
+    if said=$(within 30 npm ping --fetch-retries=0 --fetch-timeout=10000 2>&1 </dev/null); then
         say registry-answer ok
     else
         code=$(printf '%s\n' "$said" | sed -n 's/^npm [Ee][Rr][Rr][a-z!]* code //p' | head -n 1)

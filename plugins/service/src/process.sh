@@ -31,8 +31,12 @@ comes_from() {
     return 1
 }
 
-# Sets `inodes` to the sockets that listen on port $1, as `[1] [2] `.
-find_sockets() {
+# Sets `inodes` to the sockets that listen on port $1, as `[1] [2] `. That nobody
+# does is looked at twice: while other sockets come and go, the table can lack
+# one for once.
+find_sockets() { read_sockets "$1" || read_sockets "$1"; }
+
+read_sockets() {
     inodes=
     hex=$(printf '%04X' "$1")
     for table in /proc/net/tcp /proc/net/tcp6; do
