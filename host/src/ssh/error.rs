@@ -134,8 +134,17 @@ impl ConnectError {
         ConnectError::Handshake {
             peer: peer.clone(),
             why: match error {
-                russh::Error::IO(error) => cause(error),
-                russh::Error::HUP | russh::Error::Disconnect => {
+                // Whether what was sent to it had been read makes the difference
+                // between an end and a reset.
+                russh::Error::IO(error)
+                    if !matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+                    ) =>
+                {
+                    cause(error)
+                }
+                russh::Error::IO(_) | russh::Error::HUP | russh::Error::Disconnect => {
                     "the connection was closed at the other end".to_owned()
                 }
                 other => other.to_string(),
