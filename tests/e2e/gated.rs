@@ -68,3 +68,18 @@ pub fn builds(event: &Value) -> bool {
     let action = event.get("action").and_then(Value::as_str).unwrap_or("");
     kind(event) == "call-started" && action.contains("npm run build")
 }
+
+/// The new version is live, all of it was done once, and nobody has the target.
+pub fn done_once(base: &Base, world: &Counted<'_, '_>, site: &Site<'_>) -> Result<()> {
+    ensure!(
+        site.version().as_deref() == Some(NEW),
+        "{:?}",
+        site.version()
+    );
+    let (counts, whole) = (world.counts(&site.vm)?, whole(base)?);
+    ensure!(
+        counts == *whole,
+        "counted {counts:?}, and undisturbed {whole:?}"
+    );
+    crate::variants::lease_is_free(site)
+}

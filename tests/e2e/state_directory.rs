@@ -4,7 +4,7 @@
 
 use crate::Add;
 use crate::counted::{Counted, Counts};
-use crate::gated::{Gate, NEW, builds, deploy, whole};
+use crate::gated::{Gate, builds, deploy, done_once};
 use crate::under_way::UnderWay;
 use anyhow::{Context as _, Result, ensure};
 use rusqlite::Connection;
@@ -93,17 +93,7 @@ fn goes_on(
     mut resume: Command,
 ) -> Result<()> {
     Ran::from(resume.output()?).expect_code(0)?;
-    ensure!(
-        site.version().as_deref() == Some(NEW),
-        "{:?}",
-        site.version()
-    );
-    let (counts, whole) = (world.counts(&site.vm)?, whole(base)?);
-    ensure!(
-        counts == *whole,
-        "counted {counts:?}, and without a failure {whole:?}"
-    );
-    Ok(())
+    done_once(base, world, site)
 }
 
 fn full(base: &Base) -> Result<()> {

@@ -8,7 +8,7 @@
 use crate::Add;
 use crate::counted::Counted;
 use crate::cut::{Cut, begins, kill_when, kind};
-use crate::gated::{Gate, NEW, deploy, whole};
+use crate::gated::{Gate, NEW, deploy, done_once};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::fs::File;
@@ -173,20 +173,6 @@ fn lost_result(base: &Base) -> Result<()> {
     let resumed = ran.event("run-resumed")?;
     ensure!(resumed.get("in-doubt") == Some(&1.into()), "{resumed}");
     done_once(base, &world, &site)
-}
-
-fn done_once(base: &Base, world: &Counted<'_, '_>, site: &Site<'_>) -> Result<()> {
-    ensure!(
-        site.version().as_deref() == Some(NEW),
-        "{:?}",
-        site.version()
-    );
-    let (counts, whole) = (world.counts(&site.vm)?, whole(base)?);
-    ensure!(
-        counts == *whole,
-        "counted {counts:?}, and without a crash {whole:?}"
-    );
-    crate::variants::lease_is_free(site)
 }
 
 /// The snapshot stands, and nothing of it is in the journal.
