@@ -63,8 +63,8 @@ fn target(ground: &Ground<'_>, table: &mut Table) -> Result<()> {
         .filter(|name| name.starts_with("lost."))
         .count();
     table.keep(
-        "marks of runs that lost the target, and jobs of those",
-        Expected::Grows("one for each run that was given up, for a week"),
+        "marks of runs that may change nothing more, and jobs that were left",
+        Expected::Grows("one for each run that is over or was given up, for a week"),
         (lost + names(&home.join(".vdeploy/jobs")).len()) as f64,
     );
     let records = lease.len() - lost;

@@ -10,8 +10,9 @@
 # take an expired lease, or one who takes it while its holder renews it. Links
 # need no room for data, so a full disk does not end a lease.
 #
-# `lost.<run>` is the mark of a run that lost it to another one or to a person:
-# `job.sh` starts no change of that run any more. `left.<run>` says that what
+# `lost.<run>` is the mark of a run that lost it to another one or to a person,
+# or that is over: `job.sh` starts no change of that run any more. It stays for a
+# week. `left.<run>` says that what
 # such a run began here may still go on. Whoever takes the lease is told, ends it
 # before its first change, and says so with `settle`; else the next one is told.
 #
@@ -114,7 +115,6 @@ lose() {
 # script may be killed right after it. A link, for a full disk.
 mark_left() {
     ln -s left "$dir/left.$1" 2>/dev/null
-    find "$dir" \( -name 'lost.*' -o -name 'left.*' \) -mtime +7 -exec rm -f {} + 2>/dev/null
 }
 
 # From now on nothing of run $1 begins here.

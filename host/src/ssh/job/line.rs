@@ -85,11 +85,19 @@ pub(super) fn ask_to_stop(mark: &str) -> Vec<u8> {
 }
 
 /// Removes what the jobs of a run left behind, and what runs left that ended
-/// long ago without doing so.
+/// long ago without doing so. Nobody can know any more which numbers were used,
+/// so nothing of the run may begin from then on: it gets the mark of a run that
+/// has lost the target. A start may still be under way, from a process that was
+/// stopped before another one went on with its run.
 pub(super) fn forget(run: &str) -> String {
     let run = sh(run);
     let script = format!(
-        "cd \"$HOME/.vdeploy/jobs\" 2>/dev/null || exit 0; rm -rf -- {run}; \
+        "run={run} lease=\"$HOME/.vdeploy-lease\"; \
+         cd \"$HOME/.vdeploy/jobs\" 2>/dev/null || exit 0; \
+         mark() {{ ln -s lost \"$lease/lost.$run\" 2>/dev/null; }}; \
+         mark || full=yes; rm -rf -- \"$run\"; [ -z \"${{full:-}}\" ] || mark; \
+         [ ! -d \"$lease\" ] || find \"$lease\" \\( -name 'lost.*' -o -name 'left.*' \\) \
+         -mtime +7 -exec rm -f -- {{}} +; \
          find . -type d ! -name . -prune -mtime +7 -exec rm -rf -- {{}} +"
     );
     format!("exec sh -c {}", sh(&script))

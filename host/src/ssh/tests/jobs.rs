@@ -324,3 +324,34 @@ async fn what_the_jobs_of_a_run_left_goes_in_the_end_and_other_runs_stay() {
     let names: Vec<_> = left.iter().map(|e| e.file_name()).collect();
     assert_eq!(names, ["NEW"]);
 }
+
+/// A process that was stopped between its journal and its command, while another
+/// one went on with the run to its end.
+#[tokio::test]
+async fn a_late_start_of_a_run_that_is_over_begins_nothing() {
+    let sshd = Sshd::start().await;
+    let (ends, late) = (sshd.client(), sshd.client());
+    let lease = sshd.at(".vdeploy-lease");
+    std::fs::create_dir(&lease).unwrap();
+    for (mark, days) in [("lost.NEW", "1"), ("lost.OLD", "9"), ("left.OLD", "9")] {
+        std::os::unix::fs::symlink("lost", lease.join(mark)).unwrap();
+        let date = format!("{days} days ago");
+        let mut touch = std::process::Command::new("touch");
+        let touch = touch.args(["-h", "-d", &date]).arg(lease.join(mark));
+        assert!(touch.status().unwrap().success());
+    }
+    let add = || change(shell("echo once >>~/count"), 1);
+    ends.ssh.run(&add(), &NoLiveOutput).await.unwrap();
+    ends.ssh.forget_jobs(&RUN.into()).await.unwrap();
+    let error = late.ssh.run(&add(), &NoLiveOutput).await.unwrap_err();
+    assert!(!error.maybe_applied, "{error:?}");
+    assert!(error.message.contains("lost its lease"), "{error:?}");
+    assert_eq!(std::fs::read_to_string(sshd.at("count")).unwrap(), "once\n");
+    // The marks of last week are not needed any more.
+    let marks = std::fs::read_dir(&lease).unwrap().flatten();
+    let mut names: Vec<_> = marks
+        .map(|e| e.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, [format!("lost.{RUN}"), "lost.NEW".to_owned()]);
+}
