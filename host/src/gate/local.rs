@@ -109,6 +109,15 @@ impl Gate {
                 format!("a value has at most {MAX_VALUE} bytes"),
             ));
         }
+        let parts = [Some(key.as_bytes()), value];
+        if call.grant.is_ok() && parts.into_iter().flatten().any(|p| self.has_secret(p)) {
+            call.grant = Err(EffectError::new(
+                ErrorKind::Invalid,
+                "state.secret",
+                "the key or the value has a secret in it, and none is stored; store what you \
+                 derive from it, such as a digest",
+            ));
+        }
         let target = self.shared.target().name;
         let state = self.shared.world.state.clone();
         self.pass(
@@ -126,6 +135,10 @@ impl Gate {
             },
         )
         .await
+    }
+
+    fn has_secret(&self, bytes: &[u8]) -> bool {
+        *self.shared.masker.mask_bytes(bytes) != *bytes
     }
 
     fn state_call(&self, function: &'static str, key: &str, value: Value, effect: Effect) -> Call {

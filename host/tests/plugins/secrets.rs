@@ -15,7 +15,7 @@ fn leaks() -> Value {
         { "do": "log", "text": format!("it is {TOKEN}") },
         { "do": "log", "text": format!("{}{TOKEN}", "x".repeat(8 * 1024 - 5)) },
         { "do": "check", "name": TOKEN, "detail": format!("found {TOKEN}") },
-        { "do": "put", "key": "k", "value": TOKEN },
+        { "do": "put", "key": "k", "value": format!("it is {TOKEN}"), "try": true },
         { "do": "put", "key": TOKEN, "value": "v", "try": true },
         { "do": "exec", "argv": ["false", TOKEN], "try": true },
     ])
@@ -29,6 +29,7 @@ async fn no_journal_entry_and_no_event_has_the_value() {
     assert_eq!(seen[0], TOKEN, "a grant to reveal gives the value");
     assert_eq!(seen[1]["stdout"], " TOKEN=***\n");
     assert_eq!(seen[3]["body"], "your token is ***");
+    assert_eq!(seen[8..10], ["state.secret", "state.secret"]);
     let fail = json!({ "do": "fail", "code": format!("a.{TOKEN}"), "message": TOKEN });
     let error = stage.run(&plugin, json!([fail])).await.unwrap_err();
     assert!(!error.to_string().contains(TOKEN), "{error}");
