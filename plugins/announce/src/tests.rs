@@ -120,6 +120,53 @@ fn a_wrong_entry_is_mended() {
     );
 }
 
+/// A registry of one VM, of which the answer to a change is lost; `arrives` says
+/// of the first one whether it came through.
+fn forgetful(stage: &Stage, status: &str, arrives: bool) -> FakeHost {
+    let mut entry = json!({"id": "vm-1", "status": status, "address": "vm-1.vm.vers.sh"});
+    let mut lost = false;
+    let registry = FakeHost::new().http(move |request| {
+        let change = request.method != "GET";
+        if !request.path().starts_with("/registry/vms/vm-1") {
+            return None;
+        }
+        if change && (lost || arrives) && request.method == "PATCH" {
+            let new: Value = serde_json::from_slice(&request.body).unwrap();
+            entry["status"] = new["status"].clone();
+        }
+        if change && !lost {
+            lost = true;
+            let error = Error::new(ErrorKind::Unavailable, "http.closed", "closed");
+            return Some(Err(error.maybe_applied()));
+        }
+        Some(Ok(FakeResponse::new(200, entry.to_string())))
+    });
+    host(stage, registry, json!({"snapshot": false, "feed": false}))
+}
+
+#[test]
+fn a_change_of_the_registry_in_doubt_is_looked_up() {
+    let stage = Stage::new().unwrap();
+    stage.serve(&[]).unwrap();
+    let seen = |host: &FakeHost| {
+        let requests = host.requests().into_iter();
+        let methods: Vec<String> = requests.map(|request| request.method).collect();
+        methods.join(" ")
+    };
+    for (status, arrives, methods) in [
+        ("stopped", true, "GET PATCH GET"),
+        ("stopped", false, "GET PATCH GET PATCH"),
+        // Leaves nothing to find; it is not sent again.
+        ("running", false, "GET POST"),
+    ] {
+        let host = forgetful(&stage, status, arrives);
+        let output = testing::run::<Announce>(&host).unwrap();
+        assert_eq!(output.registry, "done before", "{status} {arrives}");
+        assert_eq!(seen(&host), methods);
+        assert_eq!(host.warnings(), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn a_record_that_fails_is_a_warning_and_with_strict_an_error() {
     let stage = Stage::new().unwrap();

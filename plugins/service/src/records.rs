@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vdeploy_plugin::{Cx, Error, RequestBuilder, Response, Secret};
+use vdeploy_plugin::{Cx, Error, ErrorKind, RequestBuilder, Response, Secret};
 
 use crate::endpoints::begin_of;
 
@@ -125,6 +126,10 @@ impl<'a, C> Records<'a, C> {
     /// # Errors
     /// `record.refused`, `json.invalid`, and those of http.
     pub fn vm(&self, id: &str) -> Result<Option<VmEntry>, Error> {
+        self.entry(id)
+    }
+
+    fn entry<T: DeserializeOwned>(&self, id: &str) -> Result<Option<T>, Error> {
         let answer = self
             .request("GET", &format!("/registry/vms/{id}"))?
             .send()?;
@@ -161,23 +166,41 @@ impl<'a, C> Records<'a, C> {
         Ok(Recorded::Already)
     }
 
-    /// Says that the VM was seen just now, so that discovery shows it again.
+    /// Says that the VM was seen just now, so that discovery shows it again. One
+    /// that is in doubt is not sent again: it leaves nothing that a look could
+    /// find, and the service's own next one says the same.
     ///
     /// # Errors
     /// `record.refused`, and those of http.
     pub fn heartbeat(&self, id: &str) -> Result<(), Error> {
         let path = format!("/registry/vms/{id}/heartbeat");
-        let answer = self.request("POST", &path)?.send()?;
-        accepted("POST /registry/vms/ID/heartbeat", &answer)
+        match self.request("POST", &path)?.send() {
+            Ok(answer) => accepted("POST /registry/vms/ID/heartbeat", &answer),
+            Err(error) if in_doubt(&error) => {
+                self.cx.info(format!(
+                    "whether the registry has heard that {id} lives is not known: {error}"
+                ));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Changes an entry of the registry.
+    /// Changes an entry of the registry. One that is in doubt is looked up, and
+    /// sent again where it has not arrived.
     ///
     /// # Errors
     /// `record.refused`, and those of http.
     pub fn patch_vm(&self, id: &str, change: &Value) -> Result<(), Error> {
         let path = format!("/registry/vms/{id}");
-        let answer = self.request("PATCH", &path)?.json(change).send()?;
+        let patch = || self.request("PATCH", &path)?.json(change).send();
+        let answer = match patch() {
+            Err(error) if in_doubt(&error) => match self.entry::<Value>(id)? {
+                Some(entry) if has(&entry, change) => return Ok(()),
+                _ => patch()?,
+            },
+            answer => answer?,
+        };
         accepted("PATCH /registry/vms/ID", &answer)
     }
 
@@ -189,6 +212,17 @@ impl<'a, C> Records<'a, C> {
             .bearer(self.token)
             .timeout(PATIENCE))
     }
+}
+
+/// Whether the request may have arrived, of a run that goes on.
+fn in_doubt(error: &Error) -> bool {
+    error.maybe_applied && error.kind != ErrorKind::Cancelled
+}
+
+/// Whether the entry has every value of the change.
+fn has(entry: &Value, change: &Value) -> bool {
+    let mut values = change.as_object().into_iter().flatten();
+    values.all(|(name, value)| entry.get(name) == Some(value))
 }
 
 fn accepted(what: &str, answer: &Response) -> Result<(), Error> {
