@@ -92,8 +92,18 @@ fn later(base: &Base) -> Result<()> {
     ensure!(site.version().as_deref() == Some("2.0.0"));
     let run = text(&ran.event("run-finished")?, "run")?;
     site.add_task("written since")?;
-    site.vdeploy(&["rollback", &run, "--to", "snapshot", "--json"])?
-        .expect_code(0)?;
+    let back = site
+        .vdeploy(&["rollback", &run, "--to", "snapshot", "--json"])?
+        .expect_code(0)?
+        // Said before it is done.
+        .expect_text("does not have what was written since the run's preflight")?
+        .expect_text("the broken state is kept as ")?;
+    let events = back.events()?;
+    let at = |words: &str| {
+        let found = events.iter().position(|e| e.to_string().contains(words));
+        found.with_context(|| format!("`{words}` never came:\n{}", back.stdout))
+    };
+    ensure!(at("does not have what was written")? < at("sh -s -- stop")?);
     is_back(&site)?;
     // What was written since is in the directory that was kept.
     let kept = replaced(&site)?;

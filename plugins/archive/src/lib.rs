@@ -87,6 +87,8 @@ pub struct Archived {
     pub store: String,
     /// What is archived, absolute.
     pub dirs: Vec<String>,
+    /// Paths in them that are left out.
+    pub exclude: Vec<String>,
     /// Size of the archive.
     pub kb: u64,
     /// For a person.

@@ -68,7 +68,10 @@ pub(crate) fn make(cx: &Cx<Config>) -> Result<Archived, Error> {
     cx.snapshot()
         .declare(&id, &label)
         .context("declare the archive")?;
-    Ok(told(&text, id, label))
+    Ok(Archived {
+        exclude: config.exclude.clone(),
+        ..told(&text, id, label)
+    })
 }
 
 fn script() -> String {
@@ -144,10 +147,10 @@ fn told(text: &str, id: String, label: String) -> Archived {
         restore_by_hand: Some(format!("stop the service, then on the target: {by_hand}")),
         dirs: fields(text, "dir").map(str::to_owned).collect(),
         id: Some(id),
-        skipped: false,
         own: true,
         label,
         store,
         kb,
+        ..Archived::default()
     }
 }

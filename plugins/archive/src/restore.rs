@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error, ResultExt};
 use vdeploy_service::baseline::{Baseline, Listener, Restarted};
+use vdeploy_service::lost::{self, RECORDS};
 use vdeploy_service::process::{self, Ended, field};
 use vdeploy_service::replace::owner;
 use vdeploy_service::rolled_back::PutBack;
@@ -48,12 +49,14 @@ pub(crate) fn restore(cx: &Cx<Config>) -> Result<PutBack, Error> {
     };
     // A foreign process is refused before anything is unpacked.
     let found = ours.on_port(cx)?;
+    let lost = lost(cx, &before, &archived, &id)?;
     let place = format!("{}/{id}", archived.store);
     script(cx, "unpack", &place).context("unpack the archive beside what is there")?;
     if cx.dry_run() {
         return Ok(PutBack {
             summary: format!("would restore archive {id}"),
             restored: Some(id),
+            lost,
             ..PutBack::default()
         });
     }
@@ -72,7 +75,37 @@ pub(crate) fn restore(cx: &Cx<Config>) -> Result<PutBack, Error> {
         restored: Some(id),
         kept,
         carried: fields(&text, "carried").map(str::to_owned).collect(),
+        lost,
     })
+}
+
+/// What was written since. Where the archive does not have the data directory,
+/// it stays as it is and nothing is lost.
+fn lost(
+    cx: &Cx<Config>,
+    before: &Baseline,
+    archived: &Archived,
+    id: &str,
+) -> Result<Option<Vec<String>>, Error> {
+    let data = format!("{}/data", before.app_dir);
+    let has = |dir: &&String| data.starts_with(&format!("{}/", dir.trim_end_matches('/')));
+    let Some(dir) = archived.dirs.iter().find(has) else {
+        return Ok(Some(Vec::new()));
+    };
+    let excluded = |path: &String| {
+        let path = path.trim_start_matches("./").trim_end_matches('/');
+        format!("{}/{path}", dir.trim_end_matches('/')) == data
+    };
+    if archived.exclude.iter().any(excluded) {
+        return Ok(Some(Vec::new()));
+    }
+    // A plan that only rolls back has archived the broken state itself.
+    let own: Archived = cx.output_of(&cx.config().made_by)?.unwrap_or_default();
+    let note = match own.id.as_deref() == Some(id) {
+        true => "",
+        false => RECORDS,
+    };
+    lost::look(cx, before, id, &[], note)
 }
 
 fn script(cx: &Cx<Config>, action: &str, place: &str) -> Result<String, Error> {

@@ -48,7 +48,10 @@ impl Home {
 
     fn host(&self, config: Value) -> FakeHost {
         let app = fs::canonicalize(self.app()).unwrap();
-        let before = json!({ "app-dir": app, "sha": "03b077a9", "port": free_port() });
+        let data = json!([{ "name": "data/board.json", "bytes": 3, "written-at": 1 }]);
+        let before = json!({
+            "app-dir": app, "sha": "03b077a9", "port": free_port(), "data-files": data,
+        });
         FakeHost::new()
             .manifest(MANIFEST)
             .config(config)
@@ -155,10 +158,14 @@ fn what_is_archived_comes_back_exactly_and_what_was_there_is_kept() {
     assert_eq!(tree(&home.app()), before);
     let kept = home.path("srv/my app.before-restore-RUN1");
     assert_eq!(tree(&kept), spoilt);
+    // What is lost is said before it is.
+    let wrote = "data/board.json written, 3 bytes before and 2 now";
+    assert_eq!(restored["lost"], json!([wrote]));
+    let warnings = host.warnings();
+    assert!(warnings[0].ends_with(&format!("since the run's preflight (the deploy's own records in ledger, feed and registry among them): {wrote}")), "{warnings:?}");
     assert!(
-        host.warnings()[0].contains("my app.before-restore-RUN1"),
-        "{:?}",
-        host.warnings()
+        warnings[1].contains("my app.before-restore-RUN1"),
+        "{warnings:?}"
     );
 
     // Once more changes nothing: the try before has swapped.
@@ -195,6 +202,13 @@ fn what_is_left_out_stays_as_it_is() {
     let read = |path| fs::read_to_string(home.app().join(path)).unwrap();
     assert_eq!(read("cache/big"), "new");
     assert_eq!(read("data/board.json"), "[1]");
+
+    // Data that is not in the archive is not lost either.
+    let (_, made) = home.make(json!({ "exclude": ["./data/"], "label": "code" }));
+    fs::write(home.app().join("data/board.json"), "[2]").unwrap();
+    let (_, restored) = home.restore(&made.unwrap(), json!({}));
+    assert_eq!(restored.unwrap()["lost"], json!([]));
+    assert_eq!(read("data/board.json"), "[2]");
 }
 
 #[test]

@@ -5,9 +5,8 @@
 use serde::{Deserialize, Serialize};
 use vdeploy_plugin::{Cx, Error};
 use vdeploy_service::baseline::SnapshotTaken;
-use vdeploy_service::facts::{self, Place};
+use vdeploy_service::lost::{self, RECORDS};
 use vdeploy_service::records::short;
-use vdeploy_service::written;
 
 use crate::{Config, FailedRun, warn};
 
@@ -55,47 +54,18 @@ pub(crate) fn keep(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<Brok
     })
 }
 
-/// What the deploy has written since its own preflight.
-const RECORDS: &str = " (the deploy's own records in ledger, feed and registry among them)";
-
 fn lost(
     cx: &Cx<Config>,
     failed: &FailedRun,
     id: &str,
     note: &str,
 ) -> Result<Option<Vec<String>>, Error> {
-    let before = &failed.before;
-    let place = Place {
-        app_dir: before.app_dir.clone(),
-        port: Some(before.port),
-        log: before.log.clone(),
+    // The run's own record; it is written again in the restored VM.
+    let records: &[&str] = match failed.snapshot.ledger == "recorded" && note.is_empty() {
+        true => &["data/commits.jsonl +1 line"],
+        false => &[],
     };
-    let now = match facts::look_with_data(cx, &place) {
-        Ok(facts) => facts.data_files,
-        Err(error) => {
-            let what = format!("what was written since snapshot {id} was taken is not known");
-            warn(cx, &what, Err(error))?;
-            return Ok(None);
-        }
-    };
-    let (Some(old), Some(now)) = (&before.data_files, now) else {
-        cx.warn(format!(
-            "what was written since snapshot {id} was taken is not known: the files in `data` were not listed then, or are too many"
-        ));
-        return Ok(None);
-    };
-    let mut lost = written::since(old, &now);
-    if failed.snapshot.ledger == "recorded" && note.is_empty() {
-        // The run's own record; it is written again in the restored VM.
-        lost.retain(|line| line != "data/commits.jsonl +1 line");
-    }
-    if !lost.is_empty() {
-        cx.warn(format!(
-            "snapshot {id} does not have what was written since the run's preflight{note}: {}",
-            lost.join("; ")
-        ));
-    }
-    Ok(Some(lost))
+    lost::look(cx, &failed.before, id, records, note)
 }
 
 fn take(cx: &Cx<Config>, failed: &FailedRun) -> Result<Option<Evidence>, Error> {

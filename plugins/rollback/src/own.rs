@@ -32,21 +32,38 @@ pub(crate) fn roll_back(
     let restored = put_back.restored.as_deref().unwrap_or_default();
     if before.service.is_none() && before.first_deploy {
         return Ok(RolledBack {
-            summary: format!("snapshot {restored} is restored; nothing ran in it"),
+            summary: format!(
+                "snapshot {restored} is restored; nothing ran in it{}",
+                kept(put_back)
+            ),
             to: "snapshot".to_owned(),
             nothing_left: true,
             app_dir: before.app_dir.clone(),
             port: before.port,
             log: before.log.clone(),
+            lost: put_back.lost.clone(),
             ..RolledBack::default()
         });
     }
     let back = git::bring_back(cx, failed, built_anew(cx, put_back))?;
     Ok(RolledBack {
-        summary: format!("{}, from snapshot {restored}", back.summary),
+        summary: format!(
+            "{}, from snapshot {restored}{}",
+            back.summary,
+            kept(put_back)
+        ),
         to: "snapshot".to_owned(),
+        lost: put_back.lost.clone(),
         ..back
     })
+}
+
+/// Where the broken state is.
+fn kept(put_back: &PutBack) -> String {
+    match put_back.kept.as_slice() {
+        [] => String::new(),
+        kept => format!("; the broken state is kept as {}", kept.join(", ")),
+    }
 }
 
 /// A part of the build that the snapshot leaves out is that of the failed

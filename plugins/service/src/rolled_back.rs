@@ -17,6 +17,9 @@ pub struct PutBack {
     /// Paths that the snapshot leaves out: they are as the failed run left
     /// them.
     pub carried: Vec<String>,
+    /// What was written to `data/` since the baseline and is not in what was
+    /// put back, for a person; none when it is not known.
+    pub lost: Option<Vec<String>>,
 }
 
 /// What stands after a rollback.
