@@ -9,7 +9,11 @@ use vdeploy_plugin::{Cx, Error};
 use crate::baseline::Listener;
 use crate::facts::pairs;
 
-const LISTENER: &str = include_str!("listener.sh");
+const LISTENER: &str = concat!(
+    include_str!("sockets.sh"),
+    "\n",
+    include_str!("listener.sh")
+);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Who has a port.

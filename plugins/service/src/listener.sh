@@ -1,20 +1,7 @@
 # Says who listens on port $1, as KEY=VALUE lines. Changes nothing. Needs only
-# /proc; without rights over a process of another user it says `hidden`.
-hex=$(printf '%04X' "$1")
+# /proc and `sockets.sh`; without rights over a process of another user it says
+# `hidden`.
 say() { printf '%s=%s\n' "$1" "$2"; }
-
-# Sets `inodes` to the sockets that listen on the port, as `[1] [2] `, and
-# `users` to the user ids that made them.
-find_sockets() {
-    inodes= users=
-    for table in /proc/net/tcp /proc/net/tcp6; do
-        [ -r "$table" ] || continue
-        while read -r _ here _ st _ _ _ user _ inode _; do
-            [ "$st" = 0A ] || continue
-            case $here in *":$hex") inodes="$inodes[$inode] " users="$users$user " ;; esac
-        done <"$table"
-    done
-}
 
 # Prints the pids of the processes that hold one of `inodes`.
 holders() {
@@ -119,9 +106,10 @@ describe() {
     tr '\n\0' ' \n' <"/proc/$1/cmdline" | sed 's/^/arg=/'
 }
 
-find_sockets
-# While other sockets come and go, the table can lack one for once.
-[ -n "$inodes" ] || find_sockets
+inodes= users=
+for pair in $(listening "$1"); do
+    users="$users${pair%:*} " inodes="$inodes[${pair#*:}] "
+done
 if [ -n "$inodes" ]; then
     pids=$(holders)
     if [ -z "$pids" ]; then say hidden "${users%% *}"; fi

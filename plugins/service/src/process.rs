@@ -9,13 +9,14 @@ use vdeploy_plugin::{Cx, Error};
 
 use crate::baseline::Listener;
 
-const PROCESS: &str = include_str!("process.sh");
+const PROCESS: &str = concat!(include_str!("sockets.sh"), "\n", include_str!("process.sh"));
 const STOP: &str = include_str!("stop.sh");
 
 /// What the script itself may take beyond the patience it is given.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// `text` with the shell functions about processes in front: `process.sh`.
+/// `text` with the shell functions about processes in front: `sockets.sh` and
+/// `process.sh`.
 pub fn with_functions(text: &str) -> String {
     format!("{PROCESS}\n{text}")
 }

@@ -1,6 +1,7 @@
 # Shell functions about single processes of the target; put in front of a
-# script. POSIX sh and /proc, nothing else. Numbers and times go into global
-# variables, not through subshells, so that a poll forks nothing.
+# script, after `sockets.sh`. POSIX sh and /proc, nothing else. Numbers and times
+# go into global variables, not through subshells, so that looking at a process
+# forks nothing.
 
 # Sets `state`, `parent`, `session` and `start` (ticks since boot) of process $1.
 # Fails when there is none. A zombie counts as none: it runs no more.
@@ -31,21 +32,10 @@ comes_from() {
     return 1
 }
 
-# Sets `inodes` to the sockets that listen on port $1, as `[1] [2] `. That nobody
-# does is looked at twice: while other sockets come and go, the table can lack
-# one for once.
-find_sockets() { read_sockets "$1" || read_sockets "$1"; }
-
-read_sockets() {
+# Sets `inodes` to the sockets that listen on port $1, as `[1] [2] `.
+find_sockets() {
     inodes=
-    hex=$(printf '%04X' "$1")
-    for table in /proc/net/tcp /proc/net/tcp6; do
-        [ -r "$table" ] || continue
-        while read -r _ here _ st _ _ _ _ _ inode _; do
-            [ "$st" = 0A ] || continue
-            case $here in *":$hex") inodes="$inodes[$inode] " ;; esac
-        done <"$table"
-    done
+    for pair in $(listening "$1"); do inodes="$inodes[${pair#*:}] "; done
     [ -n "$inodes" ]
 }
 

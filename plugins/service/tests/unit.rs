@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use vdeploy_service::testing::{Stage, TOKEN};
 
 const SCRIPT: &str = concat!(
+    include_str!("../src/sockets.sh"),
+    "\n",
     include_str!("../src/process.sh"),
     "\n",
     include_str!("../src/marker.sh"),
