@@ -159,9 +159,9 @@ pub fn list_json(runs: &[RunSummary], standing: Standing<'_>) -> Value {
                 "target": run.target,
                 "state": standing.of(run).word(),
                 "outcome": run.outcome,
-                "dry_run": run.dry_run,
-                "started_by": run.started_by,
-                "started_at": run.started_at,
+                "dry-run": run.dry_run,
+                "started-by": run.started_by,
+                "started-at": run.started_at,
                 "finished-at": run.finished_at,
             })
         })
@@ -325,7 +325,7 @@ impl StepRow {
             "phase": self.phase,
             "attempt": self.attempt,
             "ok": self.ok,
-            "duration_ms": self.took,
+            "duration-ms": self.took,
             "error": (!self.error.is_empty()).then_some(&self.error),
         })
     }
@@ -406,7 +406,7 @@ impl Change<'_> {
             "step": self.step,
             "function": self.function,
             "request": self.request,
-            "changes_target": self.target,
+            "changes-target": self.target,
             "fate": self.fate,
         })
     }

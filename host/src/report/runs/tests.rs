@@ -152,6 +152,7 @@ RUN    AGE  PLAN     TARGET  OUTCOME                TOOK    WHO
     assert_eq!(json["runs"][1]["state"], "killed");
     assert_eq!(json["runs"][2]["state"], "rolled-back");
     assert_eq!(json["runs"][2]["outcome"], "rolled-back");
+    assert_eq!(json["runs"][2]["started-by"], "me@here");
 }
 
 #[test]
@@ -231,7 +232,7 @@ outcome   ROLLBACK FAILED: nobody knows what is live (13.0s)
     let json = show_json(&record(), &journal(entries), false);
     assert_eq!(json["state"], "rollback-failed");
     assert_eq!(json["finished-at"], START + 13_000);
-    assert_eq!(json["steps"][0]["duration_ms"], 6_000);
+    assert_eq!(json["steps"][0]["duration-ms"], 6_000);
     assert_eq!(json["changes"][2]["fate"], "in doubt");
     assert_eq!(json["journal"].as_array().unwrap().len(), 13);
     assert_eq!(json["record"]["id"], "01K0RUN");
