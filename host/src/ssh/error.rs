@@ -28,11 +28,21 @@ pub(super) enum ConnectError {
     )]
     Certificate { peer: Peer, why: String },
     #[error("TLS with {peer} failed: {why}; the port must speak SSH inside TLS")]
-    Tls { peer: Peer, why: String },
+    Tls {
+        peer: Peer,
+        why: String,
+        /// The other end ended the connection.
+        closed: bool,
+    },
     #[error("{peer} did not answer within {} s; {}", .after.as_secs_f64(), .peer.advice)]
     Deadline { peer: Peer, after: Duration },
     #[error("{peer} ended the SSH handshake: {why}; {}", .peer.advice)]
-    Handshake { peer: Peer, why: String },
+    Handshake {
+        peer: Peer,
+        why: String,
+        /// The other end ended the connection.
+        closed: bool,
+    },
     #[error("the jump host {jump} does not reach {peer}: {why}; {}", .peer.advice)]
     Jump {
         peer: Peer,
@@ -131,25 +141,32 @@ fn login_text(host: &str, user: &str, refused: &Refused) -> String {
 impl ConnectError {
     /// The connection broke before anybody was logged in.
     pub(super) fn handshake(peer: &Peer, error: &russh::Error) -> Self {
+        // Whether what was sent to it had been read makes the difference between
+        // an end and a reset.
+        let closed = match error {
+            russh::Error::IO(error) => is_end(error),
+            russh::Error::HUP | russh::Error::Disconnect => true,
+            _ => false,
+        };
+        let why = match error {
+            _ if closed => "the connection was closed at the other end".to_owned(),
+            russh::Error::IO(error) => cause(error),
+            other => other.to_string(),
+        };
         ConnectError::Handshake {
             peer: peer.clone(),
-            why: match error {
-                // Whether what was sent to it had been read makes the difference
-                // between an end and a reset.
-                russh::Error::IO(error)
-                    if !matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-                    ) =>
-                {
-                    cause(error)
-                }
-                russh::Error::IO(_) | russh::Error::HUP | russh::Error::Disconnect => {
-                    "the connection was closed at the other end".to_owned()
-                }
-                other => other.to_string(),
-            },
+            why,
+            closed,
         }
+    }
+
+    /// Whether the other end broke off before it knew who was there. A server
+    /// with many logins under way does that to some (`MaxStartups`).
+    pub(super) fn is_broken_off(&self) -> bool {
+        matches!(
+            self,
+            ConnectError::Handshake { closed: true, .. } | ConnectError::Tls { closed: true, .. }
+        )
     }
 
     /// Whether trying again cannot help.
@@ -169,6 +186,14 @@ impl ConnectError {
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self, ConnectError::Auth { .. } | ConnectError::Login { .. })
     }
+}
+
+/// Whether the connection ended at the other end.
+pub(super) fn is_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof
+    )
 }
 
 impl From<ConnectError> for EffectError {

@@ -61,6 +61,10 @@ use vm::VmWay;
 /// How long a target that was reached before may be away.
 const OUTAGE: Duration = Duration::from_secs(60);
 
+/// So many handshakes in a row may be broken off before the target is said not to
+/// be reached; with the waits in between it takes 1.5 s.
+const BROKEN_OFF: usize = 5;
+
 /// How the target is reached.
 enum Way {
     Vm(VmWay),
@@ -220,6 +224,22 @@ impl RusshSsh {
         self.connection_to(&self.place()?).await
     }
 
+    /// A handshake that the other end breaks off is begun again a few times:
+    /// nothing was sent that could be done twice.
+    async fn first_connection(&self) -> Result<Arc<Connection>, ConnectError> {
+        let mut backoff = Backoff::up_to(Duration::from_secs(1));
+        for _ in 0..BROKEN_OFF {
+            match self.connection().await {
+                Err(error) if error.is_broken_off() => {
+                    tracing::debug!(%error, "broken off, begun again");
+                    sleep(backoff.next_wait()).await;
+                }
+                connected => return connected,
+            }
+        }
+        self.connection().await
+    }
+
     async fn connection_to(&self, place: &Place) -> Result<Arc<Connection>, ConnectError> {
         let mut slot = self.slot.lock().await;
         if let Some(connection) = &slot.connection
@@ -362,7 +382,7 @@ impl RusshSsh {
 #[async_trait]
 impl Ssh for RusshSsh {
     async fn connect(&self) -> Result<(), EffectError> {
-        let connection = self.connection().await?;
+        let connection = self.first_connection().await?;
         match connection.is_quiet() {
             // A dead peer is noticed here instead of by the first command.
             true => self.still_connected().await,

@@ -2,7 +2,7 @@
 //! platform's key.
 
 use super::connect::{Connection, Peer, dial, handshake};
-use super::error::ConnectError;
+use super::error::{ConnectError, is_end};
 use super::host_key::{HostKeyCheck, HostKeyPolicy, Shown, shown};
 use super::limits::Limits;
 use super::place::Place;
@@ -174,12 +174,13 @@ impl VmWay {
     }
 
     async fn tls(&self, peer: &Peer, tcp: TcpStream) -> Result<TlsStream<TcpStream>, ConnectError> {
-        let failed = |why: String| ConnectError::Tls {
+        let failed = |why: String, closed| ConnectError::Tls {
             peer: peer.clone(),
             why,
+            closed,
         };
         let name = ServerName::try_from(peer.host.clone())
-            .map_err(|_| failed("this is not a host name".to_owned()))?;
+            .map_err(|_| failed("this is not a host name".to_owned(), false))?;
         TlsConnector::from(self.config.tls.config())
             .connect(name, tcp)
             .await
@@ -188,7 +189,7 @@ impl VmWay {
                     peer: peer.clone(),
                     why: why.to_string(),
                 },
-                _ => failed(cause(&e)),
+                _ => failed(cause(&e), is_end(&e)),
             })
     }
 }

@@ -267,6 +267,22 @@ async fn an_outage_between_commands_is_waited_out_once_the_target_was_reached() 
     assert!(!error.maybe_applied, "{error}");
 }
 
+/// As a server does with some of many logins at once (`MaxStartups`).
+#[tokio::test]
+async fn a_handshake_that_is_broken_off_is_begun_again() {
+    let sshd = Sshd::start().await;
+    let c = sshd.client();
+    sshd.front.away.store(2, Ordering::SeqCst);
+    c.ssh.connect().await.unwrap();
+    assert_eq!(sshd.front.away.load(Ordering::SeqCst), 0);
+    // And not for ever.
+    let other = sshd.client();
+    let many = 1_000;
+    sshd.front.away.store(many, Ordering::SeqCst);
+    other.ssh.connect().await.unwrap_err();
+    assert!((2..20).contains(&(many - sshd.front.away.load(Ordering::SeqCst))));
+}
+
 #[tokio::test]
 async fn a_target_that_moved_is_reached_at_its_new_vm_with_a_new_key() {
     let sshd = Sshd::start().await;
