@@ -29,6 +29,10 @@ const QUIET: Duration = Duration::from_secs(1);
 /// that was refused ran nothing.
 const FREED: Duration = Duration::from_secs(5);
 
+/// What OpenSSH says by itself after a login is in so many packets at most, and
+/// one more for good measure.
+const ACKNOWLEDGED: usize = 4;
+
 /// Why there is no session.
 pub(super) enum NoSession {
     /// The server is there and allows no more.
@@ -177,14 +181,20 @@ impl Connection {
         }
     }
 
-    /// Opens a session. OpenSSH says its keys in a small packet, and has the
-    /// next one, the answer to the first session, wait for an acknowledgement of
-    /// it (Nagle's algorithm, until the first command). An idle client
-    /// acknowledges 40 ms later; one that sends something does at once.
+    /// Opens a session. After a login OpenSSH says its keys and then, for a key
+    /// of `authorized_keys`, what it allows: small packets, each of which waits
+    /// for an acknowledgement of the one before (Nagle's algorithm, until the
+    /// first command), and so does the answer to the first session. An idle
+    /// client acknowledges 40 ms later; one that sends something does at once.
     async fn open(&self) -> Result<Channel<Msg>, russh::Error> {
         let acknowledge = async {
             self.announced.notified().await;
-            let _ = self.handle.send_keepalive(true).await;
+            let mut wait = Duration::from_millis(2);
+            for _ in 0..ACKNOWLEDGED {
+                let _ = self.handle.send_keepalive(false).await;
+                sleep(wait).await;
+                wait *= 2;
+            }
             std::future::pending().await
         };
         tokio::select! {

@@ -89,6 +89,8 @@ impl Front {
                     drop(tcp);
                     continue;
                 }
+                // As every proxy for shells does.
+                tcp.set_nodelay(true).unwrap();
                 let Ok(stream) = acceptor.accept(tcp).await else {
                     continue;
                 };
@@ -259,6 +261,7 @@ impl Sshd {
                     let Ok(inside) = TcpStream::connect(inner).await else {
                         return;
                     };
+                    inside.set_nodelay(true).unwrap();
                     tokio::select! {
                         () = pass_on(outside, inside, &counted) => {}
                         // Nothing is closed and nothing is passed on.
