@@ -6,7 +6,7 @@ use std::time::Duration;
 pub fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!(
-            "`{text}` is not a duration; write a number and a unit (ms, s, m, h), for example \
+            "`{text}` is not a duration; write a number and a unit (ms, s, m, h, d), for example \
              \"90s\" or \"1h30m\""
         )
     };
@@ -30,6 +30,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
             "s" => 1_000,
             "m" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return Err(wrong()),
         };
         total = number
@@ -84,6 +85,7 @@ mod tests {
             assert_eq!(format(Duration::from_millis(ms)), text);
         }
         assert_eq!(format(parse("90s").unwrap()), "1m30s");
+        assert_eq!(format(parse("30d").unwrap()), "720h");
     }
 
     #[test]

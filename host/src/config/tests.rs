@@ -370,7 +370,7 @@ retry = { attempts = 0, dleay = "1s" }
             "vdeploy.toml:19:14: `on-failure` is \"roll-back\"; write \"rollback\" or \"keep\"",
             "vdeploy.toml:22:10: no plugin `smoek`\n  help: did you mean `smoke`?",
             "vdeploy.toml:23:11: `10` is not a duration; write a number and a unit (ms, s, m, \
-             h), for example \"90s\" or \"1h30m\"",
+             h, d), for example \"90s\" or \"1h30m\"",
             "vdeploy.toml:24:22: `attempts` is 0; it must be from 1 to 100",
             "vdeploy.toml:24:25: unknown key `dleay` in `retry` of [[plans.p.step]]\n  help: did \
              you mean `delay`?",
