@@ -10,10 +10,10 @@ use super::start::{self, Request};
 use super::wait::WaitArgs;
 use super::way_back;
 use crate::capability::clock::{Clock as _, SystemClock};
-use crate::event::{Outcome, Phase};
+use crate::event::Phase;
 use crate::ids::RunId;
 use crate::journal::store::{RunRecord, Store};
-use crate::journal::{Entry, StoreError};
+use crate::journal::{Entry, StoreError, prune};
 use clap::Args;
 use std::collections::BTreeMap;
 
@@ -127,10 +127,7 @@ fn newest_change(
 ) -> Result<RunRecord, CliError> {
     let (target, _) = start::target(&session.project, target)?;
     for summary in store.runs(Some(&target), 200)? {
-        if matches!(
-            summary.outcome,
-            Some(Outcome::RolledBack | Outcome::FailedUnchanged | Outcome::Refused)
-        ) {
+        if !prune::stands(summary.outcome) {
             continue;
         }
         let record = store.run(summary.id.as_str())?;

@@ -3,14 +3,16 @@
 
 use super::breaks::LeaseBreak;
 use super::entry::Entry;
-use super::store::{Granted, Holder, RunRecord, RunSummary, Store, StoreError, Stored};
+use super::prune::Surveyed;
+use super::store::{Compacted, Granted, Holder, RunRecord, RunSummary, Store, StoreError, Stored};
 use crate::ids::{PluginName, RunId, TargetName};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A store whose journal takes so many writes and none after them: to a run it
-/// is as if its process were killed there. All else of the store goes on.
+/// is as if its process were killed there. That a run is removed is a write of
+/// its journal. All else of the store goes on.
 #[derive(Debug)]
 pub struct FailsAfter {
     inner: Arc<dyn Store>,
@@ -95,6 +97,18 @@ impl Store for FailsAfter {
     }
     fn journal(&self, run: &RunId) -> Result<Vec<Stored>, StoreError> {
         self.inner.journal(run)
+    }
+    fn survey(&self, target: Option<&TargetName>) -> Result<Vec<Surveyed>, StoreError> {
+        self.inner.survey(target)
+    }
+    fn remove_run(&self, run: &Surveyed) -> Result<bool, StoreError> {
+        self.write(|| self.inner.remove_run(run))
+    }
+    fn size(&self) -> Result<u64, StoreError> {
+        self.inner.size()
+    }
+    fn compact(&self) -> Result<Compacted, StoreError> {
+        self.inner.compact()
     }
     fn acquire_lease(
         &self,

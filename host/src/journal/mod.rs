@@ -6,6 +6,7 @@ pub mod doubles;
 pub mod entry;
 pub mod moves;
 pub mod plugin_state;
+pub mod prune;
 pub mod recording;
 pub mod sqlite;
 pub mod store;

@@ -7,7 +7,7 @@ use crate::ids::{TargetName, VmId};
 /// More moves than any target makes; a longer chain is broken data.
 const MAX_MOVES: usize = 10_000;
 
-fn key(from: &VmId) -> String {
+pub(super) fn key(from: &VmId) -> String {
     format!("moved-from:{from}")
 }
 

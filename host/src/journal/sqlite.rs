@@ -11,11 +11,14 @@ mod error;
 mod facts;
 mod lease;
 mod migrations;
+mod prune;
+mod room;
 mod runs;
 
-use super::breaks::LeaseBreak;
+use super::breaks::{self, LeaseBreak};
 use super::entry::Entry;
-use super::store::{Granted, Holder, RunRecord, RunSummary, Store, StoreError, Stored};
+use super::prune::Surveyed;
+use super::store::{Compacted, Granted, Holder, RunRecord, RunSummary, Store, StoreError, Stored};
 use crate::ids::{PluginName, RunId, TargetName};
 use rusqlite::{
     Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
@@ -331,6 +334,26 @@ impl Store for SqliteStore {
 
     fn journal(&self, run: &RunId) -> Result<Vec<Stored>, StoreError> {
         self.read(|db| runs::journal(db, run))
+    }
+
+    fn survey(&self, target: Option<&TargetName>) -> Result<Vec<Surveyed>, StoreError> {
+        self.read(|db| prune::survey(db, (self.now)(), target))
+    }
+
+    fn remove_run(&self, run: &Surveyed) -> Result<bool, StoreError> {
+        let removed = self.write(|tx, now| prune::remove(tx, now, run))?;
+        self.read(|db| {
+            room::empty_log(db);
+            Ok(removed)
+        })
+    }
+
+    fn size(&self) -> Result<u64, StoreError> {
+        self.read(|db| room::size(db, &self.path))
+    }
+
+    fn compact(&self) -> Result<Compacted, StoreError> {
+        self.read(|db| room::compact(db, (self.now)(), &self.path))
     }
 
     fn acquire_lease(

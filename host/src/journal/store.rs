@@ -3,6 +3,7 @@
 
 use super::breaks::LeaseBreak;
 use super::entry::Entry;
+use super::prune::Surveyed;
 use crate::event::Outcome;
 use crate::ids::{Digest, PlanName, PluginName, RunId, StepId, TargetName};
 use crate::plan::Plan;
@@ -174,6 +175,15 @@ pub struct Granted {
     pub holder: Holder,
 }
 
+/// What became of the room of removed runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Compacted {
+    /// It was given back, or there was none.
+    Done,
+    /// Not now: why, and what to do. It is used for what is stored next.
+    Later(String),
+}
+
 /// Runs, journal, leases, target facts and plugin state. Calls are short and
 /// synchronous; each is durable when it returns.
 pub trait Store: Send + Sync + Debug {
@@ -209,6 +219,19 @@ pub trait Store: Send + Sync + Debug {
     fn runs(&self, target: Option<&TargetName>, limit: u32) -> Result<Vec<RunSummary>, StoreError>;
     /// The whole journal of a run, in order.
     fn journal(&self, run: &RunId) -> Result<Vec<Stored>, StoreError>;
+
+    /// What decides whether runs may be removed (see [`super::prune`]), at one
+    /// moment; newest first.
+    fn survey(&self, target: Option<&TargetName>) -> Result<Vec<Surveyed>, StoreError>;
+    /// Removes a run with its journal and what else is kept of it alone, all in
+    /// one transaction. True: it is gone. False, and nothing is removed: it has
+    /// changed since it was surveyed, or somebody has come to need it.
+    fn remove_run(&self, run: &Surveyed) -> Result<bool, StoreError>;
+    /// Bytes that the store takes.
+    fn size(&self) -> Result<u64, StoreError>;
+    /// Gives the room of what was removed back. It keeps everybody from writing
+    /// meanwhile, so it is not done while a run is at work.
+    fn compact(&self) -> Result<Compacted, StoreError>;
 
     /// Takes the lease on `target` for `ttl`, unless somebody has it: then
     /// `Ok(Err(holder))`.

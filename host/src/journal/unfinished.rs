@@ -5,7 +5,7 @@
 use super::entry::Entry;
 use super::store::{RunRecord, Store, StoreError, Stored};
 use crate::event::Outcome;
-use crate::ids::{StepId, TargetName};
+use crate::ids::{StepId, TargetName, VmId};
 
 /// How many runs of a target are looked at.
 const LOOK_BACK: u32 = 100;
@@ -26,16 +26,17 @@ pub struct Unfinished {
 /// who asks holds the lease.
 pub fn of_target(store: &dyn Store, target: &TargetName) -> Result<Option<Unfinished>, StoreError> {
     let runs = store.runs(Some(target), LOOK_BACK)?;
-    let cut_off = |outcome: &Option<Outcome>| matches!(outcome, None | Some(Outcome::Interrupted));
-    if !runs.iter().any(|run| !run.dry_run && cut_off(&run.outcome)) {
+    if !runs
+        .iter()
+        .any(|run| !run.dry_run && is_cut_off(run.outcome))
+    {
         return Ok(None);
     }
     for summary in runs.iter().filter(|run| !run.dry_run) {
         let journal = store.journal(&summary.id)?;
         let seen = look(&journal);
-        if cut_off(&summary.outcome) {
-            let killed = summary.outcome.is_none() && seen.begun;
-            if !seen.abandoned && (killed || seen.changed) {
+        if is_cut_off(summary.outcome) {
+            if seen.is_unsettled(summary.outcome) {
                 return Ok(Some(Unfinished {
                     record: store.run(summary.id.as_str())?,
                     step: seen.step,
@@ -71,16 +72,34 @@ fn word(outcome: Outcome) -> String {
     }
 }
 
+/// What a journal says of how far its run came. The results of calls say
+/// nothing of it.
 #[derive(Default)]
-struct Seen {
-    begun: bool,
-    changed: bool,
-    abandoned: bool,
+pub(super) struct Seen {
+    pub begun: bool,
+    pub changed: bool,
+    pub abandoned: bool,
     abandoned_because: Option<String>,
     step: Option<StepId>,
+    /// From which VM to which.
+    pub moves: Vec<(VmId, VmId)>,
 }
 
-fn look(journal: &[Stored]) -> Seen {
+impl Seen {
+    /// Whether a run with this outcome, or with none, was cut off so that
+    /// somebody must settle it.
+    pub fn is_unsettled(&self, outcome: Option<Outcome>) -> bool {
+        let killed = outcome.is_none() && self.begun;
+        is_cut_off(outcome) && !self.abandoned && (killed || self.changed)
+    }
+}
+
+/// Whether a run with this outcome has not come to an end.
+pub(super) fn is_cut_off(outcome: Option<Outcome>) -> bool {
+    matches!(outcome, None | Some(Outcome::Interrupted))
+}
+
+pub(super) fn look(journal: &[Stored]) -> Seen {
     let mut seen = Seen::default();
     for stored in journal {
         match &stored.entry {
@@ -102,6 +121,10 @@ fn look(journal: &[Stored]) -> Seen {
                 seen.abandoned = false;
                 seen.abandoned_because = None;
             }
+            Entry::TargetMoved {
+                from: Some(from),
+                to,
+            } => seen.moves.push((from.clone(), to.clone())),
             _ => {}
         }
     }

@@ -3,8 +3,11 @@
 
 use crate::ids::{PluginName, RunId, TargetName};
 use crate::journal::breaks::LeaseBreak;
+use crate::journal::prune::Surveyed;
 use crate::journal::sqlite::SqliteStore;
-use crate::journal::store::{Granted, Holder, RunRecord, RunSummary, StoreError, Stored};
+use crate::journal::store::{
+    Compacted, Granted, Holder, RunRecord, RunSummary, StoreError, Stored,
+};
 use crate::journal::{Entry, Store};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +54,18 @@ impl Store for Overlay {
     }
     fn journal(&self, run: &RunId) -> Result<Vec<Stored>, StoreError> {
         self.own.journal(run)
+    }
+    fn survey(&self, target: Option<&TargetName>) -> Result<Vec<Surveyed>, StoreError> {
+        self.own.survey(target)
+    }
+    fn remove_run(&self, run: &Surveyed) -> Result<bool, StoreError> {
+        self.own.remove_run(run)
+    }
+    fn size(&self) -> Result<u64, StoreError> {
+        self.own.size()
+    }
+    fn compact(&self) -> Result<Compacted, StoreError> {
+        self.own.compact()
     }
     fn acquire_lease(
         &self,

@@ -212,7 +212,7 @@ pub(super) fn journal(db: &Connection, run: &RunId) -> Result<Vec<Stored>, Failu
         .collect()
 }
 
-fn check_format(found: u32) -> Result<(), StoreError> {
+pub(super) fn check_format(found: u32) -> Result<(), StoreError> {
     if found > FORMAT {
         return Err(StoreError::TooNew {
             found,
