@@ -23,6 +23,7 @@ mod hold;
 mod init;
 mod lease;
 mod plugins;
+mod prune;
 mod replay;
 mod resume;
 mod rollback;
@@ -71,6 +72,7 @@ fn main() -> std::process::ExitCode {
     init::add(&mut add);
     lease::add(&mut add);
     plugins::add(&mut add);
+    prune::add(&mut add);
     replay::add(&mut add);
     resume::add(&mut add);
     rollback::add(&mut add);

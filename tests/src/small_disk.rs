@@ -88,6 +88,13 @@ impl SmallDisk {
         Ok(())
     }
 
+    /// Gives so many bytes of them back.
+    pub fn leave(&self, bytes: u64) -> Result<()> {
+        let file = File::options().write(true).open(self.seen(FILL))?;
+        let len = file.metadata()?.len();
+        Ok(file.set_len(len.saturating_sub(bytes))?)
+    }
+
     /// Gives them back.
     pub fn free(&self) -> Result<()> {
         Ok(std::fs::remove_file(self.seen(FILL))?)

@@ -16,6 +16,7 @@ mod local;
 mod output;
 mod plan;
 mod plugin;
+mod prune;
 mod registry;
 mod replay;
 mod replay_words;
@@ -106,7 +107,7 @@ pub enum Command {
     Abandon(abandon::AbandonArgs),
     /// Repeat a recorded run without its target, and show what differs
     Replay(replay::ReplayArgs),
-    /// List earlier runs, show one, or write one to a file
+    /// List earlier runs, show one, write one to a file, or remove old ones
     #[command(subcommand)]
     Runs(runs::RunsCommand),
     /// See who holds a target, and take it away from a run
@@ -127,6 +128,7 @@ pub async fn main(cli: Cli) -> ExitCode {
         || matches!(&cli.command, Command::Rollback(args) if args.output.json)
         || matches!(&cli.command, Command::Resume(args) if args.output.json)
         || matches!(&cli.command, Command::Replay(args) if args.json)
+        || matches!(&cli.command, Command::Runs(runs::RunsCommand::Prune(args)) if args.json)
         || matches!(&cli.command, Command::Doctor(args) if args.json);
     let result = match cli.command {
         Command::Run(args) => run::main(&cli.global, args).await,

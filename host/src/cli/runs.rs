@@ -1,9 +1,10 @@
-//! `vdeploy runs`: look at earlier runs.
+//! `vdeploy runs`: look at earlier runs, and remove them.
 
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::export::{self, ExportArgs};
+use super::prune::{self, PruneArgs};
 use super::session;
 use super::terminal;
 use crate::capability::clock::{Clock as _, SystemClock};
@@ -40,10 +41,15 @@ pub enum RunsCommand {
     },
     /// Write one run as one file, for `vdeploy replay` anywhere
     Export(ExportArgs),
+    /// Remove old runs from the state directory, and give the space back
+    Prune(PruneArgs),
 }
 
 /// Does it.
 pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError> {
+    if let RunsCommand::Prune(args) = &command {
+        args.check()?;
+    }
     let store = session::open_store(&session::state_dir(global)?)?;
     let now = SystemClock.now_unix_ms();
     let text = match command {
@@ -67,6 +73,7 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
             }
         }
         RunsCommand::Export(args) => return export::main(&*store, &args),
+        RunsCommand::Prune(args) => return prune::main(&*store, &args, now),
         RunsCommand::Show { run, json } => {
             let record = store.run(&run)?;
             let journal = store.journal(&record.id)?;

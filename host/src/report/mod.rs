@@ -24,6 +24,7 @@ mod json;
 mod junit;
 mod narrator;
 mod plain;
+pub mod prune;
 pub mod runs;
 mod sink;
 mod story;

@@ -1,7 +1,7 @@
 //! `vdeploy runs list` and `vdeploy runs show`: stored runs as text and as
 //! JSON. Pure: takes what the store gave and the time, returns what to print.
 
-use super::text::{self, clean, duration};
+use super::text::{self, clean, duration, table};
 use crate::event::Outcome;
 use crate::event::Phase;
 use crate::ids::RunId;
@@ -459,30 +459,6 @@ fn moment(ms: u64) -> String {
         Some(at) => at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
         None => format!("{ms} ms after 1970"),
     }
-}
-
-/// Left-aligned columns, two spaces apart, no space at the line's end.
-fn table<const N: usize>(rows: &[[String; N]], indent: &str) -> String {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let mut out = String::new();
-    for row in rows {
-        let cells: Vec<_> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        let _ = writeln!(
-            out,
-            "{}",
-            format!("{indent}{}", cells.join("  ")).trim_end()
-        );
-    }
-    out
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::event::Outcome;
 use crate::event::{Phase, Section};
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 /// How good or bad a piece of text is; colours follow from it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +60,23 @@ pub(super) fn age(ms: u64) -> String {
         60..3_600 => format!("{}m", secs / 60),
         3_600..86_400 => format!("{}h", secs / 3600),
         _ => format!("{}d", secs / 86_400),
+    }
+}
+
+/// How much room: `512 B`, `12.3 KiB`, `1.1 MiB`.
+pub(super) fn size(bytes: u64) -> String {
+    let mut unit = "B";
+    let mut tenths = bytes.saturating_mul(10);
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if tenths < 10_240 {
+            break;
+        }
+        tenths /= 1024;
+        unit = larger;
+    }
+    match unit {
+        "B" => format!("{bytes} B"),
+        _ => format!("{}.{} {unit}", tenths / 10, tenths % 10),
     }
 }
 
@@ -180,6 +198,30 @@ fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     }
 }
 
+/// Left-aligned columns, two spaces apart, no space at the line's end.
+pub(super) fn table<const N: usize>(rows: &[[String; N]], indent: &str) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut out = String::new();
+    for row in rows {
+        let cells: Vec<_> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        let _ = writeln!(
+            out,
+            "{}",
+            format!("{indent}{}", cells.join("  ")).trim_end()
+        );
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +243,21 @@ mod tests {
         assert_eq!(elapsed(3_725_000), "1:02:05");
         assert_eq!(age(59_000), "59s");
         assert_eq!(age(90_000_000), "1d");
+    }
+
+    #[test]
+    fn sizes_have_a_unit_that_fits() {
+        let cases = [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (1_048_575, "1023.9 KiB"),
+            (1_153_434, "1.1 MiB"),
+            (3 << 30, "3.0 GiB"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(size(bytes), text);
+        }
     }
 
     #[test]

@@ -1,0 +1,195 @@
+//! `vdeploy runs prune`: what was removed, what stays and why, as text and as
+//! JSON. Pure.
+
+use super::text::{age, clean, size, table};
+use crate::journal::prune::{Hold, Surveyed, Why};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// Version of the JSON form.
+pub const FORMAT: u32 = 1;
+
+/// What came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Pruned<'a> {
+    /// Whether it was only looked at.
+    pub dry_run: bool,
+    /// Removed, or to be removed.
+    pub removed: &'a [Surveyed],
+    /// They match and stay.
+    pub kept: &'a [(Surveyed, Why)],
+    /// Bytes that the store took.
+    pub before: u64,
+    /// Bytes that it takes now.
+    pub after: u64,
+    /// Why it has not become smaller.
+    pub not_smaller: Option<&'a str>,
+}
+
+impl Pruned<'_> {
+    fn given_back(&self) -> u64 {
+        self.before.saturating_sub(self.after)
+    }
+
+    fn removed_bytes(&self) -> u64 {
+        self.removed
+            .iter()
+            .fold(0, |sum, run| sum.saturating_add(run.bytes))
+    }
+}
+
+/// For people. `now` is in milliseconds since 1970.
+pub fn text(pruned: &Pruned<'_>, now: u64) -> String {
+    let Pruned { removed, kept, .. } = pruned;
+    let mut out = String::new();
+    let stays = match kept.len() {
+        0 => String::new(),
+        1 => ", 1 that matches stays".to_owned(),
+        many => format!(", {many} that match stay"),
+    };
+    let runs = match removed.len() {
+        1 => "1 run".to_owned(),
+        many => format!("{many} runs"),
+    };
+    let _ = match (pruned.dry_run, removed.is_empty() && kept.is_empty()) {
+        (_, true) => writeln!(out, "no run matches; nothing is removed"),
+        (true, _) => writeln!(
+            out,
+            "dry run: {runs} would be removed (about {}){stays}",
+            size(pruned.removed_bytes())
+        ),
+        (false, _) => writeln!(out, "{runs} removed{stays}"),
+    };
+    if pruned.dry_run && !removed.is_empty() {
+        let _ = write!(out, "\nto be removed\n{}", table(&rows(removed, now), "  "));
+    }
+    if !kept.is_empty() {
+        let rows: Vec<_> = kept
+            .iter()
+            .map(|(run, why)| {
+                let [id, age, _, target, outcome] = row(run, now);
+                [id, age, target, outcome, clean(&sentence(run, why)).into()]
+            })
+            .collect();
+        let _ = write!(out, "\nstays\n{}", table(&rows, "  "));
+    }
+    if pruned.dry_run {
+        return out;
+    }
+    if !removed.is_empty() || pruned.given_back() > 0 || pruned.not_smaller.is_some() {
+        let _ = writeln!(
+            out,
+            "{} given back; the store takes {}",
+            size(pruned.given_back()),
+            size(pruned.after)
+        );
+    }
+    if let Some(why) = pruned.not_smaller {
+        let _ = writeln!(
+            out,
+            "what the removed runs took is not given back yet, but used for the next ones: {}",
+            clean(why)
+        );
+    }
+    out
+}
+
+fn rows(runs: &[Surveyed], now: u64) -> Vec<[String; 5]> {
+    runs.iter().map(|run| row(run, now)).collect()
+}
+
+fn row(run: &Surveyed, now: u64) -> [String; 5] {
+    let dry = if run.dry_run { " (dry run)" } else { "" };
+    [
+        clean(run.id.as_str()).into_owned(),
+        age(now.saturating_sub(run.started_at)),
+        clean(run.plan.as_str()).into_owned(),
+        clean(run.target.as_str()).into_owned(),
+        format!("{}{dry}", state(run)),
+    ]
+}
+
+fn state(run: &Surveyed) -> &'static str {
+    super::runs::State::of(run.outcome, run.hold == Hold::AtWork).word()
+}
+
+/// Why it stays, and what to do where something can be done.
+fn sentence(run: &Surveyed, why: &Why) -> String {
+    let id = &run.id;
+    match why {
+        Why::AtWork => "it is at work".to_owned(),
+        Why::RanOut => {
+            "nobody has had its target since it was cut off: its process may still be there"
+                .to_owned()
+        }
+        Why::CutOff => format!(
+            "it was cut off: `vdeploy resume {id}`, `vdeploy rollback {id}` or `vdeploy abandon \
+             {id} --reason \"REASON\"`"
+        ),
+        Why::Rollback => "`vdeploy rollback` would undo it".to_owned(),
+        Why::LastChange => "the last change of its target".to_owned(),
+        Why::Verified => "the last that ended verified".to_owned(),
+        Why::RolledBackBy(by) => format!("run {by}, which stays, rolls it back"),
+        Why::Move(vm) => format!("only it knows that its target went to VM {vm}"),
+        Why::Beginning => "a run begins on its target; try again".to_owned(),
+        Why::Meanwhile => "another process came to need it; try again".to_owned(),
+    }
+}
+
+fn word(why: &Why) -> &'static str {
+    match why {
+        Why::AtWork => "at-work",
+        Why::RanOut => "ran-out",
+        Why::CutOff => "cut-off",
+        Why::Rollback => "rollback",
+        Why::LastChange => "last-change",
+        Why::Verified => "verified",
+        Why::RolledBackBy(_) => "rolled-back-by",
+        Why::Move(_) => "move",
+        Why::Beginning => "beginning",
+        Why::Meanwhile => "meanwhile",
+    }
+}
+
+/// For programs.
+pub fn json(pruned: &Pruned<'_>) -> Value {
+    let kept: Vec<_> = pruned
+        .kept
+        .iter()
+        .map(|(run, why)| {
+            let mut value = member(run);
+            if let Some(members) = value.as_object_mut() {
+                members.insert("reason".to_owned(), word(why).into());
+                members.insert("message".to_owned(), sentence(run, why).into());
+            }
+            value
+        })
+        .collect();
+    json!({
+        "format": FORMAT,
+        "dry-run": pruned.dry_run,
+        "removed": pruned.removed.iter().map(member).collect::<Vec<_>>(),
+        "kept": kept,
+        "removed-bytes": pruned.removed_bytes(),
+        "bytes-before": pruned.before,
+        "bytes-after": pruned.after,
+        "given-back": pruned.given_back(),
+        "not-smaller": pruned.not_smaller,
+    })
+}
+
+fn member(run: &Surveyed) -> Value {
+    json!({
+        "id": run.id,
+        "plan": run.plan,
+        "target": run.target,
+        "state": state(run),
+        "outcome": run.outcome,
+        "dry-run": run.dry_run,
+        "started-at": run.started_at,
+        "bytes": run.bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+use super::*;
+use crate::event::Outcome;
+
+const NOW: u64 = 10_000_000;
+
+fn run(id: &str) -> Surveyed {
+    Surveyed {
+        id: id.into(),
+        target: "infra".into(),
+        plan: "default".into(),
+        started_at: NOW - 90_000,
+        outcome: Some(Outcome::Deployed),
+        dry_run: false,
+        rolls_back: None,
+        changed: true,
+        unsettled: false,
+        hold: Hold::Free,
+        untold_move: None,
+        entries: 3,
+        bytes: 400 << 10,
+    }
+}
+
+#[test]
+fn it_says_what_went_what_stays_and_what_was_given_back() {
+    let pruned = Pruned {
+        dry_run: false,
+        removed: &[run("01A"), run("01B")],
+        kept: &[(run("01C"), Why::Rollback)],
+        before: 3 << 20,
+        after: 1 << 20,
+        not_smaller: None,
+    };
+    assert_eq!(
+        text(&pruned, NOW),
+        "2 runs removed, 1 that matches stays\n\nstays\n  01C  1m  infra  deployed  `vdeploy \
+         rollback` would undo it\n2.0 MiB given back; the store takes 1.0 MiB\n"
+    );
+    let value = json(&pruned);
+    assert_eq!(value["given-back"], 2 << 20);
+    assert_eq!(value["removed"][1]["id"], "01B");
+    assert_eq!(value["removed"][1]["state"], "deployed");
+    assert_eq!(value["kept"][0]["reason"], "rollback");
+    assert_eq!(value["not-smaller"], Value::Null);
+    assert_eq!(value["removed-bytes"], 800 << 10);
+
+    let later = Pruned {
+        after: 3 << 20,
+        kept: &[],
+        not_smaller: Some("run 01D is at work"),
+        ..pruned
+    };
+    assert_eq!(
+        text(&later, NOW),
+        "2 runs removed\n0 B given back; the store takes 3.0 MiB\nwhat the removed runs took is \
+         not given back yet, but used for the next ones: run 01D is at work\n"
+    );
+}
+
+#[test]
+fn a_dry_run_lists_what_would_go() {
+    let pruned = Pruned {
+        dry_run: true,
+        removed: &[run("01A")],
+        kept: &[],
+        before: 1,
+        after: 1,
+        not_smaller: None,
+    };
+    assert_eq!(
+        text(&pruned, NOW),
+        "dry run: 1 run would be removed (about 400.0 KiB)\n\nto be removed\n  01A  1m  default  \
+         infra  deployed\n"
+    );
+    let none = Pruned {
+        dry_run: false,
+        removed: &[],
+        ..pruned
+    };
+    assert_eq!(text(&none, NOW), "no run matches; nothing is removed\n");
+}
+
+#[test]
+fn each_reason_is_told_in_its_own_words() {
+    let reasons = [
+        Why::AtWork,
+        Why::RanOut,
+        Why::CutOff,
+        Why::Rollback,
+        Why::LastChange,
+        Why::Verified,
+        Why::RolledBackBy("01B".into()),
+        Why::Move("vm-2".into()),
+        Why::Beginning,
+        Why::Meanwhile,
+    ];
+    let run = run("01A");
+    let mut said: Vec<_> = reasons
+        .iter()
+        .map(|why| (word(why), sentence(&run, why)))
+        .collect();
+    said.sort();
+    said.dedup_by(|a, b| a.0 == b.0 || a.1 == b.1);
+    assert_eq!(said.len(), reasons.len());
+}
