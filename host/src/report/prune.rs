@@ -123,8 +123,9 @@ fn sentence(run: &Surveyed, why: &Why) -> String {
                 .to_owned()
         }
         Why::CutOff => format!(
-            "it was cut off: `vdeploy resume {id}`, `vdeploy rollback {id}` or `vdeploy abandon \
-             {id} --reason \"REASON\"`"
+            "it was cut off: `vdeploy resume {id}`, `vdeploy rollback {}` or `vdeploy abandon \
+             {id} --reason \"REASON\"`",
+            run.rolls_back.as_ref().unwrap_or(id)
         ),
         Why::Rollback => "`vdeploy rollback` would undo it".to_owned(),
         Why::LastChange => "the last change of its target".to_owned(),

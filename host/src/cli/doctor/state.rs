@@ -87,7 +87,8 @@ fn space(dir: &Path, up: &mut Checkup) {
             up.warn(
                 SPACE,
                 format!("{free} MiB are free on the disk of {}", dir.display()),
-                "make room there, or name another place with --state",
+                "make room there, for example with `vdeploy runs prune --keep 50`, or name another \
+                 place with --state",
             );
             return;
         }

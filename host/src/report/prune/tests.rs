@@ -103,3 +103,21 @@ fn each_reason_is_told_in_its_own_words() {
     said.dedup_by(|a, b| a.0 == b.0 || a.1 == b.1);
     assert_eq!(said.len(), reasons.len());
 }
+
+#[test]
+fn a_rollback_that_was_cut_off_is_begun_again_by_the_run_that_it_rolls_back() {
+    let first = sentence(&run("01A"), &Why::CutOff);
+    assert!(first.contains("`vdeploy rollback 01A`"), "{first}");
+    let back = Surveyed {
+        rolls_back: Some("01A".into()),
+        ..run("01B")
+    };
+    let said = sentence(&back, &Why::CutOff);
+    for way in [
+        "`vdeploy resume 01B`",
+        "`vdeploy rollback 01A`",
+        "`vdeploy abandon 01B ",
+    ] {
+        assert!(said.contains(way), "no {way} in {said}");
+    }
+}
