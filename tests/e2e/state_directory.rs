@@ -21,6 +21,7 @@ pub fn add(add: &mut Add<'_>) {
     let mut test = |name: &str, test| crate::test(add, &format!("state::{name}"), test);
     test("a_disk_that_fills_up_stops_the_run_until_it_has_room", full);
     test("a_database_that_stays_locked_stops_the_run", locked);
+    test("a_directory_that_is_removed_stops_the_run", removed);
     test("a_full_disk_at_the_start_touches_nothing", full_at_start);
     test(
         "a_locked_database_at_the_start_touches_nothing",
@@ -124,6 +125,27 @@ fn full(base: &Base) -> Result<()> {
 }
 
 /// Takes the write lock as another process does that never comes to an end.
+/// What is written to a removed file would be gone with the process.
+fn removed(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    let world = Counted::new(base, &site)?;
+    let gate = Gate::push(&site)?;
+    let mut begun = UnderWay::until(deploy(&site), builds)?;
+    build_runs(&world)?;
+    let away = site.state().with_extension("away");
+    std::fs::rename(site.state(), &away)?;
+    gate.open()?;
+    let run = begun.run.clone();
+    broken_off(&site, &world, &run, begun.end()?, "removed or replaced")?;
+    std::fs::rename(&away, site.state())?;
+    goes_on(
+        base,
+        &world,
+        &site,
+        site.command(&["resume", &run, "--json"]),
+    )
+}
+
 fn lock(site: &Site<'_>) -> Result<Connection> {
     let db = Connection::open(site.state().join("vdeploy.db"))?;
     db.busy_timeout(Duration::from_secs(60))?;

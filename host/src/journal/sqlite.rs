@@ -9,6 +9,7 @@
 
 mod error;
 mod facts;
+mod file;
 mod lease;
 mod migrations;
 mod prune;
@@ -44,6 +45,8 @@ pub struct SqliteStore {
     path: String,
     db: Mutex<Connection>,
     now: Now,
+    /// None for one in memory.
+    file: Option<file::Identity>,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -92,10 +95,15 @@ impl SqliteStore {
     fn prepare(mut db: Connection, path: String, on_disk: bool) -> Result<Self, StoreError> {
         configure(&db, &path, on_disk)?;
         migrate(&mut db, &path)?;
+        let file = match on_disk {
+            true => Some(file::Identity::of(&path)?),
+            false => None,
+        };
         Ok(Self {
             path,
             db: Mutex::new(db),
             now: Arc::new(system_now),
+            file,
         })
     }
 
@@ -113,6 +121,9 @@ impl SqliteStore {
         f: impl FnOnce(&Transaction<'_>, u64) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
         let mut db = self.db();
+        if let Some(file) = &self.file {
+            file.is_still_at(&self.path)?;
+        }
         let tried = (|| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Read after the wait for the lock: leases compare with it.
