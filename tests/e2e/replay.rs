@@ -53,6 +53,17 @@ impl Elsewhere {
             .vdeploy(&["runs", "export", "latest"])?
             .expect_code(0)?;
         ensure!(printed.stdout == text, "standard output is not the file");
+        // Half of a recording is none.
+        let mut full = site.command(&["runs", "export", "latest"]);
+        full.stdout(std::fs::File::create("/dev/full")?);
+        Ran::from(full.output()?)
+            .expect_code(1)?
+            .expect_text("standard output cannot be written")?;
+        let nowhere = dir.join("none").join("run.jsonl").display().to_string();
+        site.vdeploy(&["runs", "export", "latest", "--out", &nowhere])?
+            .expect_code(2)?;
+        let names = std::fs::read_dir(&dir)?.count();
+        ensure!(names == 1, "{names} files beside the recording");
         // A project file of its own, so that none above is found.
         std::fs::write(dir.join("vdeploy.toml"), "")?;
         Ok(Self {

@@ -32,13 +32,15 @@ pub async fn main(global: &Global, command: PlanCommand) -> Result<ExitCode, Cli
     let session = Session::open(global)?;
     match command {
         PlanCommand::List => {
-            for plan in session.project.plans.values() {
-                terminal::say(&format!("{:<12} {}", plan.name, plan.summary));
-            }
+            let plans = session.project.plans.values();
+            let names = plans.clone().map(|plan| plan.name.as_str().len());
+            let width = names.max().unwrap_or(0);
+            let lines = plans.map(|plan| format!("{:<width$}  {}", plan.name, plan.summary));
+            terminal::give(&lines.collect::<Vec<_>>().join("\n"))?;
         }
         PlanCommand::Show { plan } => {
             let plan = session.plan(&plan)?;
-            terminal::say(crate::config::render_plan(&plan, &session.project).trim_end());
+            terminal::give(crate::config::render_plan(&plan, &session.project).trim_end())?;
         }
         PlanCommand::Check { plan } => {
             let plans = match plan {

@@ -33,7 +33,7 @@ pub fn main(command: PluginCommand) -> Result<ExitCode, CliError> {
     } else {
         inspection.to_string()
     };
-    terminal::say(text.trim_end());
+    terminal::give(text.trim_end())?;
     Ok(ExitCode::Success)
 }
 

@@ -26,7 +26,7 @@ pub enum RunsCommand {
         /// At most so many
         #[arg(long, short = 'n', default_value_t = 20)]
         limit: u32,
-        /// One JSON array
+        /// One JSON object, with `runs`
         #[arg(long)]
         json: bool,
     },
@@ -95,7 +95,7 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
             }
         }
     };
-    terminal::say(text.trim_end());
+    terminal::give(text.trim_end())?;
     Ok(ExitCode::Success)
 }
 

@@ -1,7 +1,8 @@
 //! Where the command line's own words go, and what kind of place that is.
 
 use super::error::CliError;
-use std::io::{IsTerminal as _, Write as _};
+use super::exit::ExitCode;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use tracing_subscriber::EnvFilter;
 
 /// Diagnostics of the host go to stderr: warnings by default, more with
@@ -26,6 +27,20 @@ pub fn tracing(verbose: bool) {
 /// One line (or block) on stdout; a closed stdout does no harm.
 pub fn say(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// What was asked for, on stdout. A reader that has gone does no harm; that it
+/// could not be written for another reason, such as a full disk, is an error.
+pub fn give(text: &str) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(CliError::new(
+            ExitCode::Internal,
+            format!("standard output cannot be written, what is there is not whole: {error}"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// One line (or block) on stderr; a closed stderr does no harm.
