@@ -46,7 +46,7 @@ pub fn check(world: &World, row: Row) -> Result<()> {
     let (ran, met) = match row.wire {
         Wire::Good => {
             if row.api.iter().any(ApiFault::answers_never) {
-                place.write_vers_project(None, network::SHORT)?;
+                place.write_project_over(None, network::SHORT)?;
             }
             (place.vdeploy(&args)?, Met::default())
         }

@@ -138,6 +138,11 @@ pub struct Row {
 impl Row {
     /// The trial's name.
     pub fn title(&self) -> String {
+        format!("{}::{}", self.kin(), self.name)
+    }
+
+    /// The kind of target and what is run.
+    pub fn kin(&self) -> String {
         let kind = match (self.kind, self.snapshot) {
             (Kind::Vers, _) => "vers",
             (Kind::Ssh, Snapshot::Waived) => "ssh-without-snapshot",
@@ -149,7 +154,7 @@ impl Row {
             Plan::RollbackGit => "rollback-git",
             Plan::RollbackSnapshot => "rollback-snapshot",
         };
-        format!("{kind}::{plan}::{}", self.name)
+        format!("{kind}::{plan}")
     }
 }
 

@@ -4,11 +4,10 @@
 use crate::row::{Break, Moment, Wire};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 use vdeploy_tests::platform::{Came, Line, Place, Told};
 
-/// Nothing comes back for so long at most before a connection is broken.
-const LONG: Duration = Duration::from_secs(3);
+/// A command: the number of its VM, and its process there.
+type Id = (usize, u32);
 
 pub struct Hand<'a> {
     place: &'a Place<'a>,
@@ -17,15 +16,20 @@ pub struct Hand<'a> {
     /// How much of each VM's log was seen.
     seen: Vec<usize>,
     /// Commands that run, with what they are.
-    running: BTreeMap<(usize, u32), String>,
-    /// The command whose end is waited for.
-    awaited: Option<((usize, u32), Instant)>,
-    /// What was hit and is asked for again: that goes well.
-    spared: BTreeSet<String>,
+    running: BTreeMap<Id, String>,
+    /// Those of them whose end is waited for.
+    awaited: BTreeSet<Id>,
+    /// Those of them that have lost their connection.
+    lost: BTreeSet<Id>,
+    /// What was hit and is asked for again, and how often: that goes well. A
+    /// lease is asked for beside a question that was not answered yet.
+    spared: BTreeMap<String, usize>,
     /// How many commands came.
     pub commands: usize,
-    /// How many of them ran when their connection broke.
-    pub hit: usize,
+    /// Those that have lost their connection, each once.
+    pub hit: BTreeSet<String>,
+    /// Those that have not.
+    pub missed: BTreeSet<String>,
 }
 
 impl<'a> Hand<'a> {
@@ -36,10 +40,12 @@ impl<'a> Hand<'a> {
             wire,
             seen: Vec::new(),
             running: BTreeMap::new(),
-            awaited: None,
-            spared: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            spared: BTreeMap::new(),
             commands: 0,
-            hit: 0,
+            hit: BTreeSet::new(),
+            missed: BTreeSet::new(),
         }
     }
 
@@ -55,41 +61,33 @@ impl<'a> Hand<'a> {
             for told in vm.told(seen) {
                 match told {
                     Told::Came(Came { id, what, .. }) => {
-                        self.commands += 1;
                         self.came((number, id), what);
-                        vm.let_begin(id)?;
+                        match self.awaited.contains(&(number, id)) {
+                            true => vm.let_begin_unheard(id)?,
+                            false => vm.let_begin(id)?,
+                        }
                     }
                     Told::Ended(id) => {
-                        if self.awaited.is_some_and(|(of, _)| of == (number, id)) {
-                            self.awaited = None;
-                            self.spare();
-                            self.line.break_muted(self.silent());
-                        }
-                        self.running.remove(&(number, id));
+                        self.ended((number, id));
                         vm.let_end(id)?;
                     }
                 }
             }
         }
-        // One that lasts is let go: the lease must be renewed meanwhile.
-        if self
-            .awaited
-            .is_some_and(|(_, since)| since.elapsed() > LONG)
-        {
-            self.awaited = None;
-            self.line.unmute();
-        }
         Ok(())
     }
 
-    fn came(&mut self, id: (usize, u32), what: String) {
-        let spared = self.spared.remove(&what);
+    fn came(&mut self, id: Id, what: String) {
+        self.commands += 1;
+        if !self.hit.contains(&what) {
+            self.missed.insert(what.clone());
+        }
+        let spared = self.is_spared(&what);
         self.running.insert(id, what);
         let Wire::Each(moment, _) = self.wire else {
             return;
         };
-        // What runs beside the one whose end is waited for goes down with it.
-        if spared || self.awaited.is_some() {
+        if spared {
             return;
         }
         match moment {
@@ -98,11 +96,17 @@ impl<'a> Hand<'a> {
                 self.spare();
                 self.line.break_at_output(self.silent());
             }
-            Moment::After => {
-                self.awaited = Some((id, Instant::now()));
-                self.line.mute();
-            }
+            Moment::After => drop(self.awaited.insert(id)),
         }
+    }
+
+    fn ended(&mut self, id: Id) {
+        // What ran beside another one may have gone down with it.
+        if self.awaited.remove(&id) && !self.lost.contains(&id) {
+            self.strike();
+        }
+        self.running.remove(&id);
+        self.lost.remove(&id);
     }
 
     fn silent(&self) -> bool {
@@ -117,10 +121,24 @@ impl<'a> Hand<'a> {
         }
     }
 
-    /// Whatever runs now is asked for again.
+    /// Whatever runs now loses its connection and is asked for again.
     fn spare(&mut self) {
-        self.hit += self.running.len();
-        let running = self.running.values().cloned();
-        self.spared.extend(running);
+        for (id, what) in &self.running {
+            if self.lost.insert(*id) {
+                self.missed.remove(what);
+                self.hit.insert(what.clone());
+                *self.spared.entry(what.clone()).or_default() += 1;
+            }
+        }
+    }
+
+    fn is_spared(&mut self, what: &str) -> bool {
+        match self.spared.get_mut(what) {
+            Some(times) if *times > 0 => {
+                *times -= 1;
+                true
+            }
+            _ => false,
+        }
     }
 }

@@ -35,15 +35,29 @@ fn place<'a>(world: &'a World, keys: &str) -> Result<(Place<'a>, Line)> {
     place.add_task("keep me")?;
     place.remote.push_variant("good-v2")?;
     let line = place.line()?;
-    place.write_vers_project(Some(&line), keys)?;
+    place.write_project_over(Some(&line), keys)?;
     place.watch(true)?;
     Ok((place, line))
 }
 
-fn deploy(place: &Place<'_>, more: &[&str]) -> std::process::Command {
+pub(super) fn deploy(place: &Place<'_>, more: &[&str]) -> std::process::Command {
     let mut command = place.command(DEPLOY);
     command.args(SHORT_WINDOW).args(more);
     command
+}
+
+/// A deploy of a machine that shares nothing but the target and waits for it.
+pub(super) fn elsewhere(place: &Place<'_>) -> Result<Running> {
+    let other = place.dir().join("another-machine");
+    std::fs::create_dir_all(&other)?;
+    let project = "vdeploy.toml";
+    std::fs::copy(place.dir().join(project), other.join(project))?;
+    let mut command = deploy(place, &["--wait", "300"]);
+    command
+        .current_dir(&other)
+        .env("HOME", &other)
+        .env("VDEPLOY_STATE", other.join("state"));
+    Running::start(command, &other)
 }
 
 /// Lets commands through, but for one.
@@ -97,21 +111,12 @@ fn fenced(world: &World) -> Result<()> {
     let mut first = Running::start(deploy(&place, &[]), place.dir())?;
     let mut second: Option<Running> = None;
     let mut after_second: Option<(Ran, Counts)> = None;
-    let other = place.dir().join("another-machine");
     let ran = first.follow(|_| {
         if let Some(came) = guard.look(&place, is_checkout)? {
             line.black_hole();
             ensure!(!came.text.is_empty());
-            std::fs::create_dir_all(&other)?;
-            place.write_vers_project(None, "")?;
-            let project = "vdeploy.toml";
-            std::fs::copy(place.dir().join(project), other.join(project))?;
-            let mut command = deploy(&place, &["--wait", "300"]);
-            command
-                .current_dir(&other)
-                .env("HOME", &other)
-                .env("VDEPLOY_STATE", other.join("state"));
-            second = Some(Running::start(command, &other)?);
+            place.write_project_over(None, "")?;
+            second = Some(elsewhere(&place)?);
         }
         if after_second.is_none()
             && let Some(running) = &mut second
@@ -251,14 +256,14 @@ fn waited_out(world: &World) -> Result<()> {
     judged().with_context(|| ran.text())
 }
 
-fn once(counts: &Counts) -> Result<()> {
+pub(super) fn once(counts: &Counts) -> Result<()> {
     for name in ["checkouts", "npm run build", "tsc", "service starts"] {
         ensure!(counts.get(name) == Some(&1), "{name}: {counts:?}");
     }
     Ok(())
 }
 
-fn is_live(place: &Place<'_>, version: &str) -> Result<()> {
+pub(super) fn is_live(place: &Place<'_>, version: &str) -> Result<()> {
     let live = place.version(place.vm).unwrap_or_default();
     ensure!(live == version, "`{live}` is live instead of `{version}`");
     let (status, board) = place.get(place.vm, "/board/tasks", Some(TOKEN))?;

@@ -3,6 +3,7 @@
 
 use crate::row::{
     BACK, BACK_TO_SNAPSHOT, Break, DEPLOYED, End, LOUD, Moment, OLD, Plan, Row, UNCHANGED, Wire,
+    server,
 };
 use vdeploy_tests::platform::Pace;
 use vdeploy_tests::platform::fault::{ApiFault, Call, How};
@@ -33,6 +34,14 @@ const ROLLED_BACK: Row = Row {
     ..DEPLOYED
 };
 
+/// Any server: a bad app that goes live, and goes by the archive.
+const BACK_TO_ARCHIVE: Row = Row {
+    app: "wrong-json",
+    plan: Plan::DeployElseSnapshot,
+    says: &["step `smoke`"],
+    ..server(BACK)
+};
+
 /// The same, which the platform does not let through.
 const NOT_ROLLED_BACK: Row = Row {
     app: "good-v2",
@@ -49,6 +58,10 @@ pub const TABLE: &[Row] = &[
     Row { name: "each-command-into-a-dead-connection", wire: DEAD_BEFORE, ..DEPLOYED },
     Row { name: "each-command-into-a-connection-that-dies-as-it-answers", wire: DEAD_OUTPUT, ..BACK_TO_SNAPSHOT },
     Row { name: "each-command-whose-end-is-lost-in-silence-bad-app", app: "wrong-json", wire: DEAD_AFTER, says: &["step `smoke`"], ..BACK },
+
+    Row { name: "each-command-into-a-dead-connection", wire: DEAD_BEFORE, ..server(DEPLOYED) },
+    Row { name: "each-command-whose-end-is-lost-in-silence", wire: DEAD_AFTER, ..server(DEPLOYED) },
+    Row { name: "each-command-into-a-connection-that-dies-as-it-answers", wire: DEAD_OUTPUT, ..BACK_TO_ARCHIVE },
 
     // A change of the platform without an answer.
     Row { name: "commit-unanswered", api: &[once(Call::Commit, How::Unanswered)], says: &["nobody knows whether it happened"], ..UNCHANGED },
@@ -73,6 +86,16 @@ pub const TABLE: &[Row] = &[
     Row { name: "each-command-cut-after-its-end-bad-app", app: "wrong-json", wire: CUT_AFTER, says: &["step `smoke`"], ..BACK },
     Row { name: "each-command-cut-as-it-answers", wire: CUT_OUTPUT, ..BACK_TO_SNAPSHOT },
     Row { name: "each-command-cut-after-its-end", wire: CUT_AFTER, ..ROLLED_BACK },
+
+    // The same on any server.
+    Row { name: "each-command-cut-before-it-begins", wire: CUT_BEFORE, ..BACK_TO_ARCHIVE },
+    Row { name: "each-command-cut-as-it-answers", wire: CUT_OUTPUT, ..BACK_TO_ARCHIVE },
+    Row { name: "each-command-cut-after-its-end", wire: CUT_AFTER, ..BACK_TO_ARCHIVE },
+    Row { name: "each-command-cut-before-it-begins", wire: CUT_BEFORE, ..server(DEPLOYED) },
+    Row { name: "each-command-cut-as-it-answers", wire: CUT_OUTPUT, ..server(DEPLOYED) },
+    Row { name: "each-command-cut-after-its-end", wire: CUT_AFTER, ..server(DEPLOYED) },
+    Row { name: "each-command-cut-after-its-end", wire: CUT_AFTER, ..server(ROLLED_BACK) },
+    Row { name: "one-byte-at-a-time", wire: Wire::Pace(Pace::Bytewise), ..server(DEPLOYED) },
 
     // Every call of the API fails once.
     Row { name: "each-look-500", api: &[each(Call::Look, How::Status(500))], ..BACK_TO_SNAPSHOT },

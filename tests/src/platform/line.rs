@@ -32,8 +32,6 @@ struct State {
     pace: Pace,
     /// Nothing passes, on old connections and new ones; nobody is told.
     hole: bool,
-    /// On connections with a smaller number nothing comes back.
-    first_heard: u64,
     /// Connections with a smaller number are dead, and nobody is told.
     first_alive: u64,
     /// Connections with a smaller number are cut.
@@ -121,27 +119,6 @@ impl Line {
             .send_modify(|state| state.at_output = Some((how, state.next)));
     }
 
-    /// Nothing comes back on the connections that there are.
-    pub fn mute(&self) {
-        self.state
-            .send_modify(|state| state.first_heard = state.next);
-    }
-
-    /// Something comes back again.
-    pub fn unmute(&self) {
-        self.state.send_modify(|state| state.first_heard = 0);
-    }
-
-    /// Breaks those connections.
-    pub fn break_muted(&self, silent: bool) {
-        let how = match silent {
-            true => Break::Silent,
-            false => Break::Cut,
-        };
-        self.state
-            .send_modify(|state| state.strike(how, state.first_heard));
-    }
-
     /// Every connection is dead for good, and neither end is told. New ones
     /// are good.
     pub fn kill_silently(&self) {
@@ -216,10 +193,7 @@ async fn pass(
                 _ => false,
             });
         }
-        let passes = |state: &State| {
-            let heard = !back || number >= state.first_heard;
-            !state.hole && heard && number >= state.first_alive
-        };
+        let passes = |state: &State| !state.hole && number >= state.first_alive;
         let Ok(pace) = now.wait_for(passes).await.map(|state| state.pace) else {
             return;
         };

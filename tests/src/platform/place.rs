@@ -79,38 +79,37 @@ impl<'a> Place<'a> {
     /// Writes the project file for this VM.
     pub(super) fn at(mut self, vm: Uuid) -> Result<Self> {
         self.vm = vm;
-        self.write_project("")?;
+        self.write_project()?;
         Ok(self)
     }
 
-    /// Writes the project file: the target and `more`.
-    pub fn write_project(&self, more: &str) -> Result<()> {
-        let target = match self.kind {
-            Kind::Vers => self.vers_target(&format!("vm = \"{}\"", self.vm))?,
-            Kind::Ssh => self.ssh_target()?,
-        };
-        self.write_target(&target, more)
+    /// Writes the project file.
+    fn write_project(&self) -> Result<()> {
+        self.write_target(&self.target(None)?, "")
     }
 
     /// Writes a project file whose VM is looked up in the registry of the
     /// service on it.
     pub fn write_registry_project(&self) -> Result<()> {
         let registry = format!("vm-registry = \"{}\"", self.door(self.vm)?);
-        self.write_target(&self.vers_target(&registry)?, "")
+        let target = self.vers_target(&registry, self.world.ports.ssh)?;
+        self.write_target(&target, "")
     }
 
-    /// Writes the project file for a VM of the platform, perhaps reached over
-    /// `line`, with more keys of its target.
-    pub fn write_vers_project(&self, line: Option<&Line>, keys: &str) -> Result<()> {
-        let vm = format!("vm = \"{}\"", self.vm);
-        let gateway = line.map_or(self.world.ports.ssh, |line| line.port);
-        let target = self.target_by(&vm, gateway)?;
+    /// Writes the project file with more keys of its target, which is perhaps
+    /// reached over `line`.
+    pub fn write_project_over(&self, line: Option<&Line>, keys: &str) -> Result<()> {
+        let target = self.target(line)?;
         self.write_target(&format!("{target}{keys}"), "")
     }
 
-    /// A line to the platform's SSH port.
+    /// A line to where SSH is reached: the platform's port, or the server's.
     pub fn line(&self) -> Result<Line> {
-        Line::to(self.world.runtime.handle(), self.world.ports.ssh)
+        let port = match self.kind {
+            Kind::Vers => self.world.ports.ssh,
+            Kind::Ssh => self.ssh_port()?,
+        };
+        Line::to(self.world.runtime.handle(), port)
     }
 
     /// Writes the project file with a target of the test's own.
@@ -120,12 +119,21 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
-    /// `which` says which VM it is.
-    fn vers_target(&self, which: &str) -> Result<String> {
-        self.target_by(which, self.world.ports.ssh)
+    /// The target in the project file.
+    fn target(&self, line: Option<&Line>) -> Result<String> {
+        match (self.kind, line) {
+            (Kind::Vers, _) => {
+                let vm = format!("vm = \"{}\"", self.vm);
+                let gateway = line.map_or(self.world.ports.ssh, |line| line.port);
+                self.vers_target(&vm, gateway)
+            }
+            (Kind::Ssh, Some(line)) => self.ssh_target(line.port),
+            (Kind::Ssh, None) => self.ssh_target(self.ssh_port()?),
+        }
     }
 
-    fn target_by(&self, which: &str, gateway: u16) -> Result<String> {
+    /// `which` says which VM it is.
+    fn vers_target(&self, which: &str, gateway: u16) -> Result<String> {
         let ports = self.world.ports;
         Ok(format!(
             "type = \"vers\"\n{which}\nhost-key = \"{}\"\n\
@@ -141,9 +149,8 @@ impl<'a> Place<'a> {
     }
 
     /// No configuration of the user and no agent: only what stands here.
-    fn ssh_target(&self) -> Result<String> {
+    fn ssh_target(&self, port: u16) -> Result<String> {
         let vm = self.vm(self.vm)?;
-        let port = self.ssh_port()?;
         Ok(format!(
             "type = \"ssh\"\nhost = \"127.0.0.1\"\nport = {port}\nuser = \"root\"\n\
              identity-file = \"{}\"\nagent = false\nssh-config = false\n\

@@ -15,13 +15,18 @@ use std::path::{Path, PathBuf};
 const INSIDE: &str = "/run/watch";
 
 /// What is counted: a name, and what the line in the log begins with or holds.
-const COUNTED: [(&str, &str, &str); 5] = [
+const COUNTED: [(&str, &str, &str); 7] = [
     ("checkouts", "checkout ", ""),
     ("npm ci", "node ", "npm ci"),
     ("npm run build", "node ", "npm run build"),
     ("tsc", "node ", "/tsc"),
     ("service starts", "node ", "dist/server.js"),
+    ("directories archived", "tar ", " -cf - ."),
+    ("directories restored", "tar ", " -xpf -"),
 ];
+
+/// Programs whose starts are told.
+const PROGRAMS: [&str; 2] = ["node", "tar"];
 
 /// How often each change happened.
 pub type Counts = BTreeMap<&'static str, usize>;
@@ -68,12 +73,11 @@ impl Vm {
             std::fs::write(dir.join("stop"), "")?;
         }
         let note = |word: &str| format!("#!/bin/sh\necho \"{word} $$ $*\" >>{INSIDE}/log\n");
-        let node = format!(
-            "{}exec '{}' \"$@\"\n",
-            note("node"),
-            find("node")?.display()
-        );
-        program(&dir.join("bin/node"), &node)?;
+        for name in PROGRAMS {
+            let own = find(name)?;
+            let text = format!("{}exec '{}' \"$@\"\n", note(name), own.display());
+            program(&dir.join("bin").join(name), &text)?;
+        }
         let hook = self
             .machine
             .path(&format!("/root/{APP}/.git/hooks/post-checkout"));
@@ -111,6 +115,13 @@ impl Vm {
             "ended" => Some(Told::Ended(id)),
             _ => None,
         }
+    }
+
+    /// Lets a stopped command begin, and nothing that it prints be heard before
+    /// its end is told.
+    pub fn let_begin_unheard(&self, id: u32) -> Result<()> {
+        self.word(id, "hold")?;
+        self.word(id, "begin")
     }
 
     /// Lets a stopped command begin.
