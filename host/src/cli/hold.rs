@@ -57,6 +57,11 @@ impl OnTarget {
         self
     }
 
+    /// The run that had begun a change on the target last when it was taken.
+    pub fn changed_by(&self) -> Option<RunId> {
+        self.lease.changed_by()
+    }
+
     /// Gives it back.
     pub async fn end(self) {
         drop(self.watch);

@@ -13,7 +13,7 @@ use crate::capability::EffectError;
 use crate::capability::ssh::Ssh;
 use crate::event::RunEvent;
 use crate::gate::Came;
-use crate::ids::{PluginName, StepId};
+use crate::ids::{PluginName, RunId, StepId};
 use crate::journal::store::{RunRecord, Stored};
 use crate::journal::{Entry, Store, StoreError, moves};
 use crate::run::earlier::{SoFar, so_far};
@@ -220,6 +220,23 @@ impl Resumed {
             target = self.record.target,
             calls = calls.join(", "),
         )))
+    }
+
+    /// Why the run cannot be gone on with where `by` has changed the target
+    /// last: a run that began later has not left it as this one knows it. Ids
+    /// of runs are in the order of their beginnings.
+    pub fn overtaken(&self, by: &RunId) -> Option<String> {
+        let run = &self.record.id;
+        (by > run).then(|| {
+            format!(
+                "run {run} cannot be gone on with: run {by}, which began later, has changed the \
+                 target `{target}` since, so what this run knows of it is not true any more. \
+                 Nothing was touched now. See what is live, and leave the target as it is, or go \
+                 back to what was live before this run:\n  vdeploy abandon {run} --reason \
+                 \"REASON\"\n  vdeploy rollback {run}",
+                target = self.record.target,
+            )
+        })
     }
 
     /// Whether another process of the run has gone on with it since.

@@ -86,6 +86,8 @@ struct Keeper {
     place: Mutex<Place>,
     /// The runs that have lost it before, of which something may still go on.
     left: Mutex<Vec<RunId>>,
+    /// The run that had begun a change there last when it was taken.
+    changed: Mutex<Option<RunId>>,
 }
 
 /// Where the lease was taken last, or could not be.
@@ -219,6 +221,12 @@ impl TargetLease {
         self.keeper.left().clone()
     }
 
+    /// The run that had begun a change on the target last when the lease was
+    /// taken there; none where no run has.
+    pub fn changed_by(&self) -> Option<RunId> {
+        self.keeper.changed().clone()
+    }
+
     /// Nothing of [`Self::left`] goes on any more: the next one is not told.
     ///
     /// # Errors
@@ -317,6 +325,7 @@ impl Keeper {
             held: Held::default(),
             place,
             left: Mutex::default(),
+            changed: Mutex::default(),
         }
     }
 
@@ -326,6 +335,10 @@ impl Keeper {
 
     fn left(&self) -> MutexGuard<'_, Vec<RunId>> {
         self.left.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn changed(&self) -> MutexGuard<'_, Option<RunId>> {
+        self.changed.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Renews until that fails for good. `asked` is when the lease was asked
@@ -487,7 +500,12 @@ impl Keeper {
         let least = self.place().largest;
         let take = Ask::Take { run, least, who };
         match ask(&**ssh, take, *ttl, *ttl).await? {
-            Answer::Taken { token, left } => {
+            Answer::Taken {
+                token,
+                changed,
+                left,
+            } => {
+                *self.changed() = changed;
                 *self.left() = left;
                 *self.place() = Place {
                     vm,

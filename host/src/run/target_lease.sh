@@ -16,6 +16,9 @@
 # such a run began here may still go on. Whoever takes the lease is told, ends it
 # before its first change, and says so with `settle`; else the next one is told.
 #
+# `changed` is a link whose text is the run that has begun a change here last; it
+# is made by `job.sh`. `take` answers with it as `changed:<run>`.
+#
 # Arguments: take TTL RUN LEAST WHO | renew TTL RUN TOKEN | release TTL RUN
 # TOKEN | settle TTL RUN TOKEN LEFT... | break TTL RUN BY | look TTL. Answers in
 # one line, for `held`, `lost` and `fenced` with a second one; status 1 with a
@@ -161,6 +164,7 @@ while [ "$tries" -lt 1000 ]; do
                     esac
                 done
                 said="taken $granted"
+                changed=$(readlink "$dir/changed" 2>/dev/null) && said="$said changed:$changed"
                 if [ -n "$former" ] && [ ! -L "$dir/left.$former" ]; then
                     mark_lost "$former"
                     said="$said $former"

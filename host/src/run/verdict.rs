@@ -110,10 +110,15 @@ fn describe(problem: &StepProblem) -> String {
 
 /// What is live now, from what the steps said.
 fn state_words(facts: &Facts<'_>) -> Option<String> {
+    let lost = facts.execution.shared.world.leases.lost();
+    let taken = lost.is_some_and(|how| !how.mendable);
     match facts.outcome {
         Outcome::Kept => Some("the failed version may be live; nothing was rolled back".to_owned()),
         Outcome::Interrupted if facts.execution.shared.target_changed() => {
             Some("the target was changed and is left as it is".to_owned())
+        }
+        Outcome::Interrupted if taken => {
+            Some("this process has not changed the target; who had it since may have".to_owned())
         }
         Outcome::Interrupted => Some("the target is unchanged".to_owned()),
         _ => None,

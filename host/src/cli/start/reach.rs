@@ -90,7 +90,17 @@ pub(super) async fn reach(
             return Ok(Reached::There(None));
         }
         Ok(()) => match hold::take(&claim, shared, wait).await {
-            Ok(lease) => return Ok(Reached::There(Some(lease))),
+            Ok(lease) => {
+                let resumed = request.resumes.as_ref();
+                let by = lease.changed_by();
+                return match resumed.and_then(|resumed| resumed.overtaken(by.as_ref()?)) {
+                    None => Ok(Reached::There(Some(lease))),
+                    Some(why) => {
+                        lease.end().await;
+                        Ok(Reached::Ahead(why))
+                    }
+                };
+            }
             Err((outcome @ (Outcome::Held | Outcome::Interrupted), why)) => {
                 return Err((outcome, why));
             }

@@ -76,6 +76,8 @@ pub(super) enum Ask<'a> {
 pub(super) enum Answer {
     Taken {
         token: u64,
+        /// The run that has begun a change there last.
+        changed: Option<RunId>,
         /// Runs that have lost it; what they began may still go on.
         left: Vec<RunId>,
     },
@@ -159,10 +161,15 @@ fn parse(text: &str) -> Option<Answer> {
         })
     };
     match words.as_slice() {
-        ["taken", token, left @ ..] => Some(Answer::Taken {
-            token: token.parse().ok()?,
-            left: left.iter().map(|run| RunId::new(printable(run))).collect(),
-        }),
+        ["taken", token, rest @ ..] => {
+            let changed = rest.first().and_then(|word| word.strip_prefix("changed:"));
+            let left = rest.iter().skip(usize::from(changed.is_some()));
+            Some(Answer::Taken {
+                token: token.parse().ok()?,
+                changed: changed.map(|run| RunId::new(printable(run))),
+                left: left.map(|run| RunId::new(printable(run))).collect(),
+            })
+        }
         ["renewed"] => Some(Answer::Renewed),
         ["released"] => Some(Answer::Released),
         ["settled"] => Some(Answer::Settled),

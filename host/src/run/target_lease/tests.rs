@@ -161,7 +161,11 @@ fn taken(token: u64) -> Answer {
 /// Taken after runs that had lost it.
 fn taken_after(token: u64, left: &[&str]) -> Answer {
     let left = left.iter().map(|run| RunId::from(*run)).collect();
-    Answer::Taken { token, left }
+    Answer::Taken {
+        token,
+        changed: None,
+        left,
+    }
 }
 
 /// How many of the answers took the lease; the others name its holder.
@@ -434,6 +438,22 @@ async fn who_loses_it_to_another_run_is_marked_until_it_has_it_again() {
         .unwrap()
         .unwrap();
     assert!(mark("01A").is_symlink());
+}
+
+/// Who goes on with a run is told who has changed something since.
+#[tokio::test]
+async fn who_has_changed_the_target_last_is_told_to_the_taker() {
+    let homes = Homes::new();
+    homes.take("01A").await;
+    let link = homes.home("one").join(".vdeploy-lease/changed");
+    std::os::unix::fs::symlink("01B", link).unwrap();
+    homes.end_in("one", -2);
+    homes.take("01C").await;
+    homes.end_in("one", -2);
+    let lease = TargetLease::take(homes.claim("01A", LONG)).await;
+    let lease = lease.unwrap().unwrap();
+    assert_eq!(lease.changed_by(), Some(RunId::from("01B")));
+    assert_eq!(lease.left(), [RunId::from("01C")]);
 }
 
 /// A taker that dies before it has ended what was left must not hide it.

@@ -228,6 +228,10 @@ vd_record() {
         rm -f "$vd_j.run"
         exit 5
     fi
+    # Who goes on with a run is told who has changed something here since.
+    if [ "$(readlink "$HOME/.vdeploy-lease/changed")" != "$vd_run" ]; then
+        ln -sf "$vd_run" "$HOME/.vdeploy-lease/changed"
+    fi
     exec 6<"$vd_spool"
     if [ "$vd_spool" != /dev/null ]; then
         rm -f "$vd_spool" &

@@ -282,6 +282,21 @@ async fn what_was_stopped_before_it_began_never_begins() {
 }
 
 #[test]
+fn who_has_begun_a_change_last_is_kept() {
+    for t in targets() {
+        let lease = t.home.path().join(".vdeploy-lease");
+        std::fs::create_dir(&lease).unwrap();
+        std::os::unix::fs::symlink("RUNA", lease.join("changed")).unwrap();
+        for number in [1, 2] {
+            let shown = t.start(&shell("echo one"), number).end();
+            assert_eq!(shown.0, "@ begin\none\n@ end 0\n", "{:?}", t.shell);
+            let by = std::fs::read_link(lease.join("changed")).unwrap();
+            assert_eq!(by, Path::new("RUN"), "{:?}", t.shell);
+        }
+    }
+}
+
+#[test]
 fn a_run_that_has_lost_its_lease_starts_nothing_more() {
     for t in targets() {
         let lease = t.home.path().join(".vdeploy-lease");
@@ -291,9 +306,11 @@ fn a_run_that_has_lost_its_lease_starts_nothing_more() {
         let shown = t.start(&shell("echo one"), 1).end();
         assert_eq!(shown.0, "@ begin\none\n@ end 0\n", "{:?}", t.shell);
         std::os::unix::fs::symlink("lost", lease.join("lost.RUN")).unwrap();
+        std::fs::remove_file(lease.join("changed")).unwrap();
         let shown = t.start(&shell("touch ~/changed"), 2).end();
         assert_eq!(shown.0, "@ begin\n@ fail fenced\n", "{:?}", t.shell);
         assert!(!t.home.path().join("changed").exists());
+        assert!(!lease.join("changed").is_symlink());
         // What has ended before is still found.
         let shown = t.start(&shell("echo one"), 1).end();
         assert_eq!(shown.0, "@ begin\none\n@ end 0\n", "{:?}", t.shell);
