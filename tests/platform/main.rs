@@ -47,7 +47,8 @@ fn main() -> std::process::ExitCode {
         doctor::TRIALS,
         registry::TRIALS,
         wake::TRIALS,
-        network::TRIALS,
+        network::HOLES,
+        network::SLEEPERS,
     ];
     trials.extend(others.iter().copied().flatten().map(|(name, test)| {
         let shared = shared.clone();

@@ -155,5 +155,9 @@ fn how(how: How) -> String {
         How::StatusAfter(status) => format!("it is done, and answered with {status}"),
         How::Unanswered => "no answer comes, and nothing was done".to_owned(),
         How::UnansweredAfter => "it is done, and no answer comes".to_owned(),
+        How::Held => "it is done, and answered when the tests say so".to_owned(),
+        How::HeldThenDropped => {
+            "it is done, and the connection drops when the tests say so".to_owned()
+        }
     }
 }

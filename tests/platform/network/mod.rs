@@ -4,13 +4,15 @@
 //! change happens as often as without a fault, counted by the VMs and the
 //! platform.
 
+mod asleep;
 mod hand;
 mod hole;
 mod running;
 mod table;
 
 pub use crate::check::SHORT_WINDOW;
-pub use hole::TRIALS;
+pub use asleep::TRIALS as SLEEPERS;
+pub use hole::TRIALS as HOLES;
 pub use table::TABLE;
 
 use crate::check::{arguments, target};

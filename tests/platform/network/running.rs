@@ -1,6 +1,7 @@
 //! A run of `vdeploy` that is looked at while it lasts.
 
 use anyhow::{Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -34,6 +35,12 @@ impl Running {
         })
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal)?;
+        Ok(())
+    }
+
     /// What it has printed so far, in whole lines.
     pub fn said(&self) -> String {
         let text = std::fs::read_to_string(&self.stdout).unwrap_or_default();
@@ -55,6 +62,17 @@ impl Running {
             stdout: self.said(),
             stderr: std::fs::read_to_string(&self.stderr)?,
         }))
+    }
+
+    /// Waits until this is so, or it has ended.
+    pub fn until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+        while !is_so() {
+            if let Some(ran) = self.ended()? {
+                bail!("it ended before {what}:\n{}", ran.text());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     /// Waits for its end and looks at the world meanwhile.

@@ -96,14 +96,14 @@ async fn read(cloud: &Cloud, request: Request<Incoming>) -> Result<Asked, Reply>
 }
 
 async fn perform(cloud: Arc<Cloud>, asked: Asked) -> Result<Reply, Dropped> {
-    let fault = {
+    let (fault, anew) = {
         let mut state = cloud.state();
         let account = state.accounts.get_mut(&asked.key);
-        account.and_then(|account| {
+        account.map_or((None, None), |account| {
             let call = asked.call();
             let met = account.faults.meet(call, &asked.path.join("/"));
             account.calls.push((call, met));
-            met
+            (met, Some(account.faults.anew()))
         })
     };
     match fault {
@@ -122,6 +122,15 @@ async fn perform(cloud: Arc<Cloud>, asked: Asked) -> Result<Reply, Dropped> {
         Some(How::DroppedAfter) => return Err(Dropped),
         Some(How::UnansweredAfter) => return std::future::pending().await,
         Some(How::StatusAfter(status)) => return Ok(Reply::page(status)),
+        Some(How::Held | How::HeldThenDropped) => {
+            if let Some(mut anew) = anew {
+                // An error is an account that was closed.
+                drop(anew.changed().await);
+            }
+            if fault == Some(How::HeldThenDropped) {
+                return Err(Dropped);
+            }
+        }
         _ => {}
     }
     Ok(reply)

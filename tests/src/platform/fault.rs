@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// A call of the API.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +69,10 @@ pub enum How {
     Unanswered,
     /// It is done, and no answer ever comes.
     UnansweredAfter,
+    /// It is done, and answered when the faults are set anew.
+    Held,
+    /// It is done; when the faults are set anew the connection ends.
+    HeldThenDropped,
 }
 
 /// A fault of the API.
@@ -147,6 +152,8 @@ pub struct Faults {
     api: Vec<(ApiFault, u32)>,
     /// The addresses whose last call was hit by a fault that hits each once.
     hit: BTreeSet<String>,
+    /// Tells those that wait for it that faults were set anew.
+    anew: watch::Sender<()>,
     /// Those of VMs.
     pub vms: Vec<VmFault>,
 }
@@ -156,7 +163,13 @@ impl Faults {
     pub fn set(&mut self, api: &[ApiFault], vms: &[VmFault]) {
         self.api = api.iter().map(|fault| (*fault, 0)).collect();
         self.hit.clear();
+        self.anew.send_replace(());
         self.vms = vms.to_vec();
+    }
+
+    /// Changes when the faults are set anew.
+    pub fn anew(&self) -> watch::Receiver<()> {
+        self.anew.subscribe()
     }
 
     /// What happens to a call of an address; counts it.

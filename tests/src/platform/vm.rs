@@ -55,6 +55,9 @@ pub fn new_disk(disk: &Path) -> Result<Stored> {
     })
 }
 
+/// Shows the record of a lease that counts.
+const NEWEST_LEASE: &str = "cd .vdeploy-lease && readlink \"$(ls -d r.* | sort | tail -n 1)\"";
+
 /// The directories of a disk, and where they are seen inside.
 const PARTS: [&str; 3] = ["root", "tmp", "ssh"];
 const INSIDE: [&str; 3] = ["/root", "/tmp", "/etc/ssh"];
@@ -156,9 +159,16 @@ impl Vm {
 
     /// Who has the lease on it: the run, or `-` for nobody.
     pub fn lease(&self) -> Result<String> {
-        let newest = "cd .vdeploy-lease && readlink \"$(ls -d r.* | sort | tail -n 1)\"";
-        let record = self.shell(newest)?;
+        let record = self.shell(NEWEST_LEASE)?;
         Ok(record.split(':').next().unwrap_or_default().to_owned())
+    }
+
+    /// Whether the last lease on it has run out.
+    pub fn lease_is_over(&self) -> Result<bool> {
+        let script = format!("lease=$({NEWEST_LEASE}) && echo \"${{lease##*:}} $(date +%s)\"");
+        let told = self.shell(&script)?;
+        let (end, now) = told.split_once(' ').context("no lease")?;
+        Ok(now.parse::<u64>()? > end.parse::<u64>()?)
     }
 
     /// The file with the login key.
