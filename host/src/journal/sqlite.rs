@@ -198,7 +198,7 @@ fn migrate(db: &mut Connection, path: &str) -> Result<(), StoreError> {
     use rusqlite_migration::Error as Migration;
     let started_at = version(db).map_err(|error| error::database(path, &error))?;
     if started_at > migrations::KNOWN {
-        return Err(too_new(started_at));
+        return Err(too_new(path, started_at));
     }
     let moved = |db: &Connection| version(db).is_ok_and(|now| now > started_at);
     let mut tried = migrations::ALL.to_latest(db);
@@ -208,7 +208,7 @@ fn migrate(db: &mut Connection, path: &str) -> Result<(), StoreError> {
     match tried {
         Ok(()) => Ok(()),
         Err(Migration::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead)) => {
-            Err(too_new(version(db).unwrap_or(u32::MAX)))
+            Err(too_new(path, version(db).unwrap_or(u32::MAX)))
         }
         Err(Migration::RusqliteError { err, .. }) => Err(error::database(path, &err)),
         Err(other) => Err(StoreError::Corrupt {
@@ -218,8 +218,9 @@ fn migrate(db: &mut Connection, path: &str) -> Result<(), StoreError> {
     }
 }
 
-fn too_new(found: u32) -> StoreError {
+fn too_new(path: &str, found: u32) -> StoreError {
     StoreError::TooNew {
+        what: format!("the state database {path}"),
         found,
         known: migrations::KNOWN,
     }

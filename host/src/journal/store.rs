@@ -45,8 +45,12 @@ pub enum StoreError {
         holder: String,
     },
     /// Stored data of a newer vdeploy.
-    #[error("written by a newer vdeploy (format {found}, this one knows {known}); update vdeploy")]
+    #[error(
+        "{what} is written by a newer vdeploy (format {found}, this one knows {known}); update vdeploy"
+    )]
     TooNew {
+        /// What.
+        what: String,
         /// Found.
         found: u32,
         /// Known.

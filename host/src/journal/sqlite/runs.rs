@@ -215,6 +215,7 @@ pub(super) fn journal(db: &Connection, run: &RunId) -> Result<Vec<Stored>, Failu
 pub(super) fn check_format(found: u32) -> Result<(), StoreError> {
     if found > FORMAT {
         return Err(StoreError::TooNew {
+            what: "the run".to_owned(),
             found,
             known: FORMAT,
         });

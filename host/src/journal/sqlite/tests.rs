@@ -388,17 +388,20 @@ fn data_of_a_newer_vdeploy_is_refused() {
         store.journal(&run.id),
         Err(StoreError::TooNew {
             found: 99,
-            known: FORMAT
+            known: FORMAT,
+            ..
         })
     ));
     execute("UPDATE run SET format = 99");
     assert!(matches!(store.run("01A"), Err(StoreError::TooNew { .. })));
     execute("PRAGMA user_version = 7");
     drop(store);
-    assert!(matches!(
-        SqliteStore::open(&path),
-        Err(StoreError::TooNew { found: 7, known: 1 })
-    ));
+    let error = SqliteStore::open(&path).unwrap_err();
+    let expected = format!(
+        "the state database {} is written by a newer vdeploy (format 7, this one knows 1); update vdeploy",
+        path.display()
+    );
+    assert_eq!(error.to_string(), expected);
 }
 
 #[test]
