@@ -6,6 +6,7 @@ use crate::counted::Counted;
 use crate::hold::elsewhere;
 use crate::under_way::UnderWay;
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use vdeploy_tests::binary::run;
@@ -113,7 +114,12 @@ fn cancelled(base: &Base) -> Result<()> {
     first.signal("INT")?;
     first.until_it_says("once more to leave at once")?;
     first.signal("TERM")?;
-    first.end()?.expect_code(40)?.expect_text("left at once")?;
+    let ran = first.end()?.expect_code(40)?.expect_text("left at once")?;
+    // A program that reads the events is told too.
+    let last = ran.stdout.lines().last().context("nothing on stdout")?;
+    let last: Value = serde_json::from_str(last)?;
+    ensure!(last.get("type").is_some_and(|t| t == "error"), "{last}");
+    ensure!(last.get("exit-code").is_some_and(|c| c == 40), "{last}");
     crate::ci_cancels::whole(&site, &first.run, None)
 }
 

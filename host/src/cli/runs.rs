@@ -24,7 +24,7 @@ pub enum RunsCommand {
         #[arg(long, short)]
         target: Option<String>,
         /// At most so many
-        #[arg(long, short = 'n', default_value_t = 20)]
+        #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
         /// One JSON object, with `runs`
         #[arg(long)]

@@ -3,6 +3,7 @@
 //! policy. The second leaves at once. HUP is ignored: a closed terminal must
 //! not cut a deploy in half.
 
+use super::error::CliError;
 use super::exit::ExitCode;
 use super::terminal;
 use crate::gate::RunShared;
@@ -26,10 +27,13 @@ impl Drop for Watch {
 
 /// Says it without waiting: a terminal that stands still (Ctrl-S) must not keep
 /// the next signal from being heard.
-fn say(text: String) -> mpsc::Receiver<()> {
+fn say(text: String, for_programs: bool) -> mpsc::Receiver<()> {
     let (told, heard) = mpsc::channel();
     std::thread::spawn(move || {
         terminal::error_line(&text);
+        if for_programs {
+            terminal::json_error(&CliError::new(ExitCode::Interrupted, text));
+        }
         // Nobody has to wait for it.
         let _ = told.send(());
     });
@@ -38,13 +42,14 @@ fn say(text: String) -> mpsc::Receiver<()> {
 
 /// Ends the process. The lease is not given back: a command may still run on
 /// the target, so it has to run out.
-fn leave(text: &str) -> ! {
-    let _ = say(text.to_owned()).recv_timeout(LAST_WORDS);
+fn leave(text: String, for_programs: bool) -> ! {
+    let _ = say(text, for_programs).recv_timeout(LAST_WORDS);
     std::process::exit(ExitCode::Interrupted.code().into());
 }
 
-/// Starts watching for this run.
-pub fn watch(shared: Arc<RunShared>) -> std::io::Result<Watch> {
+/// Starts watching for this run. `for_programs`: the last line on standard
+/// output is an event, too, when the run is left at once.
+pub fn watch(shared: Arc<RunShared>, for_programs: bool) -> std::io::Result<Watch> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -57,14 +62,16 @@ pub fn watch(shared: Arc<RunShared>) -> std::io::Result<Watch> {
                 _ = hangup.recv() => continue,
             }
             if asked {
-                leave(&format!(
+                let text = format!(
                     "left at once; the target may be half changed: see `vdeploy runs show {}`",
                     shared.run
-                ));
+                );
+                leave(text, for_programs);
             }
             asked = true;
             shared.cancel();
-            say("stopping after the current call; once more to leave at once".to_owned());
+            let text = "stopping after the current call; once more to leave at once";
+            say(text.to_owned(), false);
         }
     });
     Ok(Watch(task.abort_handle()))

@@ -86,7 +86,7 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
     if request.resumes.is_some() {
         shared.world.ssh.expect_jobs();
     }
-    let watch = signals::watch(shared.clone())
+    let watch = signals::watch(shared.clone(), request.output.json)
         .map_err(|e| CliError::new(ExitCode::Internal, format!("signals: {e}")))?;
     let began = Instant::now();
     let facts = ready.world.target.facts();
