@@ -41,7 +41,7 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 /// Longest such wait: a target that is back is asked soon who has it.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 /// Giving the lease back may take so long; after that it ends by itself.
-const RELEASE_WITHIN: Duration = Duration::from_secs(5);
+const RELEASE_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a target that cannot be reached for the whole ttl means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -9,7 +9,7 @@ use super::machine;
 use super::outer::{Outer, REGISTRY, REMOTE};
 use super::place::{Kind, Place};
 use super::vm::new_disk;
-use crate::base::APP;
+use crate::base::{APP, wait_for};
 use crate::binary::{git, run, vdeploy};
 use crate::fixtures;
 use crate::outcome::Ran;
@@ -19,9 +19,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
+
+/// Longer than a lease on a target lasts.
+const LEASE: Duration = Duration::from_secs(60);
 
 /// VMs are `{vm}.DOMAIN`.
 pub const DOMAIN: &str = "vm.localhost";
@@ -114,6 +118,13 @@ impl World {
             let vm = self.cloud.make_vm(&place.key, &stored, None)?;
             let place = place.at(vm)?;
             let first = place.deploy(&[])?.expect_code(0)?;
+            // On a busy machine it may not have been given back in time; then it
+            // runs out, and no copy of the VM may hold one.
+            let free = || {
+                let vm = place.vm(vm).ok()?;
+                (vm.lease().ok()? == "-" || vm.lease_is_over().ok()?).then_some(())
+            };
+            wait_for("the lease of the first deploy", LEASE, free)?;
             let nothing = (None, None, None);
             let commit = self.cloud.commit(&place.key, vm, nothing)?;
             if let Some(commit) = self.cloud.state().commits.get_mut(&commit) {
