@@ -243,16 +243,23 @@ impl Deploy {
     }
 
     fn sha(&self) -> &str {
-        match self.pulled.new_sha.as_str() {
-            "" => &self.before.sha,
+        let started = [&self.pulled.new_sha, &self.restarted.sha];
+        let started = started.into_iter().find(|sha| !sha.is_empty());
+        started.unwrap_or(&self.before.sha)
+    }
+
+    /// The version that served before.
+    fn old_sha(&self) -> &str {
+        match self.before.sha.as_str() {
+            "" => &self.pulled.old_sha,
             sha => sha,
         }
     }
 
     fn headline(&self, cx: &Cx<Config>) -> String {
         let (new, target) = (short(self.sha()), cx.target_name());
-        match short(&self.pulled.old_sha) {
-            "" => format!("deployed {new} to {target}"),
+        match short(self.old_sha()) {
+            _ if self.pulled.old_sha.is_empty() => format!("deployed {new} to {target}"),
             _ if self.before.first_deploy => format!("deployed {new} to {target}, the first"),
             old if old == new => format!("deployed {new} to {target} again"),
             old => format!("deployed {new} to {target} in place of {old}"),
@@ -278,7 +285,7 @@ impl Deploy {
                 "target": cx.target_name(),
                 "vm": cx.target_vm(),
                 "sha": self.sha(),
-                "oldSha": self.pulled.old_sha,
+                "oldSha": self.old_sha(),
                 "snapshotBefore": self.snapshot.id,
             }),
         }

@@ -2,12 +2,13 @@
 
 use serde::Deserialize;
 use vdeploy_plugin::Error;
-use vdeploy_service::baseline::Baseline;
+use vdeploy_service::baseline::{Baseline, Listener};
 use vdeploy_service::data::Counted;
 use vdeploy_service::facts::{Checkout, DataDir, Facts, Place};
 use vdeploy_service::network::{Answer, Network};
 use vdeploy_service::node::other_major;
 use vdeploy_service::node_version;
+use vdeploy_service::records::short;
 use vdeploy_service::remote::Resolved;
 
 use crate::port::Foreign;
@@ -216,6 +217,40 @@ impl Verdict {
         }
     }
 
+    /// Process, build and checkout should be of one commit. Where they are not,
+    /// a run was cut off, or somebody pulled or built by hand.
+    pub fn judge_version(&mut self, facts: &Facts, service: Option<&Listener>) {
+        let mut known = Vec::new();
+        if let (Some(running), Some(service)) = (&facts.running, service)
+            && running.is_about(service)
+        {
+            known.push((format!("pid {} serves", service.pid), &running.sha));
+        }
+        if let Some(built) = &facts.built {
+            known.push(("the live build is of".to_owned(), &built.sha));
+        }
+        known.push(("HEAD of the checkout is".to_owned(), &facts.checkout.sha));
+        known.retain(|(_, sha)| !sha.is_empty());
+        let Some((_, first)) = known.first() else {
+            return;
+        };
+        if known.iter().all(|(_, sha)| sha == first) {
+            return;
+        }
+        let said = known
+            .iter()
+            .map(|(what, sha)| format!("{what} {}", short(sha)));
+        let said: Vec<String> = said.collect();
+        self.odd(
+            "version",
+            format!(
+                "{}: a run was cut off, or somebody changed the checkout by hand",
+                said.join(", ")
+            ),
+            format!("if this run fails, it goes back to {}", short(first)),
+        );
+    }
+
     /// What asking the remote for the wanted commit gave.
     pub fn judge_remote(&mut self, resolved: &Result<Resolved, Error>, name: &str) {
         match resolved {
@@ -322,7 +357,7 @@ pub fn unchanged(baseline: &Baseline) -> bool {
     };
     let wanted = &baseline.wanted_sha;
     !wanted.is_empty()
-        && baseline.sha == *wanted
+        && baseline.head == *wanted
         && built.sha == *wanted
         && running.sha == *wanted
         && tracked(&baseline.hot_fixes).is_empty()

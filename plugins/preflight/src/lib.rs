@@ -79,6 +79,7 @@ impl Step for Preflight {
             Port::Free | Port::Hidden { .. } => (None, None),
         };
         let counted = count(cx, &token, service.as_ref(), foreign.as_ref())?;
+        verdict.judge_version(&facts, service.as_ref());
         verdict.judge_answers(&counted, config.new_token);
         let took = Duration::from_millis(cx.now_ms().saturating_sub(began));
         verdict.report(cx, took);
@@ -202,13 +203,13 @@ fn baseline(
     wanted_sha: String,
     app_dir: &str,
 ) -> Baseline {
-    Baseline {
+    let before = Baseline {
         first_deploy: service.is_none() && facts.built.is_none() && facts.running.is_none(),
         app_dir: app_dir.to_owned(),
         port: facts.port,
         log: facts.log.clone(),
         wanted_sha,
-        sha: facts.checkout.sha.clone(),
+        head: facts.checkout.sha.clone(),
         branch: facts.checkout.branch.clone(),
         hot_fixes: facts.checkout.hot_fixes.clone(),
         unpushed: facts.checkout.unpushed,
@@ -218,6 +219,10 @@ fn baseline(
         data_files: facts.data_files.clone(),
         service,
         ..Baseline::default()
+    };
+    Baseline {
+        sha: before.serving().to_owned(),
+        ..before
     }
 }
 

@@ -139,6 +139,50 @@ fn current() -> Target {
 }
 
 #[test]
+fn what_serves_is_the_way_back_and_a_disagreement_is_told() {
+    const PULLED: &str = "2222222222222222222222222222222222222222";
+    let marker = |sha: &str| json!({"sha": sha, "pid": 7, "start-ticks": 99});
+    // A run was cut off after its build: the process is of the version before.
+    let cut_off = Target::healthy().without("sha").facts(&format!(
+        "sha={PULLED}\nbuild={}\nrunning={}\n",
+        marker(PULLED),
+        marker(OLD)
+    ));
+    let baseline = testing::run::<Preflight>(&answers(cut_off.host(), "s3cret")).unwrap();
+    assert_eq!(
+        (baseline.sha.as_str(), baseline.head.as_str()),
+        (OLD, PULLED)
+    );
+    assert!(
+        baseline.summary.starts_with("1111111 -> 03b077a;"),
+        "{}",
+        baseline.summary
+    );
+    assert_eq!(
+        baseline.warnings,
+        [
+            "pid 7 serves 1111111, the live build is of 2222222, HEAD of the checkout is 2222222: a run was cut off, or somebody changed the checkout by hand; if this run fails, it goes back to 1111111"
+        ]
+    );
+    // Somebody pulled by hand, and nothing runs.
+    let pulled = Target::healthy()
+        .without("sha")
+        .listener("")
+        .facts(&format!(
+            "sha={PULLED}\nbuild={}\nrunning={}\n",
+            marker(OLD),
+            marker(SHA)
+        ));
+    let baseline = testing::run::<Preflight>(&answers(pulled.host(), "s3cret")).unwrap();
+    assert_eq!(baseline.sha, OLD);
+    assert!(
+        baseline.warnings[0].starts_with("the live build is of 1111111, HEAD"),
+        "{:?}",
+        baseline.warnings
+    );
+}
+
+#[test]
 fn unchanged_needs_every_proof() {
     let unchanged = |target: Target| {
         let host = answers(target.host(), "s3cret");

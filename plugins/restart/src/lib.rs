@@ -77,7 +77,11 @@ impl Step for Restart {
         }
         modules_fit(cx, &before)?;
         let pulled: Option<Pulled> = cx.output_of("git-pull")?;
-        let sha = pulled.map_or(before.sha, |pulled| pulled.new_sha);
+        let sha = match pulled {
+            Some(pulled) => pulled.new_sha,
+            // Without a pull it is what is built that starts.
+            None => before.built_sha().to_owned(),
+        };
         let token = cx.secret(&config.auth_secret)?;
         let port = config.port.unwrap_or(before.port);
         let known: Vec<Listener> = before.service.into_iter().collect();
@@ -125,6 +129,7 @@ impl Step for Restart {
             service: replaced.service,
             old,
             log: replaced.started.log,
+            sha,
             started_at_ms: replaced.started.started_at_ms,
         })
     }
@@ -214,7 +219,8 @@ fn nameless(marker: &RunningMarker) -> Listener {
 }
 
 fn baseline(cx: &Cx<Config>) -> Result<Baseline, Error> {
-    cx.output_of("preflight")?.ok_or_else(|| {
+    let before: Option<Baseline> = cx.output_of("preflight")?;
+    before.map(Baseline::of_any_version).ok_or_else(|| {
         Error::invalid(
             "restart.no-baseline",
             "there is no output of a step `preflight`, so the process to stop is not known; put it before this step",

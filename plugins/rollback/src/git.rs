@@ -32,14 +32,14 @@ pub(crate) fn bring_back(
             "preflight found no commit in the checkout, so there is none to go back to; use `to = \"snapshot\"`",
         ));
     }
-    check_out(cx, failed).context("bring the old commit back")?;
     let found = owner(cx, before.port)?;
     let untouched = match (&found, &before.service) {
         (Some(found), Some(old)) => found.is_same_process(old),
         _ => false,
     };
-    let built_back =
-        put_build_back(cx, failed, untouched, anew).context("bring the old build back")?;
+    let goal = Goal::of(before, untouched);
+    check_out(cx, failed, goal.head).context("bring the old commit back")?;
+    let built_back = put_build_back(cx, failed, &goal, anew).context("bring the old build back")?;
     let back = RolledBack {
         to: "git".to_owned(),
         port: before.port,
@@ -117,6 +117,32 @@ pub(crate) fn bring_back(
     })
 }
 
+/// What checkout and build are brought back to.
+#[derive(Debug)]
+struct Goal<'a> {
+    head: &'a str,
+    build: &'a str,
+    /// The old process runs, with the modules that it has loaded.
+    untouched: bool,
+}
+
+impl<'a> Goal<'a> {
+    /// Around a process that was never stopped everything is as it was before,
+    /// also where that is of another commit. Otherwise the version that served
+    /// is started again, from its own commit and build.
+    fn of(before: &'a Baseline, untouched: bool) -> Self {
+        let (head, build) = match untouched {
+            true => (before.head.as_str(), before.built_sha()),
+            false => (before.sha.as_str(), before.sha.as_str()),
+        };
+        Self {
+            head,
+            build,
+            untouched,
+        }
+    }
+}
+
 fn look(cx: &Cx<Config>, failed: &FailedRun) -> Result<Facts, Error> {
     let before = &failed.before;
     facts::look(
@@ -129,15 +155,30 @@ fn look(cx: &Cx<Config>, failed: &FailedRun) -> Result<Facts, Error> {
     )
 }
 
-fn check_out(cx: &Cx<Config>, failed: &FailedRun) -> Result<(), Error> {
+fn check_out(cx: &Cx<Config>, failed: &FailedRun, head: &str) -> Result<(), Error> {
     let before = &failed.before;
     let now = look(cx, failed)?.checkout;
-    if now.sha == before.sha && now.branch == before.branch {
+    if now.sha == head && now.branch == before.branch {
         return Ok(());
     }
-    let hot_fixes = failed.pulled.hot_fixes.as_deref();
+    let mut hot_fixes = failed.pulled.hot_fixes.as_deref();
+    if head != before.head {
+        cx.warn(format!(
+            "the checkout was at {} before the run, and what served was {}: that is checked out now",
+            short(&before.head),
+            short(head)
+        ));
+        // They were made on another commit.
+        if let Some(patch) = hot_fixes.take() {
+            cx.warn(format!(
+                "the hot-fixes of {} are not applied to it; they are kept in {}/{patch}",
+                short(&before.head),
+                before.app_dir
+            ));
+        }
+    }
     let back = checkout::Back {
-        sha: &before.sha,
+        sha: head,
         branch: before.branch.as_deref(),
         hot_fixes,
         run: &failed.run,
@@ -145,7 +186,7 @@ fn check_out(cx: &Cx<Config>, failed: &FailedRun) -> Result<(), Error> {
     if !checkout::switch_back(cx, &before.app_dir, &back)? {
         cx.warn(format!(
             "{} is checked out again, but its hot-fixes in {} could not be applied",
-            short(&before.sha),
+            short(head),
             hot_fixes.unwrap_or_default()
         ));
     }
@@ -178,18 +219,17 @@ fn runs_old_version(cx: &Cx<Config>, before: &Baseline, found: &Listener) -> Res
     Ok(marker.is_some_and(|marker| marker.is_about(found) && marker.sha == before.sha))
 }
 
-/// `untouched`: the old process runs, with the modules that it has loaded.
 /// `anew`: the build that is there is not the old one, whatever its marker says.
 fn put_build_back(
     cx: &Cx<Config>,
     failed: &FailedRun,
-    untouched: bool,
+    goal: &Goal<'_>,
     anew: bool,
 ) -> Result<BuildBack, Error> {
     let (config, before) = (cx.config(), &failed.before);
     let build_before = look(cx, failed)?.built;
     build::put_back(cx, &before.app_dir, &failed.run, &config.recipe.artifacts)?;
-    let had = match is_old_build(before.built.as_ref(), build_before.as_ref(), &before.sha) {
+    let had = match is_old_build(before, build_before.as_ref(), goal.build) {
         true => BuildBack::WasThere,
         false => BuildBack::Brought,
     };
@@ -202,9 +242,9 @@ fn put_build_back(
         .args(["-f", &config.recipe.entry])
         .cwd(&before.app_dir)
         .probe()?;
-    let is_old = is_old_build(before.built.as_ref(), now.built.as_ref(), &before.sha);
+    let is_old = is_old_build(before, now.built.as_ref(), goal.build);
     let is_there = !anew && entry.ok() && is_old;
-    if is_there && untouched {
+    if is_there && goal.untouched {
         return Ok(had);
     }
     let node = now.node.ok_or_else(|| {
@@ -218,11 +258,11 @@ fn put_build_back(
     cx.warn(match loads {
         true => format!(
             "the old build is gone; {} is built again",
-            short(&before.sha)
+            short(goal.build)
         ),
         false => format!(
             "the old build is for node {for_node} and the target's is {node} now; {} is built again",
-            short(&before.sha)
+            short(goal.build)
         ),
     });
     // A name of its own, so that a second try does not take this build for the
@@ -233,7 +273,7 @@ fn put_build_back(
         &config.recipe,
         Order {
             app_dir: &before.app_dir,
-            sha: &before.sha,
+            sha: goal.build,
             node: &node,
             run: &run,
         },
@@ -241,13 +281,12 @@ fn put_build_back(
     .map(|_| BuildBack::Brought)
 }
 
-/// Whether the live build is what was live before the run. A build that was
-/// made by hand has no marker.
-fn is_old_build(before: Option<&BuildMarker>, now: Option<&BuildMarker>, sha: &str) -> bool {
-    match (before, now) {
-        (Some(before), Some(now)) => before.sha == now.sha,
-        (None, None) => true,
-        (None, Some(now)) => now.sha == sha,
+/// Whether the live build is the one of this commit. A build that was made by
+/// hand has no marker: it is of the commit that was checked out.
+fn is_old_build(before: &Baseline, now: Option<&BuildMarker>, sha: &str) -> bool {
+    match (&before.built, now) {
+        (_, Some(now)) => now.sha == sha,
+        (None, None) => before.head == sha,
         (Some(_), None) => false,
     }
 }
@@ -262,12 +301,21 @@ mod tests {
             sha: sha.to_owned(),
             ..BuildMarker::default()
         };
+        let before = |built: Option<BuildMarker>| Baseline {
+            head: "old".to_owned(),
+            built,
+            ..Baseline::default()
+        };
         let (old, new) = (build("old"), build("new"));
-        assert!(is_old_build(Some(&old), Some(&old), "old"));
-        assert!(!is_old_build(Some(&old), Some(&new), "old"));
-        assert!(!is_old_build(Some(&old), None, "old"));
-        assert!(is_old_build(None, None, "old"));
-        assert!(is_old_build(None, Some(&old), "old"));
-        assert!(!is_old_build(None, Some(&new), "old"));
+        let marked = before(Some(old.clone()));
+        assert!(is_old_build(&marked, Some(&old), "old"));
+        assert!(!is_old_build(&marked, Some(&new), "old"));
+        assert!(!is_old_build(&marked, None, "old"));
+        let by_hand = before(None);
+        assert!(is_old_build(&by_hand, None, "old"));
+        assert!(is_old_build(&by_hand, Some(&old), "old"));
+        assert!(!is_old_build(&by_hand, Some(&new), "old"));
+        // What served was not what was checked out.
+        assert!(!is_old_build(&by_hand, None, "older"));
     }
 }

@@ -111,6 +111,7 @@ struct FailedRun {
 impl FailedRun {
     fn read(cx: &Cx<Config>) -> Result<Self, Error> {
         let before: Option<Baseline> = cx.rolled_back_output_of("preflight")?;
+        let before = before.map(Baseline::of_any_version);
         let mut before = before.ok_or_else(|| {
             Error::invalid(
                 "rollback.no-baseline",

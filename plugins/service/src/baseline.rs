@@ -132,8 +132,12 @@ pub struct Baseline {
     /// The ref the configuration asks for, and what it was at preflight.
     pub wanted_ref: String,
     pub wanted_sha: String,
-    /// HEAD of the checkout.
+    /// The version that serves, see [`Baseline::serving`]: the way back of the
+    /// run ends there.
     pub sha: String,
+    /// HEAD of the checkout. A run that was cut off and a pull by hand leave
+    /// another one than what serves.
+    pub head: String,
     /// None when HEAD is detached.
     pub branch: Option<String>,
     /// Lines of `git status --porcelain`.
@@ -157,6 +161,40 @@ pub struct Baseline {
     /// The files in `data/`, where they could be listed.
     pub data_files: Option<Vec<DataFile>>,
     pub warnings: Vec<String>,
+}
+
+impl Baseline {
+    /// The commit of what serves: that of the running process, where the marker
+    /// speaks of it, else that of the live build, else HEAD.
+    pub fn serving(&self) -> &str {
+        let running = self.running.as_ref().filter(|running| {
+            let service = self.service.as_ref();
+            service.is_some_and(|service| running.is_about(service))
+        });
+        let known = [
+            running.map(|running| running.sha.as_str()),
+            self.built.as_ref().map(|built| built.sha.as_str()),
+        ];
+        let known = known.into_iter().flatten().find(|sha| !sha.is_empty());
+        known.unwrap_or(&self.head)
+    }
+
+    /// The commit of the live build: what a start without a build starts.
+    pub fn built_sha(&self) -> &str {
+        match &self.built {
+            Some(built) if !built.sha.is_empty() => &built.sha,
+            _ => &self.head,
+        }
+    }
+
+    /// The same, where an older version made it: its `sha` was HEAD.
+    pub fn of_any_version(mut self) -> Self {
+        if self.head.is_empty() {
+            self.head = std::mem::take(&mut self.sha);
+            self.sha = self.serving().to_owned();
+        }
+        self
+    }
 }
 
 /// The output of `snapshot`.
@@ -222,6 +260,8 @@ pub struct Restarted {
     pub old: Option<Listener>,
     /// Absolute path of the new process's log file.
     pub log: String,
+    /// The commit that was started; empty when nothing was.
+    pub sha: String,
     /// Milliseconds since 1970 when the new process was started.
     pub started_at_ms: u64,
 }
@@ -303,6 +343,47 @@ mod tests {
         };
         assert!(old.is_same_process(&old));
         assert!(!old.is_same_process(&new));
+    }
+
+    #[test]
+    fn what_serves_is_what_the_process_was_started_from() {
+        let service = Listener {
+            pid: 7,
+            start_ticks: 100,
+            ..Listener::default()
+        };
+        let running = RunningMarker {
+            pid: 7,
+            start_ticks: 100,
+            sha: "running".to_owned(),
+            ..RunningMarker::default()
+        };
+        let built = BuildMarker {
+            sha: "built".to_owned(),
+            ..BuildMarker::default()
+        };
+        let mut before = Baseline {
+            head: "head".to_owned(),
+            service: Some(service),
+            running: Some(running),
+            built: Some(built),
+            ..Baseline::default()
+        };
+        assert_eq!((before.serving(), before.built_sha()), ("running", "built"));
+        // The marker is of a process that is gone.
+        before.running.as_mut().unwrap().start_ticks = 99;
+        assert_eq!(before.serving(), "built");
+        before.built = None;
+        assert_eq!((before.serving(), before.built_sha()), ("head", "head"));
+    }
+
+    #[test]
+    fn the_baseline_of_an_older_version_says_what_served_too() {
+        let older: Baseline =
+            serde_json::from_str(r#"{"sha":"head","built":{"sha":"built"}}"#).unwrap();
+        let older = older.of_any_version();
+        assert_eq!((older.sha.as_str(), older.head.as_str()), ("built", "head"));
+        assert_eq!(older.clone().of_any_version(), older);
     }
 
     #[test]

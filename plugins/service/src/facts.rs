@@ -56,6 +56,7 @@ pub struct Facts {
     /// The files in it; none when nobody asked, or there are more than 300.
     pub data_files: Option<Vec<DataFile>>,
     pub checkout: Checkout,
+    /// None where somebody has built by hand since, too.
     pub built: Option<BuildMarker>,
     pub running: Option<RunningMarker>,
     pub units: Vec<UnitHere>,

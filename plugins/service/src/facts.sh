@@ -12,6 +12,14 @@ marker() {
     [ -r "$2" ] && say "$1" "$(tr '\n' ' ' <"$2")"
 }
 
+# The marker of the live build. One that is older than the program is not about
+# it: somebody has built by hand since.
+build_marker() {
+    [ -r .vdeploy/build.json ] || return 0
+    newer=$(find dist -type f -newer .vdeploy/build.json 2>/dev/null </dev/null | head -n 1)
+    if [ -z "$newer" ]; then marker build .vdeploy/build.json; fi
+}
+
 # Which node the project asks for; a huge package.json is left out.
 node_wanted() {
     if [ -r .nvmrc ]; then say nvmrc "$(head -n 1 .nvmrc)"; fi
@@ -126,7 +134,7 @@ main() {
     node_wanted
     say data "$(data_state)"
     units "$(pwd -P)"
-    marker build .vdeploy/build.json
+    build_marker
     marker running .vdeploy/running.json
     checkout
     if [ "$4" = data ]; then data_files; fi

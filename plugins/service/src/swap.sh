@@ -25,7 +25,7 @@ for artifact in "$@"; do
     fi
     mv ".vdeploy/build/$artifact" "$artifact" || fail "cannot move the new $artifact in"
 done
-if [ -f .vdeploy/build.json ]; then cp .vdeploy/build.json .vdeploy/previous.new/build.json; fi
+if [ -f .vdeploy/build.json ]; then cp -p .vdeploy/build.json .vdeploy/previous.new/build.json; fi
 printf '{"sha":"%s","node":"%s","lock":"%s","modules":"%s","install":"%s","built-at-ms":%s,"run":"%s"}\n' \
     "$sha" "$node" "$lock" "$modules" "$install" "$now" "$run" >.vdeploy/build.json.new &&
     rm -rf .vdeploy/previous &&
