@@ -60,7 +60,7 @@ impl Step for GitPull {
         let app_dir = found.app_dir(&cx.config().place)?;
         fetch(cx, app_dir, name)?;
         let wanted = resolve(cx, app_dir, name, baseline.as_ref())?;
-        let text = switch(cx, app_dir, &wanted)?;
+        let text = switch(cx, app_dir, &wanted, baseline.as_ref())?;
         let value = |key| {
             let found = pairs(&text).find(|(found, _)| *found == key);
             found
@@ -203,17 +203,37 @@ fn commit(cx: &Cx<Config>, app_dir: &str, name: &str) -> Result<Option<String>, 
     Ok((output.ok() && is_full_sha(&sha)).then_some(sha))
 }
 
-fn switch(cx: &Cx<Config>, app_dir: &str, wanted: &Wanted) -> Result<String, Error> {
+fn switch(
+    cx: &Cx<Config>,
+    app_dir: &str,
+    wanted: &Wanted,
+    before: Option<&Baseline>,
+) -> Result<String, Error> {
     let output = cx
         .script("switch", &format!("{OWN_DIR_FUNCTIONS}\n{SWITCH}"))
         .arg(&wanted.sha)
         .arg(wanted.branch.as_deref().unwrap_or_default())
         .arg(cx.run_id())
+        .args(unmarked(before))
         .cwd(app_dir)
         .idle_timeout(IDLE)
         .exec()?
         .into_success("check out the wanted commit")?;
     Ok(output.stdout_text())
+}
+
+/// Pid, start and commit of a service that no marker speaks of; else empty.
+fn unmarked(before: Option<&Baseline>) -> [String; 3] {
+    let unmarked = before.and_then(|before| {
+        let service = before.service.as_ref()?;
+        let running = before.running.as_ref();
+        let marked = running.is_some_and(|running| running.is_about(service));
+        (!marked).then(|| {
+            let (pid, start) = (service.pid, service.start_ticks);
+            [pid.to_string(), start.to_string(), before.sha.clone()]
+        })
+    });
+    unmarked.unwrap_or_default()
 }
 
 fn short(sha: &str) -> &str {

@@ -1,5 +1,5 @@
 # Brings the checkout in the current directory to commit $1. $2 is the branch
-# to be on, or nothing; $3 the run. Keeps what reset would lose. Prints
+# to be on, or nothing; $3 the run; $4 to $6 see note_what_serves. Keeps what reset would lose. Prints
 # KEY=VALUE lines: what was there before, also when this is repeated.
 fail() {
     echo "$1" >&2
@@ -40,6 +40,14 @@ save_hot_fixes() {
     saved=$patch
 }
 
+# Notes that process $1, begun at $2, serves commit $3, where no run has started
+# it: once the checkout has moved on, nothing else on the target says so.
+note_what_serves() {
+    [ -n "$1" ] && [ -n "$3" ] || return 0
+    printf '{"pid":%s,"start-ticks":%s,"started-at-ms":0,"node":"","sha":"%s","run":""}\n' "$1" "$2" "$3" \
+        >.vdeploy/running.json.new && mv -f .vdeploy/running.json.new .vdeploy/running.json
+}
+
 sha=$1 branch=$2 run=$3
 own_dir || fail "cannot make .vdeploy in the checkout"
 before=.vdeploy/before-$run
@@ -47,6 +55,7 @@ if [ ! -f "$before" ]; then
     head=$(git rev-parse --verify --quiet 'HEAD^{commit}' </dev/null)
     on=$(git symbolic-ref --quiet --short HEAD </dev/null)
     save_hot_fixes
+    note_what_serves "$4" "$5" "$6"
     # Commits that were made here and never pushed stay in the repository.
     [ -z "$head" ] || git update-ref "refs/vdeploy/before/$run" "$head" </dev/null ||
         fail "cannot keep a reference to $head"

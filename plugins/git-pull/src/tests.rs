@@ -241,6 +241,32 @@ fn deploys_what_preflight_saw() {
 }
 
 #[test]
+fn which_commit_a_service_without_a_marker_serves_is_noted_before_the_switch() {
+    let world = World::new();
+    let old = world.head();
+    let new = world.push("main", "src.txt", "two");
+    let marker = ".vdeploy/running.json";
+    let mut before = saw(&new);
+    before["sha"] = json!(old);
+    before["service"] = json!({"pid": 7, "start-ticks": 99});
+    // One that a run has started has its marker.
+    let mut marked = before.clone();
+    marked["running"] = json!({"pid": 7, "start-ticks": 99, "sha": old});
+    run(&world.host("main").output("preflight", marked));
+    assert!(!world.path("app").join(marker).exists());
+
+    let host = world
+        .host("main")
+        .run_id("RUN2")
+        .output("preflight", before);
+    run(&host);
+    let noted: vdeploy_service::baseline::RunningMarker =
+        serde_json::from_str(&world.read(marker)).unwrap();
+    assert_eq!((noted.pid, noted.start_ticks, noted.sha), (7, 99, old));
+    assert_eq!(noted.run, "");
+}
+
+#[test]
 fn unchanged_touches_nothing() {
     let world = World::new();
     let host = world

@@ -15,7 +15,7 @@ use vdeploy_service::rolled_back::RolledBack;
 use vdeploy_service::start::{self, Keeper, Launch};
 
 use crate::broken::{self, Broken, Evidence};
-use crate::{Config, FailedRun, OldVm, warn};
+use crate::{Config, FailedRun, OldVm, git, warn};
 
 const RESTORED: &str = "restored";
 
@@ -137,6 +137,11 @@ fn serve(
         Ok(found) => return Ok((Some(found), true)),
         Err(error) if error.code == "wait.timeout" => {}
         Err(error) => return Err(error),
+    }
+    if before.sha != before.built_sha() {
+        // What is on its disk is not what served.
+        let back = git::bring_back(cx, failed, false)?;
+        return Ok((back.service, false));
     }
     let unit = before.service.as_ref().and_then(|old| old.unit.as_deref());
     let launch = Launch {
