@@ -17,6 +17,10 @@ pub fn add(add: &mut Add<'_>) {
         "beside_a_run_that_was_cut_off_nothing_begins_and_a_rollback_ends_its_build",
         rolled_back,
     );
+    test(
+        "with_another_token_the_service_is_not_restarted",
+        other_token,
+    );
     test("plugins_of_other_bytes_do_not_go_on_with_it", other_bytes);
     test("an_abandoned_run_makes_way_and_says_why", abandoned);
     test(
@@ -64,6 +68,28 @@ fn other_bytes(base: &Base) -> Result<()> {
     site.vdeploy(&["resume", run])?.expect_code(0)?;
     ensure!(site.version().as_deref() == Some("2.0.0"));
     crate::variants::lease_is_free(&site)
+}
+
+/// A run that is gone on with by somebody who has another token.
+fn other_token(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    site.remote.push_variant("good-v2")?;
+    let cut = kill_deploy(&site, &[], begins("npm-build", "run"))?;
+    let mut command = site.command(&["resume", &cut.run]);
+    command.env("VERS_AUTH_TOKEN", "another-token-of-somebody");
+    vdeploy_tests::Ran::from(command.output()?)
+        .expect_code(11)?
+        .expect_text("it has another token")?
+        .expect_text("never stopped")?;
+    ensure!(site.version().as_deref() == Some("1.0.0"));
+    ensure!(
+        site.get(&site.vm, "/board/tasks", Some(vdeploy_tests::base::TOKEN))?
+            .0
+            == 200
+    );
+    site.deploy(&QUICK)?.expect_code(0)?;
+    ensure!(site.version().as_deref() == Some("2.0.0"));
+    Ok(())
 }
 
 const QUICK: [&str; 2] = ["--set", "smoke.stable-seconds=0"];

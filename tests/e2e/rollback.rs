@@ -1,6 +1,7 @@
 //! `vdeploy rollback RUN`, both ways.
 
 use crate::Add;
+use crate::cut::{begins, kill_deploy};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use vdeploy_tests::base::{TOKEN, text};
@@ -23,6 +24,21 @@ pub fn add(add: &mut Add<'_>) {
         add,
         "rollback::of_a_lost_vm_goes_to_the_snapshot_without_another",
         lost_vm,
+    );
+    crate::test(
+        add,
+        "rollback::a_dry_run_after_a_deploy_goes_through_both_ways",
+        rehearsed,
+    );
+    crate::test(
+        add,
+        "rollback::after_a_run_that_was_cut_off_it_goes_back_to_what_served",
+        what_served,
+    );
+    crate::test(
+        add,
+        "rollback::with_another_token_it_is_refused_before_anything_changes",
+        other_token,
     );
     crate::test(add, "rollback::keep_leaves_the_failed_version", keep);
     crate::test(add, "rollback::runs_are_listed_and_shown", runs);
@@ -90,6 +106,75 @@ fn by_snapshot(base: &Base) -> Result<()> {
         text(&started, "vm")? == vm,
         "the next run does not find the new VM: {started}"
     );
+    Ok(())
+}
+
+fn rehearsed(base: &Base) -> Result<()> {
+    let (site, _, run) = deployed_v2(base)?;
+    for to in ["git", "snapshot"] {
+        site.vdeploy(&["rollback", "--to", to, "--dry-run"])?
+            .expect_code(0)?
+            .expect_text("the one that is left")?;
+    }
+    ensure!(site.version().as_deref() == Some("2.0.0"));
+    // Once it is done the rehearsal tests what runs.
+    site.vdeploy(&["rollback", &run])?.expect_code(0)?;
+    site.vdeploy(&["rollback", &run, "--to", "git", "--dry-run"])?
+        .expect_code(0)?
+        .expect_text("live already")?;
+    Ok(())
+}
+
+/// Killed after its build, a deploy leaves its commit checked out and built, and
+/// the version before it at work.
+fn what_served(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    let served = site.head()?;
+    let left = site.remote.push_variant("good-v2")?;
+    let cut = kill_deploy(&site, &[], begins("restart", "run"))?;
+    site.vdeploy(&["abandon", &cut.run, "--reason", "the old version runs"])?
+        .expect_code(0)?;
+    ensure!(site.version().as_deref() == Some("1.0.0") && site.head()? == left);
+
+    site.remote.push_variant("error-500")?;
+    let ran = site.deploy(&["--wait", "60"])?.expect_code(11)?;
+    let short = |sha: &str| sha.chars().take(7).collect::<String>();
+    ran.expect_text(&format!(
+        "serves {}, the live build is of {}",
+        short(&served),
+        short(&left)
+    ))?
+    .expect_text(&format!("{} is built again", short(&served)))?;
+    ensure!(
+        site.version().as_deref() == Some("1.0.0"),
+        "{:?}",
+        site.version()
+    );
+    ensure!(
+        site.head()? == served,
+        "the commit that serves is not checked out"
+    );
+    Ok(())
+}
+
+fn other_token(base: &Base) -> Result<()> {
+    let (site, _, run) = deployed_v2(base)?;
+    let with_other = |args: &[&str]| -> Result<Ran> {
+        let mut command = site.command(args);
+        command.env("VERS_AUTH_TOKEN", "another-token-of-somebody");
+        Ok(command.output()?.into())
+    };
+    let new_token = ["rollback", &run, "--set", "rollback.new-token=true"];
+    with_other(&["rollback", &run])?
+        .expect_code(3)?
+        .expect_text(&new_token[2..].join(" "))?;
+    ensure!(site.version().as_deref() == Some("2.0.0"));
+    with_other(&new_token)?.expect_code(0)?;
+    ensure!(site.version().as_deref() == Some("1.0.0"));
+    ensure!(site.get(&site.vm, "/board/tasks", Some(TOKEN))?.0 == 401);
+    // And back to the token that the agents have.
+    site.vdeploy(&new_token)?.expect_code(0)?;
+    ensure!(site.get(&site.vm, "/board/tasks", Some(TOKEN))?.0 == 200);
     Ok(())
 }
 

@@ -36,6 +36,10 @@ pub struct RollbackArgs {
     /// The target whose newest run is meant, where no run is named
     #[arg(long, short)]
     pub target: Option<String>,
+    /// Set one configuration value of a step of the plan `rollback` for this
+    /// run; may be given more than once
+    #[arg(long, value_name = "STEP.KEY=VALUE")]
+    pub set: Vec<String>,
     /// Look at the target for real, show every change, make none
     #[arg(long)]
     pub dry_run: bool,
@@ -90,7 +94,7 @@ pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliEr
             plan,
             target: Some(record.target.to_string()),
             reference: None,
-            set: Vec::new(),
+            set: args.set,
             dry_run: args.dry_run,
             without_snapshot: args.without_snapshot,
             rolls_back: Some((record.id, outputs)),

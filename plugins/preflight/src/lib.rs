@@ -107,10 +107,12 @@ impl Step for Preflight {
         baseline.unit = port::keeper(&facts, baseline.service.as_ref());
         baseline.given = Some(config.place.clone());
         baseline.wanted_ref = config.r#ref.clone();
+        baseline.new_token = config.new_token;
         baseline.open = counted.open;
         baseline.counts = counted.counts;
         baseline.warnings = verdict.warnings();
-        baseline.unchanged = !config.force && judge::unchanged(&baseline);
+        // Another token is a change: it comes with a restart.
+        baseline.unchanged = !config.force && !counted.token_refused && judge::unchanged(&baseline);
         baseline.summary = summary(&baseline);
         Ok(baseline)
     }

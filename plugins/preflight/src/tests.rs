@@ -202,6 +202,10 @@ fn unchanged_needs_every_proof() {
     assert!(!unchanged(
         current().without("sha").facts(&format!("sha={OLD}\n"))
     ));
+    let new_token = answers(current().host(), "another").config(json!({"new-token": true}));
+    assert!(!testing::run::<Preflight>(&new_token).unwrap().unchanged);
+    let same_token = answers(current().host(), "s3cret").config(json!({"new-token": true}));
+    assert!(testing::run::<Preflight>(&same_token).unwrap().unchanged);
     let forced = answers(current().host(), "s3cret").config(json!({"force": true}));
     assert!(!testing::run::<Preflight>(&forced).unwrap().unchanged);
 }

@@ -17,8 +17,9 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use vdeploy_plugin::{Cx, Error, Step, Undo};
+use vdeploy_plugin::{Cx, Error, Secret, Step, Undo};
 use vdeploy_service::baseline::{Baseline, Built, Listener, Pulled, Restarted, RunningMarker};
+use vdeploy_service::data;
 use vdeploy_service::node::other_major;
 use vdeploy_service::process;
 use vdeploy_service::replace::{Replace, owner, replace, running_marker};
@@ -83,6 +84,7 @@ impl Step for Restart {
             None => before.built_sha().to_owned(),
         };
         let token = cx.secret(&config.auth_secret)?;
+        same_token(cx, &before, &token)?;
         let port = config.port.unwrap_or(before.port);
         let known: Vec<Listener> = before.service.into_iter().collect();
         let replaced = replace(
@@ -175,6 +177,24 @@ impl Undo for Restart {
     }
 }
 
+/// Refuses to stop a service that has another token: a run that is gone on with
+/// may have been given another one than preflight has asked with.
+fn same_token(cx: &Cx<Config>, before: &Baseline, token: &Secret) -> Result<(), Error> {
+    if before.service.is_none() || before.open || before.new_token || cx.dry_run() {
+        return Ok(());
+    }
+    if !data::refuses(cx, token)? {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "restart.other-token",
+        format!(
+            "the running service refuses the secret `{}`: it has another token; after the restart no agent could reach it. It was left as it is: give the right token, or begin a run with preflight's `new-token = true`",
+            cx.config().auth_secret
+        ),
+    ))
+}
+
 /// Refuses to stop a service that would not start again: its modules were
 /// installed for another node, and nothing in this run has installed them anew.
 fn modules_fit(cx: &Cx<Config>, before: &Baseline) -> Result<(), Error> {
@@ -184,10 +204,9 @@ fn modules_fit(cx: &Cx<Config>, before: &Baseline) -> Result<(), Error> {
     let Some(built) = &before.built else {
         return Ok(());
     };
-    let proven = before
-        .running
-        .as_ref()
-        .is_some_and(|running| !other_major(&running.node, &before.node));
+    let proven = before.running.as_ref().is_some_and(|running| {
+        !running.node.is_empty() && !other_major(&running.node, &before.node)
+    });
     if !other_major(&built.node, &before.node) || proven {
         return Ok(());
     }

@@ -277,6 +277,23 @@ fn a_dry_run_stops_and_starts_nothing() {
 }
 
 #[test]
+fn a_service_with_another_token_is_not_stopped_unless_preflight_was_told_so() {
+    let stage = Stage::new().unwrap();
+    let old = stage.serve(&[]).unwrap();
+    let mut before = baseline_of(&stage, Some(&old));
+    let host = |before: &Baseline| host(&stage, before, json!({})).secret("auth-token", "another");
+    let refused = host(&before);
+    let error = testing::run::<Restart>(&refused).unwrap_err();
+    assert_eq!(error.code, "restart.other-token");
+    assert!(error.message.contains("it has another token"), "{error}");
+    assert_eq!(refused.changes(), Vec::<String>::new());
+    assert!(stage.runs(&old));
+    before.new_token = true;
+    testing::run::<Restart>(&host(&before)).unwrap();
+    assert!(!stage.runs(&old));
+}
+
+#[test]
 fn check_wants_the_token_and_run_wants_preflight() {
     let host = FakeHost::new().manifest(MANIFEST);
     assert_eq!(

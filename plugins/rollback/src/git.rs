@@ -7,6 +7,7 @@ use vdeploy_plugin::{Cx, Error, ResultExt};
 use vdeploy_service::baseline::{Baseline, BuildMarker, Listener};
 use vdeploy_service::build::{self, Order};
 use vdeploy_service::checkout;
+use vdeploy_service::data;
 use vdeploy_service::facts::{self, Facts, Place};
 use vdeploy_service::node::other_major;
 use vdeploy_service::records::short;
@@ -60,9 +61,12 @@ pub(crate) fn bring_back(
             ..back
         });
     }
+    let config = cx.config();
+    let token = cx.secret(&config.auth_secret)?;
     if let Some(found) = &found
         && built_back == BuildBack::WasThere
         && runs_old_version(cx, before, found)?
+        && !data::refuses(cx, &token)?
     {
         return Ok(RolledBack {
             summary: format!(
@@ -82,8 +86,6 @@ pub(crate) fn bring_back(
     {
         known.push(found);
     }
-    let config = cx.config();
-    let token = cx.secret(&config.auth_secret)?;
     let replaced = replace(
         cx,
         &Replace {

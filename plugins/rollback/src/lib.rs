@@ -26,6 +26,7 @@ use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, ErrorKind, Secret, Step};
 use vdeploy_service::baseline::{Baseline, Built, Listener, Pulled, Restarted, SnapshotTaken};
 use vdeploy_service::build::Recipe;
+use vdeploy_service::data;
 use vdeploy_service::facts::{self, Place};
 use vdeploy_service::replace::running_marker;
 use vdeploy_service::rolled_back::RolledBack;
@@ -47,6 +48,7 @@ pub struct Config {
     ready_timeout: u64,
     stop_timeout: u64,
     quiet_ms: u64,
+    new_token: bool,
     #[serde(flatten)]
     recipe: Recipe,
     memory_timeout: u64,
@@ -81,7 +83,8 @@ impl Step for Rollback {
 
     fn check(cx: &Cx<Config>) -> Result<(), Error> {
         cx.config().recipe.validate()?;
-        cx.secret(&cx.config().auth_secret).map(drop)
+        let token = cx.secret(&cx.config().auth_secret)?;
+        same_token(cx, &token)
     }
 
     fn run(cx: &Cx<Config>) -> Result<RolledBack, Error> {
@@ -194,6 +197,24 @@ impl FailedRun {
             keeper: Keeper::Nobody,
         }
     }
+}
+
+/// Refuses a rollback that a person asks for with another token than the
+/// service has. A run that fails has asked at its beginning, and goes back.
+fn same_token(cx: &Cx<Config>, token: &Secret) -> Result<(), Error> {
+    let own: Option<Baseline> = cx.output_of("preflight")?;
+    let other: Option<Baseline> = cx.rolled_back_output_of("preflight")?;
+    let asked_for = own.is_none() && other.is_some();
+    if !asked_for || cx.config().new_token || !data::refuses(cx, token)? {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "rollback.other-token",
+        format!(
+            "the running service refuses the secret `{}`: it has another token, or refuses every one; nothing was changed. Give the token that the service has. Where the broken version refuses every token, or the old one is to have this one, go on with `--set rollback.new-token=true`: after that every agent needs this token",
+            cx.config().auth_secret
+        ),
+    ))
 }
 
 /// Says what is wrong now, unless the run is being stopped.

@@ -412,6 +412,76 @@ fn the_version_that_serves_comes_back_and_not_what_a_cut_off_run_left() {
 }
 
 #[test]
+fn the_version_that_serves_comes_back_also_when_no_run_has_started_it() {
+    let (world, old) = version_1();
+    // As a restored VM or systemd starts it.
+    world.stage.end(&world.service());
+    world.stage.serve(&[]).unwrap();
+    world.push("// version 2");
+    world.deploy_without_restart("RUN2");
+    world.push("// version 3");
+    let (outputs, error) = world.deploy("RUN3");
+    assert_eq!(error, None);
+    world.undo("RUN3", &outputs);
+    let back = world.roll_back("RUN3", &outputs);
+    assert_eq!(back.sha, old);
+    assert_eq!(
+        (world.live().as_str(), world.head().0),
+        ("// version 1", old)
+    );
+}
+
+#[test]
+fn a_rollback_that_is_asked_for_wants_the_token_of_the_service() {
+    let (world, _) = version_1();
+    world.push("// version 2");
+    let (outputs, error) = world.deploy("RUN2");
+    assert_eq!(error, None);
+    let asked_for = |token: &str| {
+        let mut host = world.stage.host().manifest(ROLLBACK).run_id("RUN3");
+        for (step, output) in &outputs {
+            host = host.rolled_back_output(step, output.clone());
+        }
+        host.secret("auth-token", token)
+    };
+    testing::check::<Rollback>(&asked_for(TOKEN)).unwrap();
+    let other = asked_for("another");
+    let error = testing::check::<Rollback>(&other).unwrap_err();
+    assert_eq!(error.code, "rollback.other-token");
+    assert!(
+        error.message.contains("--set rollback.new-token=true"),
+        "{error}"
+    );
+    testing::check::<Rollback>(&other.config(json!({"new-token": true}))).unwrap();
+    // The run that fails is not refused.
+    let failing = world
+        .rollback_host("RUN2", &outputs)
+        .secret("auth-token", "another");
+    testing::check::<Rollback>(&failing).unwrap();
+}
+
+#[test]
+fn the_old_version_with_another_token_is_not_live_already() {
+    let (world, old) = version_1();
+    world.push("// version 2");
+    let (outputs, _) = world.deploy("RUN2");
+    let with = |token: &str, run: &str| {
+        let host = world
+            .rollback_host(run, &outputs)
+            .secret("auth-token", token);
+        testing::run::<Rollback>(&host).unwrap()
+    };
+    let wrong = with("another", "RUN3");
+    let right = with(TOKEN, "RUN4");
+    assert!(!right.untouched, "{}", right.summary);
+    let (wrong, right) = (wrong.service.unwrap(), right.service.unwrap());
+    assert!(!world.stage.runs(&wrong) && world.stage.runs(&right));
+    let environment = fs::read_to_string(format!("/proc/{}/environ", right.pid)).unwrap();
+    assert!(environment.contains(&format!("VERS_AUTH_TOKEN={TOKEN}")));
+    assert_eq!(world.head().0, old);
+}
+
+#[test]
 fn around_a_process_that_was_never_stopped_the_checkout_is_as_it_was() {
     let (world, old, left) = cut_off_after_the_build();
     world.push("// version 3");

@@ -155,6 +155,8 @@ pub struct Baseline {
     pub foreign: Option<Listener>,
     /// The systemd unit that works in the checkout while nobody listens.
     pub unit: Option<String>,
+    /// `new-token` was set: the service may have another token than the run.
+    pub new_token: bool,
     /// The service answered a request without a token.
     pub open: bool,
     pub counts: Counts,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use vdeploy_plugin::{Cx, Error, Response, Secret};
+use vdeploy_plugin::{Cx, Error, ErrorKind, Response, Secret};
 
 use crate::baseline::Counts;
 
@@ -67,6 +67,23 @@ pub fn count<C>(cx: &Cx<C>, token: &Secret) -> Result<Counted, Error> {
         }
     }
     Ok(counted)
+}
+
+/// Whether the service on the target refuses the token. One that does not
+/// answer has not refused it. A probe.
+///
+/// # Errors
+/// Only when the run is being stopped.
+pub fn refuses<C>(cx: &Cx<C>, token: &Secret) -> Result<bool, Error> {
+    let Ok(url) = cx.target_endpoint(GUARDED) else {
+        return Ok(false);
+    };
+    let request = cx.http("GET", url).bearer(token);
+    match request.timeout(PATIENCE).max_response(LARGEST).send() {
+        Ok(answer) => Ok(answer.status() == 401),
+        Err(error) if error.kind == ErrorKind::Cancelled => Err(error),
+        Err(_) => Ok(false),
+    }
 }
 
 fn entries(answer: &Response) -> Result<u64, String> {

@@ -32,6 +32,10 @@ use vdeploy_service::rolled_back::RolledBack;
 use inside::Inside;
 use report::{Report, Verdict};
 
+/// Why the checks with the token are not made.
+const OTHER_TOKEN: &str =
+    "the old process was never stopped, and it has another token than the one that was given";
+
 /// See `plugin.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -94,14 +98,18 @@ impl Step for Smoke {
             .as_ref()
             .is_some_and(|back| back.nothing_left);
         let not_started = cx.dry_run()
-            && earlier
-                .before
-                .as_ref()
-                .is_some_and(|before| before.service.is_none());
+            && match (&earlier.rolled_back, &earlier.before) {
+                (Some(back), _) => back.service.is_none(),
+                (None, Some(before)) => earlier.own && before.service.is_none(),
+                (None, None) => false,
+            };
         if nothing_left || not_started {
-            let why = match nothing_left {
-                true => "the first deploy was taken back, so there is no service to test",
-                false => "no service runs yet, and a dry run starts none",
+            let why = match (nothing_left, &earlier.rolled_back) {
+                (true, _) => "the first deploy was taken back, so there is no service to test",
+                (false, Some(_)) => {
+                    "a dry run does not start the old version, and what runs now is the one that is left"
+                }
+                (false, None) => "no service runs yet, and a dry run starts none",
             };
             report.add("process", Verdict::Skipped(why.to_owned()));
             return Ok(Output {
@@ -145,10 +153,14 @@ impl Step for Smoke {
         report.begin();
         report.add("health from outside", outside::health(cx, inside.hint())?);
         report.begin();
-        outside::endpoints(cx, &token, &mut report)?;
+        let other_token = earlier.never_stopped() && data::refuses(cx, &token)?;
+        outside::endpoints(cx, &token, other_token, &mut report)?;
 
         report.begin();
-        let counted = judge_data(cx, &token, &earlier)?;
+        let counted = match other_token {
+            true => Verdict::Skipped(OTHER_TOKEN.to_owned()),
+            false => judge_data(cx, &token, &earlier)?,
+        };
         report.add("data did not shrink", counted);
 
         report.begin();
@@ -221,6 +233,8 @@ fn judge_data(
 #[derive(Debug, Default)]
 struct Earlier {
     before: Option<Baseline>,
+    /// `before` is of this run, not of one that it rolls back.
+    own: bool,
     pulled: Option<Pulled>,
     restarted: Option<Restarted>,
     rolled_back: Option<RolledBack>,
@@ -229,16 +243,29 @@ struct Earlier {
 impl Earlier {
     fn read(cx: &Cx<Config>) -> Result<Self, Error> {
         let rolled_back: Option<RolledBack> = cx.output_of("rollback")?;
-        let before = match cx.output_of("preflight")? {
+        let own: Option<Baseline> = cx.output_of("preflight")?;
+        let is_own = own.is_some();
+        let before = match own {
             None => cx.rolled_back_output_of("preflight")?,
-            before => before,
+            own => own,
         };
         Ok(Self {
             before,
+            own: is_own,
             pulled: cx.output_of("git-pull")?,
             restarted: cx.output_of("restart")?,
             rolled_back,
         })
+    }
+
+    /// Whether this run has failed and its rollback found the old process
+    /// running as before.
+    fn never_stopped(&self) -> bool {
+        let service = |back: &RolledBack| back.service.clone().filter(|_| back.untouched);
+        let back = self.rolled_back.as_ref().and_then(service);
+        let old = self.before.as_ref().filter(|_| self.own);
+        let old = old.and_then(|before| before.service.as_ref());
+        matches!((back, old), (Some(back), Some(old)) if back.is_same_process(old))
     }
 
     fn app_dir<'a>(&'a self, config: &'a Config) -> Option<&'a str> {
@@ -279,7 +306,12 @@ impl Earlier {
             .as_ref()
             .and_then(|before| before.service.clone());
         if cx.dry_run() {
-            return old.map_or(Expectation::Any, Expectation::Exactly);
+            // What a run that is rolled back has found runs no more.
+            let now = match &self.rolled_back {
+                Some(back) => back.service.clone(),
+                None => old.filter(|_| self.own),
+            };
+            return now.map_or(Expectation::Any, Expectation::Exactly);
         }
         if let Some(back) = &self.rolled_back {
             return back

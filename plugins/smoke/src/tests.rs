@@ -235,6 +235,67 @@ fn a_dry_run_of_a_first_deploy_has_nothing_to_test() {
 }
 
 #[test]
+fn a_dry_run_of_a_rollback_does_not_test_the_version_that_is_left() {
+    let stage = Stage::new().unwrap();
+    let service = stage.serve(&[]).unwrap();
+    let before = Listener {
+        pid: 1,
+        start_ticks: 5,
+        ..Listener::default()
+    };
+    let dry = |back: RolledBack| {
+        host(&stage)
+            .dry_run(true)
+            .rolled_back_output("preflight", self::before(&stage, &before, &[]))
+            .output("rollback", serde_json::to_value(back).unwrap())
+    };
+    let output = testing::run::<Smoke>(&dry(RolledBack::default())).unwrap();
+    assert_eq!((output.passed, output.skipped), (0, 1));
+    assert!(
+        output.summary.contains("the one that is left"),
+        "{}",
+        output.summary
+    );
+    // The old version is live already: that one is tested.
+    let live = RolledBack {
+        service: Some(service.clone()),
+        ..RolledBack::default()
+    };
+    let output = testing::run::<Smoke>(&dry(live)).unwrap();
+    assert!(output.service.unwrap().is_same_process(&service));
+}
+
+#[test]
+fn the_other_token_of_a_process_that_was_never_stopped_is_no_failed_rollback() {
+    let stage = Stage::new().unwrap();
+    let service = stage.serve(&[]).unwrap();
+    let back = |untouched| {
+        let back = RolledBack {
+            service: Some(service.clone()),
+            untouched,
+            port: stage.port(),
+            log: stage.log(),
+            ..RolledBack::default()
+        };
+        host(&stage)
+            .secret("auth-token", "another")
+            .output("preflight", before(&stage, &service, &[("board", 0)]))
+            .output("rollback", serde_json::to_value(back).unwrap())
+    };
+    let host = back(true);
+    testing::run::<Smoke>(&host).unwrap();
+    let skipped = host.checks().into_iter();
+    let skipped = skipped.filter(|check| {
+        let detail = check.detail.as_deref().unwrap_or_default();
+        check.status == CheckStatus::Skipped && detail.contains("never stopped")
+    });
+    assert_eq!(skipped.count(), 5);
+    // One that was started is to take the token.
+    let error = testing::run::<Smoke>(&back(false)).unwrap_err();
+    assert!(error.message.contains("found 401"), "{error}");
+}
+
+#[test]
 fn a_first_deploy_that_was_taken_back_leaves_nothing_to_test() {
     let back = RolledBack {
         nothing_left: true,
