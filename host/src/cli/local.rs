@@ -155,9 +155,21 @@ async fn detach(root: &Path) -> Result<(), CliError> {
         },
         exit = child.wait() => {
             let exit = exit.map_or_else(|e| e.to_string(), |status| status.to_string());
-            Err(internal(&format!("the local cloud ended at once ({exit})")).hint(log_hint))
+            let text = match last_line(&log_path) {
+                Some(line) => format!("the local cloud ended at once ({exit}): {line}"),
+                None => format!("the local cloud ended at once ({exit})"),
+            };
+            Err(internal(&text).hint(log_hint))
         }
     }
+}
+
+/// The last thing that was said in a log.
+fn last_line(log: &Path) -> Option<String> {
+    let text = std::fs::read(log).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().rfind(|line| !line.trim().is_empty())?;
+    Some(line.trim().to_owned())
 }
 
 async fn down(root: &Path) -> Result<ExitCode, CliError> {
