@@ -145,7 +145,8 @@ fn idle(base: &Base) -> Result<()> {
     ensure!(ended.is_some(), "INT does not end it");
     run.end()?
         .expect_code(40)?
-        .expect_text("the target is unchanged")?;
+        .expect_text("the target is unchanged")?
+        .expect_text("asked to stop: SIGINT")?;
     whole(&site, &run.run, Some("interrupted"))?;
     crate::variants::lease_is_free(&site)?;
     let done = added(&before, &world.counts(&site.vm)?);

@@ -14,6 +14,11 @@ pub fn add(add: &mut Add<'_>) {
     );
     crate::test(
         add,
+        "first::a_first_deploy_that_is_rolled_back_leaves_nothing_live_and_says_so",
+        first_deploy_taken_away,
+    );
+    crate::test(
+        add,
         "first::nothing_new_is_said_and_nothing_is_changed",
         nothing_new,
     );
@@ -49,6 +54,24 @@ fn failing_first_deploy(base: &Base) -> Result<()> {
         end.get("outcome") == Some(&Value::from("rolled-back")),
         "{end}"
     );
+    let message = vdeploy_tests::base::text(&end, "message")?;
+    ensure!(message.contains("nothing is live now"), "{message}");
+    ensure!(
+        site.version().is_none(),
+        "something answers: {:?}",
+        site.version()
+    );
+    Ok(())
+}
+
+fn first_deploy_taken_away(base: &Base) -> Result<()> {
+    let site = base.bare_site()?;
+    site.deploy(&["--set", "smoke.stable-seconds=0"])?
+        .expect_code(0)?;
+    site.vdeploy(&["rollback"])?
+        .expect_code(0)?
+        .expect_text("rolled back: nothing was live before, and nothing is live now")?
+        .expect_text("live      nothing")?;
     ensure!(
         site.version().is_none(),
         "something answers: {:?}",

@@ -252,6 +252,8 @@ fn cut_off() -> Finished {
     Finished {
         outcome: Outcome::Interrupted,
         unchanged: false,
+        target_changed: false,
+        beside: None,
         message: "killed before it began".to_owned(),
         next: Vec::new(),
     }

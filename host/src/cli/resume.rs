@@ -16,7 +16,7 @@ use crate::gate::Came;
 use crate::ids::{PluginName, RunId, StepId};
 use crate::journal::store::{RunRecord, Stored};
 use crate::journal::{Entry, Store, StoreError, moves};
-use crate::run::earlier::{SoFar, so_far};
+use crate::run::earlier::{SoFar, nothing_left, so_far};
 use crate::run::lease::DEFAULT_TTL;
 use crate::run::prepare::Plugins;
 use clap::Args;
@@ -136,6 +136,11 @@ impl Resumed {
             step: self.so_far.open.as_ref().map(|open| open.step.clone()),
             recorded: tape.len().saturating_sub(doubtful),
             in_doubt: doubtful,
+            target_changed: self.so_far.gate.target_changed,
+            snapshot: self.so_far.gate.snapshots.first.clone(),
+            asked_back: self.record.rolls_back.is_some(),
+            nothing_left: nothing_left(&self.so_far.outputs),
+            moved_from: self.so_far.moves.first().map(|(from, _)| from.clone()),
         }
     }
 

@@ -56,11 +56,11 @@ pub fn watch(shared: Arc<RunShared>, for_programs: bool) -> std::io::Result<Watc
     let task = tokio::spawn(async move {
         let mut asked = false;
         loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+            let by = tokio::select! {
+                _ = interrupt.recv() => "SIGINT (Ctrl-C)",
+                _ = terminate.recv() => "SIGTERM",
                 _ = hangup.recv() => continue,
-            }
+            };
             if asked {
                 let text = format!(
                     "left at once; the target may be half changed: see `vdeploy runs show {}`",
@@ -69,7 +69,7 @@ pub fn watch(shared: Arc<RunShared>, for_programs: bool) -> std::io::Result<Watc
                 leave(text, for_programs);
             }
             asked = true;
-            shared.cancel();
+            shared.stop_for(by);
             let text = "stopping after the current call; once more to leave at once";
             say(text.to_owned(), false);
         }

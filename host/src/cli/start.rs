@@ -123,6 +123,8 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
         run: shared.run.clone(),
         outcome: finished.outcome,
         unchanged: finished.unchanged,
+        target_changed: finished.target_changed,
+        beside: finished.beside,
         exit_code: exit.code(),
         message: finished.message,
         next: finished.next,
@@ -408,6 +410,8 @@ fn refused(outcome: Outcome, message: String) -> Finished {
     Finished {
         outcome,
         unchanged: false,
+        target_changed: false,
+        beside: None,
         message,
         next: Vec::new(),
     }

@@ -5,4 +5,4 @@ pub mod outcome;
 mod run_event;
 
 pub use outcome::Outcome;
-pub use run_event::{CheckStatus, Level, Phase, RunEvent, Section, StepFailure};
+pub use run_event::{CheckStatus, Level, Phase, RunEvent, Section, StepFailure, says_nothing_left};

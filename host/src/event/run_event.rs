@@ -70,6 +70,12 @@ pub struct StepFailure {
     pub context: Vec<String>,
 }
 
+/// Whether a step's output says that the first deploy was taken away, so that
+/// nothing is live.
+pub fn says_nothing_left(output: &Value) -> bool {
+    output.get("nothing-left") == Some(&Value::Bool(true))
+}
+
 /// One happening.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(
@@ -106,6 +112,17 @@ pub enum RunEvent {
         /// Changes of it that may have happened; what came of each is found out
         /// first.
         in_doubt: usize,
+        /// Whether the run has changed the target, or may have.
+        target_changed: bool,
+        /// The snapshot that was taken before it did.
+        snapshot: Option<SnapshotId>,
+        /// Whether the run is a rollback that a person asked for.
+        asked_back: bool,
+        /// Whether the run has taken the first deploy away, so that nothing is
+        /// live.
+        nothing_left: bool,
+        /// The VM that was the target at the run's start, if it is another now.
+        moved_from: Option<VmId>,
     },
     /// The host does something of its own: connects, waits for a lease.
     Doing {
@@ -216,6 +233,8 @@ pub enum RunEvent {
         /// platform.
         #[serde(skip_serializing_if = "Option::is_none")]
         made_by: Option<PluginName>,
+        /// Whether it was taken before the run changed the target.
+        before_changes: bool,
     },
     /// The run's target is another VM from now on.
     TargetMoved {
@@ -237,6 +256,10 @@ pub enum RunEvent {
         outcome: Outcome,
         /// Nothing had to change.
         unchanged: bool,
+        /// Whether the run has changed the target, or may have.
+        target_changed: bool,
+        /// A run that was cut off on the target and that nobody has settled.
+        beside: Option<RunId>,
         /// The process's exit code.
         exit_code: u8,
         /// One or more lines for a person: the cause and the state.

@@ -54,6 +54,7 @@ pub struct RunShared {
     calls: AtomicU64,
     waited_micros: AtomicU64,
     cancelled: AtomicBool,
+    stopped_by: Mutex<Option<&'static str>>,
     finishing: AtomicBool,
     cancel_signal: tokio::sync::Notify,
     snapshot: Mutex<Snapshots>,
@@ -91,7 +92,7 @@ pub struct Earlier {
 pub struct Snapshots {
     /// One stands, or none is needed.
     pub stands: bool,
-    /// The rollback point.
+    /// The rollback point: the first one, taken before the target was changed.
     pub first: Option<SnapshotId>,
     /// Those of the platform.
     pub by_label: BTreeMap<String, SnapshotId>,
@@ -128,6 +129,7 @@ impl RunShared {
             calls: AtomicU64::new(0),
             waited_micros: AtomicU64::new(0),
             cancelled: AtomicBool::new(false),
+            stopped_by: Mutex::default(),
             finishing: AtomicBool::new(false),
             cancel_signal: tokio::sync::Notify::new(),
             snapshot: Mutex::new(Snapshots::default()),
@@ -285,6 +287,18 @@ impl RunShared {
         self.cancel_signal.notify_waiters();
     }
 
+    /// The same, with what asked for it.
+    pub fn stop_for(&self, by: &'static str) {
+        // Only the first one stops it.
+        lock(&self.stopped_by).get_or_insert(by);
+        self.cancel();
+    }
+
+    /// What has asked the run to stop, if it is known.
+    pub fn stopped_by(&self) -> Option<&'static str> {
+        *lock(&self.stopped_by)
+    }
+
     /// Opens the gate again, for good, for what follows a stop: the rollback
     /// and the finally steps are not stopped.
     pub fn finish_undisturbed(&self) {
@@ -331,7 +345,8 @@ impl RunShared {
         lock(&self.snapshot).by_label.get(label).cloned()
     }
 
-    /// The rollback point: the first snapshot of this run.
+    /// The rollback point: the first snapshot of this run, taken before its
+    /// changes.
     pub fn snapshot_taken_id(&self) -> Option<SnapshotId> {
         lock(&self.snapshot).first.clone()
     }
@@ -367,13 +382,17 @@ impl RunShared {
             snapshot: id.clone(),
             made_by: made_by.cloned(),
         })?;
+        let before_changes = !self.target_changed();
         let mut snapshot = lock(&self.snapshot);
         snapshot.stands = true;
-        snapshot.first.get_or_insert_with(|| id.clone());
+        if before_changes {
+            snapshot.first.get_or_insert_with(|| id.clone());
+        }
         drop(snapshot);
         self.emit(RunEvent::SnapshotTaken {
             snapshot: id.clone(),
             made_by: made_by.cloned(),
+            before_changes,
         });
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use super::narrator::Line;
 use super::story::{Failed, Story};
-use super::text::{self, Tone, duration};
+use super::text::{self, AS_BEFORE, BROUGHT_BACK, NOTHING_LEFT, Tone, duration};
 use crate::event::{Outcome, RunEvent};
 use crate::event::{Phase, Section};
 
@@ -18,6 +18,8 @@ pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
         run,
         outcome,
         unchanged,
+        target_changed,
+        beside,
         exit_code,
         message,
         next,
@@ -42,7 +44,11 @@ pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
         }
     }
     let mut row = |label: &str, text: &str| lines.push(plain(format!("  {label:<9} {text}")));
-    row("live", live(story, *outcome, *unchanged));
+    let words = match beside {
+        Some(run) => format!("not known: run {run} was cut off, and what it did is not settled"),
+        None => live(story, *outcome, *unchanged, *target_changed).to_owned(),
+    };
+    row("live", &words);
     match (&story.vm, &story.moved_from) {
         (Some(vm), Some(from)) => row("vm", &format!("{vm} (was {from})")),
         (Some(vm), None) => row("vm", vm.as_str()),
@@ -64,12 +70,13 @@ pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
 
 /// How the run ended. One that went through may have been no deploy: a
 /// rollback that was asked for, or a plan that only looks.
-fn headline_of(story: &Story, outcome: Outcome, unchanged: bool) -> &'static str {
+pub(super) fn headline_of(story: &Story, outcome: Outcome, unchanged: bool) -> &'static str {
     match outcome {
-        Outcome::Deployed if story.dry_run || unchanged => {}
-        Outcome::Deployed if story.asked_back => {
-            return "rolled back: the version from before is live and verified";
-        }
+        _ if story.dry_run => {}
+        Outcome::RolledBack if story.nothing_left => return NOTHING_LEFT,
+        Outcome::Deployed if story.nothing_left && story.asked_back => return NOTHING_LEFT,
+        Outcome::Deployed if unchanged => {}
+        Outcome::Deployed if story.asked_back => return BROUGHT_BACK,
         Outcome::Deployed if !story.changed => return "verified: nothing was changed",
         _ => {}
     }
@@ -77,16 +84,27 @@ fn headline_of(story: &Story, outcome: Outcome, unchanged: bool) -> &'static str
 }
 
 /// What is live now.
-fn live(story: &Story, outcome: Outcome, unchanged: bool) -> &'static str {
+fn live(story: &Story, outcome: Outcome, unchanged: bool, target_changed: bool) -> &'static str {
     match outcome {
-        Outcome::Deployed if story.asked_back && !story.dry_run => {
-            "the version from before, verified"
+        _ if story.dry_run => {}
+        Outcome::RolledBack if story.nothing_left => return "nothing, as before the run",
+        Outcome::Deployed if story.asked_back && story.nothing_left => return "nothing",
+        Outcome::Deployed if story.asked_back => return "the version from before, verified",
+        Outcome::Interrupted | Outcome::Internal if !target_changed && !story.resumed => {
+            return AS_BEFORE;
         }
-        _ => {
-            let unchanged = unchanged || !story.changed;
-            text::live(outcome, unchanged, story.dry_run)
+        // This process did not; the one before it did.
+        Outcome::Refused
+        | Outcome::FailedUnchanged
+        | Outcome::PluginRefused
+        | Outcome::Unreachable
+            if story.resumed && story.changed =>
+        {
+            return "not known: the run was cut off, and is not gone on with";
         }
+        _ => {}
     }
+    text::live(outcome, unchanged || !story.changed, story.dry_run)
 }
 
 /// Why a step failed, as far as `message` does not say it.
@@ -104,7 +122,7 @@ fn explain(label: &str, failed: &Failed, message: &str) -> Vec<Line> {
         if more > 0 {
             rows.push(format!("and {more} more failed checks"));
         }
-    } else if let Some(command) = &failed.command {
+    } else if let Some(command) = failed.command.as_ref().filter(|_| !was_stopped(failed)) {
         rows.push(format!("command {command}"));
         let skip = failed.tail.len().saturating_sub(LINES);
         let tail = failed.tail.iter().skip(skip);
@@ -117,6 +135,12 @@ fn explain(label: &str, failed: &Failed, message: &str) -> Vec<Line> {
             Line::ending(Tone::Plain, format!("  {label:<9} {row}"))
         })
         .collect()
+}
+
+/// The step failed for nothing but the stop of the run: what its last command
+/// printed explains nothing.
+fn was_stopped(failed: &Failed) -> bool {
+    failed.error.code == "gate.cancelled"
 }
 
 /// Step, function and error in one line.

@@ -5,7 +5,7 @@
 //! a line, after any spaces, and the older `##[` anywhere in it. Both are
 //! broken up in all lines but our own.
 
-use super::ending::headline;
+use super::ending::{headline, headline_of};
 use super::{PlainReporter, Reporter, Sink};
 use crate::event::Outcome;
 use crate::event::Phase;
@@ -36,7 +36,7 @@ impl GithubReporter {
 
     fn annotate(&mut self, outcome: Outcome, message: &str) {
         let story = &self.plain.narrator().story;
-        let title = super::text::outcome(outcome, false, story.dry_run);
+        let title = headline_of(story, outcome, false);
         let mut cause: Vec<_> = message.lines().map(str::to_owned).collect();
         if let Some(failed) = &story.cause {
             cause.push(headline(failed));

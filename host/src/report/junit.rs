@@ -6,6 +6,8 @@
 //! run did not finish: a killed run never looks green.
 
 use super::Reporter;
+use super::ending::headline_of;
+use super::story::Story;
 use super::text;
 use crate::event::RunEvent;
 use crate::event::{CheckStatus, Phase, Section};
@@ -22,6 +24,7 @@ pub struct JunitReporter {
     plan: String,
     properties: Vec<(&'static str, String)>,
     suites: Vec<Suite>,
+    story: Story,
 }
 
 #[derive(Debug)]
@@ -75,6 +78,7 @@ impl JunitReporter {
             plan: String::new(),
             properties: Vec::new(),
             suites: Vec::new(),
+            story: Story::default(),
         })
     }
 
@@ -117,7 +121,7 @@ impl JunitReporter {
             let reason = Verdict::Skipped("not reached".to_owned());
             suite.cases.push(Case::new("run", 0, reason));
         }
-        let words = text::outcome(*outcome, *unchanged, false);
+        let words = headline_of(&self.story, *outcome, *unchanged);
         let failures = self.suites.iter().map(Suite::failures).sum::<usize>();
         if *exit_code != 0 && failures == 0 {
             // Refused, held, interrupted: no step failed, and still not green.
@@ -145,6 +149,7 @@ impl JunitReporter {
 
 impl Reporter for JunitReporter {
     fn event(&mut self, event: &RunEvent) {
+        self.story.hear(event);
         match event {
             RunEvent::RunStarted {
                 plan,

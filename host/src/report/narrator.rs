@@ -319,7 +319,9 @@ impl Narrator {
                     lines.push(Line::new(Tone::Plain, text));
                 }
             }
-            RunEvent::SnapshotTaken { snapshot, made_by } => {
+            RunEvent::SnapshotTaken {
+                snapshot, made_by, ..
+            } => {
                 let by = made_by
                     .as_ref()
                     .map_or(String::new(), |plugin| format!(" by the plugin {plugin}"));

@@ -106,6 +106,8 @@ pub(super) fn finished(outcome: Outcome, exit_code: u8, message: &str, next: &[&
         run: RUN.into(),
         outcome,
         unchanged: false,
+        target_changed: false,
+        beside: None,
         exit_code,
         message: message.to_owned(),
         next: next.iter().map(|&text| text.to_owned()).collect(),
@@ -130,6 +132,7 @@ pub(super) fn success() -> Vec<RunEvent> {
         RunEvent::SnapshotTaken {
             snapshot: "c-1".into(),
             made_by: None,
+            before_changes: true,
         },
         started("git-pull", Steps, Run),
         call("git-pull", 1, "ssh git fetch origin"),

@@ -1,8 +1,8 @@
 //! What a report remembers of a run: enough to say at its end why it failed.
 
 use crate::capability::EffectError;
-use crate::event::RunEvent;
 use crate::event::{CheckStatus, Phase, Section};
+use crate::event::{RunEvent, says_nothing_left};
 use crate::ids::{PlanName, RunId, SnapshotId, StepId, TargetName, VmId};
 use std::collections::VecDeque;
 
@@ -56,10 +56,14 @@ pub(super) struct Story {
     pub moved_from: Option<VmId>,
     pub dry_run: bool,
     pub steps: Vec<StepId>,
-    /// The first one: where the run can go back to.
+    /// Where the run can go back to: the first one, taken before its changes.
     pub snapshot: Option<SnapshotId>,
     /// A person asked for a rollback: the run is one.
     pub asked_back: bool,
+    /// The first deploy was taken away: nothing is live.
+    pub nothing_left: bool,
+    /// An earlier process began the run.
+    pub resumed: bool,
     /// Some call was a change.
     pub changed: bool,
     /// The first failure for good that is no part of the rollback.
@@ -88,7 +92,26 @@ impl Story {
                 self.steps = steps.clone();
                 self.dry_run = *dry_run;
             }
+            RunEvent::RunResumed {
+                target_changed,
+                snapshot,
+                asked_back,
+                nothing_left,
+                moved_from,
+                ..
+            } => {
+                self.resumed = true;
+                self.changed |= *target_changed;
+                self.snapshot.clone_from(snapshot);
+                self.asked_back |= *asked_back;
+                self.nothing_left |= *nothing_left;
+                self.moved_from.clone_from(moved_from);
+            }
             RunEvent::StepStarted { .. } => self.attempt = Attempt::default(),
+            RunEvent::StepFinished {
+                output: Some(output),
+                ..
+            } => self.nothing_left |= says_nothing_left(output),
             RunEvent::CallStarted { action, change, .. } => {
                 self.changed |= *change;
                 self.attempt.call_began(action);
@@ -134,7 +157,11 @@ impl Story {
                     });
                 }
             }
-            RunEvent::SnapshotTaken { snapshot, .. } => {
+            RunEvent::SnapshotTaken {
+                snapshot,
+                before_changes: true,
+                ..
+            } => {
                 self.snapshot.get_or_insert_with(|| snapshot.clone());
             }
             RunEvent::RollbackStarted { cause: None } => self.asked_back = true,

@@ -98,6 +98,15 @@ pub(super) fn section(section: Section) -> &'static str {
     }
 }
 
+/// A rollback that was asked for is done.
+pub(super) const BROUGHT_BACK: &str = "rolled back: the version from before is live and verified";
+/// The first deploy was taken away.
+pub(super) const NOTHING_LEFT: &str =
+    "rolled back: nothing was live before, and nothing is live now";
+
+/// What is live where nothing was changed; it may be nothing.
+pub(super) const AS_BEFORE: &str = "as before: this run changed nothing on the target";
+
 /// The outcome in words.
 pub(super) fn outcome(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'static str {
     match outcome {
@@ -120,13 +129,11 @@ pub(super) fn outcome(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'sta
 /// What is live now.
 pub(super) fn live(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'static str {
     match outcome {
-        _ if dry_run => "the same version as before: a dry run changes nothing",
+        _ if dry_run => "as before: a dry run changes nothing",
         Outcome::Deployed if unchanged => "the same version as before, verified",
         Outcome::Deployed => "what this run left, verified",
         Outcome::RolledBack => "what was there before the run, verified",
-        Outcome::Refused | Outcome::FailedUnchanged | Outcome::PluginRefused => {
-            "the same version as before"
-        }
+        Outcome::Refused | Outcome::FailedUnchanged | Outcome::PluginRefused => AS_BEFORE,
         Outcome::Unreachable => "not seen; this run changed nothing",
         Outcome::Held => "what the other run makes of it; this run changed nothing",
         Outcome::RollbackFailed => "unknown: look at the target now",

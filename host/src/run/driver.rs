@@ -1,7 +1,7 @@
 //! Performs what the machine decides: calls plugins, writes the journal, tells
 //! the reporters.
 
-use super::earlier::{Open, SoFar};
+use super::earlier::{self, Open, SoFar};
 use super::machine::{self, Action, Ended, History, Place, Traits};
 use super::names;
 use super::prepare::{Configs, Plugins};
@@ -51,6 +51,10 @@ pub struct Finished {
     pub outcome: Outcome,
     /// The plan could have changed the target and had no reason to.
     pub unchanged: bool,
+    /// The target was changed, or may have been.
+    pub target_changed: bool,
+    /// A run that was cut off on the target and that nobody has settled.
+    pub beside: Option<RunId>,
     /// For a person: the cause and the state.
     pub message: String,
     /// Commands a person may want next.
@@ -129,6 +133,7 @@ impl Execution {
             problems: &progress.problems,
             broken: self.shared.broken(),
             by_hand: self.by_hand(progress),
+            nothing_left: earlier::nothing_left(&progress.outputs),
         });
         // A journal that cannot be written was the reason already; otherwise
         // the outcome is not believed without its entry.
@@ -145,7 +150,13 @@ impl Execution {
 
     /// What came of the run is not believed, since the journal did not take it.
     fn unrecorded(&self, finished: Finished, error: &StoreError) -> Finished {
-        let Finished { message, next, .. } = finished;
+        let Finished {
+            message,
+            next,
+            target_changed,
+            beside,
+            ..
+        } = finished;
         let mut message = format!("{message}\nand the end could not be recorded: {error}");
         let mut ways = Vec::new();
         if matches!(error, StoreError::Database { .. }) && !self.shared.dry_run {
@@ -158,6 +169,8 @@ impl Execution {
         Finished {
             outcome: Outcome::Interrupted,
             unchanged: false,
+            target_changed,
+            beside,
             message,
             next: ways,
         }

@@ -7,7 +7,7 @@
 use super::driver::StepProblem;
 use super::machine::{self, Ended, History, Place};
 use crate::capability::{EffectError, ErrorKind};
-use crate::event::{Phase, Section, StepFailure};
+use crate::event::{self, Phase, Section, StepFailure};
 use crate::gate::{self, Came, Recorded, Tape};
 use crate::ids::{StepId, VmId};
 use crate::journal::Entry;
@@ -35,6 +35,12 @@ pub struct SoFar {
     pub moves: Vec<(VmId, VmId)>,
     /// For the gate.
     pub gate: gate::Earlier,
+}
+
+/// Whether a step says that it has taken the first deploy away, so that nothing
+/// is live.
+pub fn nothing_left(outputs: &BTreeMap<StepId, Value>) -> bool {
+    outputs.values().any(event::says_nothing_left)
 }
 
 /// A plugin function that was called and has not ended.
@@ -132,7 +138,9 @@ impl Reader<'_> {
             Entry::SnapshotTaken { snapshot, made_by } => {
                 let snapshots = &mut self.sum.gate.snapshots;
                 snapshots.stands = true;
-                snapshots.first.get_or_insert_with(|| snapshot.clone());
+                if !self.sum.gate.target_changed {
+                    snapshots.first.get_or_insert_with(|| snapshot.clone());
+                }
                 if made_by.is_some() {
                     snapshots.declared.insert(snapshot.clone());
                     snapshots.owed_by = None;

@@ -187,6 +187,23 @@ fn a_call_is_known_or_in_doubt() {
 }
 
 #[test]
+fn the_rollback_point_is_the_snapshot_from_before_the_changes() {
+    let taken = |id: &str| Entry::SnapshotTaken {
+        snapshot: id.into(),
+        made_by: None,
+    };
+    let build = intent(2, "deploy", "ssh.exec", json!("build"));
+    let mut entries = until_deploy();
+    entries.extend([build.clone(), taken("after")]);
+    assert_eq!(read(entries).gate.snapshots.first, Some("s-1".into()));
+    let waived = Entry::SnapshotWaived {
+        reason: String::new(),
+    };
+    let sum = read(vec![waived, build, taken("after")]);
+    assert_eq!(sum.gate.snapshots.first, None, "it has the new version");
+}
+
+#[test]
 fn an_entry_of_the_effect_stands_for_a_missing_result() {
     let mut entries = until_deploy();
     // Cut off between the snapshot's own entry and the call's result.

@@ -24,6 +24,8 @@ pub struct Facts<'a> {
     pub broken: Option<Broken>,
     /// What the step that made a snapshot says of a restore by hand.
     pub by_hand: Option<&'a str>,
+    /// The first deploy was taken away, and nothing is live.
+    pub nothing_left: bool,
 }
 
 /// Outcome, message and next commands.
@@ -31,6 +33,11 @@ pub fn finished(facts: &Facts<'_>) -> Finished {
     let run = &facts.execution.shared.run;
     let target = facts.execution.shared.world.target.facts();
     let mut message = headline(facts);
+    if let Some(by) = facts.execution.shared.stopped_by()
+        && !matches!(facts.outcome, Outcome::Deployed)
+    {
+        let _ = write!(message, "\nthe run was asked to stop: {by}");
+    }
     for problem in facts.problems {
         let _ = write!(message, "\n{}", describe(problem));
     }
@@ -59,6 +66,8 @@ pub fn finished(facts: &Facts<'_>) -> Finished {
     Finished {
         outcome: facts.outcome,
         unchanged: facts.unchanged,
+        target_changed: may_have_changed(facts),
+        beside: None,
         message,
         next: next_commands(facts, run.as_str()),
     }
@@ -69,6 +78,9 @@ fn headline(facts: &Facts<'_>) -> String {
     let dry = facts.execution.shared.dry_run;
     let text = match facts.outcome {
         Outcome::Deployed if dry => "dry run: every change above was shown and none was made",
+        Outcome::Deployed if facts.execution.traits.is_rollback && facts.nothing_left => {
+            "rolled back; nothing was live before, and nothing is live now"
+        }
         Outcome::Deployed if facts.unchanged => {
             "nothing to do: this version is already live, and it was verified"
         }
@@ -77,6 +89,9 @@ fn headline(facts: &Facts<'_>) -> String {
         Outcome::Deployed => "deployed and verified",
         Outcome::Refused => "refused before anything changed",
         Outcome::FailedUnchanged => "failed; the target is unchanged",
+        Outcome::RolledBack if facts.nothing_left => {
+            "failed and rolled back; nothing was live before, and nothing is live now"
+        }
         Outcome::RolledBack => {
             "failed and rolled back; the target is as it was before the run, and verified"
         }
@@ -110,19 +125,26 @@ fn describe(problem: &StepProblem) -> String {
 
 /// What is live now, from what the steps said.
 fn state_words(facts: &Facts<'_>) -> Option<String> {
-    let lost = facts.execution.shared.world.leases.lost();
-    let taken = lost.is_some_and(|how| !how.mendable);
-    match facts.outcome {
-        Outcome::Kept => Some("the failed version may be live; nothing was rolled back".to_owned()),
+    let words = match facts.outcome {
+        Outcome::Kept => "the failed version may be live; nothing was rolled back",
         Outcome::Interrupted if facts.execution.shared.target_changed() => {
-            Some("the target was changed and is left as it is".to_owned())
+            "the target was changed and is left as it is"
         }
-        Outcome::Interrupted if taken => {
-            Some("this process has not changed the target; who had it since may have".to_owned())
+        Outcome::Interrupted if may_have_changed(facts) => {
+            "this process has not changed the target; who had it since may have"
         }
-        Outcome::Interrupted => Some("the target is unchanged".to_owned()),
-        _ => None,
-    }
+        Outcome::Interrupted => "the target is unchanged",
+        _ => return None,
+    };
+    Some(words.to_owned())
+}
+
+/// Whether the target was changed in this run, or may have been: who took it may
+/// have gone on with the run.
+fn may_have_changed(facts: &Facts<'_>) -> bool {
+    let shared = &facts.execution.shared;
+    let lost = shared.world.leases.lost();
+    shared.target_changed() || lost.is_some_and(|how| !how.mendable)
 }
 
 fn next_commands(facts: &Facts<'_>, run: &str) -> Vec<String> {
@@ -133,7 +155,7 @@ fn next_commands(facts: &Facts<'_>, run: &str) -> Vec<String> {
     }
     match facts.outcome {
         Outcome::Deployed
-            if !facts.unchanged && snapshot && !facts.execution.traits.is_rollback =>
+            if facts.execution.shared.target_changed() && !facts.execution.traits.is_rollback =>
         {
             next.push(format!("vdeploy rollback {run}"));
         }

@@ -172,7 +172,7 @@ async fn a_stop_before_any_change_is_40_and_finally_is_still_done() {
         while !shared.snapshot_stands() {
             tokio::task::yield_now().await;
         }
-        shared.cancel();
+        shared.stop_for("SIGINT (Ctrl-C)");
     });
     assert_eq!(
         finished.outcome,
@@ -180,6 +180,8 @@ async fn a_stop_before_any_change_is_40_and_finally_is_still_done() {
         "{}",
         finished.message
     );
+    let why = "the run was asked to stop: SIGINT (Ctrl-C)";
+    assert!(finished.message.contains(why), "{}", finished.message);
     assert_eq!(stage.commands(), ["echo told"]);
 }
 
@@ -195,7 +197,7 @@ async fn a_stop_after_a_change_is_rolled_back() {
         while !shared.target_changed() {
             tokio::task::yield_now().await;
         }
-        shared.cancel();
+        shared.stop_for("SIGTERM");
     });
     assert_eq!(
         finished.outcome,
@@ -203,6 +205,8 @@ async fn a_stop_after_a_change_is_rolled_back() {
         "{}",
         finished.message
     );
+    let why = "the run was asked to stop: SIGTERM";
+    assert!(finished.message.contains(why), "{}", finished.message);
     assert_eq!(stage.commands(), ["echo new", "echo old"]);
 }
 

@@ -33,6 +33,7 @@ pub(super) fn enter(
         if !request.dry_run && !traits.may_change.is_empty() {
             return Err(Finished {
                 next: unfinished::ways(&found.record.id).to_vec(),
+                beside: Some(found.record.id),
                 ..refused(Outcome::Refused, message)
             });
         }

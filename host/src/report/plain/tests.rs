@@ -155,7 +155,7 @@ failed: nothing was changed on the target
               | line 5
               | line 6
               | line 7
-  live      the same version as before
+  live      as before: this run changed nothing on the target
 ";
     assert!(text.contains(expected), "{text}");
 }
@@ -260,11 +260,145 @@ fn a_rollback_that_was_asked_for_brought_the_version_from_before() {
 
 #[test]
 fn the_snapshot_at_the_end_is_the_one_to_go_back_to() {
-    let taken = |id: &str| RunEvent::SnapshotTaken {
+    let taken = |id: &str, before_changes| RunEvent::SnapshotTaken {
         snapshot: id.into(),
         made_by: None,
+        before_changes,
     };
     let last = script::finished(Outcome::Deployed, 0, "deployed", &[]);
-    let ending = ending_of(vec![taken("before"), taken("after")], last);
+    let events = vec![taken("before", true), taken("after", false)];
+    let ending = ending_of(events, last.clone());
     assert!(ending.contains("snapshot  before\n"), "{ending}");
+    // None was taken before: there is none to go back to.
+    let ending = ending_of(vec![taken("after", false)], last);
+    assert!(!ending.contains("snapshot"), "{ending}");
+}
+
+/// What an earlier process of the run has come to.
+fn resumed(target_changed: bool, asked_back: bool, nothing_left: bool) -> RunEvent {
+    RunEvent::RunResumed {
+        run: script::RUN.into(),
+        finished: Vec::new(),
+        step: None,
+        recorded: 0,
+        in_doubt: 0,
+        target_changed,
+        snapshot: Some("before".into()),
+        asked_back,
+        nothing_left,
+        moved_from: Some("vm-0".into()),
+    }
+}
+
+#[test]
+fn a_resumed_run_ends_in_the_words_of_one_that_was_not_cut_off() {
+    let after = RunEvent::SnapshotTaken {
+        snapshot: "after".into(),
+        made_by: None,
+        before_changes: false,
+    };
+    let last = script::finished(Outcome::Deployed, 0, "deployed and verified", &[]);
+    let ending = ending_of(vec![resumed(true, false, false), after], last.clone());
+    assert_eq!(
+        ending,
+        "\
+done: what is live is verified
+  deployed and verified
+  live      what this run left, verified
+  vm        vm-1 (was vm-0)
+  snapshot  before
+  url       https://vm-1.example
+  run       01K0RUN (1m 05s, exit code 0)
+"
+    );
+    let ending = ending_of(vec![resumed(true, true, false)], last.clone());
+    assert!(
+        ending.starts_with("rolled back: the version from before is live and verified\n"),
+        "{ending}"
+    );
+    assert!(ending.contains("live      the version from before, verified\n"));
+    let ending = ending_of(vec![resumed(false, false, false)], last);
+    assert!(ending.starts_with("verified: nothing was changed\n"));
+}
+
+#[test]
+fn a_first_deploy_that_was_taken_away_leaves_nothing_live() {
+    let took_away = || RunEvent::StepFinished {
+        step: "rollback".into(),
+        section: Section::Rollback,
+        phase: Phase::Run,
+        summary: None,
+        output: Some(serde_json::json!({ "nothing-left": true })),
+        duration_ms: 1,
+    };
+    let asked = || RunEvent::RollbackStarted { cause: None };
+    let last = |outcome| script::finished(outcome, 0, "", &[]);
+    let deployed = Outcome::Deployed;
+    let endings = [
+        ending_of(vec![asked(), took_away()], last(deployed)),
+        ending_of(vec![resumed(true, true, true)], last(deployed)),
+        ending_of(vec![took_away()], last(Outcome::RolledBack)),
+    ];
+    for ending in endings {
+        assert!(
+            ending.starts_with("rolled back: nothing was live before, and nothing is live now\n"),
+            "{ending}"
+        );
+        assert!(ending.contains("live      nothing"), "{ending}");
+    }
+}
+
+#[test]
+fn what_is_live_is_known_where_nothing_was_changed_and_only_there() {
+    let interrupted = || script::finished(Outcome::Interrupted, 40, "", &[]);
+    let ending = ending_of(Vec::new(), interrupted());
+    assert!(
+        ending.contains("live      as before: this run changed nothing on the target\n"),
+        "{ending}"
+    );
+    let mut changed = interrupted();
+    if let RunEvent::RunFinished { target_changed, .. } = &mut changed {
+        *target_changed = true;
+    }
+    let resumed = || resumed(true, false, false);
+    for (events, last) in [
+        (Vec::new(), changed),
+        (vec![resumed()], interrupted()),
+        (
+            vec![resumed()],
+            script::finished(Outcome::Refused, 3, "", &[]),
+        ),
+    ] {
+        let ending = ending_of(events, last);
+        let live = ending.lines().find(|line| line.contains("  live "));
+        assert!(live.is_some_and(|l| l.contains("known")), "{ending}");
+    }
+    let mut refused = script::finished(Outcome::Refused, 3, "", &[]);
+    if let RunEvent::RunFinished { beside, .. } = &mut refused {
+        *beside = Some("01K0CUT".into());
+    }
+    let ending = ending_of(Vec::new(), refused);
+    assert!(
+        ending.contains("live      not known: run 01K0CUT was cut off"),
+        "{ending}"
+    );
+}
+
+#[test]
+fn the_output_of_a_command_is_no_cause_of_a_stop() {
+    let mut stopped = script::failed("smoke", Section::Steps, Phase::Run, None);
+    if let RunEvent::StepFailed { failure, .. } = &mut stopped {
+        failure.error.code = "gate.cancelled".to_owned();
+        failure.error.message = "the run is being stopped".to_owned();
+    }
+    let events = vec![
+        script::call("smoke", 1, "ssh npm ci"),
+        script::output("smoke", "added 12 packages"),
+        stopped,
+    ];
+    let message = "the run was asked to stop: SIGTERM\nthe run is being stopped";
+    let last = script::finished(Outcome::RolledBack, 11, message, &[]);
+    let ending = ending_of(events, last);
+    assert!(ending.contains("asked to stop: SIGTERM"), "{ending}");
+    assert!(!ending.contains("npm ci"), "{ending}");
 }
