@@ -4,10 +4,11 @@
 use crate::Add;
 use crate::builds::{self, still_waits};
 use crate::counted::Counted;
-use crate::cut::{Cut, begins, kill_deploy};
+use crate::cut::{Cut, begins, kill_deploy, kill_when, kind};
 use crate::hold::elsewhere;
 use crate::under_way::UnderWay;
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use vdeploy_tests::base::text;
 use vdeploy_tests::{Base, Site};
 
@@ -22,6 +23,10 @@ pub fn add(add: &mut Add<'_>) {
         other_token,
     );
     test("plugins_of_other_bytes_do_not_go_on_with_it", other_bytes);
+    test(
+        "the_end_of_a_resumed_run_is_that_of_an_uninterrupted_one",
+        same_end,
+    );
     test("an_abandoned_run_makes_way_and_says_why", abandoned);
     test(
         "a_run_whose_target_is_gone_can_be_abandoned",
@@ -92,6 +97,61 @@ fn other_token(base: &Base) -> Result<()> {
     Ok(())
 }
 
+/// Killed when everything was changed already.
+fn same_end(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    site.write_project("[plans.default]\nextends = \"default\"\ndrop = [\"announce\"]\n")?;
+    site.remote.push_variant("good-v2")?;
+    let mut snapshot = None;
+    let cut = kill_deploy(&site, &[], |event| {
+        if kind(event) == "snapshot-taken" {
+            snapshot = text(event, "snapshot").ok();
+        }
+        begins("smoke", "run")(event)
+    })?;
+    let snapshot = snapshot.context("no snapshot was taken")?;
+    // At once, although the lease of the dead process still holds.
+    state_is(&site, &cut.run, "killed")?;
+    site.vdeploy(&["resume", &cut.run])?
+        .expect_code(0)?
+        .expect_text("done: what is live is verified\n")?
+        .expect_text("live      what this run left, verified\n")?
+        .expect_text(&format!("snapshot  {snapshot}\n"))?;
+    site.vdeploy(&["runs", "show", &cut.run])?
+        .expect_code(0)?
+        .expect_text(&format!("{snapshot} (before the changes)"))?;
+
+    let command = site.command(&["rollback", &cut.run, "--json"]);
+    let back = kill_when(command, begins("smoke-after-rollback", "run"))?;
+    site.vdeploy(&["resume", &back.run])?
+        .expect_code(0)?
+        .expect_text("rolled back: the version from before is live and verified\n")?
+        .expect_text("live      the version from before, verified\n")?
+        .expect_text("snapshot  ")?;
+    ensure!(site.version().as_deref() == Some("1.0.0"));
+    state_is(&site, &back.run, "went-back")?;
+    state_is(&site, &cut.run, "undone")
+}
+
+/// Its state in the list and where it is shown.
+fn state_is(site: &Site<'_>, run: &str, state: &str) -> Result<()> {
+    let shown = site.vdeploy(&["runs", "show", run, "--json"])?;
+    let shown: Value = serde_json::from_str(&shown.expect_code(0)?.stdout)?;
+    let list = site.vdeploy(&["runs", "list", "--json"])?;
+    let list: Value = serde_json::from_str(&list.expect_code(0)?.stdout)?;
+    let runs = list.get("runs").and_then(Value::as_array);
+    let id = |found: &&Value| found.get("id").and_then(Value::as_str) == Some(run);
+    let listed = runs.and_then(|runs| runs.iter().find(id));
+    for seen in [listed, Some(&shown)] {
+        let found = seen.and_then(|seen| seen.get("state"));
+        ensure!(
+            found.and_then(Value::as_str) == Some(state),
+            "{found:?} instead of {state}: {list}"
+        );
+    }
+    Ok(())
+}
+
 const QUICK: [&str; 2] = ["--set", "smoke.stable-seconds=0"];
 
 /// Killed while the build runs, which goes on; its process.
@@ -114,6 +174,7 @@ fn rolled_back(base: &Base) -> Result<()> {
     args.extend(wait);
     let beside = site.vdeploy(&args)?.expect_code(3)?;
     let end = beside.event("run-finished")?;
+    ensure!(text(&end, "beside")? == *run, "what is live is not known");
     let message = text(&end, "message")?;
     for way in ["resume", "rollback", "abandon"] {
         let way = format!("vdeploy {way} {run}");
@@ -131,6 +192,7 @@ fn rolled_back(base: &Base) -> Result<()> {
     ensure!(!still_waits(&pid), "the build of the killed run still runs");
     ensure!(site.head()? == before, "the old commit is not checked out");
     ensure!(site.version().as_deref() == Some("1.0.0"));
+    state_is(&site, run, "undone")?;
     // It is settled.
     site.vdeploy(&["resume", run])?
         .expect_code(2)?

@@ -4,16 +4,18 @@ use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::export::{self, ExportArgs};
+use super::hold::{Holding, Process};
 use super::prune::{self, PruneArgs};
 use super::session;
 use super::terminal;
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::event::Outcome;
 use crate::ids::{RunId, TargetName};
-use crate::journal::store::RunSummary;
+use crate::journal::store::{Holder, RunSummary};
 use crate::journal::{Entry, Store, breaks};
 use crate::report::runs as render;
 use clap::Subcommand;
+use std::collections::BTreeMap;
 
 /// Subcommands of `vdeploy runs`.
 #[derive(Debug, Subcommand)]
@@ -62,9 +64,12 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
             let runs = store.runs(target.as_ref(), limit)?;
             let running = running(&*store, runs.iter().map(|run| (&run.id, &run.target)))?;
             let abandoned = abandoned(&*store, &runs)?;
+            let back = Back::among(&*store, &runs)?;
             let standing = render::Standing {
                 running: &running,
                 abandoned: &abandoned,
+                undoes: &back.undoes,
+                undone: &back.undone,
             };
             if json {
                 render::list_json(&runs, standing).to_string()
@@ -77,16 +82,23 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
         RunsCommand::Show { run, json } => {
             let record = store.run(&run)?;
             let journal = store.journal(&record.id)?;
-            let running = !running(&*store, [(&record.id, &record.target)])?.is_empty();
+            let running = running(&*store, [(&record.id, &record.target)])?;
+            let back = Back::among(&*store, &store.runs(Some(&record.target), LOOK_BACK)?)?;
+            let standing = render::Standing {
+                running: &running,
+                undoes: &back.undoes,
+                undone: &back.undone,
+                ..render::Standing::default()
+            };
             let broken = breaks::of_run(&*store, &record.target, &record.id)?;
             if json {
-                let mut value = render::show_json(&record, &journal, running);
+                let mut value = render::show_json(&record, &journal, standing);
                 if let (Some(broken), Some(members)) = (broken, value.as_object_mut()) {
                     members.insert("lease-break".to_owned(), serde_json::json!(broken));
                 }
                 value.to_string()
             } else {
-                let mut text = render::show(&record, &journal, running, now);
+                let mut text = render::show(&record, &journal, standing, now);
                 if let Some(broken) = broken {
                     let word = super::lease::broken(&broken);
                     text.push_str(&format!("\nits lease was broken\n  {word}\n"));
@@ -99,7 +111,38 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
     Ok(ExitCode::Success)
 }
 
-/// Those of the runs that hold their target at the moment.
+/// So many runs of a target are looked through for a rollback of one of them.
+const LOOK_BACK: u32 = 200;
+
+/// The rollbacks among some runs.
+#[derive(Default)]
+struct Back {
+    /// Each with the run that it undoes.
+    undoes: BTreeMap<RunId, RunId>,
+    /// The runs that were undone, each with the newest rollback that did it.
+    undone: BTreeMap<RunId, RunId>,
+}
+
+impl Back {
+    /// `runs`: newest first.
+    fn among(store: &dyn Store, runs: &[RunSummary]) -> Result<Self, CliError> {
+        let mut back = Self::default();
+        for run in runs {
+            let Some(undoes) = store.run(run.id.as_str())?.rolls_back else {
+                continue;
+            };
+            if run.outcome == Some(Outcome::Deployed) && !run.dry_run {
+                let by = || run.id.clone();
+                back.undone.entry(undoes.clone()).or_insert_with(by);
+            }
+            back.undoes.insert(run.id.clone(), undoes);
+        }
+        Ok(back)
+    }
+}
+
+/// Those of the runs that hold their target at the moment, and whose process is
+/// not known to be gone.
 fn running<'a>(
     store: &dyn Store,
     runs: impl IntoIterator<Item = (&'a RunId, &'a TargetName)>,
@@ -108,12 +151,17 @@ fn running<'a>(
     for (run, target) in runs {
         if store
             .lease_holder(target)?
-            .is_some_and(|holder| holder.run == *run)
+            .is_some_and(|holder| holder.run == *run && !is_gone(&holder))
         {
             running.push(run.clone());
         }
     }
     Ok(running)
+}
+
+fn is_gone(holder: &Holder) -> bool {
+    let holding = Holding::in_store(holder, SystemClock.now_unix_ms());
+    matches!(holding.process(), Process::Gone(_))
 }
 
 /// Those that were cut off and that somebody has abandoned.

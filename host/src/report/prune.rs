@@ -1,7 +1,9 @@
 //! `vdeploy runs prune`: what was removed, what stays and why, as text and as
 //! JSON. Pure.
 
+use super::runs::State;
 use super::text::{age, clean, size, table};
+use crate::event::Outcome;
 use crate::journal::prune::{Hold, Surveyed, Why};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -110,7 +112,11 @@ fn row(run: &Surveyed, now: u64) -> [String; 5] {
 }
 
 fn state(run: &Surveyed) -> &'static str {
-    super::runs::State::of(run.outcome, run.hold == Hold::AtWork).word()
+    let state = match (run.outcome, &run.rolls_back) {
+        (Some(Outcome::Deployed), Some(_)) => State::WentBack,
+        (outcome, _) => State::of(outcome, run.hold == Hold::AtWork),
+    };
+    state.word()
 }
 
 /// Why it stays, and what to do where something can be done.

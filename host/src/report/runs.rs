@@ -1,67 +1,23 @@
 //! `vdeploy runs list` and `vdeploy runs show`: stored runs as text and as
 //! JSON. Pure: takes what the store gave and the time, returns what to print.
 
-use super::text::{self, clean, duration, table};
-use crate::event::Outcome;
-use crate::event::Phase;
-use crate::ids::RunId;
+use super::text::{self, BROUGHT_BACK, NOTHING_LEFT, clean, duration, table};
+use crate::event::{Outcome, Phase, says_nothing_left};
 use crate::journal::Entry;
 use crate::journal::store::{RunRecord, RunSummary, Stored};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+
+mod standing;
+
+pub use standing::{Standing, State};
 
 /// Version of the JSON forms.
 pub const FORMAT: u32 = 1;
 
 /// Longest request shown of a change, in characters.
 const REQUEST: usize = 100;
-
-/// How a run stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
-    /// It ended with this outcome.
-    Ended(Outcome),
-    /// It holds its target's lease.
-    Running,
-    /// It neither ended nor runs: killed.
-    Killed,
-    /// It was cut off, and a person or a later run has settled it.
-    Abandoned,
-}
-
-impl State {
-    /// From the outcome stored, if any, and whether the run holds a lease.
-    pub fn of(outcome: Option<Outcome>, running: bool) -> Self {
-        match outcome {
-            Some(outcome) => Self::Ended(outcome),
-            None if running => Self::Running,
-            None => Self::Killed,
-        }
-    }
-
-    /// One word, the same in text and JSON.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Killed => "killed",
-            Self::Abandoned => "abandoned",
-            Self::Ended(outcome) => match outcome {
-                Outcome::Deployed => "deployed",
-                Outcome::Refused => "refused",
-                Outcome::FailedUnchanged => "failed-unchanged",
-                Outcome::RolledBack => "rolled-back",
-                Outcome::RollbackFailed => "rollback-failed",
-                Outcome::Kept => "kept",
-                Outcome::Held => "held",
-                Outcome::Unreachable => "unreachable",
-                Outcome::PluginRefused => "plugin-refused",
-                Outcome::Interrupted => "interrupted",
-                Outcome::Internal => "internal",
-            },
-        }
-    }
-}
 
 /// Commands that a person may want after a run.
 pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Vec<String> {
@@ -84,7 +40,7 @@ pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Ve
     });
     match state {
         State::Running => Vec::new(),
-        State::Ended(Outcome::RolledBack) => vec![again],
+        State::Ended(Outcome::RolledBack) | State::Undone => vec![again],
         State::Killed | State::Ended(Outcome::Interrupted) if changed && !record.dry_run => {
             let back = match &record.rolls_back {
                 Some(first) => format!("vdeploy rollback {first}"),
@@ -93,7 +49,7 @@ pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Ve
             vec![resume, back, abandon]
         }
         _ if changed && record.rolls_back.is_none() => vec![rollback],
-        State::Ended(Outcome::Deployed) => Vec::new(),
+        State::Ended(Outcome::Deployed) | State::WentBack => Vec::new(),
         _ => match &record.rolls_back {
             Some(first) => vec![
                 format!("vdeploy rollback {first}"),
@@ -101,24 +57,6 @@ pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Ve
             ],
             None => vec![again],
         },
-    }
-}
-
-/// What a list cannot see in the runs themselves.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Standing<'a> {
-    /// The runs that hold a lease.
-    pub running: &'a [RunId],
-    /// Those that were cut off and abandoned.
-    pub abandoned: &'a [RunId],
-}
-
-impl Standing<'_> {
-    fn of(&self, run: &RunSummary) -> State {
-        match self.abandoned.contains(&run.id) {
-            true => State::Abandoned,
-            false => State::of(run.outcome, self.running.contains(&run.id)),
-        }
     }
 }
 
@@ -132,6 +70,8 @@ pub fn list(runs: &[RunSummary], standing: Standing<'_>, now: u64) -> String {
     for run in runs {
         let state = standing.of(run);
         let dry = if run.dry_run { " (dry run)" } else { "" };
+        let by = standing.undone_by(&run.id, state);
+        let by = by.map_or(String::new(), |by| format!(" by {}", clean(by.as_str())));
         let took = run
             .finished_at
             .map(|end| end.saturating_sub(run.started_at));
@@ -140,7 +80,7 @@ pub fn list(runs: &[RunSummary], standing: Standing<'_>, now: u64) -> String {
             text::age(now.saturating_sub(run.started_at)),
             clean(run.plan.as_str()).into_owned(),
             clean(run.target.as_str()).into_owned(),
-            format!("{}{dry}", state.word()),
+            format!("{}{by}{dry}", state.word()),
             took.map_or_else(|| "-".to_owned(), duration),
             clean(&run.started_by).into_owned(),
         ]);
@@ -153,11 +93,14 @@ pub fn list_json(runs: &[RunSummary], standing: Standing<'_>) -> Value {
     let runs: Vec<_> = runs
         .iter()
         .map(|run| {
+            let state = standing.of(run);
             json!({
                 "id": run.id,
                 "plan": run.plan,
                 "target": run.target,
-                "state": standing.of(run).word(),
+                "state": state.word(),
+                "undoes": standing.undoes.get(&run.id),
+                "undone-by": standing.undone_by(&run.id, state),
                 "outcome": run.outcome,
                 "dry-run": run.dry_run,
                 "started-by": run.started_by,
@@ -169,9 +112,10 @@ pub fn list_json(runs: &[RunSummary], standing: Standing<'_>) -> Value {
     json!({ "format": FORMAT, "runs": runs })
 }
 
-/// The text of `runs show`. `running`: the run holds its target's lease.
-pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> String {
-    let (state, ended) = end(journal, running);
+/// The text of `runs show`.
+pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now: u64) -> String {
+    let (state, ended) = end(journal, standing.running.contains(&record.id));
+    let seen = standing.seen_from_now(&record.id, state);
     let mut out = String::new();
     let mut row = |label: &str, text: &str| {
         let _ = writeln!(out, "{label:<10}{}", clean(text));
@@ -193,16 +137,20 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
     if let Some(run) = &record.rolls_back {
         row("undoes", &format!("run {run}"));
     }
+    let mut changed = TargetChanged::default();
     for stored in journal {
+        changed.read(&stored.entry);
         match &stored.entry {
-            Entry::SnapshotTaken {
-                snapshot,
-                made_by: None,
-            } => row("snapshot", snapshot.as_str()),
-            Entry::SnapshotTaken {
-                snapshot,
-                made_by: Some(plugin),
-            } => row("snapshot", &format!("{snapshot} (plugin {plugin})")),
+            Entry::SnapshotTaken { snapshot, made_by } => {
+                let by = made_by
+                    .as_ref()
+                    .map_or(String::new(), |plugin| format!(", by the plugin {plugin}"));
+                let when = match changed.by.is_empty() {
+                    true => "before",
+                    false => "after",
+                };
+                row("snapshot", &format!("{snapshot} ({when} the changes{by})"));
+            }
             Entry::SnapshotWaived { reason } => row("snapshot", &format!("none: {reason}")),
             Entry::TargetMoved { to, .. } => row("moved to", to.as_str()),
             Entry::Abandoned { by, .. } => row("left", &format!("by {by}")),
@@ -214,9 +162,10 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
     });
     match state {
         State::Ended(outcome) => {
-            let words = text::outcome(outcome, false, record.dry_run);
+            let words = words(record, journal, outcome);
             row("outcome", &format!("{words}{took}"));
         }
+        State::WentBack | State::Undone => {}
         State::Running => row("outcome", "none yet: it is running"),
         State::Killed => row("outcome", "none: it was killed before its end"),
         State::Abandoned => row(
@@ -226,6 +175,10 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
     }
     if let Some((_, message)) = ended {
         message.lines().for_each(|line| row("", line));
+    }
+    if let Some(by) = standing.undone_by(&record.id, seen) {
+        let text = format!("by run {by}: what was live before was brought back");
+        row("undone", &text);
     }
 
     let steps = steps(journal);
@@ -241,7 +194,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
             write!(out, "\nchanges\n{}", table(&rows, "  "))
         }
     };
-    let next = next_commands(record, journal, state);
+    let next = next_commands(record, journal, seen);
     if !next.is_empty() {
         let _ = write!(out, "\nnext\n");
     }
@@ -252,13 +205,15 @@ pub fn show(record: &RunRecord, journal: &[Stored], running: bool, now: u64) -> 
 }
 
 /// The JSON of `runs show`: the record, the derived parts and the journal.
-pub fn show_json(record: &RunRecord, journal: &[Stored], running: bool) -> Value {
-    let (state, ended) = end(journal, running);
+pub fn show_json(record: &RunRecord, journal: &[Stored], standing: Standing<'_>) -> Value {
+    let (state, ended) = end(journal, standing.running.contains(&record.id));
+    let state = standing.seen_from_now(&record.id, state);
     let steps: Vec<_> = steps(journal).iter().map(StepRow::json).collect();
     let changes: Vec<_> = changes(journal).iter().map(Change::json).collect();
     json!({
         "format": FORMAT,
         "state": state.word(),
+        "undone-by": standing.undone_by(&record.id, state),
         "finished-at": ended.map(|(at, _)| at),
         "message": ended.map(|(_, message)| message),
         "next": next_commands(record, journal, state),
@@ -267,6 +222,50 @@ pub fn show_json(record: &RunRecord, journal: &[Stored], running: bool) -> Value
         "record": record,
         "journal": journal,
     })
+}
+
+/// How a run ended, in words.
+fn words(record: &RunRecord, journal: &[Stored], outcome: Outcome) -> &'static str {
+    let nothing_left = journal.iter().any(|stored| match &stored.entry {
+        Entry::StepFinished { output, .. } => output.as_ref().is_some_and(says_nothing_left),
+        _ => false,
+    });
+    match outcome {
+        _ if record.dry_run => {}
+        Outcome::RolledBack if nothing_left => return NOTHING_LEFT,
+        Outcome::Deployed if record.rolls_back.is_some() && nothing_left => return NOTHING_LEFT,
+        Outcome::Deployed if record.rolls_back.is_some() => return BROUGHT_BACK,
+        _ => {}
+    }
+    text::outcome(outcome, false, record.dry_run)
+}
+
+/// The calls that have changed the target, or may have.
+#[derive(Default)]
+struct TargetChanged {
+    by: BTreeSet<u64>,
+}
+
+impl TargetChanged {
+    fn read(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Intent {
+                call,
+                changes_target: true,
+                ..
+            } => {
+                self.by.insert(*call);
+            }
+            Entry::Result {
+                call,
+                response: Err(error),
+                ..
+            } if !error.maybe_applied => {
+                self.by.remove(call);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The state, and time and message of the end. A run that was resumed after

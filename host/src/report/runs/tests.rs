@@ -1,6 +1,7 @@
 use super::*;
 use crate::capability::{EffectError, ErrorKind};
 use crate::event::{Section, StepFailure};
+use crate::ids::RunId;
 use crate::plan::{OnFailure, Plan, RollbackTo};
 
 const START: u64 = 1_700_000_000_000;
@@ -140,7 +141,7 @@ RUN    AGE  PLAN     TARGET  OUTCOME                TOOK    WHO
 ";
     let standing = Standing {
         running: &["01K0C".into()],
-        abandoned: &[],
+        ..Standing::default()
     };
     assert_eq!(list(&runs, standing, START + 300_000), expected);
     assert_eq!(
@@ -163,7 +164,7 @@ plan      default
 target    infra (vm-1)
 started   2023-11-14 22:13:20 UTC, 1h ago, by me@here
 vdeploy   0.1.0
-snapshot  c-1
+snapshot  c-1 (before the changes)
 outcome   none: it was killed before its end
 
 steps
@@ -181,7 +182,12 @@ next
   vdeploy rollback 01K0RUN
   vdeploy abandon 01K0RUN --reason \"REASON\"
 ";
-    let shown = show(&record(), &journal(failed_run()), false, START + 3_600_000);
+    let shown = show(
+        &record(),
+        &journal(failed_run()),
+        Standing::default(),
+        START + 3_600_000,
+    );
     assert_eq!(shown, expected);
 }
 
@@ -193,7 +199,7 @@ fn an_abandoned_run_says_who_and_why() {
         reason: "looked at it".to_owned(),
     });
     let entries = journal(entries);
-    let shown = show(&record(), &entries, false, START + 3_600_000);
+    let shown = show(&record(), &entries, Standing::default(), START + 3_600_000);
     for line in [
         "left      by you@there\n",
         "outcome   abandoned: it was cut off and is not gone on with\n          looked at it\n",
@@ -201,13 +207,13 @@ fn an_abandoned_run_says_who_and_why() {
     ] {
         assert!(shown.contains(line), "no `{line}` in\n{shown}");
     }
-    let json = show_json(&record(), &entries, false);
+    let json = show_json(&record(), &entries, Standing::default());
     assert_eq!(json["state"], "abandoned");
     assert_eq!(json["message"], "looked at it");
     let runs = [summary("01K0B", Some(Outcome::Interrupted))];
     let standing = Standing {
-        running: &[],
         abandoned: &["01K0B".into()],
+        ..Standing::default()
     };
     assert!(list(&runs, standing, START).contains("abandoned"));
     assert_eq!(list_json(&runs, standing)["runs"][0]["state"], "abandoned");
@@ -220,7 +226,12 @@ fn an_ended_run_shows_its_outcome_and_message() {
         outcome: Outcome::RollbackFailed,
         message: "verify failed\nlook at \x1b[1mvm-1".to_owned(),
     });
-    let shown = show(&record(), &journal(entries.clone()), false, START);
+    let shown = show(
+        &record(),
+        &journal(entries.clone()),
+        Standing::default(),
+        START,
+    );
     let expected = "\
 outcome   ROLLBACK FAILED: nobody knows what is live (13.0s)
           verify failed
@@ -229,7 +240,7 @@ outcome   ROLLBACK FAILED: nobody knows what is live (13.0s)
     assert!(shown.contains(expected), "{shown}");
     assert!(shown.ends_with("\nnext\n  vdeploy rollback 01K0RUN\n"));
 
-    let json = show_json(&record(), &journal(entries), false);
+    let json = show_json(&record(), &journal(entries), Standing::default());
     assert_eq!(json["state"], "rollback-failed");
     assert_eq!(json["finished-at"], START + 13_000);
     assert_eq!(json["steps"][0]["duration-ms"], 6_000);
@@ -240,9 +251,132 @@ outcome   ROLLBACK FAILED: nobody knows what is live (13.0s)
 
 #[test]
 fn a_run_that_changed_nothing_says_so() {
-    let shown = show(&record(), &[], true, START);
+    let standing = Standing {
+        running: &["01K0RUN".into()],
+        ..Standing::default()
+    };
+    let shown = show(&record(), &[], standing, START);
     assert!(shown.contains("it is running"), "{shown}");
     assert!(shown.ends_with("\nchanges: none\n"), "{shown}");
+}
+
+/// Run 01K0RUN was cut off or went through, and 01K0BACK has undone it.
+#[test]
+fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
+    let (run, back) = (RunId::from("01K0RUN"), RunId::from("01K0BACK"));
+    let undoes = [(back.clone(), run.clone())].into();
+    let undone = [(run.clone(), back.clone())].into();
+    let standing = Standing {
+        abandoned: &["01K0RUN".into()],
+        undoes: &undoes,
+        undone: &undone,
+        ..Standing::default()
+    };
+    let deployed = Some(Outcome::Deployed);
+    for (outcome, expected) in [
+        (deployed, "undone by 01K0BACK"),
+        (None, "undone by 01K0BACK"),
+        (Some(Outcome::Interrupted), "undone by 01K0BACK"),
+    ] {
+        let abandoned: &[RunId] = match outcome {
+            Some(Outcome::Interrupted) => &["01K0RUN".into()],
+            _ => &[],
+        };
+        let standing = Standing {
+            abandoned,
+            ..standing
+        };
+        let runs = [summary("01K0BACK", deployed), summary("01K0RUN", outcome)];
+        let text = list(&runs, standing, START);
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        assert!(lines[0].contains("went-back "), "{text}");
+        assert!(lines[1].contains(expected), "{text}");
+        let json = list_json(&runs, standing);
+        assert_eq!(json["runs"][0]["state"], "went-back");
+        assert_eq!(json["runs"][0]["outcome"], "deployed");
+        assert_eq!(json["runs"][0]["undoes"], "01K0RUN");
+        assert_eq!(json["runs"][1]["state"], "undone");
+        assert_eq!(json["runs"][1]["undone-by"], "01K0BACK");
+    }
+    // It had brought back what was there before by itself.
+    let runs = [summary("01K0RUN", Some(Outcome::RolledBack))];
+    let plain = Standing {
+        abandoned: &[],
+        ..standing
+    };
+    assert_eq!(list_json(&runs, plain)["runs"][0]["state"], "rolled-back");
+
+    let mut entries = failed_run();
+    entries.push(Entry::Abandoned {
+        by: "you@there".to_owned(),
+        reason: "run 01K0BACK took its place".to_owned(),
+    });
+    let entries = journal(entries);
+    let shown = show(&record(), &entries, standing, START);
+    for line in [
+        "undone    by run 01K0BACK: what was live before was brought back\n",
+        "next\n  vdeploy run --plan default --target infra\n",
+    ] {
+        assert!(shown.contains(line), "no `{line}` in\n{shown}");
+    }
+    assert_eq!(show_json(&record(), &entries, standing)["state"], "undone");
+    let mut rollback = RunRecord {
+        id: back,
+        rolls_back: Some(run),
+        ..record()
+    };
+    let done = |output| {
+        journal(vec![
+            Entry::StepFinished {
+                step: "rollback".into(),
+                section: Section::Steps,
+                phase: Phase::Run,
+                output: Some(output),
+            },
+            Entry::Finished {
+                outcome: Outcome::Deployed,
+                message: String::new(),
+            },
+        ])
+    };
+    let shown = show(&rollback, &done(json!({})), standing, START);
+    assert!(
+        shown.contains("outcome   rolled back: the version from before is live"),
+        "{shown}"
+    );
+    let nothing = done(json!({ "nothing-left": true }));
+    let shown = show(&rollback, &nothing, standing, START);
+    assert!(
+        shown.contains("outcome   rolled back: nothing was live before"),
+        "{shown}"
+    );
+    rollback.dry_run = true;
+    let shown = show(&rollback, &nothing, standing, START);
+    assert!(shown.contains("outcome   dry run:"), "{shown}");
+}
+
+#[test]
+fn a_snapshot_says_whether_it_has_the_new_version() {
+    let taken = |id: &str| Entry::SnapshotTaken {
+        snapshot: id.into(),
+        made_by: (id == "own").then(|| "zfs".into()),
+    };
+    let entries = journal(vec![
+        taken("own"),
+        intent(1, "git-pull"),
+        result(1, Err(error())),
+        taken("still"),
+        intent(2, "git-pull"),
+        taken("after"),
+    ]);
+    let shown = show(&record(), &entries, Standing::default(), START);
+    for line in [
+        "snapshot  own (before the changes, by the plugin zfs)\n",
+        "snapshot  still (before the changes)\n",
+        "snapshot  after (after the changes)\n",
+    ] {
+        assert!(shown.contains(line), "no `{line}` in\n{shown}");
+    }
 }
 
 #[test]
