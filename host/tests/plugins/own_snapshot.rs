@@ -54,7 +54,8 @@ async fn the_archive_is_made_before_it_is_declared_and_is_no_change() {
                 tried(post),
                 declare("a-1"),
                 declare("a-1"),
-                exec("prune")
+                exec("prune"),
+                declare("a-2")
             ]),
         )
         .await
@@ -63,11 +64,18 @@ async fn the_archive_is_made_before_it_is_declared_and_is_no_change() {
     assert_eq!(seen[1], "http.denied");
     assert_eq!(stage.commands(), ["echo tar", "echo prune"]);
     // Said twice is said once, and it is in the journal who said it.
-    let expected = [("a-1".to_owned(), Some("scripted".to_owned()))];
+    let by = || Some("scripted".to_owned());
+    let expected = [("a-1".to_owned(), by()), ("a-2".to_owned(), by())];
     assert_eq!(taken(&stage), expected);
-    let events = stage.events();
-    let told = |event: &&RunEvent| matches!(event, RunEvent::SnapshotTaken { .. });
-    assert_eq!(events.iter().filter(told).count(), 1);
+    let told: Vec<bool> = stage
+        .events()
+        .iter()
+        .filter_map(|event| match event {
+            RunEvent::SnapshotTaken { before_changes, .. } => Some(*before_changes),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [true, false], "the second has the changes in it");
     assert!(stage.shared.snapshot_stands());
     assert_eq!(stage.shared.snapshot_taken_id(), Some("a-1".into()));
     // What came before it was no change of the target; what came after it is.
