@@ -106,12 +106,17 @@ describe() {
     tr '\n\0' ' \n' <"/proc/$1/cmdline" | sed 's/^/arg=/'
 }
 
-inodes= users=
-for pair in $(listening "$1"); do
-    users="$users${pair%:*} " inodes="$inodes[${pair#*:}] "
-done
-if [ -n "$inodes" ]; then
+# A process that ends has let go of its files a moment before its sockets are
+# gone, so that nobody holds one is looked at again.
+for look in 1 2 3; do
+    inodes= users= pids=
+    for pair in $(listening "$1"); do
+        users="$users${pair%:*} " inodes="$inodes[${pair#*:}] "
+    done
+    [ -n "$inodes" ] || exit 0
     pids=$(holders)
-    if [ -z "$pids" ]; then say hidden "${users%% *}"; fi
-    for pid in $pids; do describe "$pid"; done
-fi
+    [ -z "$pids" ] || break
+    sleep 0.1 2>/dev/null </dev/null || sleep 1 </dev/null
+done
+if [ -z "$pids" ]; then say hidden "${users%% *}"; fi
+for pid in $pids; do describe "$pid"; done
