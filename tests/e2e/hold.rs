@@ -151,6 +151,9 @@ fn other_runner(base: &Base) -> Result<()> {
 fn killed_elsewhere(base: &Base) -> Result<()> {
     let site = base.site()?;
     let (mut first, _lines) = begun(&site, 600)?;
+    site.vdeploy(&["resume", "latest"])?
+        .expect_code(20)?
+        .expect_text(&format!("its process {} runs on this machine", first.id()))?;
     first.kill()?;
     first.wait()?;
     smoke_elsewhere(&site, &[])?

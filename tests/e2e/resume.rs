@@ -68,6 +68,23 @@ fn other_bytes(base: &Base) -> Result<()> {
         .expect_text("version-check")?
         .expect_text("bring those bytes back")?
         .expect_text(&format!("vdeploy rollback {run}"))?;
+    // Nobody is told to grant what other bytes ask for.
+    std::fs::write(
+        &wasm,
+        std::fs::read(crate::plugins::component("own-restart")?)?,
+    )?;
+    site.vdeploy(&["resume", run])?
+        .expect_code(30)?
+        .expect_text("bring those bytes back")?;
+    // Without its project file the run has not all that it needs.
+    let project = site.dir().join("vdeploy.toml");
+    let away = site.dir().join("ours.toml");
+    std::fs::rename(&project, &away)?;
+    let plain = site.vdeploy(&["resume", run])?.expect_code(2)?;
+    plain
+        .expect_text("the plugin `version-check`")?
+        .expect_text("--project FILE")?;
+    std::fs::rename(&away, &project)?;
     ensure!(site.head()? == head, "the refused resume has changed it");
     std::fs::write(&wasm, built)?;
     site.vdeploy(&["resume", run])?.expect_code(0)?;
@@ -184,9 +201,9 @@ fn rolled_back(base: &Base) -> Result<()> {
     ensure!(world.counts(&site.vm)? == counts, "something was touched");
     ensure!(still_waits(&pid), "the refused run has ended the build");
 
-    let mut args = vec!["rollback", run, "--json"];
-    args.extend(wait);
-    site.vdeploy(&args)?
+    // The lease on the target outlives the one in the store; that of a dead
+    // process is not waited for.
+    site.vdeploy(&["rollback", run, "--json"])?
         .expect_code(0)?
         .expect_text(&format!("ending what run {run}"))?;
     ensure!(!still_waits(&pid), "the build of the killed run still runs");
@@ -211,6 +228,15 @@ fn abandoned(base: &Base) -> Result<()> {
     site.vdeploy(&["abandon", run, "--reason", " "])?
         .expect_code(2)?;
     ensure!(still_waits(&pid), "it was ended without a reason");
+    // Also before its lease has run out the ways are named.
+    let beside = site.vdeploy(&["run", "--json"])?;
+    ensure!([20, 3].contains(&beside.code), "{}", beside.text());
+    let next = beside.event("run-finished")?;
+    ensure!(
+        next.get("next").and_then(|next| next.get(0))
+            == Some(&format!("vdeploy resume {run}").into()),
+        "{next}"
+    );
     // The lease of the dead process is not waited for, neither in the store nor
     // on the target.
     let reason = "looked at it by hand";

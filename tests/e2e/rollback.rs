@@ -179,7 +179,7 @@ fn other_token(base: &Base) -> Result<()> {
 }
 
 fn newest_that_stands(base: &Base) -> Result<()> {
-    let (site, _, _) = deployed_v2(base)?;
+    let (site, _, run) = deployed_v2(base)?;
     site.remote.push_variant("crashes-at-start")?;
     site.deploy(&[])?.expect_code(11)?;
     ensure!(site.version().as_deref() == Some("2.0.0"));
@@ -189,9 +189,22 @@ fn newest_that_stands(base: &Base) -> Result<()> {
         "{:?}",
         site.version()
     );
-    // Once more finds it done; a rollback itself is no run to go back from.
+    let begun = ran.event("rollback-started")?;
+    let undoes = begun.get("undoes").context("no run is named")?;
+    ensure!(text(undoes, "run")? == run, "{begun}");
+    // Once more is refused, with and without its name, unless that is meant; a
+    // rollback itself is no run to go back from.
     site.vdeploy(&["rollback"])?
+        .expect_code(2)?
+        .expect_text("nothing is left to undo on the target `infra`")?;
+    site.vdeploy(&["rollback", &run])?
+        .expect_code(2)?
+        .expect_text(&format!("run {run} was undone by the rollback"))?;
+    site.vdeploy(&["rollback", &run, "--again"])?
         .expect_code(0)?
+        .expect_text(&format!(
+            "rollback begins: it undoes run {run} (plan default"
+        ))?
         .expect_text("live already")?;
     ensure!(site.version().as_deref() == Some("1.0.0"));
     let rollback = text(&ran.event("run-finished")?, "run")?;
@@ -272,5 +285,9 @@ fn runs(base: &Base) -> Result<()> {
     site.vdeploy(&["runs", "show", "nonsense"])?
         .expect_code(2)?
         .expect_text("runs list")?;
+    // What is advised finds the same state.
+    site.vdeploy(&["--state", "other state", "resume", &run])?
+        .expect_code(2)?
+        .expect_text("`vdeploy --state 'other state' runs list`")?;
     Ok(())
 }

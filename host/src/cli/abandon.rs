@@ -91,7 +91,7 @@ async fn lease(
         let word = (by, "its process is gone, and the run is abandoned");
         if !dead::break_in_store(&**store, target, &holder, run, word)? {
             let now = SystemClock.now_unix_ms();
-            let message = Holding::in_store(&holder, now).message(target);
+            let message = Holding::in_store(&holder, now).message(target, Some(&**store));
             return Err(CliError::new(ExitCode::Held, message));
         }
     }

@@ -3,6 +3,7 @@
 
 use super::exit::ExitCode;
 use super::terminal;
+use super::typed::Typed;
 use crate::journal::StoreError;
 use crate::plugin::PluginError;
 use std::fmt;
@@ -37,6 +38,15 @@ impl CliError {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The same, with commands that can be pasted.
+    pub fn completed(self, typed: &Typed) -> Self {
+        Self {
+            exit: self.exit,
+            message: typed.complete(&self.message).into_owned(),
+            hint: self.hint.map(|hint| typed.complete(&hint).into_owned()),
+        }
     }
 
     /// Prints it: for people on stderr, and as the last JSON line on stdout

@@ -2,11 +2,13 @@
 //! does, and what is said of another holder, wherever its lease is kept.
 
 use super::left;
+use super::unfinished::{self, Dead};
 use super::wait::Wait;
 use crate::capability::held::Keeps;
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::ids::{RunId, TargetName};
+use crate::journal::Store;
 use crate::journal::store::Holder;
 use crate::run::lease::LeaseLost;
 use crate::run::target_lease::{self, Claim, TargetHolder, TargetLease, TargetLeaseError};
@@ -72,11 +74,13 @@ impl OnTarget {
     }
 }
 
-/// Takes the lease on the target; else how the run ends, and why.
+/// Takes the lease on the target; else how the run ends, and why. `takes_over`
+/// says of another run, whose process is gone, why its lease may be broken.
 pub async fn take(
     claim: &Claim,
     shared: &Arc<RunShared>,
     wait: &mut Wait,
+    takes_over: &(dyn Fn(&RunId) -> Option<&'static str> + Sync),
 ) -> Result<OnTarget, (Outcome, String)> {
     loop {
         match TargetLease::take(claim.clone()).await {
@@ -92,6 +96,9 @@ pub async fn take(
                 };
             }
             Ok(Err(holder)) => {
+                if broken(claim, &holder, takes_over).await {
+                    continue;
+                }
                 let name = claim.target.facts().name;
                 wait.after(&Holding::on_target(&holder), &name, shared)
                     .await?;
@@ -104,6 +111,22 @@ pub async fn take(
             }
         }
     }
+}
+
+/// Breaks the lease on the target that nobody is there to renew, of a run that
+/// this one takes over from.
+async fn broken(
+    claim: &Claim,
+    holder: &TargetHolder,
+    takes_over: &(dyn Fn(&RunId) -> Option<&'static str> + Sync),
+) -> bool {
+    let is_gone = matches!(Holding::on_target(holder).process(), Process::Gone(_));
+    let Some(why) = takes_over(&holder.run).filter(|_| is_gone) else {
+        return false;
+    };
+    let word = format!("{} ({why})", claim.who);
+    let asked = target_lease::break_held(&*claim.ssh, &holder.run, &word, claim.ttl);
+    matches!(asked.await, Ok(Ok(())))
 }
 
 /// Takes it as soon as the target is another VM.
@@ -208,18 +231,31 @@ impl<'a> Holding<'a> {
         )
     }
 
-    /// The same with what to do.
-    pub fn message(&self, target: &TargetName) -> String {
+    /// The same with what to do; `store` says how far the run came, where it
+    /// knows it.
+    pub fn message(&self, target: &TargetName, store: Option<&dyn Store>) -> String {
         let secs = self.seconds_left();
         let next = match self.process() {
-            Process::Gone(pid) => format!(
-                "That run seems to be dead: there is no process {pid} on this machine any more. \
-                 Its lease ends in {secs} s; start again then"
-            ),
+            Process::Gone(pid) => {
+                let gone = format!(
+                    "That run seems to be dead: there is no process {pid} on this machine any more"
+                );
+                match store.and_then(|store| unfinished::of_the_dead(store, self.run)) {
+                    Some(Dead::Settle { text, .. }) => format!(
+                        "{gone}. Nothing new is begun before what it did is settled, and that need \
+                         not wait for its lease. {text}"
+                    ),
+                    Some(Dead::Early(resume)) => format!(
+                        "{gone}, and it had begun no change. Its lease ends in {secs} s; start \
+                         again then, or go on with it now: `{resume}`"
+                    ),
+                    None => format!("{gone}. Its lease ends in {secs} s; start again then"),
+                }
+            }
             Process::Stopped(pid) => format!(
                 "Its process {pid} on this machine is stopped: `kill -CONT {pid}` lets it go on, \
-                 `vdeploy lease break` cuts it off. Its lease ends in {secs} s unless the run \
-                 renews it"
+                 `vdeploy lease break --target {target} --reason \"REASON\"` cuts it off. Its \
+                 lease ends in {secs} s unless the run renews it"
             ),
             Process::Runs(_) | Process::Elsewhere => format!(
                 "Wait for it to end, or start with `--wait SECONDS`: `vdeploy runs show {}`, where \
@@ -319,6 +355,8 @@ fn process(who: &str) -> Process {
     let state = stat.rsplit_once(") ").map(|(_, rest)| rest.chars().next());
     match state {
         Some(Some('T')) => Process::Stopped(pid),
+        // Nobody has waited for it yet; it does nothing any more.
+        Some(Some('Z' | 'X')) => Process::Gone(pid),
         _ => Process::Runs(pid),
     }
 }
@@ -367,7 +405,7 @@ mod tests {
             since: Some(1),
             ends_in: Duration::from_secs(7),
         };
-        let text = Holding::in_store(&in_store, 3_000).message(&"infra".into());
+        let text = Holding::in_store(&in_store, 3_000).message(&"infra".into(), None);
         assert_eq!(
             text,
             "the target `infra` is held by run 01A (me@elsewhere pid 7), since \
@@ -376,7 +414,7 @@ mod tests {
              unless the run renews it"
         );
         assert_eq!(
-            Holding::on_target(&on_target).message(&"infra".into()),
+            Holding::on_target(&on_target).message(&"infra".into(), None),
             text
         );
     }
@@ -404,15 +442,15 @@ mod tests {
     #[test]
     fn a_dead_run_of_this_machine_is_told_from_a_living_one() {
         let living = holder(held_by());
-        let text = Holding::in_store(&living, 3_000).message(&"infra".into());
+        let text = Holding::in_store(&living, 3_000).message(&"infra".into(), None);
         assert!(text.contains("Wait for it to end"), "{text}");
         let pid = dead_pid();
         let dead = holder(format!("me@{} pid {pid} github run 5", machine()));
-        let text = Holding::in_store(&dead, 3_000).message(&"infra".into());
+        let text = Holding::in_store(&dead, 3_000).message(&"infra".into(), None);
         assert!(text.contains(&format!("no process {pid} on")), "{text}");
         assert!(text.contains("ends in 7 s; start again then"), "{text}");
         let elsewhere = holder(format!("me@x{} pid {pid}", machine()));
-        let text = Holding::in_store(&elsewhere, 3_000).message(&"infra".into());
+        let text = Holding::in_store(&elsewhere, 3_000).message(&"infra".into(), None);
         assert!(text.contains("Wait for it to end"), "{text}");
     }
 }

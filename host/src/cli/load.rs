@@ -4,12 +4,12 @@
 use super::error::CliError;
 use super::exit::ExitCode;
 use crate::config::{PluginConfig, PluginSource, Project};
-use crate::ids::PluginName;
+use crate::ids::{Digest, PluginName};
 use crate::plan::Plan;
 use crate::plugin::{self, Engine, Plugin, PluginError, builtin};
 use crate::run::prepare::Plugins;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The engine, with compiled plugins kept in the state directory (or where
@@ -71,6 +71,20 @@ fn load(engine: &Engine, name: &PluginName, config: &PluginConfig) -> Result<Plu
         }
     }
     Plugin::load(engine, name, &bytes, &config.grants)
+}
+
+/// Digests of the bytes of the plan's plugins; nothing else of them is looked at.
+pub fn digests(project: &Project, plan: &Plan) -> Result<BTreeMap<PluginName, Digest>, CliError> {
+    let names: BTreeSet<&PluginName> = plan.all_steps().map(|step| &step.plugin).collect();
+    let mut digests = BTreeMap::new();
+    for name in names {
+        let config = project
+            .plugin(name)
+            .map_err(|e| CliError::usage(e.to_string()))?;
+        let bytes = bytes(name, config)?;
+        digests.insert(name.clone(), plugin::digest(&bytes));
+    }
+    Ok(digests)
 }
 
 /// A plugin's bytes, from the binary or its file.

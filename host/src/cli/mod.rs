@@ -29,6 +29,7 @@ mod session;
 mod signals;
 mod start;
 mod terminal;
+mod typed;
 mod unfinished;
 mod user;
 mod visit;
@@ -130,6 +131,7 @@ pub async fn main(cli: Cli) -> ExitCode {
         || matches!(&cli.command, Command::Replay(args) if args.json)
         || matches!(&cli.command, Command::Runs(runs::RunsCommand::Prune(args)) if args.json)
         || matches!(&cli.command, Command::Doctor(args) if args.json);
+    let typed = typed::Typed::of(&cli.global);
     let result = match cli.command {
         Command::Run(args) => run::main(&cli.global, args).await,
         Command::Init(args) => init::main(&cli.global, &args),
@@ -145,6 +147,7 @@ pub async fn main(cli: Cli) -> ExitCode {
         Command::Plugin(command) => plugin::main(command),
     };
     result.unwrap_or_else(|error| {
+        let error = error.completed(&typed);
         error.show(json);
         error.exit
     })

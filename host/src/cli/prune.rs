@@ -4,6 +4,7 @@
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::terminal;
+use super::typed::Typed;
 use crate::config::duration;
 use crate::ids::TargetName;
 use crate::journal::prune::{self, Choice, Filter, Surveyed, Why};
@@ -62,7 +63,12 @@ impl PruneArgs {
 }
 
 /// Does it, or shows it.
-pub fn main(store: &dyn Store, args: &PruneArgs, now: u64) -> Result<ExitCode, CliError> {
+pub fn main(
+    store: &dyn Store,
+    args: &PruneArgs,
+    now: u64,
+    typed: &Typed,
+) -> Result<ExitCode, CliError> {
     let target = args.target.as_deref().map(TargetName::from);
     let filter = Filter {
         keep: args.keep,
@@ -88,7 +94,11 @@ pub fn main(store: &dyn Store, args: &PruneArgs, now: u64) -> Result<ExitCode, C
     };
     match args.json {
         true => terminal::say(&render::json(&pruned).to_string()),
-        false => terminal::say(render::text(&pruned, now).trim_end()),
+        false => terminal::say(
+            typed
+                .complete(render::text(&pruned, now).trim_end())
+                .as_ref(),
+        ),
     }
     Ok(match done.failed {
         true => ExitCode::Internal,

@@ -1,26 +1,29 @@
 //! `vdeploy resume`: go on with a run that was cut off. What has happened is
 //! read from its journal and not done again.
 
+pub(super) mod fits;
+
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
+use super::hold::{Holding, Process};
 use super::run::OutputArgs;
 use super::session::Session;
-use super::start::{self, Request};
+use super::start::{self, Request, RollsBack};
 use super::wait::WaitArgs;
 use super::{rollback, unfinished};
 use crate::capability::EffectError;
+use crate::capability::clock::{Clock as _, SystemClock};
 use crate::capability::ssh::Ssh;
 use crate::event::RunEvent;
 use crate::gate::Came;
-use crate::ids::{PluginName, RunId, StepId};
+use crate::ids::{Digest, PluginName, RunId, StepId};
 use crate::journal::store::{RunRecord, Stored};
 use crate::journal::{Entry, Store, StoreError, moves};
 use crate::run::earlier::{SoFar, nothing_left, so_far};
 use crate::run::lease::DEFAULT_TTL;
-use crate::run::prepare::Plugins;
 use clap::Args;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What the clocks of two machines may differ, and a call may take.
@@ -70,13 +73,21 @@ pub async fn main(global: &Global, args: ResumeArgs) -> Result<ExitCode, CliErro
         None => start::target(&session.project, args.target.as_deref())?.0,
     };
     let record = unfinished::find(&*store, named, &target, "resume")?;
+    if args.wait.wait == 0 {
+        at_work(&*store, &record)?;
+    }
+    fits::has_what_it_needs(&session.project, &record, true)?;
     let journal = store.journal(&record.id)?;
     let so_far = so_far(&record, &journal);
     let mut plan = record.plan.clone();
     plan.steps
         .retain(|step| !so_far.left_out.contains(&step.id));
     let rolls_back = match &record.rolls_back {
-        Some(run) => Some((run.clone(), rollback::outputs(&*store, run)?)),
+        Some(run) => Some(RollsBack {
+            run: store.run(run.as_str())?,
+            outputs: rollback::outputs(&*store, run)?,
+            again: true,
+        }),
         None => None,
     };
     start::start(
@@ -102,6 +113,31 @@ pub async fn main(global: &Global, args: ResumeArgs) -> Result<ExitCode, CliErro
         },
     )
     .await
+}
+
+/// Refuses at once while the run's own process is alive on this machine.
+fn at_work(store: &dyn Store, record: &RunRecord) -> Result<(), CliError> {
+    let holder = store.lease_holder(&record.target)?;
+    let Some(holder) = holder.filter(|holder| holder.run == record.id) else {
+        return Ok(());
+    };
+    let holding = Holding::in_store(&holder, SystemClock.now_unix_ms());
+    let Process::Runs(pid) = holding.process() else {
+        return Ok(());
+    };
+    let run = &record.id;
+    Err(CliError::new(
+        ExitCode::Held,
+        format!(
+            "run {run} was not cut off, it is at work: its process {pid} runs on this machine; \
+             nothing was begun"
+        ),
+    )
+    .hint(format!(
+        "`vdeploy runs show {run}` says how far it is. To wait until it has ended add `--wait \
+         SECONDS`; to end it `kill -INT {pid}`: it stops after the current call, and goes back \
+         where its plan says so"
+    )))
 }
 
 fn intents(journal: &[Stored]) -> BTreeSet<u64> {
@@ -145,12 +181,10 @@ impl Resumed {
     }
 
     /// The recorded results fit these plugins' bytes only.
-    pub fn check_plugins(&self, plugins: &Plugins) -> Result<(), CliError> {
-        let changed: Vec<&PluginName> = plugins
+    pub fn check_plugins(&self, now: &BTreeMap<PluginName, Digest>) -> Result<(), CliError> {
+        let changed: Vec<&PluginName> = now
             .iter()
-            .filter(|(name, plugin)| {
-                self.record.plugins.get(*name) != Some(&plugin.description.digest)
-            })
+            .filter(|(name, digest)| self.record.plugins.get(*name) != Some(*digest))
             .map(|(name, _)| name)
             .collect();
         let names: Vec<&str> = changed.iter().map(|name| name.as_str()).collect();
@@ -256,5 +290,50 @@ impl Resumed {
             moves::remember(store, &self.record.target, from, to)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::hold::held_by;
+    use crate::journal::SqliteStore;
+    use crate::plan::{OnFailure, Plan, RollbackTo};
+
+    #[test]
+    fn a_run_that_is_at_work_here_is_not_gone_on_with() {
+        let plan = Plan {
+            name: "default".into(),
+            summary: String::new(),
+            steps: Vec::new(),
+            rollback: Vec::new(),
+            finally: Vec::new(),
+            on_failure: OnFailure::Rollback,
+            rollback_to: RollbackTo::Git,
+        };
+        let record = RunRecord::bare("01A", "infra", plan);
+        for (run, who, refused) in [
+            ("01A", held_by(), true),
+            ("01B", held_by(), false),
+            ("01A", "me@another-machine pid 1".to_owned(), false),
+        ] {
+            let store = SqliteStore::in_memory().unwrap();
+            at_work(&store, &record).unwrap();
+            let taken = store.acquire_lease(&record.target, &run.into(), &who, DEFAULT_TTL);
+            taken.unwrap().unwrap();
+            let asked = at_work(&store, &record);
+            assert_eq!(asked.is_err(), refused, "{run} {who}");
+            if let Err(error) = asked {
+                assert_eq!(error.exit, ExitCode::Held);
+                let pid = std::process::id();
+                let text = error.to_string();
+                for said in [
+                    format!("its process {pid} runs"),
+                    format!("kill -INT {pid}"),
+                ] {
+                    assert!(text.contains(&said), "{text}");
+                }
+            }
+        }
     }
 }

@@ -1,25 +1,27 @@
 //! `vdeploy rollback`: bring back what was live before a run.
 
+pub(super) mod choose;
+
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::hold::Holding;
+use super::resume::fits;
 use super::run::{OutputArgs, RollbackToArg};
 use super::session::Session;
-use super::start::{self, Request};
+use super::start::{self, Request, RollsBack};
 use super::wait::WaitArgs;
 use super::way_back;
-use crate::capability::clock::{Clock as _, SystemClock};
 use crate::event::Phase;
 use crate::ids::RunId;
-use crate::journal::store::{RunRecord, Store};
-use crate::journal::{Entry, StoreError, prune};
+use crate::journal::store::Store;
+use crate::journal::{Entry, StoreError};
+use choose::Newest;
 use clap::Args;
 use std::collections::BTreeMap;
 
 /// What to type.
 const EXAMPLES: &str = "Examples:
-  vdeploy rollback                            undo the newest run that changed the target
+  vdeploy rollback                            undo the newest run whose change stands
   vdeploy rollback 01M856KE --to snapshot     a new VM, as it was before that run
   vdeploy rollback --dry-run                  show every change, make none";
 
@@ -40,6 +42,9 @@ pub struct RollbackArgs {
     /// run; may be given more than once
     #[arg(long, value_name = "STEP.KEY=VALUE")]
     pub set: Vec<String>,
+    /// Undo a run that was undone already, and nothing has changed since
+    #[arg(long, requires = "run")]
+    pub again: bool,
     /// Look at the target for real, show every change, make none
     #[arg(long)]
     pub dry_run: bool,
@@ -57,12 +62,14 @@ pub struct RollbackArgs {
 pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliError> {
     let session = Session::open(global)?;
     let store = session.store()?;
-    let record = match &args.run {
-        Some(run) => store.run(run)?,
+    let (record, chosen) = match &args.run {
+        Some(run) => (store.run(run)?, None),
         None => {
-            let record = newest_change(&*store, &session, args.target.as_deref())?;
-            settled(&*store, &record)?;
-            record
+            let (target, _) = start::target(&session.project, args.target.as_deref())?;
+            let newest = Newest::of(&*store, &target)?;
+            choose::settled(&*store, &target, &newest)?;
+            let chosen = newest.chosen(&target)?;
+            (chosen.change.clone(), Some(chosen))
         }
     };
     if let Some(first) = &record.rolls_back {
@@ -81,6 +88,7 @@ pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliEr
         ))
         .hint("`vdeploy runs list` shows the runs"));
     }
+    fits::has_what_it_needs(&session.project, &record, false)?;
     let outputs = outputs(&*store, &record.id)?;
     let mut plan = session.plan(way_back::rollback_plan(&session.project, &record.target))?;
     let to = match args.to {
@@ -88,6 +96,15 @@ pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliEr
         None => record.plan.rollback_to,
     };
     plan.rollback_to = to;
+    match &chosen {
+        Some(chosen) => chosen.check(to)?,
+        None if args.again => {}
+        None => {
+            if let Some(why) = choose::already_undone(&*store, &record, to) {
+                return Err(CliError::usage(why));
+            }
+        }
+    }
     start::start(
         session,
         Request {
@@ -97,7 +114,11 @@ pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliEr
             set: args.set,
             dry_run: args.dry_run,
             without_snapshot: args.without_snapshot,
-            rolls_back: Some((record.id, outputs)),
+            rolls_back: Some(RollsBack {
+                run: record,
+                outputs,
+                again: args.again,
+            }),
             resumes: None,
             wait: args.wait,
             output: args.output,
@@ -105,56 +126,6 @@ pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliEr
         },
     )
     .await
-}
-
-/// Refuses while a run is at work: which change is the newest is not known
-/// before it has ended.
-fn settled(store: &dyn Store, newest: &RunRecord) -> Result<(), CliError> {
-    let Some(holder) = store.lease_holder(&newest.target)? else {
-        return Ok(());
-    };
-    let now = SystemClock.now_unix_ms();
-    let held = Holding::in_store(&holder, now).message(&newest.target);
-    Err(CliError::new(ExitCode::Held, held).hint(format!(
-        "which change is the newest one is not known yet; to wait for it, name the run that is to \
-         be rolled back, for example `vdeploy rollback {} --wait 600`",
-        holder.run
-    )))
-}
-
-/// The newest run of the target that changed it and whose change stands: not a
-/// rollback itself, and not rolled back at its end.
-fn newest_change(
-    store: &dyn Store,
-    session: &Session,
-    target: Option<&str>,
-) -> Result<RunRecord, CliError> {
-    let (target, _) = start::target(&session.project, target)?;
-    for summary in store.runs(Some(&target), 200)? {
-        if !prune::stands(summary.outcome) {
-            continue;
-        }
-        let record = store.run(summary.id.as_str())?;
-        if record.rolls_back.is_some() || record.dry_run {
-            continue;
-        }
-        let changed = store.journal(&record.id)?.iter().any(|stored| {
-            matches!(
-                &stored.entry,
-                Entry::Intent {
-                    changes_target: true,
-                    ..
-                }
-            )
-        });
-        if changed {
-            return Ok(record);
-        }
-    }
-    Err(
-        CliError::usage(format!("no run has changed the target `{target}` yet"))
-            .hint("`vdeploy runs list` shows the runs; name one: `vdeploy rollback RUN`"),
-    )
 }
 
 /// What the steps of that run returned.

@@ -8,6 +8,7 @@ use super::hold::{Holding, Process};
 use super::prune::{self, PruneArgs};
 use super::session;
 use super::terminal;
+use super::typed::Typed;
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::event::Outcome;
 use crate::ids::{RunId, TargetName};
@@ -15,6 +16,7 @@ use crate::journal::store::{Holder, RunSummary};
 use crate::journal::{Entry, Store, breaks};
 use crate::report::runs as render;
 use clap::Subcommand;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Subcommands of `vdeploy runs`.
@@ -54,6 +56,7 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
     }
     let store = session::open_store(&session::state_dir(global)?)?;
     let now = SystemClock.now_unix_ms();
+    let typed = Typed::of(global);
     let text = match command {
         RunsCommand::List {
             target,
@@ -78,7 +81,7 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
             }
         }
         RunsCommand::Export(args) => return export::main(&*store, &args),
-        RunsCommand::Prune(args) => return prune::main(&*store, &args, now),
+        RunsCommand::Prune(args) => return prune::main(&*store, &args, now, &typed),
         RunsCommand::Show { run, json } => {
             let record = store.run(&run)?;
             let journal = store.journal(&record.id)?;
@@ -93,12 +96,21 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
             let broken = breaks::of_run(&*store, &record.target, &record.id)?;
             if json {
                 let mut value = render::show_json(&record, &journal, standing);
+                if let Some(next) = value.get_mut("next").and_then(Value::as_array_mut) {
+                    for command in next {
+                        *command = typed.complete(command.as_str().unwrap_or_default()).into();
+                    }
+                }
                 if let (Some(broken), Some(members)) = (broken, value.as_object_mut()) {
                     members.insert("lease-break".to_owned(), serde_json::json!(broken));
                 }
                 value.to_string()
             } else {
                 let mut text = render::show(&record, &journal, standing, now);
+                if let Some(next) = text.rfind("\nnext\n") {
+                    let commands = text.split_off(next);
+                    text.push_str(&typed.complete(&commands));
+                }
                 if let Some(broken) = broken {
                     let word = super::lease::broken(&broken);
                     text.push_str(&format!("\nits lease was broken\n  {word}\n"));

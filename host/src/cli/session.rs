@@ -3,6 +3,7 @@
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
+use super::typed::Typed;
 use crate::config::Project;
 use crate::ids::PlanName;
 use crate::journal::sqlite::SqliteStore;
@@ -17,6 +18,8 @@ pub struct Session {
     pub project: Project,
     /// Runs, leases, compiled plugins.
     pub state_dir: PathBuf,
+    /// What a recommended command must carry.
+    pub typed: Typed,
 }
 
 impl Session {
@@ -29,6 +32,7 @@ impl Session {
         Ok(Self {
             project,
             state_dir: state_dir(global)?,
+            typed: Typed::of(global),
         })
     }
 

@@ -6,7 +6,9 @@
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::terminal;
+use super::typed::Typed;
 use crate::gate::RunShared;
+use crate::ids::RunId;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,9 +49,18 @@ fn leave(text: String, for_programs: bool) -> ! {
     std::process::exit(ExitCode::Interrupted.code().into());
 }
 
+fn last_words(run: &RunId) -> String {
+    format!(
+        "left at once; the target may be half changed, and a command of run {run} may still run \
+         there: `vdeploy runs show {run}` says how far it is, `vdeploy resume {run}` goes on with \
+         it, `vdeploy rollback {run}` goes back, `vdeploy abandon {run} --reason \"REASON\"` \
+         leaves the target as it is"
+    )
+}
+
 /// Starts watching for this run. `for_programs`: the last line on standard
 /// output is an event, too, when the run is left at once.
-pub fn watch(shared: Arc<RunShared>, for_programs: bool) -> std::io::Result<Watch> {
+pub fn watch(shared: Arc<RunShared>, typed: Typed, for_programs: bool) -> std::io::Result<Watch> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -62,11 +73,8 @@ pub fn watch(shared: Arc<RunShared>, for_programs: bool) -> std::io::Result<Watc
                 _ = hangup.recv() => continue,
             };
             if asked {
-                let text = format!(
-                    "left at once; the target may be half changed: see `vdeploy runs show {}`",
-                    shared.run
-                );
-                leave(text, for_programs);
+                let text = last_words(&shared.run);
+                leave(typed.complete(&text).into_owned(), for_programs);
             }
             asked = true;
             shared.stop_for(by);

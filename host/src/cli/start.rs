@@ -4,6 +4,7 @@
 mod enter;
 mod reach;
 mod ready;
+mod taken;
 #[cfg(test)]
 mod tests;
 
@@ -11,19 +12,21 @@ pub use ready::target;
 
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::hold::Holding;
+use super::hold::{Holding, Process};
 use super::resume::Resumed;
+use super::rollback::choose;
 use super::run::OutputArgs;
 use super::session::Session;
+use super::unfinished::Dead;
 use super::wait::{Wait, WaitArgs};
 use super::{dead, hold, output, rollback, signals, unfinished};
 use crate::capability::held::Keeps;
 use crate::capability::snapshot::SnapshotScope;
-use crate::event::{Level, Outcome, RunEvent};
+use crate::event::{Level, Outcome, RunEvent, Undoes};
 use crate::gate::RunShared;
 use crate::ids::{RunId, StepId};
 use crate::journal::store::RunRecord;
-use crate::journal::{Entry, StoreError, moves};
+use crate::journal::{Entry, Store, StoreError, moves};
 use crate::plan::Plan;
 use crate::report::EventBus;
 use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
@@ -38,6 +41,31 @@ use std::time::Instant;
 
 /// Outputs of an earlier run's steps.
 pub type Outputs = BTreeMap<StepId, Value>;
+
+/// The run that is rolled back.
+#[derive(Debug)]
+pub struct RollsBack {
+    /// As it was recorded.
+    pub run: RunRecord,
+    /// What its steps returned.
+    pub outputs: Outputs,
+    /// Also if it was undone already.
+    pub again: bool,
+}
+
+impl RollsBack {
+    /// What a person and a program are told at the beginning.
+    fn event(&self) -> RunEvent {
+        RunEvent::RollbackStarted {
+            cause: None,
+            undoes: Some(Undoes {
+                run: self.run.id.clone(),
+                plan: self.run.plan.name.clone(),
+                started_at: self.run.started_at,
+            }),
+        }
+    }
+}
 
 /// What to run.
 #[derive(Debug)]
@@ -54,8 +82,8 @@ pub struct Request {
     pub dry_run: bool,
     /// Why there is no snapshot.
     pub without_snapshot: Option<String>,
-    /// The run that is rolled back, with its steps' outputs.
-    pub rolls_back: Option<(RunId, Outputs)>,
+    /// The run that is rolled back.
+    pub rolls_back: Option<RollsBack>,
     /// The run that is gone on with.
     pub resumes: Option<Resumed>,
     /// How long another run may be waited for.
@@ -64,6 +92,25 @@ pub struct Request {
     pub output: OutputArgs,
     /// More of everything.
     pub verbose: bool,
+}
+
+impl Request {
+    /// Why this run, `run`, may break the lease of `holder` when the process of
+    /// that one is gone.
+    pub fn takes_over(
+        &self,
+        store: &dyn Store,
+        run: &RunId,
+        holder: &RunId,
+    ) -> Option<&'static str> {
+        match (&self.resumes, &self.rolls_back) {
+            (Some(_), _) => {
+                (run == holder).then_some("its process is gone, and the run is resumed")
+            }
+            (None, Some(back)) if !self.dry_run => choose::takes_over(store, &back.run.id, holder),
+            _ => None,
+        }
+    }
 }
 
 /// Runs it and returns the exit code.
@@ -86,7 +133,8 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
     if request.resumes.is_some() {
         shared.world.ssh.expect_jobs();
     }
-    let watch = signals::watch(shared.clone(), request.output.json)
+    let typed = ready.typed.clone();
+    let watch = signals::watch(shared.clone(), typed.clone(), request.output.json)
         .map_err(|e| CliError::new(ExitCode::Internal, format!("signals: {e}")))?;
     let began = Instant::now();
     let facts = ready.world.target.facts();
@@ -100,8 +148,8 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
     });
     if let Some(resumed) = &request.resumes {
         shared.emit(resumed.event());
-    } else if request.rolls_back.is_some() {
-        shared.emit(RunEvent::RollbackStarted { cause: None });
+    } else if let Some(back) = &request.rolls_back {
+        shared.emit(back.event());
     }
     for notice in &ready.notices {
         shared.emit(RunEvent::Log {
@@ -126,8 +174,8 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
         target_changed: finished.target_changed,
         beside: finished.beside,
         exit_code: exit.code(),
-        message: finished.message,
-        next: finished.next,
+        message: typed.complete(&finished.message).into_owned(),
+        next: typed.complete_all(finished.next),
         url: shared.world.target.facts().url,
         duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     });
@@ -167,11 +215,10 @@ async fn held(mut ready: Ready, mut request: Request, shared: Arc<RunShared>) ->
         match asked.await {
             Ok(Ok(keeper)) => break keeper,
             Ok(Err(holder)) => {
-                if request.resumes.is_some() {
+                if let Some(why) = request.takes_over(&*ready.store, &ready.run, &holder.run) {
                     let by = hold::started_by();
-                    let word = (&*by, "its process is gone, and the run is resumed");
-                    let (store, target) = (&*ready.store, &ready.target);
-                    match dead::break_in_store(store, target, &holder, &ready.run, word) {
+                    let (store, target, run) = (&*ready.store, &ready.target, &holder.run);
+                    match dead::break_in_store(store, target, &holder, run, (&by, why)) {
                         Ok(true) => continue,
                         Ok(false) => {}
                         Err(error) => return store_failed(&ready.run, &request, &error),
@@ -181,7 +228,13 @@ async fn held(mut ready: Ready, mut request: Request, shared: Arc<RunShared>) ->
                 let holding = Holding::in_store(&holder, now);
                 let waited = wait.after(&holding, &ready.target, &shared);
                 if let Err((outcome, why)) = waited.await {
-                    return refused(outcome, shared.masker.mask(&why).into_owned());
+                    let is_gone = matches!(holding.process(), Process::Gone(_));
+                    let dead = unfinished::of_the_dead(&*ready.store, &holder.run);
+                    let dead = dead.filter(|_| is_gone && outcome == Outcome::Held);
+                    return Finished {
+                        next: dead.map(Dead::ways).unwrap_or_default(),
+                        ..refused(outcome, shared.masker.mask(&why).into_owned())
+                    };
                 }
             }
             Err(error) => return store_failed(&ready.run, &request, &error),
@@ -191,17 +244,12 @@ async fn held(mut ready: Ready, mut request: Request, shared: Arc<RunShared>) ->
     shared.world.leases.rely_on(Keeps::Store, keeper.held());
     let watch = hold::break_off_when(keeper.lost(), shared.clone());
     let finished = match catch_up(&mut ready, &mut request, &shared) {
-        Ok(true) => recorded(ready, &request, shared, who, wait).await,
-        Ok(false) => Finished {
-            next: vec![format!("vdeploy resume {}", ready.run)],
-            ..refused(
-                Outcome::Held,
-                format!(
-                    "run {} was still at work, and has gone on meanwhile",
-                    ready.run
-                ),
-            )
-        },
+        Ok(true) => {
+            let (store, run) = (ready.store.clone(), ready.run.clone());
+            let finished = recorded(ready, &request, shared, who, wait).await;
+            taken::told(&*store, &run, finished)
+        }
+        Ok(false) => taken::meanwhile(&*ready.store, &ready.run),
         Err(error) => store_failed(&ready.run, &request, &error),
     };
     drop(watch);
@@ -242,8 +290,8 @@ fn catch_up(
     {
         prepare::force(&ready.plan, &ready.plugins, &mut ready.configs);
     }
-    if let Some((run, outputs)) = &mut request.rolls_back {
-        *outputs = rollback::outputs(&*ready.store, run)?;
+    if let Some(back) = &mut request.rolls_back {
+        back.outputs = rollback::outputs(&*ready.store, &back.run.id)?;
     }
     Ok(true)
 }
@@ -268,7 +316,7 @@ async fn recorded(
             .iter()
             .map(|(name, plugin)| (name.clone(), plugin.description.digest.clone()))
             .collect(),
-        rolls_back: request.rolls_back.as_ref().map(|(run, _)| run.clone()),
+        rolls_back: request.rolls_back.as_ref().map(|back| back.run.id.clone()),
         started_by: hold::started_by(),
         started_at: ready.world.clock.now_unix_ms(),
         host_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -301,9 +349,8 @@ async fn recorded(
             lease
         }
         Ok(Reached::Ahead(why)) => {
-            let run = &ready.run;
             return Finished {
-                next: unfinished::ways(run).into_iter().skip(1).collect(),
+                next: unfinished::ways(&record).into_iter().skip(1).collect(),
                 ..refused(Outcome::Interrupted, why)
             };
         }
@@ -343,8 +390,8 @@ async fn recorded(
         rolls_back: request
             .rolls_back
             .as_ref()
-            .map(|(_, outputs)| Arc::new(outputs.clone())),
-        rolled_back_run: request.rolls_back.as_ref().map(|(run, _)| run.clone()),
+            .map(|back| Arc::new(back.outputs.clone())),
+        rolled_back_run: request.rolls_back.as_ref().map(|back| back.run.id.clone()),
         so_far,
     };
     let finished = execution.execute().await;

@@ -71,9 +71,9 @@ impl Wait {
     ) -> Result<(), (Outcome, String)> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let mut message = holding.message(target);
+            let mut message = holding.message(target, Some(shared.store()));
             if !self.limit.is_zero() {
-                message.push_str(&format!(". It was waited for {} s", self.limit.as_secs()));
+                message.push_str(&format!("\nIt was waited for {} s", self.limit.as_secs()));
             }
             return Err((Outcome::Held, message));
         }

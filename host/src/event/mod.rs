@@ -5,4 +5,6 @@ pub mod outcome;
 mod run_event;
 
 pub use outcome::Outcome;
-pub use run_event::{CheckStatus, Level, Phase, RunEvent, Section, StepFailure, says_nothing_left};
+pub use run_event::{
+    CheckStatus, Level, Phase, RunEvent, Section, StepFailure, Undoes, says_nothing_left,
+};

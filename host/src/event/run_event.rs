@@ -76,6 +76,18 @@ pub fn says_nothing_left(output: &Value) -> bool {
     output.get("nothing-left") == Some(&Value::Bool(true))
 }
 
+/// The run that a rollback undoes.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Undoes {
+    /// The run.
+    pub run: RunId,
+    /// Its plan.
+    pub plan: PlanName,
+    /// When it began, in milliseconds since 1970.
+    pub started_at: u64,
+}
+
 /// One happening.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(
@@ -247,6 +259,9 @@ pub enum RunEvent {
     RollbackStarted {
         /// The step that failed; none when a person asked for it.
         cause: Option<StepId>,
+        /// The run that a person wants undone.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        undoes: Option<Undoes>,
     },
     /// Last event of a run.
     RunFinished {

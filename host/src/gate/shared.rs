@@ -259,6 +259,11 @@ impl RunShared {
         self.close(message, how.mendable);
     }
 
+    /// Where the run is kept.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
     /// The store did not take what it was given: nothing more is done.
     pub fn store_failed(&self, error: &StoreError) {
         match error {

@@ -9,6 +9,7 @@ pub mod plugin_state;
 pub mod prune;
 pub mod recording;
 pub mod sqlite;
+pub mod standing;
 pub mod store;
 pub mod unfinished;
 

@@ -3,6 +3,7 @@
 //!
 //! Pure: takes what a store says of its runs, decides, removes nothing.
 
+use super::standing::{Is, Passed, Walk};
 use super::unfinished;
 use crate::event::Outcome;
 use crate::ids::{PlanName, RunId, TargetName, VmId};
@@ -149,6 +150,7 @@ fn needed(runs: &[Surveyed]) -> BTreeMap<RunId, Why> {
         needed.entry(run.id.clone()).or_insert(why);
     };
     let mut seen: BTreeSet<(&TargetName, &str)> = BTreeSet::new();
+    let undone = to_be_undone(runs);
     for run in runs {
         match run.hold {
             Hold::Free => {}
@@ -172,7 +174,7 @@ fn needed(runs: &[Surveyed]) -> BTreeMap<RunId, Why> {
             continue;
         }
         let mut newest = |what| seen.insert((&run.target, what));
-        if run.changed && run.rolls_back.is_none() && stands(run.outcome) && newest("rollback") {
+        if undone.contains(&run.id) {
             need(run, Why::Rollback);
         }
         // It also settles what was cut off before it.
@@ -186,13 +188,37 @@ fn needed(runs: &[Surveyed]) -> BTreeMap<RunId, Why> {
     needed
 }
 
-/// Whether what a run with this outcome has changed was not taken back by the
-/// run itself.
-pub fn stands(outcome: Option<Outcome>) -> bool {
-    !matches!(
-        outcome,
-        Some(Outcome::RolledBack | Outcome::FailedUnchanged | Outcome::Refused)
-    )
+/// What `vdeploy rollback` would undo on each target. A rollback that has not
+/// come to an end may still end well or not: both are thought through.
+fn to_be_undone(runs: &[Surveyed]) -> BTreeSet<&RunId> {
+    let mut found = BTreeSet::new();
+    for end in [None, Some(Outcome::Deployed)] {
+        let mut walks: BTreeMap<&TargetName, (Walk, bool)> = BTreeMap::new();
+        for run in runs {
+            let (walk, done) = walks.entry(&run.target).or_default();
+            if *done {
+                continue;
+            }
+            let is_open = run.unsettled || run.outcome.is_none();
+            let outcome = match (is_open, &run.rolls_back) {
+                (false, _) => run.outcome,
+                (true, Some(_)) => end,
+                // Whatever is the newest without it is needed too.
+                (true, None) => Some(Outcome::RolledBack),
+            };
+            let is = walk.next(Passed {
+                id: &run.id,
+                rolls_back: run.rolls_back.as_ref(),
+                outcome,
+                dry_run: run.dry_run,
+            });
+            if is == Is::Stands && run.changed {
+                found.insert(&run.id);
+                *done = true;
+            }
+        }
+    }
+    found
 }
 
 #[cfg(test)]

@@ -219,7 +219,7 @@ pub trait Store: Send + Sync + Debug {
     }
     /// The run with this id or unique prefix; `latest` names the newest.
     fn run(&self, id_or_prefix: &str) -> Result<RunRecord, StoreError>;
-    /// Newest first.
+    /// Newest first: the one that was stored last, whatever the clocks said.
     fn runs(&self, target: Option<&TargetName>, limit: u32) -> Result<Vec<RunSummary>, StoreError>;
     /// The whole journal of a run, in order.
     fn journal(&self, run: &RunId) -> Result<Vec<Stored>, StoreError>;

@@ -65,6 +65,12 @@ pub fn why_not(journal: &[Stored]) -> Option<String> {
     }
 }
 
+/// Whether it has begun a change, so that it is to be settled before the next.
+pub fn has_begun(journal: &[Stored]) -> bool {
+    let seen = look(journal);
+    seen.begun || seen.changed
+}
+
 fn word(outcome: Outcome) -> String {
     match serde_json::to_value(outcome) {
         Ok(serde_json::Value::String(word)) => word,

@@ -2,6 +2,7 @@
 //! in three amounts of detail.
 
 use super::ending;
+use super::runs::moment;
 use super::story::Story;
 use super::text::{self, Tone, clean, duration};
 use crate::capability::ssh::Stream;
@@ -339,10 +340,16 @@ impl Narrator {
                     format!("  the target is {to} now{from}"),
                 ));
             }
-            RunEvent::RollbackStarted { cause } => {
-                let why = match cause {
-                    Some(step) => format!("{step} failed"),
-                    None => "asked for".to_owned(),
+            RunEvent::RollbackStarted { cause, undoes } => {
+                let why = match (cause, undoes) {
+                    (Some(step), _) => format!("{step} failed"),
+                    (None, None) => "asked for".to_owned(),
+                    (None, Some(undone)) => format!(
+                        "it undoes run {} (plan {}, {})",
+                        undone.run,
+                        undone.plan,
+                        moment(undone.started_at)
+                    ),
                 };
                 lines.push(Line::new(Tone::Warn, format!("rollback begins: {why}")));
             }

@@ -450,7 +450,8 @@ fn changes(journal: &[Stored]) -> Vec<Change<'_>> {
 }
 
 /// `2023-11-14 22:13:20 UTC`.
-fn moment(ms: u64) -> String {
+/// A time of the store for people.
+pub fn moment(ms: u64) -> String {
     let at = i64::try_from(ms)
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());

@@ -189,6 +189,7 @@ pub(super) fn rolled_back() -> Vec<RunEvent> {
         failed("smoke", Steps, Run, None),
         RunEvent::RollbackStarted {
             cause: Some("smoke".into()),
+            undoes: None,
         },
         started("git-pull", Steps, Undo),
         done("git-pull", Steps, Undo, None),

@@ -164,7 +164,7 @@ impl Story {
             } => {
                 self.snapshot.get_or_insert_with(|| snapshot.clone());
             }
-            RunEvent::RollbackStarted { cause: None } => self.asked_back = true,
+            RunEvent::RollbackStarted { cause: None, .. } => self.asked_back = true,
             RunEvent::TargetMoved { from, to } => {
                 if self.moved_from.is_none() {
                     self.moved_from.clone_from(from);

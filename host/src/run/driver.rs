@@ -196,7 +196,10 @@ impl Execution {
         self.write(&Entry::RollbackStarted {
             cause: cause.clone(),
         });
-        self.shared.emit(RunEvent::RollbackStarted { cause });
+        self.shared.emit(RunEvent::RollbackStarted {
+            cause,
+            undoes: None,
+        });
     }
 
     async fn check(&self, place: Place, progress: &mut Progress) {

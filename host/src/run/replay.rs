@@ -78,7 +78,10 @@ impl Execution {
             if let Some(cause) = &function.rollback {
                 progress.history.rollback_begun();
                 let cause = cause.clone();
-                self.shared.emit(RunEvent::RollbackStarted { cause });
+                self.shared.emit(RunEvent::RollbackStarted {
+                    cause,
+                    undoes: None,
+                });
             }
             let (now, repeated) = self.repeat(function, &mut progress).await;
             replayed.calls += repeated.answered;

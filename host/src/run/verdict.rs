@@ -181,6 +181,9 @@ fn next_commands(facts: &Facts<'_>, run: &str) -> Vec<String> {
         }
         _ => {}
     }
+    if facts.outcome == Outcome::Interrupted && facts.execution.shared.target_changed() {
+        next.push(format!("vdeploy abandon {run} --reason \"REASON\""));
+    }
     if facts.outcome != Outcome::Deployed {
         next.push(format!("vdeploy runs show {run}"));
     }

@@ -84,7 +84,7 @@ fn order(events: &[RunEvent]) -> Vec<String> {
             Phase::Run => Some(format!("run {step}")),
             Phase::Undo => Some(format!("undo {step}")),
         },
-        RunEvent::RollbackStarted { cause } => {
+        RunEvent::RollbackStarted { cause, .. } => {
             let cause = cause.as_ref().map(|c| c.as_str());
             Some(format!("rollback because of {}", cause.unwrap_or("nobody")))
         }

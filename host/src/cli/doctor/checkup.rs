@@ -7,6 +7,7 @@ use super::show::Show;
 use crate::capability::mask::Masker;
 use crate::cli::error::CliError;
 use crate::cli::exit::ExitCode;
+use crate::cli::typed::Typed;
 use serde::Serialize;
 
 /// How one check ended.
@@ -70,6 +71,8 @@ const ORDER: [&str; 12] = [
 pub struct Checkup {
     show: Show,
     masker: Masker,
+    /// What the command of a fix must carry.
+    typed: Typed,
     checks: Vec<Check>,
     /// What a run would end with: that of the first check that failed.
     exit: Option<ExitCode>,
@@ -81,9 +84,16 @@ impl Checkup {
         Self {
             show,
             masker: Masker::none(),
+            typed: Typed::default(),
             checks: Vec::new(),
             exit: None,
         }
+    }
+
+    /// The commands of its fixes can be pasted.
+    pub fn with(mut self, typed: Typed) -> Self {
+        self.typed = typed;
+        self
     }
 
     /// From now on these secrets are hidden.
@@ -162,7 +172,10 @@ impl Checkup {
         check.name = self.masker.mask(&check.name).into_owned();
         check.detail = self.masker.mask(&check.detail).into_owned();
         let fix = check.fix.take().filter(|fix| !fix.is_empty());
-        check.fix = fix.map(|fix| self.masker.mask(&fix).into_owned());
+        check.fix = fix.map(|fix| {
+            let fix = self.typed.complete(&fix);
+            self.masker.mask(&fix).into_owned()
+        });
         self.show.check(&check);
         self.checks.push(check);
     }

@@ -18,6 +18,7 @@ mod steps;
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
+use super::typed::Typed;
 use super::{registry, world};
 use crate::capability::mask::Masker;
 use crate::ids::RunId;
@@ -56,7 +57,8 @@ pub struct DoctorArgs {
 
 /// Looks at everything; the exit code is the one that a run would get.
 pub async fn main(global: &Global, args: DoctorArgs) -> Result<ExitCode, CliError> {
-    let mut up = Checkup::new(Show::new(args.json, global.verbose));
+    let show = Show::new(args.json, global.verbose);
+    let mut up = Checkup::new(show).with(Typed::of(global));
     examine(global, &args, &mut up).await;
     Ok(up.finish())
 }

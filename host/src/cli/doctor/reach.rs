@@ -165,14 +165,14 @@ pub async fn lease(
     };
     if let Ok(Some(holder)) = &stored {
         let now = world.clock.now_unix_ms();
-        return held(Holding::in_store(holder, now).message(&name), up);
+        return held(Holding::in_store(holder, now).message(&name, None), up);
     }
     if !reached {
         return;
     }
     match target_lease::holder(&*world.ssh, DEFAULT_TTL).await {
         Ok(None) => up.pass("lease", "nobody holds the target"),
-        Ok(Some(holder)) => held(Holding::on_target(&holder).message(&name), up),
+        Ok(Some(holder)) => held(Holding::on_target(&holder).message(&name, None), up),
         Err(error) => {
             let text = error.to_string();
             let (detail, fix) = split_fix(&text);

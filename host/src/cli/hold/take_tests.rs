@@ -11,13 +11,16 @@ use crate::journal::{SqliteStore, StoreState};
 use crate::run::target_lease::Absence;
 use crate::target::TargetHandle;
 use async_trait::async_trait;
+use std::sync::Mutex;
 use tokio::sync::mpsc::unbounded_channel;
 
 /// A target that gives its lease to whoever asks; the run before it left
 /// something there that does not end, if so.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Target {
     stubborn: bool,
+    /// Who has it, until that lease is broken.
+    held_by: Mutex<Option<String>>,
 }
 
 #[async_trait]
@@ -27,7 +30,14 @@ impl Ssh for Target {
     }
     async fn run(&self, command: &Command, _: &dyn LiveOutput) -> Result<Output, EffectError> {
         let answer = match command.args.get(2).map(String::as_str) {
-            Some("take") => "taken 2 01KILLED\n",
+            Some("take") => match &*self.held_by.lock().unwrap() {
+                Some(who) => &format!("held 01KILLED 1 20\n{who}\n"),
+                None => "taken 2 01KILLED\n",
+            },
+            Some("break") => {
+                *self.held_by.lock().unwrap() = None;
+                "broken\n"
+            }
             Some("renew") => "renewed\n",
             Some("settle") => "settled\n",
             Some("release") => "released\n",
@@ -80,9 +90,14 @@ fn run_on(target: Target) -> (Claim, Arc<RunShared>) {
 
 #[tokio::test]
 async fn a_lease_that_was_given_back_before_the_run_relied_on_it_stops_no_change() {
-    let (claim, shared) = run_on(Target { stubborn: true });
+    let (claim, shared) = run_on(Target {
+        stubborn: true,
+        ..Target::default()
+    });
     let mut wait = Wait::start(WaitArgs::default());
-    let (outcome, why) = take(&claim, &shared, &mut wait).await.unwrap_err();
+    let (outcome, why) = take(&claim, &shared, &mut wait, &|_| None)
+        .await
+        .unwrap_err();
     assert_eq!(outcome, Outcome::Unreachable);
     assert!(why.contains("01KILLED survives KILL"), "{why}");
     // The way back to a snapshot goes on without that VM.
@@ -95,12 +110,43 @@ async fn a_lease_that_was_given_back_before_the_run_relied_on_it_stops_no_change
 
 #[tokio::test]
 async fn a_lease_that_was_taken_is_relied_on() {
-    let (claim, shared) = run_on(Target { stubborn: false });
+    let (claim, shared) = run_on(Target::default());
     let mut wait = Wait::start(WaitArgs::default());
-    let lease = take(&claim, &shared, &mut wait).await.unwrap();
+    let lease = take(&claim, &shared, &mut wait, &|_| None).await.unwrap();
     let leases = shared.world.leases.clone();
     assert_eq!(leases.lost(), None);
     lease.end().await;
     let lost = leases.lost().map(|lost| lost.why);
     assert_eq!(lost.as_deref(), Some("it was given back"));
+}
+
+#[tokio::test]
+async fn only_the_lease_of_a_dead_process_that_is_taken_over_from_is_broken() {
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let own = format!("pid {}", std::process::id());
+    let gone = held_by().replace(&own, &format!("pid {}", child.id()));
+    let takes_over = |run: &RunId| (run.as_str() == "01KILLED").then_some("it is gone");
+    for (who, asks, taken) in [
+        (&gone, true, true),
+        (&gone, false, false),
+        (&held_by(), true, false),
+        (&"me@another-machine pid 1".to_owned(), true, false),
+    ] {
+        let (claim, shared) = run_on(Target {
+            held_by: Mutex::new(Some(who.clone())),
+            ..Target::default()
+        });
+        let mut wait = Wait::start(WaitArgs::default());
+        let takes_over = |run: &RunId| takes_over(run).filter(|_| asks);
+        match take(&claim, &shared, &mut wait, &takes_over).await {
+            Ok(lease) => {
+                assert!(taken, "{who}");
+                lease.end().await;
+            }
+            Err((outcome, why)) => {
+                assert!(!taken && outcome == Outcome::Held, "{who}: {why}");
+            }
+        }
+    }
 }

@@ -6,6 +6,7 @@ use crate::cli::wait::Wait;
 use crate::cli::wake;
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
+use crate::ids::RunId;
 use crate::plan::RollbackTo;
 use crate::plugin::Plugin;
 use crate::run::prepare;
@@ -79,6 +80,8 @@ pub(super) async fn reach(
             Err(error) => return Err((Outcome::Unreachable, error.to_string())),
         }
     }
+    let store = &*ready.store;
+    let takes_over = |holder: &RunId| request.takes_over(store, &ready.run, holder);
     let may_be_away = restores && request.rolls_back.is_some();
     let why = match connected {
         Err(error) if !may_be_away || error.code == "ssh.host-key" => {
@@ -89,7 +92,7 @@ pub(super) async fn reach(
             hold::look(&claim, shared).await;
             return Ok(Reached::There(None));
         }
-        Ok(()) => match hold::take(&claim, shared, wait).await {
+        Ok(()) => match hold::take(&claim, shared, wait, &takes_over).await {
             Ok(lease) => {
                 let resumed = request.resumes.as_ref();
                 let by = lease.changed_by();

@@ -7,7 +7,9 @@ use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
 use crate::cli::error::CliError;
 use crate::cli::exit::ExitCode;
+use crate::cli::resume::fits;
 use crate::cli::session::Session;
+use crate::cli::typed::Typed;
 use crate::cli::{load, registry, way_back, world};
 use crate::config::{self, Project, TargetConfig};
 use crate::ids::{Digest, RunId, TargetName, VmId};
@@ -30,6 +32,8 @@ pub(super) struct Ready {
     pub warnings: Vec<String>,
     /// The fact that keeps how the plan deployed, and its value now.
     pub recipe: (String, Digest),
+    /// What a recommended command must carry.
+    pub typed: Typed,
 }
 
 /// Checks everything that can be checked without the target.
@@ -41,10 +45,11 @@ pub(super) async fn ready(session: Session, request: &Request) -> Result<Ready, 
         config::apply_set(&mut plan, set).map_err(|e| CliError::usage(e.to_string()))?;
     }
     let engine = load::engine(&session.state_dir)?;
-    let plugins = load::plugins(&engine, project, &plan).await?;
     if let Some(resumed) = &request.resumes {
-        resumed.check_plugins(&plugins)?;
+        // Before anybody is told what other bytes ask for.
+        resumed.check_plugins(&load::digests(project, &plan)?)?;
     }
+    let plugins = load::plugins(&engine, project, &plan).await?;
     let is_rollback = request.rolls_back.is_some();
     let changes = !prepare::traits(&plan, &plugins, is_rollback)
         .may_change
@@ -56,9 +61,11 @@ pub(super) async fn ready(session: Session, request: &Request) -> Result<Ready, 
         is_rollback,
         without: request.without_snapshot.as_deref(),
     };
-    let mut notices = match request.resumes {
+    let mut notices = match &request.resumes {
         // It was asked when the run began.
-        Some(_) => Vec::new(),
+        Some(resumed) => fits::difference(project, &resumed.record)
+            .into_iter()
+            .collect(),
         None => way_back::settle(&mut plan, &question, |step, scope| {
             let plugin = plugins.get(&step.plugin);
             plugin.is_some_and(|plugin| plugin.grants.allows_snapshot(scope))
@@ -146,6 +153,7 @@ pub(super) async fn ready(session: Session, request: &Request) -> Result<Ready, 
         notices,
         warnings,
         recipe: (recipe_key, recipe),
+        typed: session.typed,
     })
 }
 

@@ -133,6 +133,41 @@ fn what_can_be_gone_on_with_does_not_count_as_the_newest() {
 }
 
 #[test]
+fn what_a_rollback_leaves_to_undo_stays_however_an_open_one_ends() {
+    let back = |outcome, unsettled| Surveyed {
+        rolls_back: Some("C".into()),
+        unsettled,
+        ..run("D", 10, outcome)
+    };
+    let deploys = || vec![deployed("A", 40), deployed("B", 30), deployed("C", 20)];
+    let with = |back| {
+        let mut runs = deploys();
+        runs.push(back);
+        all(runs)
+    };
+    let (gone, kept) = with(back(Some(Outcome::Deployed), false));
+    assert_eq!(gone, ["A"]);
+    assert_eq!(
+        kept,
+        [
+            stays("D", Why::LastChange),
+            stays("C", Why::RolledBackBy("D".into())),
+            stays("B", Why::Rollback),
+        ]
+    );
+    let (gone, kept) = with(back(Some(Outcome::Interrupted), true));
+    assert_eq!(gone, ["A"]);
+    assert_eq!(
+        kept,
+        [
+            stays("D", Why::CutOff),
+            stays("C", Why::Rollback),
+            stays("B", Why::Rollback),
+        ]
+    );
+}
+
+#[test]
 fn a_run_that_was_stopped_in_time_or_abandoned_may_go() {
     let early = Surveyed {
         changed: false,
@@ -165,14 +200,13 @@ fn a_rollback_that_stays_keeps_what_it_rolls_back() {
         older.clone(),
         back,
     ]);
-    // B is the last that ended verified.
-    assert_eq!(gone, [""; 0]);
+    // B is the last that ended verified; it has undone A2 too.
+    assert_eq!(gone, ["A2"]);
     assert_eq!(
         kept,
         [
             stays("C", Why::LastChange),
             stays("B", Why::Verified),
-            stays("A2", Why::Rollback),
             stays("A", Why::RolledBackBy("C".into())),
             stays("0", Why::RolledBackBy("B".into())),
         ]

@@ -89,13 +89,12 @@ pub(super) fn append(
     Ok(from_db(seq))
 }
 
+/// The newest run is the one that was stored last: a clock may be set back.
 pub(super) fn find(db: &Connection, id_or_prefix: &str) -> Result<RunRecord, Failure> {
     let exact = if id_or_prefix == "latest" {
-        db.prepare(
-            "SELECT id, format, record FROM run ORDER BY started_at DESC, rowid DESC LIMIT 1",
-        )?
-        .query_row([], record_row)
-        .optional()?
+        db.prepare("SELECT id, format, record FROM run ORDER BY rowid DESC LIMIT 1")?
+            .query_row([], record_row)
+            .optional()?
     } else {
         db.prepare("SELECT id, format, record FROM run WHERE id = ?1")?
             .query_row([id_or_prefix], record_row)
@@ -148,7 +147,7 @@ pub(super) fn list(
         .prepare(
             "SELECT id, plan, target, started_by, started_at, finished_at, outcome, dry_run
              FROM run WHERE ?1 IS NULL OR target = ?1
-             ORDER BY started_at DESC, rowid DESC LIMIT ?2",
+             ORDER BY rowid DESC LIMIT ?2",
         )?
         .query_map(params![target.map(TargetName::as_str), limit], |row| {
             let outcome: Option<String> = row.get(6)?;

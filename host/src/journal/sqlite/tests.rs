@@ -156,7 +156,8 @@ fn runs_are_found_by_id_prefix_and_latest() {
         shown(store.run("latest")),
         "no run `latest`; `vdeploy runs list` shows them"
     );
-    for (id, at) in [("01AB", 30), ("01AC", 20), ("01AB9", 10)] {
+    // The one that was stored last is the newest, whatever the clock said.
+    for (id, at) in [("01AC", 30), ("01AB9", 20), ("01AB", 10)] {
         store.create_run(&record(id, "infra", at)).unwrap();
     }
     assert_eq!(store.run("latest").unwrap().id.as_str(), "01AB");

@@ -247,7 +247,10 @@ fn a_plan_that_only_looked_deployed_nothing() {
 fn a_rollback_that_was_asked_for_brought_the_version_from_before() {
     let last = script::finished(Outcome::Deployed, 0, "rolled back and verified", &[]);
     let events = vec![
-        RunEvent::RollbackStarted { cause: None },
+        RunEvent::RollbackStarted {
+            cause: None,
+            undoes: None,
+        },
         script::call("rollback", 1, "ssh sh -s -- unswap"),
     ];
     let ending = ending_of(events, last);
@@ -331,7 +334,10 @@ fn a_first_deploy_that_was_taken_away_leaves_nothing_live() {
         output: Some(serde_json::json!({ "nothing-left": true })),
         duration_ms: 1,
     };
-    let asked = || RunEvent::RollbackStarted { cause: None };
+    let asked = || RunEvent::RollbackStarted {
+        cause: None,
+        undoes: None,
+    };
     let last = |outcome| script::finished(outcome, 0, "", &[]);
     let deployed = Outcome::Deployed;
     let endings = [

@@ -2,7 +2,7 @@
 
 use crate::event::Outcome;
 use crate::ids::RunId;
-use crate::journal::prune;
+use crate::journal::standing;
 use crate::journal::store::RunSummary;
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ impl State {
     /// Whether what the run has changed may be live, as far as it knows itself.
     fn stands(self) -> bool {
         match self {
-            Self::Ended(outcome) => prune::stands(Some(outcome)),
+            Self::Ended(outcome) => standing::stands(Some(outcome)),
             Self::Killed | Self::Abandoned => true,
             Self::Running | Self::WentBack | Self::Undone => false,
         }

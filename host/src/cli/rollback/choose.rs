@@ -1,0 +1,187 @@
+//! Which run a rollback undoes, and when it does not: nothing is undone twice
+//! because a command was sent twice.
+
+use crate::capability::clock::{Clock as _, SystemClock};
+use crate::cli::error::CliError;
+use crate::cli::exit::ExitCode;
+use crate::cli::hold::{Holding, Process};
+use crate::ids::{RunId, TargetName};
+use crate::journal::standing::{Is, Passed, Walk};
+use crate::journal::store::{RunRecord, Store};
+use crate::journal::{Entry, StoreError};
+use crate::plan::RollbackTo;
+use crate::report::runs::moment;
+
+/// What the newest runs of a target have left.
+#[derive(Debug, Default)]
+pub(super) struct Newest {
+    /// The rollback that ended well and after which nothing was changed.
+    pub back: Option<RunRecord>,
+    /// The newest change that stands.
+    pub change: Option<RunRecord>,
+}
+
+impl Newest {
+    /// Looks.
+    pub(super) fn of(store: &dyn Store, target: &TargetName) -> Result<Self, StoreError> {
+        let mut newest = Self::default();
+        let mut walk = Walk::default();
+        for summary in store.runs(Some(target), u32::MAX)? {
+            let record = store.run(summary.id.as_str())?;
+            let is = walk.next(Passed {
+                id: &record.id,
+                rolls_back: record.rolls_back.as_ref(),
+                outcome: summary.outcome,
+                dry_run: record.dry_run,
+            });
+            match is {
+                Is::Back if newest.back.is_none() => newest.back = Some(record),
+                Is::Stands if has_changed(store, &record.id)? => {
+                    newest.change = Some(record);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        Ok(newest)
+    }
+
+    /// The run that is undone where none is named; there may be none left.
+    pub(super) fn chosen(self, target: &TargetName) -> Result<Chosen, CliError> {
+        match (self.change, self.back) {
+            (Some(change), back) => Ok(Chosen { change, back }),
+            (None, Some(back)) => Err(CliError::usage(format!(
+                "nothing is left to undo on the target `{target}`: {}; nothing was touched",
+                undone_by(&back)
+            ))
+            .hint(
+                "`vdeploy runs list` shows the runs; to go back from one of them all the same, \
+                 name it: `vdeploy rollback RUN`",
+            )),
+            (None, None) => Err(CliError::usage(format!(
+                "no run has changed the target `{target}` yet"
+            ))
+            .hint("`vdeploy runs list` shows the runs; name one: `vdeploy rollback RUN`")),
+        }
+    }
+}
+
+/// Why a rollback of `run` may break the lease of `holder`, whose process is
+/// gone: it takes the place of that run, or of an earlier rollback of it.
+pub fn takes_over(store: &dyn Store, run: &RunId, holder: &RunId) -> Option<&'static str> {
+    let rolls_it_back = || {
+        let record = store.run(holder.as_str()).ok()?;
+        (record.rolls_back.as_ref() == Some(run)).then_some(())
+    };
+    (run == holder || rolls_it_back().is_some())
+        .then_some("its process is gone, and the run is rolled back")
+}
+
+/// The run that was found where none was named.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub change: RunRecord,
+    back: Option<RunRecord>,
+}
+
+impl Chosen {
+    /// A second rollback in a row goes one run further back. To a snapshot it
+    /// would take what was written since out of service, so there the run is to
+    /// be named.
+    pub(super) fn check(&self, to: RollbackTo) -> Result<(), CliError> {
+        let (Some(back), RollbackTo::Snapshot) = (&self.back, to) else {
+            return Ok(());
+        };
+        let run = &self.change.id;
+        Err(CliError::usage(format!(
+            "{} already. Going further back, to the snapshot from before run {run} (plan {}, {}), \
+             would take what was written since out of service; nothing was touched",
+            undone_by(back),
+            self.change.plan.name,
+            moment(self.change.started_at),
+        ))
+        .hint(format!(
+            "if that is wanted, name the run: `vdeploy rollback {run} --to snapshot`; with the data \
+             as they are: `vdeploy rollback {run} --to git`"
+        )))
+    }
+}
+
+/// Why a run is not undone once more: the newest change of its target is the
+/// rollback that has undone it, in the same way.
+pub fn already_undone(store: &dyn Store, run: &RunRecord, to: RollbackTo) -> Option<String> {
+    // Another run that cannot be read is no reason not to go back from this one.
+    let newest = Newest::of(store, &run.target).unwrap_or_default();
+    let same =
+        |back: &RunRecord| back.rolls_back.as_ref() == Some(&run.id) && back.plan.rollback_to == to;
+    let back = newest.back.filter(same)?;
+    let further = newest.change.map_or_else(String::new, |change| {
+        format!(
+            "\nto go further back, to what was live before run {id} (plan {}, {}): `vdeploy \
+             rollback {id}`",
+            change.plan.name,
+            moment(change.started_at),
+            id = change.id
+        )
+    });
+    Some(format!(
+        "{} already, and nothing has changed the target `{}` since; nothing was touched{further}\n\
+         to do it once more all the same: `vdeploy rollback {} --to {} --again`",
+        undone_by(&back),
+        run.target,
+        run.id,
+        match to {
+            RollbackTo::Git => "git",
+            RollbackTo::Snapshot => "snapshot",
+        }
+    ))
+}
+
+fn undone_by(back: &RunRecord) -> String {
+    let first = back.rolls_back.as_ref().map_or("?", RunId::as_str);
+    format!(
+        "run {first} was undone by the rollback {} ({})",
+        back.id,
+        moment(back.started_at)
+    )
+}
+
+fn has_changed(store: &dyn Store, run: &RunId) -> Result<bool, StoreError> {
+    Ok(store.journal(run)?.iter().any(|stored| {
+        matches!(
+            &stored.entry,
+            Entry::Intent {
+                changes_target: true,
+                ..
+            }
+        )
+    }))
+}
+
+/// Refuses while a run is at work: which change is the newest is not known
+/// before it has ended. One whose process is gone ends no more.
+pub(super) fn settled(
+    store: &dyn Store,
+    target: &TargetName,
+    newest: &Newest,
+) -> Result<(), CliError> {
+    let Some(holder) = store.lease_holder(target)? else {
+        return Ok(());
+    };
+    let now = SystemClock.now_unix_ms();
+    let holding = Holding::in_store(&holder, now);
+    let change = newest.change.as_ref().map(|change| &change.id);
+    let is_gone = matches!(holding.process(), Process::Gone(_));
+    if change.is_some_and(|run| is_gone && takes_over(store, run, &holder.run).is_some()) {
+        return Ok(());
+    }
+    let held = holding.message(target, Some(store));
+    Err(CliError::new(ExitCode::Held, held).hint(format!(
+        "which change is the newest one is not known yet; to wait for it, name the run that is to \
+         be rolled back, for example `vdeploy rollback {} --wait 600`",
+        holder.run
+    )))
+}
+
+#[cfg(test)]
+mod tests;

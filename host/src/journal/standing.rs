@@ -1,0 +1,126 @@
+//! Which change of a target stands: what `vdeploy rollback` undoes where no run
+//! is named, and what pruning must keep for it.
+//!
+//! Pure: walks through the runs of one target, the one that was stored last
+//! first.
+
+use crate::event::Outcome;
+use crate::ids::RunId;
+
+/// A walk through the runs of one target.
+#[derive(Debug, Default)]
+pub struct Walk {
+    /// Everything down to this run is undone.
+    undone_to: Option<RunId>,
+}
+
+/// What matters of a run here.
+#[derive(Clone, Copy, Debug)]
+pub struct Passed<'a> {
+    /// Its id.
+    pub id: &'a RunId,
+    /// The run that it rolls back.
+    pub rolls_back: Option<&'a RunId>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Whether no change was made.
+    pub dry_run: bool,
+}
+
+/// What such a run is to the target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Is {
+    /// It left nothing.
+    Nothing,
+    /// A rollback that ended well.
+    Back,
+    /// A newer rollback that ended well has undone it.
+    Undone,
+    /// What it has changed stands, if it changed something.
+    Stands,
+}
+
+impl Walk {
+    /// The next older one. A rollback that ended well undoes its run and
+    /// whatever came after that.
+    pub fn next(&mut self, run: Passed<'_>) -> Is {
+        if let Some(first) = &self.undone_to {
+            if run.id == first {
+                self.undone_to = None;
+            }
+            return Is::Undone;
+        }
+        match run.rolls_back {
+            _ if run.dry_run => Is::Nothing,
+            Some(first) if run.outcome == Some(Outcome::Deployed) => {
+                self.undone_to = Some(first.clone());
+                Is::Back
+            }
+            None if stands(run.outcome) => Is::Stands,
+            _ => Is::Nothing,
+        }
+    }
+}
+
+/// Whether what a run with this outcome has changed was not taken back by the
+/// run itself.
+pub fn stands(outcome: Option<Outcome>) -> bool {
+    !matches!(
+        outcome,
+        Some(Outcome::RolledBack | Outcome::FailedUnchanged | Outcome::Refused)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Newest first: id, the run that it rolls back, how it ended.
+    fn walked(runs: &[(&str, Option<&str>, Outcome)]) -> Vec<Is> {
+        let mut walk = Walk::default();
+        runs.iter()
+            .map(|(id, rolls_back, outcome)| {
+                let rolls_back: Option<RunId> = rolls_back.map(RunId::from);
+                walk.next(Passed {
+                    id: &RunId::from(*id),
+                    rolls_back: rolls_back.as_ref(),
+                    outcome: Some(*outcome),
+                    dry_run: false,
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_rollback_that_ended_well_undoes_its_run_and_what_came_after_it() {
+        use Outcome::{Deployed, RollbackFailed, RolledBack};
+        assert_eq!(
+            walked(&[
+                ("5", None, RolledBack),
+                ("4", Some("2"), Deployed),
+                ("3", None, Deployed),
+                ("2", None, Deployed),
+                ("1", None, Deployed),
+            ]),
+            [Is::Nothing, Is::Back, Is::Undone, Is::Undone, Is::Stands]
+        );
+        // Of two in a row the newer one counts: it brought 2 back.
+        assert_eq!(
+            walked(&[
+                ("5", Some("3"), Deployed),
+                ("4", Some("2"), Deployed),
+                ("3", None, Deployed),
+                ("2", None, Deployed),
+            ]),
+            [Is::Back, Is::Undone, Is::Undone, Is::Stands]
+        );
+        assert_eq!(
+            walked(&[
+                ("3", Some("2"), RollbackFailed),
+                ("2", None, Deployed),
+                ("1", None, Deployed),
+            ]),
+            [Is::Nothing, Is::Stands, Is::Stands]
+        );
+    }
+}
