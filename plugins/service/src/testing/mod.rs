@@ -142,14 +142,17 @@ impl Stage {
         TcpStream::connect(("localhost", self.port)).is_ok()
     }
 
-    /// Ends a process that serves, and waits until nobody has the port.
+    /// Ends a process that serves, and waits until it is gone and nobody has the
+    /// port: the one can be before the other.
     pub fn end(&self, process: &Listener) {
-        while self.runs(process) && self.answers() {
+        while self.runs(process) || self.answers() {
             drop(
                 Command::new("kill")
                     .args(["-KILL", &process.pid.to_string()])
+                    .stderr(Stdio::null())
                     .status(),
             );
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
