@@ -75,7 +75,7 @@ fn failing(base: &Base) -> Result<()> {
     site.vdeploy(&["runs", "show", &run])?
         .expect_code(0)?
         .expect_text(&id)?
-        .expect_text("(plugin archive)")?;
+        .expect_text("by the plugin archive")?;
     // By git the same plan undoes its steps and restores nothing.
     site.deploy(&["--rollback-to", "git"])?.expect_code(11)?;
     is_back(&site)?;

@@ -232,6 +232,11 @@ fn with_copies(site: &Site<'_>, copies: u32) -> Result<String> {
             "INSERT INTO journal SELECT ?2, seq, at, format, entry FROM journal WHERE run = ?1",
             params![run, copy(nth)],
         )?;
+        // Stored before it, too.
+        db.execute(
+            "UPDATE run SET rowid = -?2 WHERE id = ?1",
+            params![copy(nth), nth],
+        )?;
     }
     Ok(run)
 }

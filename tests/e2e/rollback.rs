@@ -119,7 +119,7 @@ fn rehearsed(base: &Base) -> Result<()> {
     ensure!(site.version().as_deref() == Some("2.0.0"));
     // Once it is done the rehearsal tests what runs.
     site.vdeploy(&["rollback", &run])?.expect_code(0)?;
-    site.vdeploy(&["rollback", &run, "--to", "git", "--dry-run"])?
+    site.vdeploy(&["rollback", &run, "--to", "git", "--again", "--dry-run"])?
         .expect_code(0)?
         .expect_text("live already")?;
     Ok(())
@@ -173,7 +173,8 @@ fn other_token(base: &Base) -> Result<()> {
     ensure!(site.version().as_deref() == Some("1.0.0"));
     ensure!(site.get(&site.vm, "/board/tasks", Some(TOKEN))?.0 == 401);
     // And back to the token that the agents have.
-    site.vdeploy(&new_token)?.expect_code(0)?;
+    let once_more = [&new_token[..], &["--again"]].concat();
+    site.vdeploy(&once_more)?.expect_code(0)?;
     ensure!(site.get(&site.vm, "/board/tasks", Some(TOKEN))?.0 == 200);
     Ok(())
 }
