@@ -5,8 +5,9 @@ use super::exit::ExitCode;
 use super::{rollback, terminal};
 use crate::journal::Store;
 use crate::journal::recording::{Recording, RolledBack};
+use crate::report::whole;
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What to type.
 const EXAMPLES: &str = "Examples:
@@ -35,7 +36,7 @@ pub fn main(store: &dyn Store, args: &ExportArgs) -> Result<ExitCode, CliError> 
         terminal::give(&text)?;
         return Ok(ExitCode::Success);
     };
-    write(path, &format!("{text}\n"))
+    whole::write(path, &format!("{text}\n"))
         .map_err(|e| CliError::usage(format!("--out {}: {e}", path.display())))?;
     terminal::error_line(&format!(
         "run {} is in {} ({} journal entries)",
@@ -44,22 +45,6 @@ pub fn main(store: &dyn Store, args: &ExportArgs) -> Result<ExitCode, CliError> 
         recording.journal.len()
     ));
     Ok(ExitCode::Success)
-}
-
-/// Writes the file whole or not at all; what is no file, such as a pipe, as it
-/// goes.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    if path.metadata().is_ok_and(|there| !there.is_file()) {
-        return std::fs::write(path, text);
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let written = std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&part);
-    }
-    written
 }
 
 /// A run of the store, with what it needs of another one.

@@ -7,6 +7,7 @@ mod doctor;
 mod error;
 pub mod exit;
 mod export;
+mod fits;
 mod hold;
 mod init;
 mod lease;

@@ -1,8 +1,6 @@
 //! `vdeploy resume`: go on with a run that was cut off. What has happened is
 //! read from its journal and not done again.
 
-pub(super) mod fits;
-
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
@@ -11,7 +9,7 @@ use super::run::OutputArgs;
 use super::session::Session;
 use super::start::{self, Request, RollsBack};
 use super::wait::WaitArgs;
-use super::{rollback, unfinished};
+use super::{fits, rollback, unfinished};
 use crate::capability::EffectError;
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::capability::ssh::Ssh;
@@ -298,19 +296,11 @@ mod tests {
     use super::*;
     use crate::cli::hold::held_by;
     use crate::journal::SqliteStore;
-    use crate::plan::{OnFailure, Plan, RollbackTo};
+    use crate::plan::Plan;
 
     #[test]
     fn a_run_that_is_at_work_here_is_not_gone_on_with() {
-        let plan = Plan {
-            name: "default".into(),
-            summary: String::new(),
-            steps: Vec::new(),
-            rollback: Vec::new(),
-            finally: Vec::new(),
-            on_failure: OnFailure::Rollback,
-            rollback_to: RollbackTo::Git,
-        };
+        let plan = Plan::bare("default");
         let record = RunRecord::bare("01A", "infra", plan);
         for (run, who, refused) in [
             ("01A", held_by(), true),

@@ -13,11 +13,10 @@ use crate::capability::clock::{Clock as _, SystemClock};
 use crate::event::Outcome;
 use crate::ids::{RunId, TargetName};
 use crate::journal::store::{Holder, RunSummary};
-use crate::journal::{Entry, Store, breaks};
+use crate::journal::{Entry, Store, breaks, standing};
 use crate::report::runs as render;
 use clap::Subcommand;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// Subcommands of `vdeploy runs`.
 #[derive(Debug, Subcommand)]
@@ -67,12 +66,11 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
             let runs = store.runs(target.as_ref(), limit)?;
             let running = running(&*store, runs.iter().map(|run| (&run.id, &run.target)))?;
             let abandoned = abandoned(&*store, &runs)?;
-            let back = Back::among(&*store, &runs)?;
+            let undone = standing::undone(&runs);
             let standing = render::Standing {
                 running: &running,
                 abandoned: &abandoned,
-                undoes: &back.undoes,
-                undone: &back.undone,
+                undone: Some(&undone),
             };
             if json {
                 render::list_json(&runs, standing).to_string()
@@ -86,11 +84,10 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
             let record = store.run(&run)?;
             let journal = store.journal(&record.id)?;
             let running = running(&*store, [(&record.id, &record.target)])?;
-            let back = Back::among(&*store, &store.runs(Some(&record.target), LOOK_BACK)?)?;
+            let undone = standing::undone(&store.runs(Some(&record.target), u32::MAX)?);
             let standing = render::Standing {
                 running: &running,
-                undoes: &back.undoes,
-                undone: &back.undone,
+                undone: Some(&undone),
                 ..render::Standing::default()
             };
             let broken = breaks::of_run(&*store, &record.target, &record.id)?;
@@ -107,10 +104,7 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
                 value.to_string()
             } else {
                 let mut text = render::show(&record, &journal, standing, now);
-                if let Some(next) = text.rfind("\nnext\n") {
-                    let commands = text.split_off(next);
-                    text.push_str(&typed.complete(&commands));
-                }
+                text = typed.complete(&text).into_owned();
                 if let Some(broken) = broken {
                     let word = super::lease::broken(&broken);
                     text.push_str(&format!("\nits lease was broken\n  {word}\n"));
@@ -121,36 +115,6 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
     };
     terminal::give(text.trim_end())?;
     Ok(ExitCode::Success)
-}
-
-/// So many runs of a target are looked through for a rollback of one of them.
-const LOOK_BACK: u32 = 200;
-
-/// The rollbacks among some runs.
-#[derive(Default)]
-struct Back {
-    /// Each with the run that it undoes.
-    undoes: BTreeMap<RunId, RunId>,
-    /// The runs that were undone, each with the newest rollback that did it.
-    undone: BTreeMap<RunId, RunId>,
-}
-
-impl Back {
-    /// `runs`: newest first.
-    fn among(store: &dyn Store, runs: &[RunSummary]) -> Result<Self, CliError> {
-        let mut back = Self::default();
-        for run in runs {
-            let Some(undoes) = store.run(run.id.as_str())?.rolls_back else {
-                continue;
-            };
-            if run.outcome == Some(Outcome::Deployed) && !run.dry_run {
-                let by = || run.id.clone();
-                back.undone.entry(undoes.clone()).or_insert_with(by);
-            }
-            back.undoes.insert(run.id.clone(), undoes);
-        }
-        Ok(back)
-    }
 }
 
 /// Those of the runs that hold their target at the moment, and whose process is

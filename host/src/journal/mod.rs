@@ -2,6 +2,7 @@
 //! outlive the process (leases, target facts, plugin state).
 
 pub mod breaks;
+pub mod changed;
 pub mod doubles;
 pub mod entry;
 pub mod moves;

@@ -1,19 +1,11 @@
 use super::*;
 use crate::event::Outcome;
 use crate::journal::Entry;
-use crate::plan::{OnFailure, Plan, RollbackTo};
+use crate::plan::Plan;
 use serde_json::json;
 
 fn recording() -> Recording {
-    let plan = Plan {
-        name: "default".into(),
-        summary: String::new(),
-        steps: Vec::new(),
-        rollback: Vec::new(),
-        finally: Vec::new(),
-        on_failure: OnFailure::Rollback,
-        rollback_to: RollbackTo::Git,
-    };
+    let plan = Plan::bare("default");
     let record = RunRecord {
         id: "01RUN".into(),
         plan,

@@ -4,8 +4,10 @@
 //! Pure: walks through the runs of one target, the one that was stored last
 //! first.
 
+use super::store::RunSummary;
 use crate::event::Outcome;
-use crate::ids::RunId;
+use crate::ids::{RunId, TargetName};
+use std::collections::BTreeMap;
 
 /// A walk through the runs of one target.
 #[derive(Debug, Default)]
@@ -25,6 +27,17 @@ pub struct Passed<'a> {
     pub outcome: Option<Outcome>,
     /// Whether no change was made.
     pub dry_run: bool,
+}
+
+impl<'a> From<&'a RunSummary> for Passed<'a> {
+    fn from(run: &'a RunSummary) -> Self {
+        Self {
+            id: &run.id,
+            rolls_back: run.rolls_back.as_ref(),
+            outcome: run.outcome,
+            dry_run: run.dry_run,
+        }
+    }
 }
 
 /// What such a run is to the target.
@@ -60,6 +73,24 @@ impl Walk {
             _ => Is::Nothing,
         }
     }
+}
+
+/// The runs that were undone, each with the newest rollback that did it. `runs`
+/// of one target or more, newest first.
+pub fn undone(runs: &[RunSummary]) -> BTreeMap<RunId, RunId> {
+    let mut walks: BTreeMap<&TargetName, (Walk, Option<&RunId>)> = BTreeMap::new();
+    let mut undone = BTreeMap::new();
+    for run in runs {
+        let (walk, by) = walks.entry(&run.target).or_default();
+        match walk.next(run.into()) {
+            Is::Back => *by = Some(&run.id),
+            Is::Undone if !run.dry_run => {
+                undone.extend(by.map(|by| (run.id.clone(), by.clone())));
+            }
+            _ => {}
+        }
+    }
+    undone
 }
 
 /// Whether what a run with this outcome has changed was not taken back by the
@@ -114,6 +145,28 @@ mod tests {
             ]),
             [Is::Back, Is::Undone, Is::Undone, Is::Stands]
         );
+        // Of each target by itself.
+        let run = |id: &str, target: &str, rolls_back: Option<&str>, dry_run| RunSummary {
+            id: id.into(),
+            plan: "default".into(),
+            target: target.into(),
+            started_by: String::new(),
+            started_at: 0,
+            finished_at: None,
+            outcome: Some(Deployed),
+            dry_run,
+            rolls_back: rolls_back.map(RunId::from),
+        };
+        let undone = undone(&[
+            run("6", "a", Some("2"), false),
+            run("5", "b", None, false),
+            run("4", "a", None, true),
+            run("3", "a", None, false),
+            run("2", "a", None, false),
+            run("1", "a", None, false),
+        ]);
+        let by_6 = |id: &str| (RunId::from(id), RunId::from("6"));
+        assert_eq!(undone, [by_6("2"), by_6("3")].into());
         assert_eq!(
             walked(&[
                 ("3", Some("2"), RollbackFailed),

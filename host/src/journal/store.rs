@@ -140,6 +140,8 @@ pub struct RunSummary {
     pub outcome: Option<Outcome>,
     /// Whether no change was made.
     pub dry_run: bool,
+    /// The run that it rolls back.
+    pub rolls_back: Option<RunId>,
 }
 
 /// A stored journal entry.

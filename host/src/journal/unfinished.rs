@@ -65,6 +65,11 @@ pub fn why_not(journal: &[Stored]) -> Option<String> {
     }
 }
 
+/// Whether it has begun a change of the target; what did not happen counts too.
+pub fn has_changed(journal: &[Stored]) -> bool {
+    look(journal).changed
+}
+
 /// Whether it has begun a change, so that it is to be settled before the next.
 pub fn has_begun(journal: &[Stored]) -> bool {
     let seen = look(journal);
@@ -143,19 +148,11 @@ mod tests {
     use crate::event::{Phase, Section};
     use crate::ids::RunId;
     use crate::journal::sqlite::SqliteStore;
-    use crate::plan::{OnFailure, Plan, RollbackTo};
+    use crate::plan::Plan;
     use serde_json::Value;
 
     fn run(store: &SqliteStore, id: &str, at: u64, entries: &[Entry]) {
-        let plan = Plan {
-            name: "default".into(),
-            summary: String::new(),
-            steps: Vec::new(),
-            rollback: Vec::new(),
-            finally: Vec::new(),
-            on_failure: OnFailure::Rollback,
-            rollback_to: RollbackTo::Git,
-        };
+        let plan = Plan::bare("default");
         let record = RunRecord {
             started_at: at,
             ..RunRecord::bare(id, "infra", plan)

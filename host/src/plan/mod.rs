@@ -92,6 +92,22 @@ impl Plan {
     }
 }
 
+#[cfg(test)]
+impl Plan {
+    /// A plan of nothing, for tests.
+    pub(crate) fn bare(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            summary: String::new(),
+            steps: Vec::new(),
+            rollback: Vec::new(),
+            finally: Vec::new(),
+            on_failure: OnFailure::Rollback,
+            rollback_to: RollbackTo::Git,
+        }
+    }
+}
+
 /// Durations as whole milliseconds in stored data.
 pub mod millis {
     use serde::{Deserialize, Deserializer, Serializer};

@@ -8,11 +8,10 @@
 use super::Reporter;
 use super::ending::headline_of;
 use super::story::Story;
-use super::text;
+use super::{text, whole};
 use crate::event::RunEvent;
 use crate::event::{CheckStatus, Phase, Section};
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -71,7 +70,7 @@ impl JunitReporter {
                 text: "vdeploy was killed; `vdeploy runs list` shows the run".to_owned(),
             },
         ));
-        write(path, &render("vdeploy", &[], &[unfinished], 0))?;
+        whole::write(path, &render("vdeploy", &[], &[unfinished], 0))?;
         Ok(Self {
             path: path.to_owned(),
             warnings,
@@ -139,7 +138,7 @@ impl JunitReporter {
         self.properties.push(("outcome", words.to_owned()));
         self.properties.push(("exit-code", exit_code.to_string()));
         let xml = render(&self.plan, &self.properties, &self.suites, *duration_ms);
-        if let Err(error) = write(&self.path, &xml) {
+        if let Err(error) = whole::write(&self.path, &xml) {
             let path = self.path.display();
             self.warnings
                 .line(&format!("warning: {path} could not be written: {error}"));
@@ -281,14 +280,6 @@ impl Case {
             notes: Vec::new(),
         }
     }
-}
-
-/// Written beside and renamed, so that a reader never sees half a file.
-fn write(path: &Path, xml: &str) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".tmp");
-    fs::write(&beside, xml)?;
-    fs::rename(&beside, path)
 }
 
 fn render(plan: &str, properties: &[(&str, String)], suites: &[Suite], ms: u64) -> String {

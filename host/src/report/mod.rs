@@ -29,6 +29,7 @@ pub mod runs;
 mod sink;
 mod story;
 mod text;
+pub mod whole;
 
 #[cfg(test)]
 mod script;

@@ -3,10 +3,11 @@
 
 use super::text::{self, BROUGHT_BACK, NOTHING_LEFT, clean, duration, table};
 use crate::event::{Outcome, Phase, says_nothing_left};
-use crate::journal::Entry;
+use crate::journal::changed::TargetChanged;
 use crate::journal::store::{RunRecord, RunSummary, Stored};
+use crate::journal::{Entry, unfinished};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 mod standing;
@@ -29,15 +30,7 @@ pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Ve
     let rollback = format!("vdeploy rollback {run}");
     let resume = format!("vdeploy resume {run}");
     let abandon = format!("vdeploy abandon {run} --reason \"REASON\"");
-    let changed = journal.iter().any(|stored| {
-        matches!(
-            stored.entry,
-            Entry::Intent {
-                changes_target: true,
-                ..
-            }
-        )
-    });
+    let changed = unfinished::has_changed(journal);
     match state {
         State::Running => Vec::new(),
         State::Ended(Outcome::RolledBack) | State::Undone => vec![again],
@@ -99,7 +92,7 @@ pub fn list_json(runs: &[RunSummary], standing: Standing<'_>) -> Value {
                 "plan": run.plan,
                 "target": run.target,
                 "state": state.word(),
-                "undoes": standing.undoes.get(&run.id),
+                "undoes": run.rolls_back,
                 "undone-by": standing.undone_by(&run.id, state),
                 "outcome": run.outcome,
                 "dry-run": run.dry_run,
@@ -115,7 +108,7 @@ pub fn list_json(runs: &[RunSummary], standing: Standing<'_>) -> Value {
 /// The text of `runs show`.
 pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now: u64) -> String {
     let (state, ended) = end(journal, standing.running.contains(&record.id));
-    let seen = standing.seen_from_now(&record.id, state);
+    let seen = standing.seen_from_now(&record.id, record.rolls_back.as_ref(), state);
     let mut out = String::new();
     let mut row = |label: &str, text: &str| {
         let _ = writeln!(out, "{label:<10}{}", clean(text));
@@ -145,9 +138,9 @@ pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now:
                 let by = made_by
                     .as_ref()
                     .map_or(String::new(), |plugin| format!(", by the plugin {plugin}"));
-                let when = match changed.by.is_empty() {
-                    true => "before",
-                    false => "after",
+                let when = match changed.is_changed() {
+                    true => "after",
+                    false => "before",
                 };
                 row("snapshot", &format!("{snapshot} ({when} the changes{by})"));
             }
@@ -207,7 +200,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now:
 /// The JSON of `runs show`: the record, the derived parts and the journal.
 pub fn show_json(record: &RunRecord, journal: &[Stored], standing: Standing<'_>) -> Value {
     let (state, ended) = end(journal, standing.running.contains(&record.id));
-    let state = standing.seen_from_now(&record.id, state);
+    let state = standing.seen_from_now(&record.id, record.rolls_back.as_ref(), state);
     let steps: Vec<_> = steps(journal).iter().map(StepRow::json).collect();
     let changes: Vec<_> = changes(journal).iter().map(Change::json).collect();
     json!({
@@ -238,34 +231,6 @@ fn words(record: &RunRecord, journal: &[Stored], outcome: Outcome) -> &'static s
         _ => {}
     }
     text::outcome(outcome, false, record.dry_run)
-}
-
-/// The calls that have changed the target, or may have.
-#[derive(Default)]
-struct TargetChanged {
-    by: BTreeSet<u64>,
-}
-
-impl TargetChanged {
-    fn read(&mut self, entry: &Entry) {
-        match entry {
-            Entry::Intent {
-                call,
-                changes_target: true,
-                ..
-            } => {
-                self.by.insert(*call);
-            }
-            Entry::Result {
-                call,
-                response: Err(error),
-                ..
-            } if !error.maybe_applied => {
-                self.by.remove(call);
-            }
-            _ => {}
-        }
-    }
 }
 
 /// The state, and time and message of the end. A run that was resumed after
@@ -449,8 +414,7 @@ fn changes(journal: &[Stored]) -> Vec<Change<'_>> {
     changes.into_values().collect()
 }
 
-/// `2023-11-14 22:13:20 UTC`.
-/// A time of the store for people.
+/// A time of the store for people: `2023-11-14 22:13:20 UTC`.
 pub fn moment(ms: u64) -> String {
     let at = i64::try_from(ms)
         .ok()

@@ -11,6 +11,7 @@ use crate::event::{self, Phase, Section, StepFailure};
 use crate::gate::{self, Came, Recorded, Tape};
 use crate::ids::{StepId, VmId};
 use crate::journal::Entry;
+use crate::journal::changed::TargetChanged;
 use crate::journal::store::{RunRecord, Stored};
 use crate::plan::Plan;
 use serde_json::{Value, json};
@@ -65,7 +66,7 @@ pub fn so_far(record: &RunRecord, journal: &[Stored]) -> SoFar {
             ..SoFar::default()
         },
         last_call: 0,
-        changed_before: BTreeMap::new(),
+        changed: TargetChanged::default(),
         began_on: None,
         stopped: None,
     };
@@ -81,8 +82,7 @@ struct Reader<'a> {
     sum: SoFar,
     /// Number of the newest call.
     last_call: u64,
-    /// Whether the target was changed before this change of it.
-    changed_before: BTreeMap<u64, bool>,
+    changed: TargetChanged,
     /// The VM when the open function began.
     began_on: Option<VmId>,
     /// The last function, if it only failed because the run was stopped.
@@ -91,6 +91,8 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read(&mut self, stored: &Stored) {
+        self.changed.read(&stored.entry);
+        self.sum.gate.target_changed = self.changed.is_changed();
         match &stored.entry {
             Entry::StepStarted {
                 step,
@@ -106,11 +108,7 @@ impl Reader<'_> {
                 changes_target,
             } => {
                 self.last_call = self.last_call.max(*call);
-                if *changes_target {
-                    self.changed_before
-                        .insert(*call, self.sum.gate.target_changed);
-                    self.sum.gate.target_changed = true;
-                } else if function == "ssh.exec" {
+                if !changes_target && function == "ssh.exec" {
                     self.sum.gate.snapshots.owed_by = Some(step.clone());
                 }
                 let came = Came::InDoubt(stored.at);
@@ -212,12 +210,6 @@ impl Reader<'_> {
         response: &Result<Value, EffectError>,
     ) {
         self.last_call = self.last_call.max(call);
-        if let Err(error) = response
-            && !error.maybe_applied
-            && self.changed_before.get(&call) == Some(&false)
-        {
-            self.sum.gate.target_changed = false;
-        }
         if response.as_ref().is_err_and(only_stopped) {
             // It was not made, and may be now.
             self.sum.gate.tape.forget(call);

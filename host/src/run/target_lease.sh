@@ -12,9 +12,9 @@
 #
 # `lost.<run>` is the mark of a run that lost it to another one or to a person,
 # or that is over: `job.sh` starts no change of that run any more. It stays for a
-# week. `left.<run>` says that what
-# such a run began here may still go on. Whoever takes the lease is told, ends it
-# before its first change, and says so with `settle`; else the next one is told.
+# week. `left.<run>` says that what such a run began here may still go on. Whoever
+# takes the lease is told, ends it before its first change, and says so with
+# `settle`; else the next one is told.
 #
 # `changed` is a link whose text is the run that has begun a change here last; it
 # is made by `job.sh`. `take` answers with it as `changed:<run>`.

@@ -225,13 +225,12 @@ fn switch(
 /// Pid, start and commit of a service that no marker speaks of; else empty.
 fn unmarked(before: Option<&Baseline>) -> [String; 3] {
     let unmarked = before.and_then(|before| {
-        let service = before.service.as_ref()?;
-        let running = before.running.as_ref();
-        let marked = running.is_some_and(|running| running.is_about(service));
-        (!marked).then(|| {
-            let (pid, start) = (service.pid, service.start_ticks);
-            [pid.to_string(), start.to_string(), before.sha.clone()]
-        })
+        let service = before
+            .service
+            .as_ref()
+            .filter(|_| before.marker().is_none())?;
+        let (pid, start) = (service.pid, service.start_ticks);
+        Some([pid.to_string(), start.to_string(), before.sha.clone()])
     });
     unmarked.unwrap_or_default()
 }

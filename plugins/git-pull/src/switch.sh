@@ -1,6 +1,7 @@
 # Brings the checkout in the current directory to commit $1. $2 is the branch
-# to be on, or nothing; $3 the run; $4 to $6 see note_what_serves. Keeps what reset would lose. Prints
-# KEY=VALUE lines: what was there before, also when this is repeated.
+# to be on, or nothing; $3 the run; $4 to $6 see note_what_serves. Keeps what
+# reset would lose. Prints KEY=VALUE lines: what was there before, also when this
+# is repeated.
 fail() {
     echo "$1" >&2
     exit 1

@@ -169,16 +169,21 @@ impl Baseline {
     /// The commit of what serves: that of the running process, where the marker
     /// speaks of it, else that of the live build, else HEAD.
     pub fn serving(&self) -> &str {
-        let running = self.running.as_ref().filter(|running| {
-            let service = self.service.as_ref();
-            service.is_some_and(|service| running.is_about(service))
-        });
         let known = [
-            running.map(|running| running.sha.as_str()),
+            self.marker().map(|running| running.sha.as_str()),
             self.built.as_ref().map(|built| built.sha.as_str()),
         ];
         let known = known.into_iter().flatten().find(|sha| !sha.is_empty());
         known.unwrap_or(&self.head)
+    }
+
+    /// The marker of the service's start, where it speaks of the process that
+    /// serves.
+    pub fn marker(&self) -> Option<&RunningMarker> {
+        let service = self.service.as_ref()?;
+        self.running
+            .as_ref()
+            .filter(|running| running.is_about(service))
     }
 
     /// The commit of the live build: what a start without a build starts.

@@ -108,7 +108,8 @@ describe() {
 
 # A process that ends has let go of its files a moment before its sockets are
 # gone, so that nobody holds one is looked at again.
-for look in 1 2 3; do
+for pause in '' 0.1 0.1; do
+    [ -z "$pause" ] || sleep "$pause" 2>/dev/null </dev/null || sleep 1 </dev/null
     inodes= users= pids=
     for pair in $(listening "$1"); do
         users="$users${pair%:*} " inodes="$inodes[${pair#*:}] "
@@ -116,7 +117,6 @@ for look in 1 2 3; do
     [ -n "$inodes" ] || exit 0
     pids=$(holders)
     [ -z "$pids" ] || break
-    sleep 0.1 2>/dev/null </dev/null || sleep 1 </dev/null
 done
 if [ -z "$pids" ]; then say hidden "${users%% *}"; fi
 for pid in $pids; do describe "$pid"; done

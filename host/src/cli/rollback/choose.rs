@@ -6,9 +6,9 @@ use crate::cli::error::CliError;
 use crate::cli::exit::ExitCode;
 use crate::cli::hold::{Holding, Process};
 use crate::ids::{RunId, TargetName};
-use crate::journal::standing::{Is, Passed, Walk};
+use crate::journal::standing::{Is, Walk};
 use crate::journal::store::{RunRecord, Store};
-use crate::journal::{Entry, StoreError};
+use crate::journal::{StoreError, unfinished};
 use crate::plan::RollbackTo;
 use crate::report::runs::moment;
 
@@ -27,17 +27,11 @@ impl Newest {
         let mut newest = Self::default();
         let mut walk = Walk::default();
         for summary in store.runs(Some(target), u32::MAX)? {
-            let record = store.run(summary.id.as_str())?;
-            let is = walk.next(Passed {
-                id: &record.id,
-                rolls_back: record.rolls_back.as_ref(),
-                outcome: summary.outcome,
-                dry_run: record.dry_run,
-            });
-            match is {
-                Is::Back if newest.back.is_none() => newest.back = Some(record),
-                Is::Stands if has_changed(store, &record.id)? => {
-                    newest.change = Some(record);
+            let id = &summary.id;
+            match walk.next((&summary).into()) {
+                Is::Back if newest.back.is_none() => newest.back = Some(store.run(id.as_str())?),
+                Is::Stands if unfinished::has_changed(&store.journal(id)?) => {
+                    newest.change = Some(store.run(id.as_str())?);
                     break;
                 }
                 _ => {}
@@ -144,18 +138,6 @@ fn undone_by(back: &RunRecord) -> String {
         back.id,
         moment(back.started_at)
     )
-}
-
-fn has_changed(store: &dyn Store, run: &RunId) -> Result<bool, StoreError> {
-    Ok(store.journal(run)?.iter().any(|stored| {
-        matches!(
-            &stored.entry,
-            Entry::Intent {
-                changes_target: true,
-                ..
-            }
-        )
-    }))
 }
 
 /// Refuses while a run is at work: which change is the newest is not known

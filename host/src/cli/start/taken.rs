@@ -75,19 +75,11 @@ mod tests {
     use super::*;
     use crate::journal::SqliteStore;
     use crate::journal::store::RunRecord;
-    use crate::plan::{OnFailure, Plan, RollbackTo};
+    use crate::plan::Plan;
 
     fn store(entries: &[Entry]) -> (SqliteStore, RunId) {
         let store = SqliteStore::in_memory().unwrap();
-        let plan = Plan {
-            name: "default".into(),
-            summary: String::new(),
-            steps: Vec::new(),
-            rollback: Vec::new(),
-            finally: Vec::new(),
-            on_failure: OnFailure::Rollback,
-            rollback_to: RollbackTo::Git,
-        };
+        let plan = Plan::bare("default");
         let record = RunRecord::bare("01A", "infra", plan);
         store.create_run(&record).unwrap();
         store.append_all(&record.id, None, entries).unwrap();

@@ -2,20 +2,12 @@ use super::*;
 use crate::cli::hold::{Holding, held_by};
 use crate::event::Outcome;
 use crate::journal::SqliteStore;
-use crate::plan::{OnFailure, Plan, RollbackTo};
+use crate::plan::Plan;
 use std::time::Duration;
 
 fn store_with(id: &str, target: &str, rolls_back: Option<&str>, entries: &[Entry]) -> SqliteStore {
     let store = SqliteStore::in_memory().unwrap();
-    let plan = Plan {
-        name: "default".into(),
-        summary: String::new(),
-        steps: Vec::new(),
-        rollback: Vec::new(),
-        finally: Vec::new(),
-        on_failure: OnFailure::Rollback,
-        rollback_to: RollbackTo::Git,
-    };
+    let plan = Plan::bare("default");
     let record = RunRecord {
         rolls_back: rolls_back.map(RunId::from),
         ..RunRecord::bare(id, target, plan)

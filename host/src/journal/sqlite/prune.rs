@@ -31,25 +31,19 @@ fn surveyed(db: &Connection, now: u64, run: RunSummary) -> Result<Surveyed, Fail
             untold_move = Some(VmId::clone(to));
         }
     }
-    let (rolls_back, entries, bytes) = db
+    let (entries, bytes) = db
         .prepare(
-            "SELECT json_extract(record, '$.\"rolls-back\"'),
-               (SELECT count(*) FROM journal WHERE run = ?1),
+            "SELECT (SELECT count(*) FROM journal WHERE run = ?1),
                octet_length(record)
                  + (SELECT coalesce(sum(octet_length(entry)), 0) FROM journal WHERE run = ?1)
              FROM run WHERE id = ?1",
         )?
         .query_row([run.id.as_str()], |row| {
-            let rolls_back: Option<String> = row.get(0)?;
-            Ok((
-                rolls_back.map(RunId::new),
-                from_db(row.get(1)?),
-                from_db(row.get(2)?),
-            ))
+            Ok((from_db(row.get(0)?), from_db(row.get(1)?)))
         })?;
     let hold = hold(db, now, &run.id, &run.target)?;
     Ok(Surveyed {
-        rolls_back,
+        rolls_back: run.rolls_back,
         changed: seen.changed,
         unsettled: seen.is_unsettled(run.outcome),
         hold,

@@ -89,7 +89,9 @@ pub(super) fn append(
     Ok(from_db(seq))
 }
 
-/// The newest run is the one that was stored last: a clock may be set back.
+/// The newest run is the one that was stored last: a clock may be set back. Row
+/// numbers may change when the file is written anew (`VACUUM`); their order does
+/// not.
 pub(super) fn find(db: &Connection, id_or_prefix: &str) -> Result<RunRecord, Failure> {
     let exact = if id_or_prefix == "latest" {
         db.prepare("SELECT id, format, record FROM run ORDER BY rowid DESC LIMIT 1")?
@@ -145,7 +147,10 @@ pub(super) fn list(
 ) -> Result<Vec<RunSummary>, Failure> {
     let rows = db
         .prepare(
-            "SELECT id, plan, target, started_by, started_at, finished_at, outcome, dry_run
+            // Most records are of no rollback: those are not parsed.
+            "SELECT id, plan, target, started_by, started_at, finished_at, outcome, dry_run,
+               CASE WHEN instr(record, '\"rolls-back\":\"') > 0
+                 THEN json_extract(record, '$.\"rolls-back\"') END
              FROM run WHERE ?1 IS NULL OR target = ?1
              ORDER BY rowid DESC LIMIT ?2",
         )?
@@ -161,6 +166,7 @@ pub(super) fn list(
                     finished_at: row.get::<_, Option<i64>>(5)?.map(from_db),
                     outcome: None,
                     dry_run: row.get(7)?,
+                    rolls_back: row.get::<_, Option<String>>(8)?.map(RunId::new),
                 },
                 outcome,
             ))

@@ -4,7 +4,7 @@ use crate::event::{Phase, Section};
 use crate::ids::StepId;
 use crate::journal::breaks;
 use crate::journal::entry::FORMAT;
-use crate::plan::{OnFailure, Plan, RollbackTo};
+use crate::plan::Plan;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const TTL: Duration = Duration::from_secs(15);
@@ -13,15 +13,7 @@ fn record(id: &str, target: &str, started_at: u64) -> RunRecord {
     RunRecord {
         id: id.into(),
         configs: Default::default(),
-        plan: Plan {
-            name: "default".into(),
-            summary: String::new(),
-            steps: Vec::new(),
-            rollback: Vec::new(),
-            finally: Vec::new(),
-            on_failure: OnFailure::Rollback,
-            rollback_to: RollbackTo::Git,
-        },
+        plan: Plan::bare("default"),
         target: target.into(),
         vm: Some("vm-1".to_owned()),
         url: None,

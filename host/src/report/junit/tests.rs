@@ -3,6 +3,7 @@ use crate::event::Outcome;
 use crate::report::Sink;
 use crate::report::script;
 use crate::report::sink::tests::Kept;
+use std::fs;
 
 fn xml(events: &[RunEvent]) -> String {
     let dir = tempfile::tempdir().unwrap();

@@ -68,29 +68,14 @@ impl State {
 }
 
 /// What cannot be seen in a run itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Standing<'a> {
     /// The runs that are at work.
     pub running: &'a [RunId],
     /// Those that were cut off and abandoned.
     pub abandoned: &'a [RunId],
-    /// The rollbacks, each with the run that it undoes.
-    pub undoes: &'a BTreeMap<RunId, RunId>,
     /// The runs that were undone, each with the rollback that did it.
-    pub undone: &'a BTreeMap<RunId, RunId>,
-}
-
-static NONE: BTreeMap<RunId, RunId> = BTreeMap::new();
-
-impl Default for Standing<'_> {
-    fn default() -> Self {
-        Self {
-            running: &[],
-            abandoned: &[],
-            undoes: &NONE,
-            undone: &NONE,
-        }
-    }
+    pub undone: Option<&'a BTreeMap<RunId, RunId>>,
 }
 
 impl Standing<'_> {
@@ -99,20 +84,29 @@ impl Standing<'_> {
             true => State::Abandoned,
             false => State::of(run.outcome, self.running.contains(&run.id)),
         };
-        self.seen_from_now(&run.id, state)
+        self.seen_from_now(&run.id, run.rolls_back.as_ref(), state)
     }
 
     /// What has become of a run that its journal says this of.
-    pub(super) fn seen_from_now(&self, run: &RunId, state: State) -> State {
+    pub(super) fn seen_from_now(
+        &self,
+        run: &RunId,
+        rolls_back: Option<&RunId>,
+        state: State,
+    ) -> State {
         match state {
-            State::Ended(Outcome::Deployed) if self.undoes.contains_key(run) => State::WentBack,
-            state if state.stands() && self.undone.contains_key(run) => State::Undone,
+            State::Ended(Outcome::Deployed) if rolls_back.is_some() => State::WentBack,
+            state if state.stands() && self.by(run).is_some() => State::Undone,
             state => state,
         }
     }
 
     /// The rollback that has undone it.
     pub(super) fn undone_by(&self, run: &RunId, state: State) -> Option<&RunId> {
-        self.undone.get(run).filter(|_| state == State::Undone)
+        self.by(run).filter(|_| state == State::Undone)
+    }
+
+    fn by(&self, run: &RunId) -> Option<&RunId> {
+        self.undone?.get(run)
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::capability::{EffectError, ErrorKind};
 use crate::event::{Section, StepFailure};
 use crate::ids::RunId;
-use crate::plan::{OnFailure, Plan, RollbackTo};
+use crate::plan::Plan;
 
 const START: u64 = 1_700_000_000_000;
 
@@ -10,15 +10,7 @@ fn record() -> RunRecord {
     RunRecord {
         id: "01K0RUN".into(),
         configs: Default::default(),
-        plan: Plan {
-            name: "default".into(),
-            summary: String::new(),
-            steps: Vec::new(),
-            rollback: Vec::new(),
-            finally: Vec::new(),
-            on_failure: OnFailure::Rollback,
-            rollback_to: RollbackTo::Git,
-        },
+        plan: Plan::bare("default"),
         target: "infra".into(),
         vm: Some("vm-1".to_owned()),
         url: None,
@@ -41,6 +33,7 @@ fn summary(id: &str, outcome: Option<Outcome>) -> RunSummary {
         finished_at: outcome.map(|_| START + 65_000),
         outcome,
         dry_run: false,
+        rolls_back: None,
     }
 }
 
@@ -264,12 +257,10 @@ fn a_run_that_changed_nothing_says_so() {
 #[test]
 fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
     let (run, back) = (RunId::from("01K0RUN"), RunId::from("01K0BACK"));
-    let undoes = [(back.clone(), run.clone())].into();
     let undone = [(run.clone(), back.clone())].into();
     let standing = Standing {
         abandoned: &["01K0RUN".into()],
-        undoes: &undoes,
-        undone: &undone,
+        undone: Some(&undone),
         ..Standing::default()
     };
     let deployed = Some(Outcome::Deployed);
@@ -286,7 +277,11 @@ fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
             abandoned,
             ..standing
         };
-        let runs = [summary("01K0BACK", deployed), summary("01K0RUN", outcome)];
+        let rollback = RunSummary {
+            rolls_back: Some(run.clone()),
+            ..summary("01K0BACK", deployed)
+        };
+        let runs = [rollback, summary("01K0RUN", outcome)];
         let text = list(&runs, standing, START);
         let lines: Vec<&str> = text.lines().skip(1).collect();
         assert!(lines[0].contains("went-back "), "{text}");

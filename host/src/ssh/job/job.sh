@@ -228,9 +228,10 @@ vd_record() {
         rm -f "$vd_j.run"
         exit 5
     fi
-    # Who goes on with a run is told who has changed something here since.
-    if [ "$(readlink "$HOME/.vdeploy-lease/changed")" != "$vd_run" ]; then
-        ln -sf "$vd_run" "$HOME/.vdeploy-lease/changed"
+    # Who goes on with a run is told who has changed something here since. Said
+    # once a run: one that another has come after is not gone on with.
+    if [ ! -L "$vd_dir/changed" ]; then
+        ln -sf "$vd_run" "$HOME/.vdeploy-lease/changed" && ln -s told "$vd_dir/changed"
     fi
     exec 6<"$vd_spool"
     if [ "$vd_spool" != /dev/null ]; then

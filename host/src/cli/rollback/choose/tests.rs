@@ -1,8 +1,8 @@
 use super::*;
 use crate::event::Outcome;
 use crate::ids::StepId;
-use crate::journal::SqliteStore;
-use crate::plan::{OnFailure, Plan};
+use crate::journal::{Entry, SqliteStore};
+use crate::plan::Plan;
 
 /// A store with runs, of which each changed the target.
 struct Runs(SqliteStore);
@@ -29,13 +29,8 @@ impl Runs {
         outcome: Outcome,
     ) -> RunRecord {
         let plan = Plan {
-            name: "default".into(),
-            summary: String::new(),
-            steps: Vec::new(),
-            rollback: Vec::new(),
-            finally: Vec::new(),
-            on_failure: OnFailure::Rollback,
             rollback_to,
+            ..Plan::bare("default")
         };
         let record = RunRecord {
             rolls_back: rolls_back.map(RunId::from),

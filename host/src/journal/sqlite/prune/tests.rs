@@ -5,7 +5,7 @@ use crate::journal::prune::{Choice, Filter, Hold, Surveyed, Why, choose};
 use crate::journal::sqlite::SqliteStore;
 use crate::journal::store::{Compacted, RunRecord, Store};
 use crate::journal::{Entry, StoreError, breaks, moves};
-use crate::plan::{OnFailure, Plan, RollbackTo};
+use crate::plan::Plan;
 use rusqlite::Connection;
 use serde_json::Value;
 use std::path::Path;
@@ -16,15 +16,7 @@ use std::time::Duration;
 const TTL: Duration = Duration::from_secs(15);
 
 fn record(id: &str, at: u64) -> RunRecord {
-    let plan = Plan {
-        name: "default".into(),
-        summary: String::new(),
-        steps: Vec::new(),
-        rollback: Vec::new(),
-        finally: Vec::new(),
-        on_failure: OnFailure::Rollback,
-        rollback_to: RollbackTo::Git,
-    };
+    let plan = Plan::bare("default");
     RunRecord {
         started_at: at,
         ..RunRecord::bare(id, "infra", plan)
@@ -382,6 +374,27 @@ fn the_room_is_given_back_to_the_disk() {
     store.db().busy_timeout(Duration::ZERO).unwrap();
     assert_eq!(store.compact().unwrap(), Compacted::Done);
     assert_eq!(store.size().unwrap(), after);
+}
+
+/// Also where the clock went back: the newest run is the one stored last.
+#[test]
+fn the_order_of_what_stays_is_that_of_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&dir.path().join("state.db")).unwrap();
+    for (id, at) in [("01A", 1), ("01D", 9), ("01B", 5), ("01C", 3)] {
+        deploy(&store, id, at);
+    }
+    let first = |run: &Surveyed| run.id.as_str() == "01A";
+    let survey = store.survey(None).unwrap();
+    assert!(
+        store
+            .remove_run(survey.iter().find(|run| first(run)).unwrap())
+            .unwrap()
+    );
+    assert_eq!(store.compact().unwrap(), Compacted::Done);
+    deploy(&store, "01E", 2);
+    let ids: Vec<String> = left(&store).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, ["01E", "01C", "01B", "01D"]);
 }
 
 #[test]
