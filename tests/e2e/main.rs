@@ -14,6 +14,7 @@ mod doctor;
 mod fenced;
 mod first;
 mod gated;
+mod grants;
 mod hazards;
 mod hazards_build;
 mod hazards_restore;
@@ -67,6 +68,7 @@ fn main() -> std::process::ExitCode {
     archive::add(&mut add);
     fenced::add(&mut add);
     first::add(&mut add);
+    grants::add(&mut add);
     headless::add(&mut add);
     hold::add(&mut add);
     init::add(&mut add);

@@ -135,10 +135,24 @@ impl PathPattern {
         if segments.iter().any(|s| s.contains("**")) {
             return Err(format!("path `/{text}` has `**` before its end"));
         }
-        if segments.iter().any(|s| s == "." || s == "..") {
+        if segments.iter().any(|s| climbs(s)) {
             return Err(format!("path `/{text}` has a `.` or `..` segment"));
         }
         Ok(Self { segments, open })
+    }
+
+    /// The pattern of this URL's path and of no other path; none where it
+    /// cannot be written.
+    pub fn exactly(url: &Url) -> Option<Self> {
+        let segments = url
+            .path_segments()?
+            .map(plain_segment)
+            .collect::<Option<Vec<_>>>()?;
+        let odd = |c: char| c == '*' || c.is_whitespace();
+        if segments.iter().any(|s| s.contains(odd)) {
+            return None;
+        }
+        Self::parse(&segments.join("/")).ok()
     }
 
     /// Whether the path of `url` is covered. Segments are compared decoded; a
@@ -206,8 +220,7 @@ fn plain_segment(raw: &str) -> Option<String> {
     let mut text = percent_decode(raw)?;
     let decoded = text.clone();
     loop {
-        let climbs = text == "." || text == "..";
-        if climbs || text.contains(['/', '\\']) || text.chars().any(char::is_control) {
+        if climbs(&text) || text.contains(['/', '\\']) || text.chars().any(char::is_control) {
             return None;
         }
         let next = percent_decode(&text)?;
@@ -216,6 +229,13 @@ fn plain_segment(raw: &str) -> Option<String> {
         }
         text = next;
     }
+}
+
+/// Whether a server could take the segment for `.` or `..`. Some leave out a
+/// parameter, what follows a `;`, before they look.
+fn climbs(segment: &str) -> bool {
+    let name = segment.split(';').next().unwrap_or(segment).trim();
+    name == "." || name == ".."
 }
 
 /// Decodes `%XX`; a lone `%` stays. None when the bytes are not UTF-8.
@@ -318,6 +338,9 @@ mod tests {
             ("a/**", "/a/b/c"),
             ("a/**", "/x/../a/b"),
             ("a b", "/a%20b"),
+            ("a/**", "/a/b;v=1/c"),
+            ("a/**", "/a/...;x"),
+            ("a/*", "/a/;x"),
         ] {
             assert!(path(pattern, text), "{pattern} {text}");
         }
@@ -338,6 +361,16 @@ mod tests {
             ("a/**", "/a/..%5cb"),
             ("a/*", "/a/b%2fc"),
             ("a/*", "/a/b%00"),
+            ("a/**", "/a/..;/b"),
+            ("a/**", "/a/..;x=1/b"),
+            ("a/**", "/a/..%3b/b"),
+            ("a/**", "/a/%2e%2e;/b"),
+            ("a/**", "/a/%2e%2e%3bx/b"),
+            ("a/**", "/a/%252e%252e%253b/b"),
+            ("a/**", "/a/.;/b"),
+            ("a/**", "/a/b/..;"),
+            ("a/**", "/a/..%20;/b"),
+            ("a/*", "/a/..;"),
         ] {
             assert!(!path(pattern, text), "{pattern} {text}");
         }
@@ -372,7 +405,7 @@ mod tests {
 
     #[test]
     fn paths_that_cannot_be_meant_are_refused() {
-        for wrong in ["a/**/b", "a/../b", "a?x=1", "a**", "a\\b"] {
+        for wrong in ["a/**/b", "a/../b", "a/..;/b", "a?x=1", "a**", "a\\b"] {
             assert!(PathPattern::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -13,11 +13,14 @@ pub mod grant;
 pub mod held;
 pub mod http;
 pub mod mask;
+mod program;
 pub mod quote;
 pub mod secrets;
 pub mod snapshot;
 pub mod ssh;
+mod ssh_scope;
 pub mod state;
+pub mod variables;
 pub mod world;
 
 pub use error::{EffectError, ErrorKind};

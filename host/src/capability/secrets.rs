@@ -111,19 +111,28 @@ impl SecretScope {
             }
     }
 
-    /// The power as a sentence without a full stop.
-    pub fn sentence(&self) -> String {
+    /// The power as a sentence without a full stop. `readable`: beside it the
+    /// plugin can do anything on the target, so it can read there what arrives.
+    pub fn sentence(&self, readable: bool) -> String {
         let name = &self.name;
         match &self.to {
+            Destination::Ssh if readable => {
+                format!("passes secret `{name}` to commands on the target, readable by the plugin")
+            }
             Destination::Ssh => {
-                format!("passes secret `{name}` to commands on the target, unseen")
+                format!("passes secret `{name}` to commands on the target, which may print it")
             }
-            Destination::Target => {
-                format!("sends secret `{name}` to the service on the target, unseen")
+            Destination::Target if readable => format!(
+                "sends secret `{name}` to the service on the target, readable by the plugin"
+            ),
+            Destination::Target => format!(
+                "sends secret `{name}` to the service on the target, whose answers the plugin reads"
+            ),
+            Destination::Host(host, None) => {
+                format!("sends secret `{name}` to {host}, whose answers the plugin reads")
             }
-            Destination::Host(host, None) => format!("sends secret `{name}` to {host}, unseen"),
             Destination::Host(host, Some(port)) => {
-                format!("sends secret `{name}` to {host}:{port}, unseen")
+                format!("sends secret `{name}` to {host}:{port}, whose answers the plugin reads")
             }
         }
     }

@@ -2,6 +2,7 @@
 //! `report` print; only this module and `config` read the environment.
 
 mod abandon;
+mod by_word;
 mod dead;
 mod doctor;
 mod error;

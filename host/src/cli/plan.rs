@@ -1,6 +1,7 @@
 //! `vdeploy plan`: look at plans without running them.
 
 use super::Global;
+use super::by_word;
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::load;
@@ -57,6 +58,9 @@ pub async fn main(global: &Global, command: PlanCommand) -> Result<ExitCode, Cli
                     counted(plan.all_steps().count(), "step"),
                     counted(plugins.len(), "plugin")
                 ));
+                for plugin in by_word::of_plan(&session.project, plan, &plugins) {
+                    terminal::say(&format!("  warning: {}", plugin.warning()));
+                }
             }
         }
     }

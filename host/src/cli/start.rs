@@ -19,7 +19,7 @@ use super::run::OutputArgs;
 use super::session::Session;
 use super::unfinished::Dead;
 use super::wait::{Wait, WaitArgs};
-use super::{dead, hold, output, rollback, signals, unfinished};
+use super::{by_word, dead, hold, output, rollback, signals, unfinished};
 use crate::capability::held::Keeps;
 use crate::capability::snapshot::SnapshotScope;
 use crate::event::{Level, Outcome, RunEvent, Undoes};
@@ -165,7 +165,12 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
             message: warning.clone(),
         });
     }
-    let finished = held(ready, request, shared.clone()).await;
+    let at_the_end = by_word::at_the_end(&ready.by_word);
+    let mut finished = held(ready, request, shared.clone()).await;
+    if let Some(line) = at_the_end {
+        finished.message.push('\n');
+        finished.message.push_str(&line);
+    }
     let exit = ExitCode::from(finished.outcome);
     shared.emit(RunEvent::RunFinished {
         run: shared.run.clone(),

@@ -209,7 +209,7 @@ lines = "a\nb"
             rendered.contains("path = \"plugins/own.wasm\""),
             "{rendered}"
         );
-        assert!(rendered.contains("# - runs any shell script on the target\n"));
+        assert!(rendered.contains("# - runs any shell script: can do anything on the target\n"));
         let again = Project::from_text("f", &rendered, Path::new("/p")).unwrap();
         assert_eq!(again.plan(&"odd".into()).unwrap(), plan, "{rendered}");
         let own = &"own".into();

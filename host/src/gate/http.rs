@@ -1,7 +1,7 @@
 //! `http.send` and `http.send-all` through the gate.
 
 use super::call::{Call, Effect, Unknown};
-use super::pass::{Gate, Passing, denied};
+use super::pass::{Gate, Passing, denied, refused};
 use super::recall;
 use super::ssh::text;
 use crate::capability::grant::Grants;
@@ -113,6 +113,7 @@ impl Gate {
     }
 
     fn http_grant(&self, request: &Request) -> Result<(), EffectError> {
+        request.check()?;
         self.http_grant_to(request, &request.method, &request.url)?;
         match &request.read_back {
             Some(read_back) => self.http_grant_to(request, "GET", &read_back.url),
@@ -151,11 +152,8 @@ impl HopPolicy for Gate {
         if self.grants.allows_http(method, url, target.as_deref()) {
             return Ok(());
         }
-        Err(denied(
-            "http.denied",
-            &format!("{method} {url}"),
-            &Grants::line_for_http(&self.plugin, method, url, target.as_deref()),
-        ))
+        let advice = Grants::advice_for_http(&self.plugin, method, url, target.as_deref());
+        Err(refused("http.denied", &format!("{method} {url}"), &advice))
     }
 
     fn allows_secret(&self, name: &str, url: &Url) -> bool {

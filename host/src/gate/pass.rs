@@ -379,9 +379,15 @@ pub(super) fn millis(duration: Duration) -> u64 {
 
 /// The error of a call that no grant covers, with the line to add.
 pub(super) fn denied(code: &str, what: &str, line: &str) -> EffectError {
+    let advice = format!("to allow it, add to the project file:\n{line}");
+    refused(code, what, &advice)
+}
+
+/// The same with other words about what to do.
+pub(super) fn refused(code: &str, what: &str, advice: &str) -> EffectError {
     EffectError::new(
         ErrorKind::Denied,
         code,
-        format!("no grant covers {what}; to allow it, add to the project file:\n{line}"),
+        format!("no grant covers {what}; {advice}"),
     )
 }

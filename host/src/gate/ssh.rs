@@ -1,13 +1,14 @@
 //! `ssh.probe` and `ssh.exec` through the gate.
 
 use super::call::{Call, Effect, Unknown};
-use super::pass::{Gate, Passing, denied};
+use super::pass::{Gate, Passing, denied, refused};
 use super::recall::{self, bytes as encoded};
+use crate::capability::EffectError;
 use crate::capability::grant::Grants;
 use crate::capability::mask::MaskedLines;
+use crate::capability::quote::sh;
 use crate::capability::snapshot::Progress;
 use crate::capability::ssh::{Command, JobId, LiveOutput, Output, Stream};
-use crate::capability::{EffectError, ErrorKind};
 use crate::event::RunEvent;
 use serde_json::{Value, json};
 use std::sync::Mutex;
@@ -26,7 +27,7 @@ impl Gate {
         let shown = self.shared.masker.mask(&command.display()).into_owned();
         let call = Call {
             function: if probe { "ssh.probe" } else { "ssh.exec" },
-            action: format!("ssh {}", one_line(&shown)),
+            action: format!("ssh {}{}", one_line(&shown), self.setup(&command)),
             request: json!({
                 "program": command.program,
                 "args": command.args,
@@ -74,12 +75,16 @@ impl Gate {
     }
 
     fn ssh_grant(&self, command: &Command, probe: bool, shown: &str) -> Result<(), EffectError> {
+        command.check()?;
         if !self.grants.allows_ssh(command, probe) {
-            return Err(denied(
-                "ssh.denied",
-                &format!("the command `{}`", one_line(shown)),
-                &Grants::line_for_ssh(&self.plugin, command, probe),
-            ));
+            let what = format!("the command `{}`", one_line(shown));
+            let advice = self.grants.advice_for_ssh(&self.plugin, command, probe);
+            let masked = self.shared.masker.mask(&advice);
+            let advice = match *masked == *advice {
+                true => &*advice,
+                false => "no scope says this: a secret is in its arguments",
+            };
+            return Err(refused("ssh.denied", &what, advice));
         }
         for (variable, secret) in &command.secret_env {
             if !self.grants.allows_secret_to_ssh(&secret.name) {
@@ -93,14 +98,32 @@ impl Gate {
                 ));
             }
         }
-        if command.program.is_empty() || command.program.contains('\0') {
-            return Err(EffectError::new(
-                ErrorKind::Invalid,
-                "ssh.invalid",
-                "the program's name is empty or has a NUL byte",
-            ));
-        }
         Ok(())
+    }
+
+    /// What else of a command is the plugin's choice, for a person: directory,
+    /// names of variables, size of the input. Empty where nothing is set.
+    fn setup(&self, command: &Command) -> String {
+        let mut parts = Vec::new();
+        if let Some(cwd) = &command.cwd {
+            let cwd = self.shared.masker.mask(cwd);
+            parts.push(format!("in {}", one_line(&sh(&cwd))));
+        }
+        let plain = command.env.iter().map(|(name, _)| name);
+        let names: Vec<&str> = plain
+            .chain(command.secret_env.iter().map(|(name, _)| name))
+            .map(String::as_str)
+            .collect();
+        if !names.is_empty() {
+            parts.push(format!("env {}", one_line(&names.join(" "))));
+        }
+        if !command.stdin.is_empty() {
+            parts.push(format!("{} bytes of input", command.stdin.len()));
+        }
+        match parts.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", parts.join(", ")),
+        }
     }
 }
 

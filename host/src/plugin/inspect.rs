@@ -3,7 +3,13 @@
 
 use super::component::Description;
 use super::error::PluginError;
-use crate::ids::PluginName;
+use super::manifest::{Manifest, Request};
+use crate::capability::Grants;
+use crate::capability::http::HttpScope;
+use crate::capability::secrets::SecretScope;
+use crate::capability::snapshot::SnapshotScope;
+use crate::capability::ssh::SshScope;
+use crate::ids::{PluginName, is_name};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -31,6 +37,8 @@ pub struct Inspection {
     pub powers: Vec<String>,
     /// What it asks for, with reasons.
     pub requests: Vec<(String, String, String)>,
+    /// What granting all of that would let it do, in words.
+    pub requested: Vec<String>,
     /// JSON Schema of its configuration.
     pub config: Value,
 }
@@ -51,6 +59,7 @@ impl Inspection {
                 .iter()
                 .map(|r| (r.capability.clone(), r.scope.clone(), r.reason.clone()))
                 .collect(),
+            requested: requested(&found.manifest).sentences(),
             config: found.manifest.schema(),
             imports: found.interfaces,
             name: found.manifest.name,
@@ -65,9 +74,15 @@ impl Inspection {
 /// an effect outside the run.
 pub fn power(interface: &str) -> Option<String> {
     let sentence = match interface {
-        "ssh" => "runs commands on the target, as far as the ssh grants go",
+        "ssh" => {
+            "runs commands on the target, as far as the ssh grants go; with a shell, an \
+             interpreter or `**` in one it can do anything there"
+        }
         "http" => "sends HTTP requests from the host, as far as the http grants go",
-        "secrets" => "uses granted secrets without reading them",
+        "secrets" => {
+            "uses granted secrets by handle; beside an ssh grant that can do anything it can read \
+             them"
+        }
         "secrets-reveal" => "READS the values of granted secrets",
         "snapshot" => {
             "takes or restores snapshots of the target; with the grant `own` it changes the \
@@ -77,6 +92,26 @@ pub fn power(interface: &str) -> Option<String> {
         _ => return None,
     };
     Some(sentence.to_owned())
+}
+
+/// The grants that the manifest asks for. A scope that cannot be read is none.
+fn requested(manifest: &Manifest) -> Grants {
+    let mut grants = Grants::default();
+    for Request {
+        capability, scope, ..
+    } in &manifest.requests
+    {
+        match capability.as_str() {
+            "ssh" => grants.ssh.extend(SshScope::parse(scope)),
+            "http" => grants.http.extend(HttpScope::parse(scope)),
+            "secrets" => grants.secrets.extend(SecretScope::parse(scope)),
+            "secrets-reveal" if is_name(scope) => grants.secrets_reveal.push(scope.clone()),
+            "snapshot" => grants.snapshot.extend(SnapshotScope::parse(scope)),
+            "state" => grants.state = true,
+            _ => {}
+        }
+    }
+    grants
 }
 
 impl std::fmt::Display for Inspection {
@@ -98,6 +133,10 @@ impl std::fmt::Display for Inspection {
             writeln!(f, "\nit asks for:")?;
             for (capability, scope, reason) in &self.requests {
                 writeln!(f, "  {capability:<14} {scope:<40} {reason}")?;
+            }
+            writeln!(f, "\nwith all of that granted it:")?;
+            for sentence in &self.requested {
+                writeln!(f, "  {sentence}")?;
             }
         }
         if let Some(properties) = self.config.get("properties").and_then(Value::as_object)

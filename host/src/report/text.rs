@@ -129,7 +129,7 @@ pub(super) fn outcome(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'sta
 /// What is live now.
 pub(super) fn live(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'static str {
     match outcome {
-        _ if dry_run => "as before: a dry run changes nothing",
+        _ if dry_run => "as before: vdeploy changed nothing",
         Outcome::Deployed if unchanged => "the same version as before, verified",
         Outcome::Deployed => "what this run left, verified",
         Outcome::RolledBack => "what was there before the run, verified",

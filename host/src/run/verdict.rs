@@ -77,7 +77,7 @@ fn headline(facts: &Facts<'_>) -> String {
     let plan = &facts.execution.plan.name;
     let dry = facts.execution.shared.dry_run;
     let text = match facts.outcome {
-        Outcome::Deployed if dry => "dry run: every change above was shown and none was made",
+        Outcome::Deployed if dry => "dry run: every change above was shown, and vdeploy made none",
         Outcome::Deployed if facts.execution.traits.is_rollback && facts.nothing_left => {
             "rolled back; nothing was live before, and nothing is live now"
         }

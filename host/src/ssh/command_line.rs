@@ -1,15 +1,18 @@
 //! The one line that the target's login shell gets for a command. Pure.
 //!
 //! Every word is quoted here. A small wrapper on the target says its process
-//! group, sets directory and environment, and then becomes the program. A
-//! secret is never part of the line: the wrapper reads one line a secret from
-//! standard input; the program gets the rest.
+//! group and then becomes the program (`launch.sh`). What the plugin sets is
+//! applied last: plain variables by `env`, to the program alone; secrets as
+//! exported variables of a shell that has nothing left to do but `exec`. A
+//! secret is never part of the line nor of an argument list: the wrapper reads
+//! one line a secret from standard input; the program gets the rest.
 
 use super::group;
 use crate::capability::EffectError;
 use crate::capability::ErrorKind;
 use crate::capability::quote::sh;
 use crate::capability::ssh::Command;
+use crate::capability::variables::is_variable_name;
 use zeroize::Zeroizing;
 
 /// Linux takes no single argument longer than this, and sshd hands the line
@@ -27,9 +30,13 @@ pub struct CommandLine {
 
 /// What a command needs before its program begins.
 #[derive(Debug)]
-pub(super) struct Environment {
-    /// Sets directory and environment; ends with `&& ` or is empty.
-    pub(super) script: String,
+pub(super) struct Launch {
+    /// Reads the secrets from standard input into variables; ends the shell
+    /// when one is missing.
+    pub(super) read: String,
+    /// The function `vd_become`: takes program and arguments, and becomes the
+    /// program. Needs the functions of `launch.sh`.
+    pub(super) become_it: String,
     /// One line a secret.
     pub(super) secrets: Zeroizing<Vec<u8>>,
     /// Program and arguments, quoted.
@@ -39,17 +46,36 @@ pub(super) struct Environment {
 /// Builds the line, or says what of the command cannot be sent
 /// (`ssh.invalid`).
 pub fn build(command: &Command) -> Result<CommandLine, EffectError> {
-    let read = |name: &str, _| format!("IFS= read -r {name} && export {name}");
-    let Environment {
-        script,
+    let Launch {
+        read,
+        become_it,
         secrets,
         words,
-    } = environment(command, read)?;
-    let script = format!("{}; {script}exec \"$@\"", group::announcement());
+    } = launch(command, None)?;
+    let script = format!(
+        "{}\n{read}{}{become_it}vd_become \"$@\"",
+        group::announcement(),
+        functions()
+    );
     let line = format!("exec sh -c {} sh {words}", sh(&script));
     check_length(&line)?;
     let stdin = joined(&secrets, &command.stdin);
     Ok(CommandLine { line, stdin })
+}
+
+/// The functions that every command needs.
+pub(super) fn functions() -> String {
+    compact(include_str!("launch.sh"))
+}
+
+/// A script without comments and indentation: it travels each time.
+pub(super) fn compact(script: &str) -> String {
+    script
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .flat_map(|line| [line, "\n"])
+        .collect()
 }
 
 /// Exactly sized: growing would leave copies of secrets behind.
@@ -61,18 +87,31 @@ pub(super) fn joined(secrets: &[u8], stdin: &[u8]) -> Zeroizing<Vec<u8>> {
     all
 }
 
-/// What the command needs; `secret` gives the shell text that makes the nth
-/// secret a variable of this name.
-pub(super) fn environment(
-    command: &Command,
-    secret: impl Fn(&str, usize) -> String,
-) -> Result<Environment, EffectError> {
+/// What the command needs. `through` is shell text for the path of a program
+/// that starts the command's.
+pub(super) fn launch(command: &Command, through: Option<&str>) -> Result<Launch, EffectError> {
     let program = &command.program;
     if program.is_empty() || program.starts_with('-') {
         return Err(invalid(format!("`{program}` is not the name of a program")));
     }
     no_nul("the program's name", program)?;
-    let mut script = String::new();
+    let mut words = sh(program);
+    for arg in &command.args {
+        no_nul("an argument", arg)?;
+        words.push(' ');
+        words.push_str(&sh(arg));
+    }
+    let mut become_it = String::from("vd_become() {\nvd_need \"$1\"\nvd_program=$vd_path\nshift\n");
+    let mut argv = through.map_or(String::new(), |path| format!("{path} "));
+    if !command.env.is_empty() {
+        become_it.push_str("vd_no_equals \"$vd_program\"\nvd_need env\n");
+        argv.push_str("\"$vd_path\" -- ");
+    }
+    for (name, value) in &command.env {
+        variable_name(name)?;
+        no_nul(&format!("the value of {name}"), value)?;
+        argv.push_str(&format!("{} ", sh(&format!("{name}={value}"))));
+    }
     if let Some(cwd) = &command.cwd {
         no_nul("the working directory", cwd)?;
         if cwd.is_empty() {
@@ -80,19 +119,33 @@ pub(super) fn environment(
         }
         // `./` keeps CDPATH and a leading `-` out of it.
         let dot = if cwd.starts_with('/') { "" } else { "./" };
-        script.push_str(&format!("cd {} && ", sh(&format!("{dot}{cwd}"))));
+        become_it.push_str(&format!("cd {} || exit\n", sh(&format!("{dot}{cwd}"))));
     }
-    for (name, value) in &command.env {
-        variable_name(name)?;
-        no_nul(&format!("the value of {name}"), value)?;
-        script.push_str(&format!("export {name}={} && ", sh(value)));
+    become_it.push_str(&format!("set -- {argv}\"$vd_program\" \"$@\"\n"));
+    become_it.push_str(&exports(command)?);
+    become_it.push_str("exec \"$@\"\n}\n");
+    let values = command.secret_env.iter().map(|(_, s)| s.value.expose());
+    let mut secrets = Zeroizing::new(Vec::new());
+    secrets.reserve_exact(values.clone().map(|value| value.len() + 1).sum());
+    for value in values {
+        secrets.extend_from_slice(value.as_bytes());
+        secrets.push(b'\n');
     }
-    let mut words = sh(program);
-    for arg in &command.args {
-        no_nul("an argument", arg)?;
-        words.push(' ');
-        words.push_str(&sh(arg));
-    }
+    let read = (0..command.secret_env.len())
+        .map(|nth| format!("IFS= read -r vd_s{nth} || exit\n"))
+        .collect();
+    Ok(Launch {
+        read,
+        become_it,
+        secrets,
+        words,
+    })
+}
+
+/// Shell text that exports the secrets. They become positional parameters
+/// first: a secret whose name is that of a variable here changes no other one.
+fn exports(command: &Command) -> Result<String, EffectError> {
+    let (mut values, mut text) = (String::new(), String::new());
     for (nth, (name, value)) in command.secret_env.iter().enumerate() {
         variable_name(name)?;
         if value.value.expose().contains(['\n', '\0']) {
@@ -102,19 +155,12 @@ pub(super) fn environment(
                 value.name
             )));
         }
-        script.push_str(&format!("{} && ", secret(name, nth)));
+        values.push_str(&format!("\"$vd_s{nth}\" "));
+        text.push_str(&format!("export {name}=\"${{{}}}\" || exit\n", nth + 1));
     }
-    let values = command.secret_env.iter().map(|(_, s)| s.value.expose());
-    let mut secrets = Zeroizing::new(Vec::new());
-    secrets.reserve_exact(values.clone().map(|value| value.len() + 1).sum());
-    for value in values {
-        secrets.extend_from_slice(value.as_bytes());
-        secrets.push(b'\n');
-    }
-    Ok(Environment {
-        script,
-        secrets,
-        words,
+    Ok(match command.secret_env.len() {
+        0 => String::new(),
+        count => format!("set -- {values}\"$@\"\n{text}shift {count}\n"),
     })
 }
 
@@ -142,17 +188,12 @@ fn no_nul(what: &str, text: &str) -> Result<(), EffectError> {
 }
 
 fn variable_name(name: &str) -> Result<(), EffectError> {
-    let mut chars = name.chars();
-    let good = chars
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !good {
-        return Err(invalid(format!(
+    match is_variable_name(name) {
+        true => Ok(()),
+        false => Err(invalid(format!(
             "`{name}` is not a name for an environment variable"
-        )));
+        ))),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -243,6 +284,49 @@ mod tests {
         for c in bad {
             assert_eq!(build(&c).unwrap_err().code, "ssh.invalid");
         }
+    }
+
+    #[test]
+    fn a_program_is_found_before_anything_is_set() {
+        for shell in ["sh", "bash"] {
+            let mut c = Command::new("printenv");
+            c.args = vec!["PATH".into()];
+            c.env = vec![("PATH".into(), "/nowhere".into())];
+            c.cwd = Some("/usr".into());
+            assert_eq!(run(shell, &c), (Some(0), "/nowhere\n".into()));
+            c.env.clear();
+            c.secret_env = vec![secret("PATH", "/nowhere")];
+            assert_eq!(run(shell, &c), (Some(0), "/nowhere\n".into()));
+            let missing = Command::new("no-such-program");
+            assert_eq!(run(shell, &missing).0, Some(127));
+        }
+    }
+
+    #[test]
+    fn ten_and_more_secrets_arrive_each_under_its_name() {
+        let mut c = Command::new("printenv");
+        let names: Vec<String> = (0..12).map(|n| format!("S{n}")).collect();
+        c.args.clone_from(&names);
+        c.secret_env = names
+            .iter()
+            .map(|n| secret(n, &format!("of {n}")))
+            .collect();
+        let all: String = names.iter().map(|n| format!("of {n}\n")).collect();
+        for shell in ["sh", "bash"] {
+            assert_eq!(run(shell, &c), (Some(0), all.clone()));
+        }
+    }
+
+    #[test]
+    fn a_path_with_an_equals_sign_is_not_taken_for_a_variable() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("a=b");
+        std::os::unix::fs::symlink("/usr/bin/printenv", &program).unwrap();
+        let mut c = Command::new(program.to_str().unwrap());
+        c.args = vec!["HOME".into()];
+        assert_eq!(run("sh", &c).0, Some(0));
+        c.env = vec![("X".into(), "1".into())];
+        assert_eq!(run("sh", &c), (Some(126), String::new()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::checkup::Checkup;
 use crate::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
 use crate::cli::error::CliError;
 use crate::cli::exit::ExitCode;
-use crate::cli::{Global, load, way_back};
+use crate::cli::{Global, by_word, load, way_back};
 use crate::config::{self, ConfigError, Project, SecretNeeds, TargetConfig};
 use crate::ids::{PlanName, TargetName};
 use crate::plan::{Plan, Step};
@@ -127,6 +127,13 @@ pub async fn plugins(
         "plugins",
         format!("{} loaded, every import granted", plugins.len()),
     );
+    for plugin in by_word::of_plan(project, &plan, &plugins) {
+        up.warn(
+            &format!("probes of `{}`", plugin.plugin),
+            plugin.warning(),
+            "read the plugin and pin it with `digest`, or grant exact commands instead",
+        );
+    }
     if let Some(reference) = &args.reference {
         let takes_ref = |step: &Step| {
             plugins.get(&step.plugin).is_some_and(|plugin| {

@@ -5,6 +5,7 @@ use super::Request;
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
+use crate::cli::by_word::{self, ByWord};
 use crate::cli::error::CliError;
 use crate::cli::exit::ExitCode;
 use crate::cli::session::Session;
@@ -29,6 +30,8 @@ pub(super) struct Ready {
     pub run: RunId,
     pub notices: Vec<String>,
     pub warnings: Vec<String>,
+    /// Where nothing is to be changed: plugins that could all the same.
+    pub by_word: Vec<ByWord>,
     /// The fact that keeps how the plan deployed, and its value now.
     pub recipe: (String, Digest),
     /// What a recommended command must carry.
@@ -106,6 +109,11 @@ pub(super) async fn ready(session: Session, request: &Request) -> Result<Ready, 
     if let TargetConfig::Vers(vers) = target_config {
         warnings.extend(config::service_url_oddity(&vers.url, &vers.vm_domain));
     }
+    let by_word = match request.dry_run || !changes {
+        true => by_word::of_plan(project, &plan, &plugins),
+        false => Vec::new(),
+    };
+    warnings.extend(by_word.iter().map(ByWord::warning));
     let recipe = prepare::recipe(&plan, &plugins, &configs);
     let recipe_key = format!("recipe:{}", plan.name);
     if let Some(resumed) = &request.resumes {
@@ -151,6 +159,7 @@ pub(super) async fn ready(session: Session, request: &Request) -> Result<Ready, 
         run,
         notices,
         warnings,
+        by_word,
         recipe: (recipe_key, recipe),
         typed: session.typed,
     })

@@ -220,7 +220,7 @@ fn a_dry_run_shows_what_it_did_not_do() {
         text.contains("\ndry run: the plan would go through\n"),
         "{text}"
     );
-    assert!(text.contains("a dry run changes nothing"), "{text}");
+    assert!(text.contains("vdeploy changed nothing"), "{text}");
 }
 
 fn ending_of(events: Vec<RunEvent>, last: RunEvent) -> String {

@@ -15,7 +15,7 @@ const MOST: usize = 64;
 
 /// Says the numbers of the jobs that have no end yet. The file of the end is
 /// there from the beginning; its line is not.
-const SCRIPT: &str = r#"cd "$HOME/.vdeploy/jobs/$1" 2>/dev/null || exit 0
+pub(super) const SCRIPT: &str = r#"cd "$HOME/.vdeploy/jobs/$1" 2>/dev/null || exit 0
 for path in *.run; do
     number=${path%.run}
     [ -e "$path" ] || continue

@@ -21,6 +21,9 @@
 # job of a run puts some room aside in ~/.vdeploy/jobs/<run>/reserve, and the
 # first one that finds no room for its files gives it up.
 #
+# How the command begins is in launch.sh, which stands before this text, and so
+# do `vd_secrets` and `vd_become`, made for the one command by the host.
+#
 # Processes: this shell shows the output and ends with the connection; the
 # listener reads the lines of the host; the recorder waits for the command; the
 # command has a session of its own; the dog is there while the job lasts, and
@@ -245,12 +248,7 @@ vd_record() {
         trap - HUP INT QUIT TERM
         vd_self
         printf '%s\n' "$vd_me" >>"$vd_j.run" || exit 125
-        vd_prepare || exit
-        if ! command -v -- "$1" >/dev/null 2>&1; then
-            printf 'sh: %s: not found\n' "$1" >&2
-            exit 127
-        fi
-        exec "$vd_setsid" "$@"
+        vd_become "$@"
     ) <&6 >>"$vd_j.out" 2>>"$vd_j.err" 6<&-
     vd_end=$?
     # What was begun beside it has long ended.
@@ -325,11 +323,11 @@ case $vd_mode in
         if [ -e "$vd_j.run" ]; then
             [ "$vd_all" = 0 ] || head -c "$vd_all" >/dev/null
         else
-            vd_setsid=/usr/bin/setsid
-            [ -x "$vd_setsid" ] || vd_setsid=$(command -v setsid) ||
+            vd_locate /usr/bin/setsid || vd_locate setsid ||
                 vd_fail 'there is no program `setsid` (package util-linux)'
-            # An end of the input before its time: the host is gone.
-            vd_secrets || exit
+            vd_setsid=$vd_path
+            # An end of the input before its time ends it: the host is gone.
+            vd_secrets
             if [ "$vd_input" != 0 ]; then
                 vd_spool=$vd_j.in.$$
                 vd_why=$(head -c "$vd_input" 2>&1 >"$vd_spool") ||

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
-const SCRIPT: &str = r#"cd "$HOME/.vdeploy/jobs/$1" 2>/dev/null || exit 0
+pub(super) const SCRIPT: &str = r#"cd "$HOME/.vdeploy/jobs/$1" 2>/dev/null || exit 0
 for path in *.run; do
     [ ! -e "$path" ] || echo "${path%.run}"
 done"#;

@@ -6,17 +6,11 @@
 use crate::capability::EffectError;
 use crate::capability::quote::sh;
 use crate::capability::ssh::{Command, JobId};
-use crate::ssh::command_line::{self, CommandLine, Environment};
+use crate::ssh::command_line::{self, CommandLine, Launch};
 use std::time::Duration;
 
-/// The script without comments and indentation: it travels each time.
 fn script() -> String {
-    include_str!("job.sh")
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .flat_map(|line| [line, "\n"])
-        .collect()
+    command_line::functions() + &command_line::compact(include_str!("job.sh"))
 }
 
 /// How much longer than the host the target waits before it ends a command:
@@ -38,16 +32,13 @@ pub(super) fn start(
     mark: &str,
     left: Duration,
 ) -> Result<CommandLine, EffectError> {
-    let export = |name: &str, nth| format!("export {name}=\"$vd_s{nth}\"");
-    let Environment {
+    let Launch {
+        read,
+        become_it,
         words,
         secrets,
-        script: prepare,
-    } = command_line::environment(command, export)?;
-    let read: String = (0..command.secret_env.len())
-        .map(|nth| format!("IFS= read -r vd_s{nth} && "))
-        .collect();
-    let functions = format!("vd_secrets() {{ {read}true; }}\nvd_prepare() {{ {prepare}true; }}\n");
+    } = command_line::launch(command, Some("\"$vd_setsid\""))?;
+    let functions = format!("vd_secrets() {{\n{read}return 0\n}}\n{become_it}");
     let stdin = command_line::joined(&secrets, &command.stdin);
     let all = stdin.len();
     let limit = left.saturating_add(LATER).as_secs().min(i32::MAX as u64);

@@ -3,6 +3,7 @@
 mod full_disk;
 mod small_disk;
 mod stop;
+mod variables;
 
 use self::small_disk::SmallDisk;
 use super::line::{self, Offsets};
@@ -22,6 +23,8 @@ struct Target {
     shell: &'static [&'static str],
     disk: Option<SmallDisk>,
     home: tempfile::TempDir,
+    /// The PATH of its logins, if it is not that of this machine.
+    path: Option<String>,
 }
 
 /// One connection to it.
@@ -35,6 +38,7 @@ fn targets() -> impl Iterator<Item = Target> {
         shell,
         disk: None,
         home: tempfile::tempdir().unwrap(),
+        path: None,
     })
 }
 
@@ -60,6 +64,7 @@ impl Target {
         let mut child = shell
             .args(["-c", &format!("cd; {line}")])
             .env("HOME", self.home.path())
+            .envs(self.path.iter().map(|path| ("PATH", path)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
