@@ -112,6 +112,26 @@ async fn a_change_gives_the_same_as_a_probe() {
 }
 
 #[tokio::test]
+async fn a_variable_reaches_the_named_program_and_nothing_before_it() {
+    let sshd = Sshd::start().await;
+    let c = sshd.client();
+    std::fs::create_dir(sshd.at("drop")).unwrap();
+    for (effect, name) in (1..).zip(["vd_setsid", "vd_path", "vd_program", "PATH", "OPTIND"]) {
+        let mut command = Command::new("printenv");
+        command.args = vec![name.to_owned()];
+        command.env = vec![(name.to_owned(), "/bin/sh".to_owned())];
+        command.cwd = Some("drop".to_owned());
+        command.stdin = b"touch it-ran\n".to_vec();
+        for command in [command.clone(), change(command, effect)] {
+            let out = c.ssh.run(&command, &NoLiveOutput).await.unwrap();
+            assert_eq!(text(&out.stdout), "/bin/sh\n", "{name}: {out:?}");
+        }
+    }
+    let left = std::fs::read_dir(sshd.at("drop")).unwrap().count();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
 async fn a_change_whose_connection_is_cut_runs_once_and_all_of_it_arrives() {
     let sshd = Sshd::start().await;
     let c = sshd.client();
