@@ -48,7 +48,7 @@ impl Lease {
                 format!("taken {}\n", self.token)
             }
             "renew" if is_ours && number == Some(self.token) => "renewed\n".to_owned(),
-            "release" if is_ours && number == Some(self.token) => {
+            "release" if is_ours => {
                 self.holder = None;
                 "released\n".to_owned()
             }

@@ -143,6 +143,9 @@ impl LeaseKeeper {
     /// # Errors
     /// What the store says; the lease then runs out by itself.
     pub async fn release(self) -> Result<(), StoreError> {
+        self.held.lose(Loss::for_good("it was given back"));
+        // A renewal that is on its way goes on: the store refuses the token of a
+        // lease that was given back.
         self.renewals.abort();
         let (store, granted) = (self.store.clone(), self.granted.clone());
         on_own_thread(move || store.release_lease(&granted)).await
@@ -417,6 +420,47 @@ mod tests {
             last.starts_with("state database :memory: does not answer"),
             "{last}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_renewal_on_its_way_does_not_bring_a_released_lease_back() {
+        let (entered, renewing) = std::sync::mpsc::channel();
+        let (go, may_go) = std::sync::mpsc::channel::<()>();
+        let (may_go, calls) = (std::sync::Mutex::new(may_go), AtomicU64::new(0));
+        // The second write is the first renewal: it stands still in the middle.
+        let store = SqliteStore::in_memory()
+            .unwrap()
+            .with_clock(Arc::new(move || {
+                if calls.fetch_add(1, Ordering::SeqCst) == 1 {
+                    entered.send(()).unwrap();
+                    may_go.lock().unwrap().recv().unwrap();
+                }
+                1_000
+            }));
+        let store = Arc::new(store);
+        let (target, ttl) = (TargetName::from("infra"), Duration::from_millis(300));
+        let keeper = LeaseKeeper::acquire(
+            store.clone(),
+            target.clone(),
+            "01A".into(),
+            "me".to_owned(),
+            ttl,
+        );
+        let keeper = keeper.await.unwrap().unwrap();
+        let (granted, held) = (keeper.granted().clone(), keeper.held());
+        tokio::task::spawn_blocking(move || renewing.recv().unwrap())
+            .await
+            .unwrap();
+        let releasing = tokio::spawn(keeper.release());
+        tokio::task::yield_now().await;
+        assert!(!held.is_sure(), "no change is sent from now on");
+        go.send(()).unwrap();
+        releasing.await.unwrap().unwrap();
+        assert_eq!(store.lease_holder(&target).unwrap(), None);
+        // One that comes later still.
+        let late = store.renew_lease(&granted, ttl);
+        assert!(matches!(late, Err(StoreError::Fenced { .. })), "{late:?}");
+        assert_eq!(store.lease_holder(&target).unwrap(), None);
     }
 
     #[tokio::test]

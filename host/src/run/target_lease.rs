@@ -9,10 +9,16 @@
 //! call that renewed. Time during which the target stands still for a snapshot
 //! does not count: nobody can take the lease then.
 //!
+//! Giving the lease back is final: questions that were sent before may arrive
+//! later, and whoever asked them may have stopped waiting. The script refuses
+//! them, since each carries its claim or its token.
+//!
 //! A restored VM has the lease of the moment of its snapshot on its disk. The
 //! lease follows the target there: it is taken anew. A copied one of another
 //! run holds nobody off, since this run has just made the VM: it is broken.
 
+mod keeper;
+mod renewal;
 mod script;
 #[cfg(test)]
 mod tests;
@@ -22,26 +28,27 @@ pub use script::{TargetHolder, TargetLeaseError};
 use super::lease::{LeaseLost, when_lost};
 use crate::capability::held::{Held, Loss, Moment};
 use crate::capability::ssh::Ssh;
-use crate::ids::{RunId, VmId};
-use crate::target::{TargetFacts, TargetHandle};
-use script::{Answer, Ask, ask};
-use std::sync::{Arc, Mutex, MutexGuard};
+use crate::ids::RunId;
+use crate::target::TargetHandle;
+use keeper::{Keeper, Took, unexpected};
+use renewal::Moves;
+use script::{Answer, Ask, ClaimId, ask};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// How long a lease on a target lasts without renewal. Longer than the store's:
 /// a busy target may answer late, and a run that has to end for it has done
 /// harm. A killed run blocks its target for runs of other machines so long.
 pub const TTL: Duration = Duration::from_secs(30);
 
-/// First wait after a renewal that failed; doubles each time.
-const BACK_OFF: Duration = Duration::from_millis(50);
-/// Longest such wait: a target that is back is asked soon who has it.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 /// Giving the lease back may take so long; after that it ends by itself.
 const RELEASE_WITHIN: Duration = Duration::from_secs(10);
+/// The same for one that may have been taken without an answer: the target has
+/// just been slow or away.
+const GIVE_UP_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a target that cannot be reached for the whole ttl means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,44 +86,6 @@ pub struct TargetLease {
     renewals: JoinHandle<()>,
 }
 
-#[derive(Debug)]
-struct Keeper {
-    claim: Claim,
-    held: Held,
-    place: Mutex<Place>,
-    /// The runs that have lost it before, of which something may still go on.
-    left: Mutex<Vec<RunId>>,
-    /// The run that had begun a change there last when it was taken.
-    changed: Mutex<Option<RunId>>,
-}
-
-/// Where the lease was taken last, or could not be.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Place {
-    vm: Option<VmId>,
-    token: Option<u64>,
-    /// The largest token so far.
-    largest: u64,
-}
-
-/// A question that was answered.
-struct Answered {
-    started: Instant,
-    moment: Moment,
-    vm: Option<VmId>,
-    kept: Result<Kept, TargetLeaseError>,
-}
-
-/// How an attempt to keep the lease went.
-enum Kept {
-    Yes,
-    /// On a VM that is new to the run somebody else still has it.
-    NotYet(TargetHolder),
-    Lost(Option<TargetHolder>),
-    /// Somebody broke it, and says who and why.
-    Broken(String),
-}
-
 /// Who holds the target, if anybody does; only looks. Needs `ttl` to tell a
 /// lease from the leftover of a clock that was set back.
 ///
@@ -144,7 +113,18 @@ pub async fn break_held(
     by: &str,
     ttl: Duration,
 ) -> Result<Result<(), Option<TargetHolder>>, TargetLeaseError> {
-    match ask(ssh, Ask::Break { run, by }, ttl, ttl).await? {
+    break_as(ssh, run, by, None, ttl).await
+}
+
+/// The same, unless `claim`, that of who asks, is over when it arrives.
+async fn break_as(
+    ssh: &dyn Ssh,
+    run: &RunId,
+    by: &str,
+    claim: Option<&ClaimId>,
+    ttl: Duration,
+) -> Result<Result<(), Option<TargetHolder>>, TargetLeaseError> {
+    match ask(ssh, Ask::Break { run, by, claim }, ttl, ttl).await? {
         Answer::Broken => Ok(Ok(())),
         Answer::Held(holder) => Ok(Err(Some(holder))),
         Answer::Free => Ok(Err(None)),
@@ -164,12 +144,20 @@ impl TargetLease {
         let (asked, moment) = (Instant::now(), Moment::now());
         let keeper = Keeper::new(claim);
         let vm = keeper.place().vm.clone();
-        match keeper.take(vm).await? {
-            None => {
+        match keeper.take(vm).await {
+            Ok(Took::Yes) => {
                 keeper.held.renewed(moment, keeper.claim.ttl);
                 Ok(Ok(Self::keep(keeper, moves, asked)))
             }
-            Some(holder) => Ok(Err(holder)),
+            Ok(Took::No(holder)) => Ok(Err(holder)),
+            Ok(Took::Over(answer)) => Err(unexpected(&answer)),
+            Err(error) => {
+                if matches!(&error, TargetLeaseError::Unreached(e) if e.maybe_applied) {
+                    // Nobody would use what a late answer has taken.
+                    let _ = keeper.give_back(GIVE_UP_WITHIN).await;
+                }
+                Err(error)
+            }
         }
     }
 
@@ -244,28 +232,19 @@ impl TargetLease {
         }
     }
 
-    /// Gives the lease back; no error when it was lost already. Costs one
-    /// command on the target.
+    /// Gives the lease back, also one whose answer is still on its way; no error
+    /// when it was lost already. What arrives after it takes nothing. Costs one
+    /// command on the target. A VM that was left on the way keeps its lease until
+    /// that runs out.
     ///
     /// # Errors
     /// The target cannot be asked; the lease then runs out by itself.
-    pub async fn release(self) -> Result<(), TargetLeaseError> {
+    pub async fn release(mut self) -> Result<(), TargetLeaseError> {
+        self.keeper.held.lose(Loss::for_good("it was given back"));
         self.renewals.abort();
-        let claim = &self.keeper.claim;
-        let place = self.keeper.place().clone();
-        let Some(token) = place.token else {
-            return Ok(());
-        };
-        if place.vm != claim.target.facts().vm {
-            return Ok(());
-        }
-        let run = &claim.run;
-        let release = Ask::Release { run, token };
-        let asked = ask(&*claim.ssh, release, claim.ttl, RELEASE_WITHIN);
-        match timeout(RELEASE_WITHIN, asked).await {
-            Ok(answer) => answer.map(|_| ()),
-            Err(_) => Err(TargetLeaseError::Failed("no answer in time".to_owned())),
-        }
+        // It may be in the middle of asking: no question begins after this.
+        let _ = (&mut self.renewals).await;
+        self.keeper.give_back(RELEASE_WITHIN).await
     }
 }
 
@@ -274,273 +253,4 @@ impl Drop for TargetLease {
         self.renewals.abort();
         self.keeper.held.lose(Loss::for_good("it was given back"));
     }
-}
-
-type Moves = watch::Receiver<TargetFacts>;
-
-/// When the next attempt is due, and until when one must have gone well.
-struct Schedule {
-    next: Instant,
-    end: Instant,
-    wait: Duration,
-    longest: Duration,
-    last: Option<String>,
-    /// The end had passed unseen, and the target was asked all the same.
-    asked_late: bool,
-}
-
-impl Schedule {
-    fn new(next: Instant, end: Instant) -> Self {
-        Self {
-            next,
-            end,
-            wait: BACK_OFF,
-            longest: LONGEST_BACK_OFF,
-            last: None,
-            asked_late: false,
-        }
-    }
-
-    /// Counts from when it was asked for: the target counts from later on.
-    fn renewed(at: Instant, ttl: Duration) -> Self {
-        Self::new(at + ttl / 4, at + ttl)
-    }
-
-    fn failed(&mut self, why: String) {
-        self.last = Some(why);
-        self.next = Instant::now() + self.wait;
-        self.wait = (self.wait * 2).min(self.longest);
-    }
-}
-
-impl Keeper {
-    fn new(claim: Claim) -> Self {
-        let place = Mutex::new(Place {
-            vm: claim.target.facts().vm,
-            token: None,
-            largest: 0,
-        });
-        Self {
-            claim,
-            held: Held::default(),
-            place,
-            left: Mutex::default(),
-            changed: Mutex::default(),
-        }
-    }
-
-    fn place(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    fn left(&self) -> MutexGuard<'_, Vec<RunId>> {
-        self.left.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    fn changed(&self) -> MutexGuard<'_, Option<RunId>> {
-        self.changed.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    /// Renews until that fails for good. `asked` is when the lease was asked
-    /// for. A busy target may answer late: no question is given up before the
-    /// lease ends, the next ones are asked beside it, and each answer counts
-    /// from when its question was sent.
-    async fn renew_until_lost(self: Arc<Self>, mut moves: Moves, asked: Instant) -> LeaseLost {
-        let (target, ttl) = (self.claim.target.clone(), self.claim.ttl);
-        let mut schedule = Schedule::renewed(asked, ttl);
-        let mut questions: JoinSet<Answered> = JoinSet::new();
-        loop {
-            let place = self.place().clone();
-            let nothing_here = place.token.is_none() && place.vm == target.facts().vm;
-            tokio::select! {
-                _ = moves.changed() => {
-                    self.held.unknown();
-                    questions = JoinSet::new();
-                    let now = Instant::now();
-                    schedule = Schedule::new(now, now + ttl);
-                }
-                Some(answered) = questions.join_next() => {
-                    if let Ok(answered) = answered
-                        // Else nobody knows which VM answered; ask the new one.
-                        && target.facts().vm == answered.vm
-                        && let Some(lost) = self.heard(answered, &mut schedule)
-                    {
-                        return lost;
-                    }
-                    continue;
-                }
-                () = sleep_until(schedule.next.min(schedule.end)), if !nothing_here => {}
-            }
-            if target.stands_still() && self.held.is_sure() {
-                self.stand_still().await;
-                questions = JoinSet::new();
-                let now = Instant::now();
-                schedule = Schedule::new(now, now + ttl);
-            }
-            let (started, moment) = (Instant::now(), Moment::now());
-            if started >= schedule.end {
-                // Without having tried, or long after it: the process was
-                // stopped or starved. The target knows whether somebody took it
-                // meanwhile.
-                let slept = started >= schedule.end + ttl / 4;
-                let untried = schedule.last.is_none() && questions.is_empty();
-                let why = match schedule.last.take() {
-                    Some(last) => last,
-                    None => "the target does not answer".to_owned(),
-                };
-                if schedule.asked_late || !(slept || untried) {
-                    if self.claim.absence == Absence::Loses {
-                        return LeaseLost::NotRenewed {
-                            after: ttl,
-                            last: why,
-                        };
-                    }
-                    tracing::warn!(%why, "the lease on the target cannot be renewed; going on");
-                    self.held.not_needed();
-                    schedule.end = started + ttl;
-                    (schedule.wait, schedule.longest) = (ttl / 3, ttl / 3);
-                } else {
-                    schedule.end = started + ttl / 3;
-                    schedule.asked_late = true;
-                }
-            }
-            let vm = target.facts().vm;
-            let taking = place.token.is_none() || place.vm != vm;
-            if taking && !questions.is_empty() {
-                // Of two at once the older one may be answered last.
-                schedule.next = schedule.end;
-                continue;
-            }
-            schedule.next = started + ttl / 4;
-            let keeper = self.clone();
-            questions.spawn(async move {
-                let kept = keeper.keep_on(vm.clone()).await;
-                Answered {
-                    started,
-                    moment,
-                    vm,
-                    kept,
-                }
-            });
-        }
-    }
-
-    /// Waits while the target stands still: nobody can take the lease then. A
-    /// process that was stopped meanwhile does not know for how long that was
-    /// so, and asks.
-    async fn stand_still(&self) {
-        let Claim { target, ttl, .. } = &self.claim;
-        while self.held.is_sure() {
-            self.held.renewed(Moment::now(), *ttl);
-            if timeout(*ttl / 4, target.goes_on()).await.is_ok() {
-                break;
-            }
-        }
-        self.held.unknown();
-    }
-
-    /// What an answer means for the schedule; the loss, if it is one.
-    fn heard(&self, answered: Answered, schedule: &mut Schedule) -> Option<LeaseLost> {
-        let (started, ttl) = (answered.started, self.claim.ttl);
-        if let Ok(Kept::Yes) = answered.kept {
-            self.held.renewed(answered.moment, ttl);
-        }
-        match answered.kept {
-            Ok(Kept::Yes) if started + ttl > schedule.end || schedule.asked_late => {
-                *schedule = Schedule::renewed(started, ttl);
-            }
-            // A later question was answered before.
-            Ok(Kept::Yes) => {}
-            Ok(Kept::NotYet(holder)) => {
-                if Instant::now() >= schedule.end {
-                    return Some(self.fenced(&has_it_now(Some(&holder))));
-                }
-                schedule.failed(has_it_now(Some(&holder)));
-            }
-            Ok(Kept::Lost(holder)) => return Some(self.fenced(&has_it_now(holder.as_ref()))),
-            Ok(Kept::Broken(by)) => return Some(self.fenced(&format!("{by} broke it"))),
-            Err(error) => schedule.failed(error.to_string()),
-        }
-        None
-    }
-
-    /// Renews where the lease is held, takes it where the target moved to.
-    async fn keep_on(&self, vm: Option<VmId>) -> Result<Kept, TargetLeaseError> {
-        let Claim { ssh, run, ttl, .. } = &self.claim;
-        let place = self.place().clone();
-        let Some(token) = place.token.filter(|_| place.vm == vm) else {
-            return self.take_over(vm).await;
-        };
-        match ask(&**ssh, Ask::Renew { run, token }, *ttl, *ttl).await? {
-            Answer::Renewed => Ok(Kept::Yes),
-            Answer::Lost(holder) => Ok(Kept::Lost(holder)),
-            Answer::Fenced(by) => Ok(Kept::Broken(by)),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Takes it on a VM that this run has just made, whatever its disk says.
-    async fn take_over(&self, vm: Option<VmId>) -> Result<Kept, TargetLeaseError> {
-        let Claim { ssh, who, ttl, .. } = &self.claim;
-        if let Some(copied) = self.take(vm.clone()).await? {
-            let by = format!("{who}, which restored this VM from a snapshot,");
-            let _ = break_held(&**ssh, &copied.run, &by, *ttl).await?;
-            if let Some(holder) = self.take(vm).await? {
-                return Ok(Kept::NotYet(holder));
-            }
-        }
-        Ok(Kept::Yes)
-    }
-
-    /// Takes the lease, unless somebody else has it.
-    async fn take(&self, vm: Option<VmId>) -> Result<Option<TargetHolder>, TargetLeaseError> {
-        let Claim {
-            ssh, run, who, ttl, ..
-        } = &self.claim;
-        let least = self.place().largest;
-        let take = Ask::Take { run, least, who };
-        match ask(&**ssh, take, *ttl, *ttl).await? {
-            Answer::Taken {
-                token,
-                changed,
-                left,
-            } => {
-                *self.changed() = changed;
-                *self.left() = left;
-                *self.place() = Place {
-                    vm,
-                    token: Some(token),
-                    largest: token,
-                };
-                Ok(None)
-            }
-            Answer::Held(holder) => Ok(Some(holder)),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    fn fenced(&self, why: &str) -> LeaseLost {
-        let facts = self.claim.target.facts();
-        let token = self.place().token;
-        let token = token.map(|token| format!(" (fencing token {token})"));
-        LeaseLost::Fenced {
-            message: format!(
-                "lost the lease on the target `{}` itself{}; {why}",
-                facts.name,
-                token.unwrap_or_default(),
-            ),
-        }
-    }
-}
-
-fn has_it_now(holder: Option<&TargetHolder>) -> String {
-    match holder {
-        Some(holder) if holder.who.is_empty() => format!("run {} holds it now", holder.run),
-        Some(holder) => format!("run {} ({}) holds it now", holder.run, holder.who),
-        None => "nobody holds it now: it was released or ~/.vdeploy-lease was removed".to_owned(),
-    }
-}
-
-fn unexpected(answer: &Answer) -> TargetLeaseError {
-    TargetLeaseError::Failed(format!("an answer that does not fit: {answer:?}"))
 }

@@ -1,9 +1,15 @@
 # The lease on this machine: which run of vdeploy may change it now. POSIX sh.
 #
 # Each change of the lease is a symbolic link of its own in ~/.vdeploy-lease:
-# `r.<number>`, whose text is `<run>:<token>:<end>`. The run `-` is nobody. The
-# end is in seconds since 1970, by this machine's clock. The highest number
+# `r.<number>`, whose text is `<run>:<token>:<claim>:<end>`. The run `-` is nobody.
+# The end is in seconds since 1970, by this machine's clock. The highest number
 # counts, and it is never removed.
+#
+# A claim is one process's wish for the lease: a run that is resumed makes a new
+# one. A question may arrive after its asker has given up waiting, and twice.
+# `over.<claim>` is the mark of a claim that was given back, broken or followed by
+# another one: its late `take` takes nothing. A `take` that comes twice has one
+# answer. A late `renew` finds another token, or nobody.
 #
 # A change makes the link with the next number. `ln -s` fails where the name
 # exists, so of all who saw the same record only one goes on from it: two who
@@ -19,10 +25,12 @@
 # `changed` is a link whose text is the run that has begun a change here last; it
 # is made by `job.sh`. `take` answers with it as `changed:<run>`.
 #
-# Arguments: take TTL RUN LEAST WHO | renew TTL RUN TOKEN | release TTL RUN
-# TOKEN | settle TTL RUN TOKEN LEFT... | break TTL RUN BY | look TTL. Answers in
-# one line, for `held`, `lost` and `fenced` with a second one; status 1 with a
-# reason on stderr where nothing could be done.
+# Arguments: take TTL RUN LEAST WHO CLAIM | renew TTL RUN TOKEN | release TTL RUN
+# CLAIM | settle TTL RUN TOKEN LEFT... | break TTL RUN BY [CLAIM] | look TTL. LEAST
+# is the largest token of the claim so far. `break` with the claim of who breaks
+# it does nothing when that claim is over. Answers in one line, for `held`, `lost`
+# and `fenced` with a second one; status 1 with a reason on stderr where nothing
+# could be done.
 set -u
 umask 077
 first=100000000000
@@ -41,11 +49,11 @@ highest() {
     done
 }
 
-# Reads the record that counts: seq, holder, token, end.
+# Reads the record that counts: seq, holder, token, claim, end.
 newest() {
     looks=0
     while :; do
-        holder=- token=0 end=0
+        holder=- token=0 claim=- end=0
         highest
         [ "$seq" = "$first" ] && return
         # It may be gone by now: then there is a newer one.
@@ -56,7 +64,9 @@ newest() {
     holder=${record%%:*}
     end=${record##*:}
     token=${record#*:}
-    token=${token%:*}
+    claim=${token#*:}
+    claim=${claim%:*}
+    token=${token%%:*}
     case $token$end in
         *[!0-9]*) fail "$dir/r.$seq is no record of a lease: $record" ;;
     esac
@@ -125,9 +135,24 @@ mark_lost() {
     ln -s lost "$dir/lost.$1" 2>/dev/null
 }
 
+# Claim $1 takes nothing here any more.
+mark_over() {
+    [ "$1" = - ] || ln -s over "$dir/over.$1" 2>/dev/null
+}
+
+is_over() {
+    [ -L "$dir/over.$1" ]
+}
+
 verb=$1 ttl=$2 run=${3:--}
 [ -n "${HOME:-}" ] || fail "HOME is not set"
 dir=$HOME/.vdeploy-lease
+# Before the record is read: a `take` that is on its way looks for the mark after
+# it has made its record, so one of the two sees the other.
+if [ "$verb" = release ]; then
+    [ -d "$dir" ] || mkdir -p "$dir" || exit 1
+    mark_over "$4"
+fi
 tries=0
 while [ "$tries" -lt 1000 ]; do
     tries=$((tries + 1))
@@ -143,18 +168,29 @@ while [ "$tries" -lt 1000 ]; do
             exit
             ;;
         take)
+            ! is_over "$6" || lose
             if is_held && [ "$holder" != "$run" ]; then
                 tell held
                 exit
             fi
-            [ "$token" -ge "$4" ] || token=$4
-            token=$((token + 1))
+            # One that comes twice has the token of the first.
+            if [ "$claim" != "$6" ] || [ "$token" -le "$4" ]; then
+                [ "$token" -ge "$4" ] || token=$4
+                token=$((token + 1))
+            fi
+            earlier=$claim
             # Without room for it the holder only has no name.
             { printf '%s\n%s\n' "$now" "$5" >"$dir/who.$run"; } 2>/dev/null || :
             granted=$token former=
             [ "$holder" = - ] || [ "$holder" = "$run" ] || former=$holder
             [ -z "$former" ] || mark_left "$former"
-            if become "$run:$granted:$((now + ttl))"; then
+            if become "$run:$granted:$6:$((now + ttl))"; then
+                if is_over "$6"; then
+                    become "-:$granted:-:0" && rm -f "$dir/who.$run"
+                    newest
+                    lose
+                fi
+                [ "$earlier" = "$6" ] || mark_over "$earlier"
                 for path in "$dir"/who.*; do
                     [ "$path" = "$dir/who.$run" ] || rm -f "$path"
                 done
@@ -189,17 +225,21 @@ while [ "$tries" -lt 1000 ]; do
             echo settled
             exit
             ;;
-        renew | release)
+        renew)
             if [ "$holder" != "$run" ] || [ "$token" != "$4" ]; then
                 lose
             fi
-            if [ "$verb" = renew ]; then
-                become "$run:$4:$((now + ttl))" && echo renewed && exit
-            else
-                become "-:$4:0" && rm -f "$dir/who.$run" && echo released && exit
-            fi
+            become "$run:$4:$claim:$((now + ttl))" && echo renewed && exit
+            ;;
+        release)
+            [ "$claim" = "$4" ] || lose
+            become "-:$token:-:0" && rm -f "$dir/who.$run" && echo released && exit
             ;;
         break)
+            if [ -n "${5:-}" ] && is_over "$5"; then
+                echo free
+                exit
+            fi
             # Also one that ran out: its holder may still come back.
             if [ "$holder" != "$run" ]; then
                 if is_held; then tell held; else echo free; fi
@@ -208,7 +248,9 @@ while [ "$tries" -lt 1000 ]; do
             # First, so that its holder finds it.
             { printf '%s\n' "$4" >"$dir/broken.$run"; } 2>/dev/null || :
             mark_left "$run"
-            if become "-:$token:0"; then
+            broken=$claim
+            if become "-:$token:-:0"; then
+                mark_over "$broken"
                 for path in "$dir"/broken.*; do
                     [ "$path" = "$dir/broken.$run" ] || rm -f "$path"
                 done

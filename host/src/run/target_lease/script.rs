@@ -43,19 +43,22 @@ pub struct TargetHolder {
 /// What the script is asked.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Ask<'a> {
-    /// Take it; the token is to be larger than this one.
+    /// Take it; the token is to be larger than this one. Asked twice for one
+    /// claim, it has one answer; for a claim that is over, it takes nothing.
     Take {
         run: &'a RunId,
         least: u64,
         who: &'a str,
+        claim: &'a ClaimId,
     },
     Renew {
         run: &'a RunId,
         token: u64,
     },
+    /// Give back what the claim has; from then on it is over.
     Release {
         run: &'a RunId,
-        token: u64,
+        claim: &'a ClaimId,
     },
     /// Nothing of these runs goes on any more.
     Settle {
@@ -63,12 +66,24 @@ pub(super) enum Ask<'a> {
         token: u64,
         left: &'a [RunId],
     },
-    /// Take it away from the run; `by` says who and why.
+    /// Take it away from the run; `by` says who and why. Not when `claim`, that
+    /// of who asks, is over.
     Break {
         run: &'a RunId,
         by: &'a str,
+        claim: Option<&'a ClaimId>,
     },
     Look,
+}
+
+/// One process's wish for the lease. A run that is resumed makes a new one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ClaimId(String);
+
+impl ClaimId {
+    pub(super) fn generate() -> Self {
+        Self(ulid::Ulid::generate().to_string())
+    }
 }
 
 /// What the script says.
@@ -123,21 +138,31 @@ fn command(ask: Ask<'_>, ttl: Duration, limit: Duration) -> Command {
     let ttl = ttl.as_secs().max(1).to_string();
     let own = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
     let words = match ask {
-        Ask::Take { run, least, who } => own(&[
+        Ask::Take {
+            run,
+            least,
+            who,
+            claim,
+        } => own(&[
             "take",
             &ttl,
             run.as_str(),
             &least.to_string(),
             &printable(who),
+            &claim.0,
         ]),
         Ask::Renew { run, token } => own(&["renew", &ttl, run.as_str(), &token.to_string()]),
-        Ask::Release { run, token } => own(&["release", &ttl, run.as_str(), &token.to_string()]),
+        Ask::Release { run, claim } => own(&["release", &ttl, run.as_str(), &claim.0]),
         Ask::Settle { run, token, left } => {
             let mut words = own(&["settle", &ttl, run.as_str(), &token.to_string()]);
             words.extend(left.iter().map(|run| run.to_string()));
             words
         }
-        Ask::Break { run, by } => own(&["break", &ttl, run.as_str(), &printable(by)]),
+        Ask::Break { run, by, claim } => {
+            let mut words = own(&["break", &ttl, run.as_str(), &printable(by)]);
+            words.extend(claim.map(|claim| claim.0.clone()));
+            words
+        }
         Ask::Look => own(&["look", &ttl]),
     };
     let mut command = Command::new("sh");

@@ -1,11 +1,13 @@
 //! The script runs for real: each VM is a home directory of its own.
 
 mod homes;
+mod late;
 
 use super::script::{Answer, Ask};
 use super::*;
 use homes::*;
 use std::sync::atomic::Ordering;
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn of_two_takers_at_once_exactly_one_wins() {
@@ -83,21 +85,20 @@ async fn a_lease_lasts_until_its_end_and_can_be_given_back() {
         holder.ends_in > LONG - Duration::from_secs(10),
         "{holder:?}"
     );
-    // The same run may take it again, with a token that is larger.
+    // Another process of the run may take it again, with a token that is larger.
+    let first = homes.claim_of("01A");
     assert_eq!(homes.take("01A").await, taken(2));
-    let old = homes.ask(Ask::Release { run: a, token: 1 }).await;
+    let claim = &first;
+    let old = homes.ask(Ask::Release { run: a, claim }).await;
     assert!(matches!(old, Answer::Lost(Some(_))), "{old:?}");
-    assert_eq!(
-        homes.ask(Ask::Release { run: a, token: 2 }).await,
-        Answer::Released
-    );
+    assert_eq!(homes.release("01A").await, Answer::Released);
     assert_eq!(homes.ask(Ask::Look).await, Answer::Free);
     assert_eq!(
         homes.ask(Ask::Renew { run: a, token: 2 }).await,
         Answer::Lost(None)
     );
     assert_eq!(homes.take("01B").await, taken(3));
-    let late = homes.ask(Ask::Release { run: a, token: 2 }).await;
+    let late = homes.release("01A").await;
     assert!(matches!(late, Answer::Lost(Some(holder)) if holder.run == *b));
 }
 
@@ -163,7 +164,7 @@ async fn a_foreign_token_is_a_loss() {
     std::fs::write(dir.join("who.01B"), "1\nwho of 01B\n").unwrap();
     let end = jiff::Timestamp::now().as_second() + 60;
     let record = dir.join("r.100000009999");
-    std::os::unix::fs::symlink(format!("01B:7:{end}"), record).unwrap();
+    std::os::unix::fs::symlink(format!("01B:7:other:{end}"), record).unwrap();
     let why = timeout(PATIENCE, lease.lost()).await.unwrap();
     assert_eq!(
         why.to_string(),
@@ -201,11 +202,7 @@ async fn a_broken_lease_is_a_loss_that_says_who_did_it() {
          runner is gone) broke it"
     );
     // A run that takes it again after that is no broken one.
-    let release = Ask::Release {
-        run: other,
-        token: 2,
-    };
-    assert_eq!(homes.ask(release).await, Answer::Released);
+    assert_eq!(homes.release("01B").await, Answer::Released);
     assert_eq!(homes.take("01A").await, taken(3));
     let late = homes.ask(Ask::Renew { run, token: 1 }).await;
     assert!(matches!(late, Answer::Lost(Some(_))), "{late:?}");
@@ -254,8 +251,7 @@ async fn who_loses_it_to_another_run_is_marked_until_it_has_it_again() {
     homes.end_in("one", -2);
     assert_eq!(homes.take("01B").await, taken_after(2, &["01A"]));
     assert!(mark("01A").is_symlink() && !mark("01B").is_symlink());
-    let run = &RunId::from("01B");
-    homes.ask(Ask::Release { run, token: 2 }).await;
+    homes.release("01B").await;
     assert_eq!(homes.take("01A").await, taken(3));
     assert!(!mark("01A").is_symlink());
     let run = &RunId::from("01A");
@@ -312,8 +308,7 @@ async fn what_is_left_of_a_run_is_told_until_it_is_settled() {
     assert_eq!(settle("01D", 4).await, Answer::Settled);
     // Who goes on looks after its own.
     assert_eq!(homes.take("01D").await, taken_after(5, &["01B"]));
-    let run = &RunId::from("01D");
-    homes.ask(Ask::Release { run, token: 5 }).await;
+    homes.release("01D").await;
     assert_eq!(homes.take("01B").await, taken(6));
 }
 

@@ -87,7 +87,7 @@ pub(super) fn forget(run: &str) -> String {
          cd \"$HOME/.vdeploy/jobs\" 2>/dev/null || exit 0; \
          mark() {{ ln -s lost \"$lease/lost.$run\" 2>/dev/null; }}; \
          mark || full=yes; rm -rf -- \"$run\"; [ -z \"${{full:-}}\" ] || mark; \
-         [ ! -d \"$lease\" ] || find \"$lease\" \\( -name 'lost.*' -o -name 'left.*' \\) \
+         [ ! -d \"$lease\" ] || find \"$lease\" \\( -name 'lost.*' -o -name 'left.*' -o -name 'over.*' \\) \
          -mtime +7 -exec rm -f -- {{}} +; \
          find . -type d ! -name . -prune -mtime +7 -exec rm -rf -- {{}} +"
     );

@@ -1,20 +1,67 @@
 //! VMs that are home directories on this machine, in which the script runs for
 //! real.
 
-use super::super::script::{Answer, Ask, ask};
+use super::super::script::{Answer, Ask, ClaimId, ask};
 use super::super::*;
 use crate::capability::ssh::{Command, LiveOutput, Output};
 use crate::capability::{EffectError, ErrorKind};
 use async_trait::async_trait;
+use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tempfile::TempDir;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const LONG: Duration = Duration::from_secs(60);
+
+/// What is late of a command, until it is told to go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Late {
+    /// The command itself.
+    Question,
+    /// Only what it says.
+    Answer,
+    /// The command, and who has sent it is cut off at once.
+    CutOff,
+}
+
+/// Commands of one verb that are late. As with sshd, what was sent is done,
+/// whoever still waits for it.
+#[derive(Debug)]
+pub(super) struct HeldBack {
+    verb: &'static str,
+    what: Late,
+    sent: Semaphore,
+    may_go: Semaphore,
+    done: Semaphore,
+}
+
+impl HeldBack {
+    /// One was sent.
+    pub(super) async fn sent(&self) {
+        passed(&self.sent).await;
+    }
+
+    /// One may go on.
+    pub(super) fn go(&self) {
+        self.may_go.add_permits(1);
+    }
+
+    /// One has been done on the VM.
+    pub(super) async fn done(&self) {
+        passed(&self.done).await;
+    }
+}
+
+async fn passed(point: &Semaphore) {
+    let permit = timeout(PATIENCE, point.acquire()).await.unwrap();
+    permit.unwrap().forget();
+}
 
 /// Runs commands on this machine, in the home of the VM that is the target.
 #[derive(Debug)]
@@ -27,6 +74,9 @@ pub(super) struct Homes {
     pub(super) slow: AtomicU64,
     pub(super) calls: AtomicUsize,
     called: Notify,
+    late: Mutex<Option<Arc<HeldBack>>>,
+    /// The last claim of each run.
+    claims: Mutex<BTreeMap<String, ClaimId>>,
 }
 
 impl Homes {
@@ -39,7 +89,22 @@ impl Homes {
             slow: AtomicU64::new(0),
             calls: AtomicUsize::new(0),
             called: Notify::new(),
+            late: Mutex::default(),
+            claims: Mutex::default(),
         })
+    }
+
+    /// From now on the next command with this verb is late.
+    pub(super) fn hold_back(&self, verb: &'static str, what: Late) -> Arc<HeldBack> {
+        let held = Arc::new(HeldBack {
+            verb,
+            what,
+            sent: Semaphore::new(0),
+            may_go: Semaphore::new(0),
+            done: Semaphore::new(0),
+        });
+        *self.late.lock().unwrap() = Some(held.clone());
+        held
     }
 
     pub(super) fn home(&self, vm: &str) -> PathBuf {
@@ -81,9 +146,35 @@ impl Homes {
         }
     }
 
+    /// Takes it for a process of the run that asks for the first time.
     pub(super) async fn take(&self, run: &str) -> Answer {
+        let claim = ClaimId::generate();
+        let mut claims = self.claims.lock().unwrap();
+        claims.insert(run.to_owned(), claim.clone());
+        drop(claims);
+        self.take_as(run, &claim).await
+    }
+
+    pub(super) async fn take_as(&self, run: &str, claim: &ClaimId) -> Answer {
         let (run, who) = (&RunId::from(run), &*format!("who of {run}"));
-        self.ask(Ask::Take { run, least: 0, who }).await
+        let take = Ask::Take {
+            run,
+            least: 0,
+            who,
+            claim,
+        };
+        self.ask(take).await
+    }
+
+    /// The claim of the process of the run that took it last.
+    pub(super) fn claim_of(&self, run: &str) -> ClaimId {
+        self.claims.lock().unwrap()[run].clone()
+    }
+
+    /// Gives back what that process has.
+    pub(super) async fn release(&self, run: &str) -> Answer {
+        let (claim, run) = (&self.claim_of(run), &RunId::from(run));
+        self.ask(Ask::Release { run, claim }).await
     }
 
     pub(super) async fn ask(&self, what: Ask<'_>) -> Answer {
@@ -122,36 +213,62 @@ impl Ssh for Homes {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep(Duration::from_millis(self.slow.load(Ordering::SeqCst))).await;
-        std::fs::create_dir_all(&home).unwrap();
-        let command = command.clone();
-        tokio::task::spawn_blocking(move || {
-            let mut child = std::process::Command::new(&command.program)
-                .args(&command.args)
-                .env("HOME", &home)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            child
-                .stdin
-                .take()
-                .unwrap()
-                .write_all(&command.stdin)
-                .unwrap();
-            let output = child.wait_with_output().unwrap();
-            Ok(Output {
-                exit_code: output.status.code().and_then(|code| code.try_into().ok()),
-                stdout: output.stdout,
-                stderr: output.stderr,
-                ..Output::default()
-            })
-        })
-        .await
-        .unwrap()
+        let late = {
+            let mut late = self.late.lock().unwrap();
+            let asked = command.args.get(2).map(String::as_str);
+            late.take_if(|late| asked == Some(late.verb))
+        };
+        let Some(late) = late else {
+            return done_in(home, command.clone()).await;
+        };
+        let (held, command) = (late.clone(), command.clone());
+        let doing = tokio::spawn(async move {
+            if held.what != Late::Answer {
+                held.may_go.acquire().await.unwrap().forget();
+            }
+            let output = done_in(home, command).await;
+            held.done.add_permits(1);
+            if held.what == Late::Answer {
+                held.may_go.acquire().await.unwrap().forget();
+            }
+            output
+        });
+        late.sent.add_permits(1);
+        if late.what == Late::CutOff {
+            let error = EffectError::new(ErrorKind::Unavailable, "ssh.closed", "cut off");
+            return Err(error.in_doubt());
+        }
+        doing.await.unwrap()
     }
 
     async fn close(&self) {}
+}
+
+async fn done_in(home: PathBuf, command: Command) -> Result<Output, EffectError> {
+    std::fs::create_dir_all(&home).unwrap();
+    let done = tokio::task::spawn_blocking(move || run_in(&home, &command));
+    Ok(done.await.unwrap())
+}
+
+fn run_in(home: &Path, command: &Command) -> Output {
+    let mut child = std::process::Command::new(&command.program)
+        .args(&command.args)
+        .env("HOME", home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&command.stdin).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    Output {
+        exit_code: output.status.code().and_then(|code| code.try_into().ok()),
+        stdout: output.stdout,
+        stderr: output.stderr,
+        ..Output::default()
+    }
 }
 
 /// Taken while nobody else had lost it.
