@@ -151,6 +151,8 @@ vd_watch() {
         trap '' HUP
         trap 'kill $! 2>/dev/null; exit' TERM
         vd_self
+        # Who sees the dog may remove the files: it knows the command before that.
+        vd_find
         ln -s "$vd_me" "$vd_j.dog" || exit
         # The recorder looks for the dog after it has written the end.
         vd_ended && exit
