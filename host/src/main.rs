@@ -2,11 +2,23 @@
 
 use clap::Parser as _;
 use std::process::ExitCode;
+use std::time::Duration;
 use vdeploy::cli::{self, Cli};
 
+/// So long a task that does not end may hold up the end of the process.
+const LAST_TASKS: Duration = Duration::from_secs(5);
+/// Threads for tasks, also on a machine with one core: signals and deadlines are
+/// heard beside one that keeps its thread.
+const MIN_WORKERS: usize = 4;
+
 fn main() -> ExitCode {
+    if let Some(code) = cli::only_compiles() {
+        return ExitCode::from(code);
+    }
     let cli = Cli::parse();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.max(MIN_WORKERS))
         .enable_all()
         .build()
     {
@@ -17,5 +29,6 @@ fn main() -> ExitCode {
         }
     };
     let code = runtime.block_on(cli::main(cli));
+    runtime.shutdown_timeout(LAST_TASKS);
     ExitCode::from(code.code())
 }

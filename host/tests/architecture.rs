@@ -107,6 +107,12 @@ const MAY_READ_ENVIRONMENT: &[(&str, &str)] = &[
 /// Files that print although their module may not.
 const MAY_PRINT: &[(&str, &str)] = &[("main.rs", "when not even the runtime starts")];
 
+/// Files with `unsafe`, with why.
+const MAY_BE_UNSAFE: &[(&str, &str)] = &[(
+    "plugin/native.rs",
+    "compiled code is loaded, after it was found to be this program's own",
+)];
+
 /// What a module without I/O cannot need.
 const IMPURE: &[&str] = &[
     "std::fs",
@@ -395,7 +401,9 @@ fn no_unsafe_code_and_no_global_state() {
     let mut problems = Vec::new();
     for source in sources() {
         for (number, line) in &source.lines {
-            if let Some(word) = words.iter().find(|word| line.contains(*word)) {
+            let excused = MAY_BE_UNSAFE.iter().any(|(path, _)| *path == source.path);
+            let word = words.iter().find(|word| line.contains(*word));
+            if let Some(word) = word.filter(|word| !(excused && **word == "unsafe ")) {
                 problems.push(format!("src/{}:{number}: `{}`", source.path, word.trim()));
             }
         }

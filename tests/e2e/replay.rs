@@ -90,6 +90,7 @@ impl Elsewhere {
             .env("HOME", &self.dir)
             .env("VDEPLOY_STATE", self.dir.join("state"))
             .env("VDEPLOY_CACHE", &self.cache)
+            .env("VDEPLOY_CACHE_KEY", self.cache.with_file_name("plugin-key"))
             .output()
             .context("unshare")?;
         Ok(output.into())
@@ -278,6 +279,10 @@ fn differs(base: &Base) -> Result<()> {
         .current_dir(&place.dir)
         .env("VDEPLOY_STATE", place.dir.join("state"))
         .env("VDEPLOY_CACHE", &place.cache)
+        .env(
+            "VDEPLOY_CACHE_KEY",
+            place.cache.with_file_name("plugin-key"),
+        )
         .output()?;
     Ran::from(text)
         .expect_code(10)?

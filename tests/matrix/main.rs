@@ -27,7 +27,7 @@ use process::Machine;
 use record::{DEPLOYS, Deploy, Recorded};
 use std::sync::{Arc, OnceLock};
 use vdeploy::config::Project;
-use vdeploy::plugin::{Engine, Plugin, builtin};
+use vdeploy::plugin::{CodeCache, Engine, Plugin, Setup, builtin};
 use vdeploy::run::prepare::Plugins;
 use vdeploy_tests::Base;
 
@@ -60,7 +60,12 @@ impl Stage {
     fn new() -> Result<Self> {
         let base = Base::start()?;
         // What the program has compiled is not compiled again.
-        let engine = Engine::new(Some(&base.cloud_dir().join("plugin-cache")))?;
+        let kept = base.cloud_dir();
+        let cache = CodeCache::open(&kept.join("plugin-cache"), &kept.join("plugin-key"));
+        let engine = Engine::new(Setup {
+            cache: Some(cache.map_err(anyhow::Error::msg)?),
+            ..Setup::default()
+        })?;
         let project = Project::builtin()?;
         let mut plugins = Plugins::new();
         for step in project.plan(&"default".into())?.all_steps() {

@@ -92,6 +92,10 @@ impl<'a> Site<'a> {
             .env("CI", "true")
             .env("VDEPLOY_STATE", self.state())
             .env("VDEPLOY_CACHE", self.base.cloud_dir().join("plugin-cache"))
+            .env(
+                "VDEPLOY_CACHE_KEY",
+                self.base.cloud_dir().join("plugin-key"),
+            )
             .env("VERS_AUTH_TOKEN", TOKEN);
         command
     }

@@ -98,14 +98,19 @@ pub(crate) fn append_custom_section(wasm: &mut Vec<u8>, name: &str, contents: &[
     write_length(&mut body, name.len())?;
     body.extend_from_slice(name.as_bytes());
     body.extend_from_slice(contents);
-    wasm.push(0);
+    append_section(wasm, 0, &body)
+}
+
+/// Adds a section of any kind at the end: id, size, contents.
+pub(crate) fn append_section(wasm: &mut Vec<u8>, id: u8, body: &[u8]) -> Result<()> {
+    wasm.push(id);
     write_length(wasm, body.len())?;
-    wasm.extend_from_slice(&body);
+    wasm.extend_from_slice(body);
     Ok(())
 }
 
 /// Writes a length as an unsigned LEB128 of 32 bits.
-fn write_length(out: &mut Vec<u8>, length: usize) -> Result<()> {
+pub(crate) fn write_length(out: &mut Vec<u8>, length: usize) -> Result<()> {
     let mut rest = u32::try_from(length).context("a section of more than 4 GiB")?;
     loop {
         let low = (rest & 0x7f) as u8;

@@ -14,6 +14,7 @@ use crate::sources_hash;
 use crate::workspace::Workspace;
 
 mod handmade;
+mod hostile;
 
 /// Where the crates are.
 const FIXTURES: &str = "tests/fixtures/plugins";
@@ -57,7 +58,8 @@ pub fn build(workspace: &Workspace) -> Result<()> {
         fs::write(&stamp, format!("{hash}\n"))
             .with_context(|| format!("cannot write {}", stamp.display()))?;
     }
-    for (name, component) in handmade::components()? {
+    let handmade = handmade::components()?.into_iter();
+    for (name, component) in handmade.chain(hostile::components()?) {
         plugins::write_whole(&out.join(format!("{name}.wasm")), &component)?;
     }
     eprintln!("fixtures: in {}, {fresh} were up to date", out.display());

@@ -1,7 +1,7 @@
 //! One call: of a plugin, which is instantiated for it, and of a capability
 //! through the gate.
 
-use crate::plugins::builtin_plugin;
+use crate::plugins::{builtin_plugin, engine};
 use crate::stage::Stage;
 use anyhow::Result;
 use criterion::Criterion;
@@ -14,7 +14,7 @@ use vdeploy::capability::grant::Grants;
 use vdeploy::capability::ssh::{Command, Output, SshScope};
 use vdeploy::config::Project;
 use vdeploy::event::Phase;
-use vdeploy::plugin::{Engine, Invocation, Plugin, StepContext};
+use vdeploy::plugin::{Invocation, Plugin, StepContext};
 
 pub fn measure(criterion: &mut Criterion) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -23,7 +23,7 @@ pub fn measure(criterion: &mut Criterion) -> Result<()> {
     let mut group = criterion.benchmark_group("call");
 
     let cache = TempDir::new()?;
-    let engine = Engine::new(Some(cache.path()))?;
+    let engine = engine(cache.path())?;
     let plugin = builtin_plugin(&engine, &Project::builtin()?, "smoke")?;
     let config = plugin
         .description

@@ -37,7 +37,7 @@ pub fn measure(criterion: &mut Criterion) -> Result<()> {
             assert!(
                 loaded
                     .as_ref()
-                    .is_ok_and(|(engine, _)| engine.compiled() == Some(0))
+                    .is_ok_and(|(engine, _)| engine.compiled() == 0)
             );
             loaded
         });

@@ -4,11 +4,20 @@ use anyhow::{Context as _, Result};
 use std::path::Path;
 use vdeploy::config::Project;
 use vdeploy::ids::PluginName;
-use vdeploy::plugin::{Engine, Plugin, builtin};
+use vdeploy::plugin::{CodeCache, Engine, Plugin, Setup, builtin};
+
+/// An engine that keeps its code in `cache`.
+pub fn engine(cache: &Path) -> Result<Engine> {
+    let cache = CodeCache::open(cache, &cache.join("key")).map_err(anyhow::Error::msg)?;
+    Ok(Engine::new(Setup {
+        cache: Some(cache),
+        ..Setup::default()
+    })?)
+}
 
 /// Every built-in plugin with the grants of the built-in project.
 pub fn builtin_plugins(cache: &Path, project: &Project) -> Result<(Engine, Vec<Plugin>)> {
-    let engine = Engine::new(Some(cache))?;
+    let engine = engine(cache)?;
     let mut plugins = Vec::new();
     for name in builtin::names() {
         plugins.push(builtin_plugin(&engine, project, name)?);

@@ -3,23 +3,34 @@
 
 use super::error::CliError;
 use super::exit::ExitCode;
+use super::{compiles, plugin_file};
 use crate::config::{PluginConfig, PluginSource, Project};
 use crate::ids::{Digest, PluginName};
 use crate::plan::Plan;
-use crate::plugin::{self, Engine, Plugin, PluginError, builtin};
+use crate::plugin::{self, CodeCache, Compiler, Engine, Plugin, PluginError, Setup, builtin};
 use crate::run::prepare::Plugins;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The engine, with compiled plugins kept in the state directory (or where
-/// `VDEPLOY_CACHE` says).
+/// The engine. Compiled plugins are kept in the state directory (or where
+/// `VDEPLOY_CACHE` says), with a key that lies in the state directory (or where
+/// `VDEPLOY_CACHE_KEY` says). A cache that cannot be used costs time and nothing
+/// else.
 pub fn engine(state_dir: &Path) -> Result<Engine, CliError> {
-    let dir =
-        std::env::var_os("VDEPLOY_CACHE").map_or_else(|| state_dir.join("compiled"), Into::into);
-    // wasmtime wants an absolute directory.
-    let dir = std::path::absolute(&dir).unwrap_or(dir);
-    Ok(Engine::new(Some(&dir))?)
+    let path = |variable: &str, name: &str| {
+        std::env::var_os(variable).map_or_else(|| state_dir.join(name), PathBuf::from)
+    };
+    let dir = path("VDEPLOY_CACHE", "compiled");
+    let key = path("VDEPLOY_CACHE_KEY", "compile-key");
+    let cache = CodeCache::open(&dir, &key)
+        .inspect_err(|error| tracing::warn!(%error, "compiled plugins are not kept"))
+        .ok();
+    Ok(Engine::new(Setup {
+        cache,
+        compiler: Some(Compiler::new(compiles::own_program()?)),
+        on_compile: Some(compiles::tell()),
+    })?)
 }
 
 /// Loads the plugins that the plan names, all at once.
@@ -98,9 +109,7 @@ pub fn bytes(name: &PluginName, config: &PluginConfig) -> Result<Cow<'static, [u
         ),
         PluginSource::Path(path) => (
             path.display().to_string(),
-            std::fs::read(path)
-                .map(Cow::Owned)
-                .map_err(|e| e.to_string()),
+            plugin_file::read(path).map(Cow::Owned),
         ),
     };
     read.map_err(|message| PluginError::Read {

@@ -3,6 +3,7 @@
 
 mod abandon;
 mod by_word;
+mod compiles;
 mod dead;
 mod doctor;
 mod error;
@@ -18,6 +19,7 @@ mod local;
 mod output;
 mod plan;
 mod plugin;
+mod plugin_file;
 mod prune;
 mod registry;
 mod replay;
@@ -40,6 +42,7 @@ mod wake;
 mod way_back;
 mod world;
 
+pub use compiles::only_compiles;
 pub use error::CliError;
 pub use exit::ExitCode;
 

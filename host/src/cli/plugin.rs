@@ -2,7 +2,7 @@
 
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::terminal;
+use super::{plugin_file, terminal};
 use crate::ids::PluginName;
 use crate::plugin::builtin;
 use crate::plugin::inspect::Inspection;
@@ -49,7 +49,7 @@ fn read(file: &str) -> Result<(String, Vec<u8>), CliError> {
         return Ok((name.to_owned(), bytes.to_vec()));
     }
     let path = PathBuf::from(file);
-    let bytes = std::fs::read(&path).map_err(|e| CliError::usage(format!("{file}: {e}")))?;
+    let bytes = plugin_file::read(&path).map_err(|e| CliError::usage(format!("{file}: {e}")))?;
     let stem = path
         .file_stem()
         .unwrap_or(Path::new(file).as_os_str())

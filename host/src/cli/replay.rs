@@ -6,7 +6,7 @@ use super::error::CliError;
 use super::exit::ExitCode;
 use super::replay_words::{as_json, as_text};
 use super::session::{self, Session};
-use super::{export, load, terminal};
+use super::{export, load, plugin_file, terminal};
 use crate::capability::World;
 use crate::capability::clock::SimulatedClock;
 use crate::capability::doubles::{DenyHttp, DenySnapshot, DenySsh, DenyState, PlaceholderSecrets};
@@ -210,7 +210,7 @@ async fn plugins(
     let mut loading = Vec::new();
     for name in names {
         let bytes = match files.get(name) {
-            Some(file) => std::fs::read(file)
+            Some(file) => plugin_file::read(file)
                 .map_err(|e| CliError::usage(format!("--plugin {name}={}: {e}", file.display())))?,
             None => {
                 let config = project.plugin(name).map_err(|_| {

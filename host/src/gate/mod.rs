@@ -24,6 +24,6 @@ mod tape;
 pub use call::{Call, Effect};
 pub use pass::Gate;
 pub use replay::{Halt, Repeated, Track};
-pub use rules::{Decision, LATE, Situation, decide};
+pub use rules::{Decision, LATE, Situation, decide, stopped};
 pub use shared::{Broken, Earlier, RunShared};
 pub use tape::{Came, Recorded, Tape};

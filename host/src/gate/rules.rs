@@ -48,7 +48,7 @@ pub(super) fn late() -> EffectError {
 
 /// The error of a call when the run is being stopped, or when nothing may be
 /// done any more.
-pub(super) fn stopped(broken: bool) -> EffectError {
+pub fn stopped(broken: bool) -> EffectError {
     let (code, message) = match broken {
         true => (
             "gate.closed",

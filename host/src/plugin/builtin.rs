@@ -15,3 +15,8 @@ pub fn bytes(name: &str) -> Option<&'static [u8]> {
 pub fn names() -> impl Iterator<Item = &'static str> {
     BUILTIN.iter().map(|(name, _)| *name)
 }
+
+/// Whether these are the bytes of a built-in plugin, from wherever they come.
+pub fn is_one(bytes: &[u8]) -> bool {
+    BUILTIN.iter().any(|(_, builtin)| *builtin == bytes)
+}

@@ -1,21 +1,23 @@
 //! One call of a plugin's `check`, `run` or `undo`: a fresh store, the CPU
-//! budget, the deadline, and an error that says what happened inside.
+//! budget, the deadline, and an error that says what happened inside. It runs on
+//! a task of its own, so that whoever waits for it can give it up (see `guard`).
 
 use super::bindings::vdeploy::plugin::types;
 use super::component::{Plugin, incompatible};
 use super::error::PluginError;
 use super::exports::{Done, Given, Output, full_name};
+use super::guard::{Guard, OwnTask, Watched};
 use super::imports::effect_error;
-use super::meter::Meter;
+use super::meter::{Meter, Over};
 use super::state::{HostState, cut};
 use crate::capability::EffectError;
 use crate::event::Phase;
-use crate::gate::Gate;
+use crate::gate::{Gate, RunShared, stopped};
 use crate::ids::{PlanName, StepId};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wasmtime::component::{ComponentNamedList, Instance, Lift, Lower, TypedFunc};
 use wasmtime::{Store, UpdateDeadline, WasmBacktrace};
 
@@ -25,6 +27,11 @@ const MAX_MESSAGE: usize = 64 << 10;
 const MAX_CALL: usize = 512;
 /// Longest code of a plugin's error, in bytes.
 const MAX_CODE: usize = 128;
+/// Bytes that a plugin may hand to the host in one call: lists that lie in one
+/// place of its memory would be many in the host's.
+const MAX_ARGUMENTS: usize = 64 << 20;
+/// How wasmtime begins the error of a count that a limiter bounds.
+const TOO_MANY: &str = "resource limit exceeded: ";
 
 /// Outputs of finished steps by id.
 pub type Outputs = BTreeMap<StepId, Value>;
@@ -80,19 +87,49 @@ impl Plugin {
     /// Calls the function that `invocation.gate.phase` names, in a store of its
     /// own.
     pub async fn call(&self, invocation: Invocation) -> Returned {
+        let shared = invocation.gate.shared.clone();
+        let timeout = invocation.gate.time_left();
+        let limit = timeout.saturating_add(self.engine.limits().grace);
+        let guard = Arc::new(Guard::default());
+        let plugin = self.clone();
+        let inside = guard.clone();
+        let call = async move { plugin.within(invocation, timeout, limit, inside).await };
+        let mut task = OwnTask::spawn(Watched::new(guard.clone(), call));
+        let error = tokio::select! {
+            biased;
+            returned = task.end() => match returned {
+                Some(returned) => return returned,
+                None => PluginError::Failed(stopped(shared.broken().is_some())),
+            },
+            error = guard.overdue(&shared, timeout, limit) => error,
+        };
+        guard.cut();
+        Returned {
+            result: Err(error),
+            context: Vec::new(),
+        }
+    }
+
+    /// The call with its deadline.
+    async fn within(
+        &self,
+        invocation: Invocation,
+        timeout: Duration,
+        limit: Duration,
+        guard: Arc<Guard>,
+    ) -> Returned {
         let Invocation {
             gate,
             context,
             output,
         } = invocation;
         let phase = gate.phase;
-        let timeout = gate.time_left();
-        let mut store = self.store(HostState::new(gate, context, self.limits));
-        let within = tokio::time::timeout(
-            timeout.saturating_add(self.limits.grace),
-            self.invoke(&mut store, phase, output),
-        );
-        let result = match within.await {
+        let limits = self.engine.limits();
+        let instance = self.description.instance_bytes;
+        let state = HostState::new(gate, context, limits, instance);
+        let mut store = self.store(state, guard);
+        let called = tokio::time::timeout(limit, self.invoke(&mut store, phase, output));
+        let result = match called.await {
             // The contract: a sleep past the deadline ends the step.
             Ok(Err(_)) if store.data().overslept => Err(PluginError::Deadline { timeout }),
             Ok(result) => result,
@@ -106,20 +143,34 @@ impl Plugin {
         Returned { result, context }
     }
 
-    fn store(&self, state: HostState) -> Store<HostState> {
-        let mut store = Store::new(self.component.engine(), state);
+    /// A store with all limits set, before any code of the guest runs in it.
+    fn store(&self, state: HostState, guard: Arc<Guard>) -> Store<HostState> {
+        let mut store = Store::new(self.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(MAX_ARGUMENTS);
         store.set_epoch_deadline(1);
         let waited = store.data().gate.shared.waited();
-        let mut meter = Meter::new(self.limits.cpu, Instant::now(), waited);
+        let mut meter = Meter::new(self.engine.limits().cpu, Instant::now(), waited);
+        let given_up = guard.clone();
         store.epoch_deadline_callback(move |mut context| {
-            let waited = context.data().gate.shared.waited();
-            if meter.tick(Instant::now(), waited) {
-                context.data_mut().cpu_used = true;
-                return Ok(UpdateDeadline::Interrupt);
+            let shared = &context.data().gate.shared;
+            let stop = must_stop(shared);
+            let over = match given_up.is_cut() {
+                true => Some(Over::Stopped),
+                false => meter.tick(Instant::now(), shared.waited(), stop),
+            };
+            if over.is_none() {
+                return Ok(UpdateDeadline::Yield(1));
             }
-            Ok(UpdateDeadline::Yield(1))
+            context.data_mut().over = over;
+            Ok(UpdateDeadline::Interrupt)
         });
+        store.call_hook(
+            move |_, hook| match guard.is_cut() && hook.entering_host() {
+                true => Err(wasmtime::format_err!("the call was given up")),
+                false => Ok(()),
+            },
+        );
         store
     }
 
@@ -144,7 +195,8 @@ impl Plugin {
             Phase::Run => {
                 let run = self.export::<(), Output>(store, &instance, "step", "run")?;
                 let (result,) = self.run_export(store, run, ()).await?;
-                parse_output(&result.map_err(|e| failed(store, e))?, self.limits.output)
+                let text = result.map_err(|e| failed(store, e))?;
+                parse_output(&text, self.engine.limits().output)
             }
             Phase::Undo => {
                 let undo = self.export::<Given, Done>(store, &instance, "undo", "undo")?;
@@ -206,16 +258,25 @@ impl Plugin {
         error: wasmtime::Error,
         linking: bool,
     ) -> PluginError {
+        let limits = self.engine.limits();
         let state = store.data_mut();
         if state.limiter.memory_hit {
             return PluginError::Memory {
-                limit: self.limits.memory,
+                limit: limits.memory,
             };
         }
-        if state.cpu_used {
-            return PluginError::Cpu {
-                budget: self.limits.cpu,
+        let cause = error.root_cause().to_string();
+        if let Some(what) = cause.strip_prefix(TOO_MANY) {
+            return PluginError::Parts {
+                message: what.to_owned(),
             };
+        }
+        match state.over {
+            Some(Over::Cpu) => return PluginError::Cpu { budget: limits.cpu },
+            Some(Over::Stopped) => {
+                return PluginError::Failed(stopped(state.gate.shared.broken().is_some()));
+            }
+            None => {}
         }
         if let Some(error) = error.downcast_ref::<EffectError>() {
             return PluginError::Failed(error.clone());
@@ -231,6 +292,11 @@ impl Plugin {
                 .unwrap_or_else(|| error.root_cause().to_string()),
         }
     }
+}
+
+/// Whether the run is being stopped, or nothing may be done any more.
+fn must_stop(shared: &RunShared) -> bool {
+    shared.is_cancelled() || shared.broken().is_some()
 }
 
 /// What the plugin reports, masked and then cut.

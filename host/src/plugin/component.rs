@@ -2,9 +2,11 @@
 //! grants, compiled code, linker with the granted interfaces only.
 
 use super::bindings::vdeploy::plugin as contract;
-use super::engine::{Engine, Limits};
+use super::bounds::Bounds;
+use super::engine::Engine;
 use super::error::PluginError;
 use super::exports;
+use super::features::FEATURES;
 use super::manifest::{Manifest, SECTION};
 use super::state::HostState;
 use crate::capability::grant::Grants;
@@ -13,9 +15,7 @@ use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use wasmparser::component_types::ComponentEntityType;
 use wasmparser::types::Types;
-use wasmparser::{
-    BinaryReaderError, Encoding, Parser, Payload, ValidPayload, Validator, WasmFeatures,
-};
+use wasmparser::{BinaryReaderError, Encoding, Parser, Payload, ValidPayload, Validator};
 use wasmtime::component::{Component, HasSelf, Linker};
 
 /// The package every import must come from.
@@ -49,6 +49,8 @@ pub struct Description {
     pub interfaces: Vec<String>,
     /// Interfaces it exports.
     pub exports: Vec<String>,
+    /// What the largest instance of it takes in the host, in bytes.
+    pub(super) instance_bytes: usize,
 }
 
 impl Description {
@@ -63,9 +65,12 @@ impl Description {
             load(format!("it is no valid WASM component: {what}"))
         };
         let mut manifest = None;
-        let types = types(bytes)
-            .map_err(broken)?
-            .ok_or_else(|| load("it is no valid WASM component: it has no end".to_owned()))?;
+        let (types, bounds) = types(bytes).map_err(|e| match e {
+            Unfit::Broken(error) => broken(error),
+            Unfit::TooLarge(message) => load(message),
+        })?;
+        let types =
+            types.ok_or_else(|| load("it is no valid WASM component: it has no end".to_owned()))?;
         let mut interfaces = Vec::new();
         let mut exports = Vec::new();
         let mut depth = 0_u32;
@@ -118,6 +123,7 @@ impl Description {
             manifest,
             interfaces,
             exports: exports.iter().map(|e| short(e).to_owned()).collect(),
+            instance_bytes: bounds.instance_bytes(),
         };
         if !description.exports.iter().any(|e| e == "step") {
             return Err(load(format!(
@@ -143,19 +149,28 @@ impl Description {
     }
 }
 
-/// Validates the structure and gives the types; none for bytes that end before
-/// a component does. The bodies of the functions are left to wasmtime, which
-/// validates them before it compiles them: at the first start with these
-/// bytes, and not again at every one.
-fn types(bytes: &[u8]) -> Result<Option<Types>, BinaryReaderError> {
-    let mut validator = Validator::new_with_features(WasmFeatures::default());
+/// Why bytes are not read any further.
+enum Unfit {
+    Broken(BinaryReaderError),
+    TooLarge(String),
+}
+
+/// Validates the structure within bounds and gives the types; none for bytes
+/// that end before a component does. The bodies of the functions are left to
+/// wasmtime, which validates them before it compiles them: at the first start
+/// with these bytes, and not again at every one.
+fn types(bytes: &[u8]) -> Result<(Option<Types>, Bounds), Unfit> {
+    let mut validator = Validator::new_with_features(FEATURES);
+    let mut bounds = Bounds::default();
     let mut outermost = None;
     for payload in Parser::new(0).parse_all(bytes) {
-        if let ValidPayload::End(types) = validator.payload(&payload?)? {
+        let payload = payload.map_err(Unfit::Broken)?;
+        bounds.add(&payload).map_err(Unfit::TooLarge)?;
+        if let ValidPayload::End(types) = validator.payload(&payload).map_err(Unfit::Broken)? {
             outermost = Some(types);
         }
     }
-    Ok(outermost)
+    Ok((outermost, bounds))
 }
 
 /// Whether the component imports a function of this interface, and not only a
@@ -213,7 +228,8 @@ pub struct Plugin {
     pub description: Arc<Description>,
     /// What it may do.
     pub grants: Arc<Grants>,
-    pub(super) limits: Limits,
+    /// Not wasmtime's: with this one the clock goes on that the limits need.
+    pub(super) engine: Engine,
     pub(super) component: Component,
     pub(super) linker: Arc<Linker<HostState>>,
 }
@@ -277,11 +293,7 @@ impl Plugin {
         grants: &Grants,
         offered: &dyn Fn(&str) -> bool,
     ) -> Result<Self, PluginError> {
-        let component =
-            Component::new(engine.wasmtime(), bytes).map_err(|e| PluginError::Load {
-                plugin: name.clone(),
-                message: format!("{e:#}"),
-            })?;
+        let component = engine.component(name, &description.digest, bytes)?;
         exports::verify(&component, description.has_undo()).map_err(|message| {
             PluginError::Incompatible {
                 plugin: name.clone(),
@@ -298,7 +310,7 @@ impl Plugin {
             name: name.clone(),
             description: Arc::new(description),
             grants: Arc::new(grants.clone()),
-            limits: engine.limits(),
+            engine: engine.clone(),
             component,
             linker: Arc::new(linker),
         })

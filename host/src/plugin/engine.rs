@@ -1,21 +1,26 @@
-//! The one engine configuration, the epoch ticker and the compiled-code cache.
+//! The engine with its clock, and how bytes become code: from the cache, from a
+//! compiler process, or compiled here.
 //!
 //! Two clocks bound a call. The CPU budget counts the time in which the guest
 //! itself ran, without what it waited in host calls (see `meter`). The step's
-//! deadline is wall clock (see `call`).
+//! deadline is wall clock (see `call`). Both need the ticks of this engine, so
+//! whatever can be called holds one of its handles.
 
+use super::builtin;
+use super::cache::CodeCache;
+use super::compiler::{self, Compiler};
 use super::error::PluginError;
-use std::path::Path;
+use super::features;
+use super::native;
+use crate::ids::{Digest, PluginName};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use wasmtime::{Cache, CacheConfig, Config};
+use wasmtime::component::Component;
 
 /// How often the epoch moves.
 pub const TICK: Duration = Duration::from_millis(10);
-/// Entries of one table.
-pub const MAX_TABLE: usize = 100_000;
-/// Core instances, memories and tables of one component each.
-pub const MAX_INSTANCES: usize = 64;
 
 /// What one call of a plugin may use. The defaults are the contract's; tests
 /// take less.
@@ -23,8 +28,9 @@ pub const MAX_INSTANCES: usize = 64;
 pub struct Limits {
     /// CPU time of a call of `check`, `run` or `undo`, without host waits.
     pub cpu: Duration,
-    /// Bytes of linear memory; and as many again that the host may hold for
-    /// the plugin (commands and requests being built, answers not dropped).
+    /// Bytes of all memories, tables and instances together; and as many again
+    /// that the host may hold for the plugin (commands and requests being built,
+    /// answers not dropped).
     pub memory: usize,
     /// Largest output of `run`, in bytes.
     pub output: usize,
@@ -47,12 +53,28 @@ impl Default for Limits {
     }
 }
 
+/// Where code comes from. The default keeps nothing and compiles in this
+/// process.
+#[derive(Default)]
+pub struct Setup {
+    /// Keeps compiled code.
+    pub cache: Option<CodeCache>,
+    /// Compiles what is not built in, in a process of its own.
+    pub compiler: Option<Compiler>,
+    /// Called before something is compiled, since that takes its time.
+    pub on_compile: Option<OnCompile>,
+}
+
+/// Hears which plugin is compiled, and whether it is a built-in one.
+pub type OnCompile = Box<dyn Fn(&PluginName, bool) + Send + Sync>;
+
 /// The configured wasmtime engine, shared by every plugin of the process.
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
-    cache: Option<Cache>,
     limits: Limits,
+    setup: Arc<Setup>,
+    compiled: Arc<AtomicUsize>,
     _ticker: Arc<Ticker>,
 }
 
@@ -63,24 +85,16 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// The engine; compiled code is kept in `cache_dir`, so that a second
-    /// start compiles nothing. A cache that cannot be used is left out, which
-    /// costs time and nothing else; the reason is logged.
-    pub fn new(cache_dir: Option<&Path>) -> Result<Self, PluginError> {
-        let cache = cache_dir.and_then(open_cache);
-        let mut config = Config::new();
-        config.epoch_interruption(true);
-        config.wasm_component_model(true);
-        config.cache(cache.clone());
-        let inner = wasmtime::Engine::new(&config).map_err(|e| PluginError::Engine {
-            message: format!("{e:#}"),
-        })?;
+    /// The engine, with its clock running.
+    pub fn new(setup: Setup) -> Result<Self, PluginError> {
+        let inner = wasmtime::Engine::new(&features::config()).map_err(wrong)?;
         let ticker = Arc::new(Ticker);
         tick(inner.weak(), Arc::downgrade(&ticker))?;
         Ok(Self {
             inner,
-            cache,
             limits: Limits::default(),
+            setup: Arc::new(setup),
+            compiled: Arc::default(),
             _ticker: ticker,
         })
     }
@@ -97,26 +111,65 @@ impl Engine {
         self.limits
     }
 
-    /// wasmtime's engine.
+    /// wasmtime's engine. A store of it has limits only while `self` lives.
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.inner
     }
 
-    /// Components compiled because the cache did not have them; none without
-    /// a cache.
-    pub fn compiled(&self) -> Option<usize> {
-        self.cache.as_ref().map(Cache::cache_misses)
+    /// Components that were compiled because the cache did not have them.
+    pub fn compiled(&self) -> usize {
+        self.compiled.load(Ordering::SeqCst)
+    }
+
+    /// The code of `bytes`, whose digest this is: kept code, or compiled now.
+    pub(super) fn component(
+        &self,
+        name: &PluginName,
+        digest: &Digest,
+        bytes: &[u8],
+    ) -> Result<Component, PluginError> {
+        let key = format!("{digest}-{:016x}", self.compatibility());
+        if let Some(cache) = &self.setup.cache
+            && let Some(code) = cache.load(&key)
+        {
+            match native::component(&self.inner, code) {
+                Ok(component) => return Ok(component),
+                Err(error) => tracing::warn!(%error, "kept code is compiled again"),
+            }
+        }
+        let is_builtin = builtin::is_one(bytes);
+        if let Some(tell) = &self.setup.on_compile {
+            tell(name, is_builtin);
+        }
+        self.compiled.fetch_add(1, Ordering::SeqCst);
+        let load = |message| PluginError::Load {
+            plugin: name.clone(),
+            message,
+        };
+        let code = match &self.setup.compiler {
+            Some(compiler) if !is_builtin => compiler.compile(bytes),
+            _ => compiler::compile_here(&self.inner, bytes),
+        };
+        let code = code.map_err(load)?;
+        if let Some(cache) = &self.setup.cache {
+            cache.save(&key, &code);
+        }
+        native::component(&self.inner, code).map_err(load)
+    }
+
+    /// Differs where the code of another engine cannot be used.
+    fn compatibility(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        env!("CARGO_PKG_VERSION").hash(&mut hasher);
+        self.inner.precompile_compatibility_hash().hash(&mut hasher);
+        hasher.finish()
     }
 }
 
-fn open_cache(dir: &Path) -> Option<Cache> {
-    let mut config = CacheConfig::new();
-    config.with_directory(dir);
-    Cache::new(config)
-        .inspect_err(|e| {
-            tracing::warn!(dir = %dir.display(), error = %e, "compiled plugins are not cached");
-        })
-        .ok()
+fn wrong(error: wasmtime::Error) -> PluginError {
+    PluginError::Engine {
+        message: format!("{error:#}"),
+    }
 }
 
 /// Lives as long as an engine handle does.

@@ -98,6 +98,12 @@ pub enum PluginError {
         /// In bytes.
         limit: usize,
     },
+    /// It is made of more parts than it may have.
+    #[error("the plugin needs more parts than it may have: {message}")]
+    Parts {
+        /// Of what, and how many.
+        message: String,
+    },
     /// Its output is not what the contract says.
     #[error("the plugin's output {message}")]
     Output {

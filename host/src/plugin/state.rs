@@ -1,12 +1,14 @@
 //! What the store of one call holds: the gate, the context and the limits.
 
 use super::call::StepContext;
-use super::engine::{Limits, MAX_INSTANCES, MAX_TABLE};
+use super::engine::Limits;
+use super::limiter::Limiter;
+use super::meter::Over;
 use crate::event::{CheckStatus, Level};
 use crate::gate::Gate;
 use std::collections::VecDeque;
+use wasmtime::Result;
 use wasmtime::component::ResourceTable;
-use wasmtime::{ResourceLimiter, Result};
 
 /// How many log lines are kept for an error report.
 const KEPT_LOGS: usize = 20;
@@ -29,7 +31,8 @@ pub struct HostState {
     pub(super) frames: Vec<String>,
     pub(super) panic: Option<String>,
     pub(super) last_call: Option<String>,
-    pub(super) cpu_used: bool,
+    /// Why the guest was interrupted.
+    pub(super) over: Option<Over>,
     /// A sleep met the step's deadline.
     pub(super) overslept: bool,
     /// Bytes of log lines and checks that may still be told.
@@ -39,20 +42,18 @@ pub struct HostState {
 }
 
 impl HostState {
-    pub(super) fn new(gate: Gate, context: StepContext, limits: Limits) -> Self {
+    /// `instance`: what the largest instance of the plugin takes, in bytes.
+    pub(super) fn new(gate: Gate, context: StepContext, limits: Limits, instance: usize) -> Self {
         Self {
             gate,
             context,
             table: ResourceTable::new(),
-            limiter: Limiter {
-                most: limits.memory,
-                memory_hit: false,
-            },
+            limiter: Limiter::new(limits.memory, instance),
             logs: VecDeque::new(),
             frames: Vec::new(),
             panic: None,
             last_call: None,
-            cpu_used: false,
+            over: None,
             overslept: false,
             log_left: limits.log,
             held: 0,
@@ -129,42 +130,6 @@ pub(super) fn cut(text: &str, max: usize) -> &str {
         end -= 1;
     }
     text.get(..end).unwrap_or(text)
-}
-
-/// Memory, table and instance limits; remembers that one was hit.
-#[derive(Debug)]
-pub struct Limiter {
-    most: usize,
-    pub(super) memory_hit: bool,
-}
-
-impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
-        if desired > self.most {
-            self.memory_hit = true;
-            return Err(wasmtime::format_err!(
-                "the memory limit of {} MiB",
-                self.most >> 20
-            ));
-        }
-        Ok(true)
-    }
-
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
-        Ok(desired <= MAX_TABLE)
-    }
-
-    fn instances(&self) -> usize {
-        MAX_INSTANCES
-    }
-
-    fn tables(&self) -> usize {
-        MAX_INSTANCES
-    }
-
-    fn memories(&self) -> usize {
-        MAX_INSTANCES
-    }
 }
 
 #[cfg(test)]

@@ -405,7 +405,7 @@ impl Execution {
                 let code = match &other {
                     PluginError::Trap { .. } => "plugin.trap",
                     PluginError::Cpu { .. } => "plugin.cpu",
-                    PluginError::Memory { .. } => "plugin.memory",
+                    PluginError::Memory { .. } | PluginError::Parts { .. } => "plugin.memory",
                     PluginError::Deadline { .. } => "plugin.deadline",
                     PluginError::Output { .. } => "plugin.output",
                     PluginError::Incompatible { .. } => "plugin.incompatible",

@@ -15,6 +15,7 @@ mod crash_world;
 mod driver;
 mod fenced;
 mod gate;
+mod hostile;
 mod journal;
 mod outcomes;
 mod own_snapshot;

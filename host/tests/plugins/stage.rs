@@ -24,7 +24,9 @@ use vdeploy::plan::{OnFailure, Plan, RollbackTo};
 
 use vdeploy::event::Phase;
 use vdeploy::event::RunEvent;
-use vdeploy::plugin::{Engine, Invocation, Limits, Plugin, PluginError, Returned, StepContext};
+use vdeploy::plugin::{
+    CodeCache, Engine, Invocation, Limits, Plugin, PluginError, Returned, Setup, StepContext,
+};
 use vdeploy::target::TargetHandle;
 
 /// The value of the secret `token`, in no other place of these tests.
@@ -48,7 +50,15 @@ pub fn bytes(name: &str) -> Vec<u8> {
 /// One engine for all tests, with a cache that stays.
 pub fn engine() -> Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    let make = || Engine::new(Some(&target_dir().join("vdeploy-fixtures/compiled"))).unwrap();
+    let make = || {
+        let dir = target_dir().join("vdeploy-fixtures/compiled");
+        let cache = CodeCache::open(&dir, &dir.join("key")).unwrap();
+        Engine::new(Setup {
+            cache: Some(cache),
+            ..Setup::default()
+        })
+        .unwrap()
+    };
     ENGINE.get_or_init(make).clone()
 }
 

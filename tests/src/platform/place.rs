@@ -186,6 +186,10 @@ impl<'a> Place<'a> {
             .env("CI", "true")
             .env("VDEPLOY_STATE", self.dir.join("state"))
             .env("VDEPLOY_CACHE", self.world.plugin_cache())
+            .env(
+                "VDEPLOY_CACHE_KEY",
+                self.world.plugin_cache().with_extension("key"),
+            )
             .env("VERS_AUTH_TOKEN", TOKEN);
         if self.kind == Kind::Vers {
             command.env("VERS_API_KEY", &self.key);

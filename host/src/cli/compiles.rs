@@ -1,0 +1,51 @@
+//! The vdeploy that only compiles a plugin, and the words about it.
+
+use super::error::CliError;
+use super::exit::ExitCode;
+use super::terminal;
+use crate::plugin::compiler::{self, ARGUMENT};
+use crate::plugin::engine::OnCompile;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The exit code of this process, if it was started by another vdeploy to
+/// compile a plugin. Then that is all it does.
+pub fn only_compiles() -> Option<u8> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next()? != ARGUMENT {
+        return None;
+    }
+    Some(compiler::child(
+        arguments,
+        std::io::stdin().lock(),
+        std::io::stdout().lock(),
+    ))
+}
+
+/// Where this program is, also when its file was replaced meanwhile.
+pub fn own_program() -> Result<PathBuf, CliError> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() {
+        return Ok(running);
+    }
+    std::env::current_exe().map_err(|e| {
+        CliError::new(
+            ExitCode::Internal,
+            format!("where this program is, is not known: {e}"),
+        )
+    })
+}
+
+/// One line on standard error for a plugin that is compiled, and one for all
+/// that are built in.
+pub fn tell() -> OnCompile {
+    let told = AtomicBool::new(false);
+    Box::new(move |name, is_builtin| {
+        if !is_builtin {
+            let name = name.as_str().escape_debug();
+            terminal::error_line(&format!("compiling plugin `{name}` (first use) …"));
+        } else if !told.swap(true, Ordering::SeqCst) {
+            terminal::error_line("compiling the built-in plugins (first use) …");
+        }
+    })
+}
