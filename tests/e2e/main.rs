@@ -23,6 +23,7 @@ mod headless;
 mod hold;
 mod init;
 mod lease;
+mod limits;
 mod plugins;
 mod prune;
 mod replay;
@@ -73,6 +74,7 @@ fn main() -> std::process::ExitCode {
     hold::add(&mut add);
     init::add(&mut add);
     lease::add(&mut add);
+    limits::add(&mut add);
     plugins::add(&mut add);
     prune::add(&mut add);
     replay::add(&mut add);
