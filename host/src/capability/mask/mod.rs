@@ -93,6 +93,24 @@ impl Masker {
         Cow::Owned(String::from_utf8_lossy(&masked).into_owned())
     }
 
+    /// The beginning of `text`, masked: at most `max` bytes. Looks at twice as
+    /// much at most, however long the text is. Of a secret that goes on after
+    /// that nothing is shown, since half of it would not be found.
+    pub fn mask_start(&self, text: &str, max: usize) -> String {
+        let seen = text.floor_char_boundary(max.saturating_mul(2));
+        let mut masked = if seen == text.len() {
+            self.mask(text).into_owned()
+        } else {
+            let seen = text.get(..seen).unwrap_or_default();
+            let shown = self.stream().push(seen.as_bytes());
+            let whole = std::str::from_utf8(&shown).map_or_else(|e| e.valid_up_to(), str::len);
+            let whole = shown.get(..whole).unwrap_or_default();
+            String::from_utf8_lossy(whole).into_owned()
+        };
+        masked.truncate(masked.floor_char_boundary(max));
+        masked
+    }
+
     /// `bytes` with every secret replaced.
     pub fn mask_bytes<'t>(&self, bytes: &'t [u8]) -> Cow<'t, [u8]> {
         let found = self.find(bytes);
@@ -238,6 +256,27 @@ mod tests {
         let m = masker(&["-----BEGIN KEY-----\nAAAABBBBCCCC\nshort\n"]);
         assert_eq!(m.mask("| AAAABBBBCCCC"), "| ***");
         assert_eq!(m.mask("short"), "short");
+    }
+
+    #[test]
+    fn of_a_long_text_the_beginning_is_masked_and_no_half_of_a_secret_is_shown() {
+        let secret = "s3cret-of-some-length";
+        let m = masker(&[secret]);
+        for max in 0..80 {
+            for before in 0..100 {
+                let text = format!("{}{secret}{}", "é".repeat(before), "y".repeat(200));
+                let shown = m.mask_start(&text, max);
+                assert!(shown.len() <= max);
+                let all = m.mask(&text).into_owned();
+                assert!(all.starts_with(&shown), "{max} {before} {shown}");
+            }
+            // What is masked is shorter: the window ends in the middle of one.
+            let many = secret.repeat(50);
+            let shown = m.mask_start(&many, max);
+            assert!(shown.chars().all(|c| c == '*'), "{max} {shown}");
+        }
+        assert_eq!(m.mask_start("short", 100), "short");
+        assert_eq!(Masker::none().mask_start("aéb", 2), "a");
     }
 
     #[test]
