@@ -170,7 +170,7 @@ impl<'a> Ground<'a> {
         let end = watched.ran.event("run-finished")?;
         ensure!(end.get("unchanged") == Some(&true.into()), "{end}");
         self.push_good()?;
-        self.expect(&["--dry-run"], 0, "deployed")?;
+        self.expect(&["--dry-run"], 0, "rehearsed")?;
         Ok("nothing was done".to_owned())
     }
 

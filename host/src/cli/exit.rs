@@ -103,7 +103,7 @@ impl ExitCode {
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Deployed => Self::Success,
+            Outcome::Deployed | Outcome::Rehearsed => Self::Success,
             Outcome::Refused => Self::Refused,
             Outcome::FailedUnchanged => Self::FailedUnchanged,
             Outcome::RolledBack => Self::RolledBack,
@@ -132,6 +132,7 @@ mod tests {
     fn every_outcome_has_its_promised_code() {
         let table = [
             (Outcome::Deployed, 0),
+            (Outcome::Rehearsed, 0),
             (Outcome::Internal, 1),
             (Outcome::Refused, 3),
             (Outcome::FailedUnchanged, 10),

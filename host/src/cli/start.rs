@@ -401,7 +401,6 @@ async fn recorded(
     };
     let finished = execution.execute().await;
     if finished.outcome == Outcome::Deployed
-        && !request.dry_run
         && let Err(error) = store.set_fact(&target, &recipe.0, Some(recipe.1.as_str()))
     {
         tracing::warn!(%error, "how the plan deployed could not be recorded");

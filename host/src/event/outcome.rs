@@ -10,6 +10,8 @@ pub enum Outcome {
     /// The plan finished: the new version is live and verified. Also when
     /// nothing had to change.
     Deployed,
+    /// A dry run went through: every change was shown and none was made.
+    Rehearsed,
     /// Refused before anything changed: preflight, missing secret.
     Refused,
     /// A step failed before anything changed on the target.

@@ -80,7 +80,7 @@ pub(super) fn headline_of(story: &Story, outcome: Outcome, unchanged: bool) -> &
         Outcome::Deployed if !story.changed => return "verified: nothing was changed",
         _ => {}
     }
-    text::outcome(outcome, unchanged, story.dry_run)
+    text::outcome(outcome, unchanged)
 }
 
 /// What is live now.

@@ -42,7 +42,7 @@ pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Ve
             vec![resume, back, abandon]
         }
         _ if changed && record.rolls_back.is_none() => vec![rollback],
-        State::Ended(Outcome::Deployed) | State::WentBack => Vec::new(),
+        State::Ended(Outcome::Deployed | Outcome::Rehearsed) | State::WentBack => Vec::new(),
         _ => match &record.rolls_back {
             Some(first) => vec![
                 format!("vdeploy rollback {first}"),
@@ -230,7 +230,7 @@ fn words(record: &RunRecord, journal: &[Stored], outcome: Outcome) -> &'static s
         Outcome::Deployed if record.rolls_back.is_some() => return BROUGHT_BACK,
         _ => {}
     }
-    text::outcome(outcome, false, record.dry_run)
+    text::outcome(outcome, false)
 }
 
 /// The state, and time and message of the end. A run that was resumed after

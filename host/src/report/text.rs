@@ -107,10 +107,13 @@ pub(super) const NOTHING_LEFT: &str =
 /// What is live where nothing was changed; it may be nothing.
 pub(super) const AS_BEFORE: &str = "as before: this run changed nothing on the target";
 
+/// What is live after a dry run.
+const DRY: &str = "as before: vdeploy changed nothing";
+
 /// The outcome in words.
-pub(super) fn outcome(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'static str {
+pub(super) fn outcome(outcome: Outcome, unchanged: bool) -> &'static str {
     match outcome {
-        Outcome::Deployed if dry_run => "dry run: the plan would go through",
+        Outcome::Rehearsed => "dry run: the plan would go through",
         Outcome::Deployed if unchanged => "unchanged: this version was live already, verified",
         Outcome::Deployed => "done: what is live is verified",
         Outcome::Refused => "refused: nothing was changed",
@@ -129,7 +132,8 @@ pub(super) fn outcome(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'sta
 /// What is live now.
 pub(super) fn live(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'static str {
     match outcome {
-        _ if dry_run => "as before: vdeploy changed nothing",
+        _ if dry_run => DRY,
+        Outcome::Rehearsed => DRY,
         Outcome::Deployed if unchanged => "the same version as before, verified",
         Outcome::Deployed => "what this run left, verified",
         Outcome::RolledBack => "what was there before the run, verified",
@@ -146,7 +150,7 @@ pub(super) fn live(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'static
 /// The tone of an outcome.
 pub(super) fn tone(outcome: Outcome) -> Tone {
     match outcome {
-        Outcome::Deployed => Tone::Good,
+        Outcome::Deployed | Outcome::Rehearsed => Tone::Good,
         Outcome::RolledBack | Outcome::Held | Outcome::Interrupted | Outcome::Kept => Tone::Warn,
         _ => Tone::Bad,
     }

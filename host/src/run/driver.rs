@@ -119,13 +119,14 @@ impl Execution {
         let outcome =
             if outcome == Outcome::Refused && progress.problems.iter().any(|p| p.incompatible) {
                 Outcome::PluginRefused
+            } else if outcome == Outcome::Deployed && self.shared.dry_run {
+                Outcome::Rehearsed
             } else {
                 outcome
             };
         let unchanged = outcome == Outcome::Deployed
             && !self.traits.may_change.is_empty()
-            && !self.shared.target_changed()
-            && !self.shared.dry_run;
+            && !self.shared.target_changed();
         let finished = verdict::finished(&verdict::Facts {
             outcome,
             unchanged,

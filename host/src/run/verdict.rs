@@ -34,7 +34,7 @@ pub fn finished(facts: &Facts<'_>) -> Finished {
     let target = facts.execution.shared.world.target.facts();
     let mut message = headline(facts);
     if let Some(by) = facts.execution.shared.stopped_by()
-        && !matches!(facts.outcome, Outcome::Deployed)
+        && !went_through(facts.outcome)
     {
         let _ = write!(message, "\nthe run was asked to stop: {by}");
     }
@@ -73,11 +73,14 @@ pub fn finished(facts: &Facts<'_>) -> Finished {
     }
 }
 
+fn went_through(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Deployed | Outcome::Rehearsed)
+}
+
 fn headline(facts: &Facts<'_>) -> String {
     let plan = &facts.execution.plan.name;
-    let dry = facts.execution.shared.dry_run;
     let text = match facts.outcome {
-        Outcome::Deployed if dry => "dry run: every change above was shown, and vdeploy made none",
+        Outcome::Rehearsed => "dry run: every change above was shown, and vdeploy made none",
         Outcome::Deployed if facts.execution.traits.is_rollback && facts.nothing_left => {
             "rolled back; nothing was live before, and nothing is live now"
         }
@@ -184,7 +187,7 @@ fn next_commands(facts: &Facts<'_>, run: &str) -> Vec<String> {
     if facts.outcome == Outcome::Interrupted && facts.execution.shared.target_changed() {
         next.push(format!("vdeploy abandon {run} --reason \"REASON\""));
     }
-    if facts.outcome != Outcome::Deployed {
+    if !went_through(facts.outcome) {
         next.push(format!("vdeploy runs show {run}"));
     }
     next

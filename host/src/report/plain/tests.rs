@@ -208,7 +208,7 @@ fn a_dry_run_shows_what_it_did_not_do() {
         script::call("git-pull", 1, "ssh git reset --hard def456"),
         script::called("git-pull", 1, true, true),
         script::done("git-pull", Section::Steps, Phase::Run, None),
-        script::finished(Outcome::Deployed, 0, "", &[]),
+        script::finished(Outcome::Rehearsed, 0, "", &[]),
     ];
     let text = text(&events, false);
     assert!(text.starts_with("[00:00] dry run 01K0RUN:"), "{text}");

@@ -43,6 +43,7 @@ impl State {
             Self::Undone => "undone",
             Self::Ended(outcome) => match outcome {
                 Outcome::Deployed => "deployed",
+                Outcome::Rehearsed => "rehearsed",
                 Outcome::Refused => "refused",
                 Outcome::FailedUnchanged => "failed-unchanged",
                 Outcome::RolledBack => "rolled-back",

@@ -320,7 +320,7 @@ fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
         rolls_back: Some(run),
         ..record()
     };
-    let done = |output| {
+    let ended = |output, outcome| {
         journal(vec![
             Entry::StepFinished {
                 step: "rollback".into(),
@@ -329,11 +329,12 @@ fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
                 output: Some(output),
             },
             Entry::Finished {
-                outcome: Outcome::Deployed,
+                outcome,
                 message: String::new(),
             },
         ])
     };
+    let done = |output| ended(output, Outcome::Deployed);
     let shown = show(&rollback, &done(json!({})), standing, START);
     assert!(
         shown.contains("outcome   rolled back: the version from before is live"),
@@ -346,7 +347,8 @@ fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
         "{shown}"
     );
     rollback.dry_run = true;
-    let shown = show(&rollback, &nothing, standing, START);
+    let rehearsed = ended(json!({ "nothing-left": true }), Outcome::Rehearsed);
+    let shown = show(&rollback, &rehearsed, standing, START);
     assert!(shown.contains("outcome   dry run:"), "{shown}");
 }
 
@@ -378,6 +380,7 @@ fn a_snapshot_says_whether_it_has_the_new_version() {
 fn a_state_has_the_word_of_its_outcome() {
     for outcome in [
         Outcome::Deployed,
+        Outcome::Rehearsed,
         Outcome::Refused,
         Outcome::FailedUnchanged,
         Outcome::RolledBack,
