@@ -115,11 +115,15 @@ pub fn traits(plan: &Plan, plugins: &Plugins, is_rollback: bool) -> Traits {
 /// Whether a plugin both imports and was granted something that changes the
 /// target or takes a snapshot of it.
 fn may_change(plugin: &Plugin) -> bool {
+    // Every capability is named here: one that is added must be thought of.
     let Grants {
         ssh,
         http,
         snapshot,
-        ..
+        secrets: _,
+        secrets_reveal: _,
+        // Changes the host's store only.
+        state: _,
     } = plugin.grants.as_ref();
     let imports = |name: &str| plugin.description.interfaces.iter().any(|i| i == name);
     (imports("ssh") && ssh.iter().any(|scope| !scope.is_probe_only()))
