@@ -17,6 +17,7 @@ mod left;
 mod load;
 mod local;
 mod output;
+mod owners;
 mod plan;
 mod plugin;
 mod plugin_file;

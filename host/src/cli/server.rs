@@ -57,6 +57,12 @@ struct Resolved {
 }
 
 impl ServerRoute {
+    /// Host and port of the server, behind its jump hosts.
+    pub fn place(&self) -> String {
+        let server = self.hops.last();
+        server.map_or_else(String::new, |hop| format!("{}:{}", hop.host, hop.port))
+    }
+
     /// The same for SSH; `store` keeps host keys.
     pub fn config(mut self, store: Arc<dyn HostKeyStore>) -> Result<ServerConfig, CliError> {
         let Some(server) = self.hops.pop() else {

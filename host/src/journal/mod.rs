@@ -15,6 +15,6 @@ pub mod store;
 pub mod unfinished;
 
 pub use entry::Entry;
-pub use plugin_state::StoreState;
+pub use plugin_state::{Owners, StoreState};
 pub use sqlite::SqliteStore;
 pub use store::{Store, StoreError};

@@ -11,13 +11,31 @@ pub(super) fn key(from: &VmId) -> String {
     format!("moved-from:{from}")
 }
 
+fn key_back(to: &VmId) -> String {
+    format!("moved-to:{to}")
+}
+
+/// The VM that the target was first, when it is `now` after its moves.
+pub fn first_vm(store: &dyn Store, target: &TargetName, now: &VmId) -> Result<VmId, StoreError> {
+    follow(store, target, now, key_back)
+}
+
 /// The VM that is the target now, when the project names `first`.
 pub fn current_vm(
     store: &dyn Store,
     target: &TargetName,
     first: &VmId,
 ) -> Result<VmId, StoreError> {
-    let mut vm = first.clone();
+    follow(store, target, first, key)
+}
+
+fn follow(
+    store: &dyn Store,
+    target: &TargetName,
+    from: &VmId,
+    key: impl Fn(&VmId) -> String,
+) -> Result<VmId, StoreError> {
+    let mut vm = from.clone();
     for _ in 0..MAX_MOVES {
         match store.fact(target, &key(&vm))? {
             Some(next) => vm = VmId::new(next),
@@ -26,7 +44,7 @@ pub fn current_vm(
     }
     Err(StoreError::Corrupt {
         what: format!("moves of the target `{target}`"),
-        message: format!("they lead from {first} in a circle"),
+        message: format!("they lead from {from} in a circle"),
     })
 }
 
@@ -37,7 +55,8 @@ pub fn remember(
     from: &VmId,
     to: &VmId,
 ) -> Result<(), StoreError> {
-    store.set_fact(target, &key(from), Some(to.as_str()))
+    store.set_fact(target, &key(from), Some(to.as_str()))?;
+    store.set_fact(target, &key_back(to), Some(from.as_str()))
 }
 
 #[cfg(test)]
@@ -54,6 +73,9 @@ mod tests {
         remember(&store, &target, &a, &b).unwrap();
         remember(&store, &target, &b, &c).unwrap();
         assert_eq!(current_vm(&store, &target, &a).unwrap(), c);
+        for vm in [&a, &b, &c] {
+            assert_eq!(first_vm(&store, &target, vm).unwrap(), a);
+        }
         assert_eq!(current_vm(&store, &"other".into(), &a).unwrap(), a);
     }
 
@@ -65,5 +87,6 @@ mod tests {
         remember(&store, &target, &a, &b).unwrap();
         remember(&store, &target, &b, &a).unwrap();
         assert!(current_vm(&store, &target, &a).is_err());
+        assert!(first_vm(&store, &target, &a).is_err());
     }
 }

@@ -1,22 +1,62 @@
-//! The `state` capability on top of a store: the limits of the contract, and
-//! store errors as a plugin may see them. Knows no database.
+//! The `state` capability on top of a store: the limits of the contract, whose
+//! values are whose, and store errors as a plugin may see them. Knows no
+//! database.
 
 use super::store::{Store, StoreError};
 use crate::capability::state::{MAX_KEY, MAX_VALUE, State};
 use crate::capability::{EffectError, ErrorKind};
 use crate::ids::{PluginName, TargetName};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Whose values a project's plugins read and write. Names alone are not enough:
+/// another project may use the same ones.
+#[derive(Clone, Debug, Default)]
+pub struct Owners {
+    /// Where the target is, whatever a project calls it.
+    pub address: String,
+    /// The project of the plugins that come from files.
+    pub project: String,
+    /// Those that come with vdeploy, under their own names: their values are
+    /// the target's, in every project.
+    pub builtin: BTreeMap<PluginName, String>,
+}
 
 /// Plugin state kept in a [`Store`].
 #[derive(Clone, Debug)]
 pub struct StoreState {
     store: Arc<dyn Store>,
+    owners: Option<Owners>,
 }
 
 impl StoreState {
-    /// Keeps plugin state in `store`.
+    /// Keeps plugin state in `store`, by the names of plugin and target alone.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self {
+            store,
+            owners: None,
+        }
+    }
+
+    /// Keeps plugin state in `store`, apart from that of other projects.
+    pub fn of(owners: Owners, store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            owners: Some(owners),
+        }
+    }
+
+    /// Under which names the store keeps it.
+    fn keys(&self, plugin: &PluginName, target: &TargetName) -> (PluginName, TargetName) {
+        let Some(owners) = &self.owners else {
+            return (plugin.clone(), target.clone());
+        };
+        let owner = match owners.builtin.get(plugin) {
+            Some(builtin) => format!("{plugin} of builtin:{builtin}"),
+            None => format!("{plugin} of {}", owners.project),
+        };
+        let target = format!("{target} at {}", owners.address);
+        (PluginName::new(owner), TargetName::new(target))
     }
 }
 
@@ -29,8 +69,9 @@ impl State for StoreState {
         key: &str,
     ) -> Result<Option<Vec<u8>>, EffectError> {
         check_key(key)?;
+        let (plugin, target) = self.keys(plugin, target);
         self.store
-            .plugin_state(plugin, target, key)
+            .plugin_state(&plugin, &target, key)
             .map_err(|error| from_store(&error))
     }
 
@@ -52,8 +93,9 @@ impl State for StoreState {
                 ),
             ));
         }
+        let (plugin, target) = self.keys(plugin, target);
         self.store
-            .set_plugin_state(plugin, target, key, Some(value))
+            .set_plugin_state(&plugin, &target, key, Some(value))
             .map_err(|error| from_store(&error))
     }
 
@@ -64,8 +106,9 @@ impl State for StoreState {
         key: &str,
     ) -> Result<(), EffectError> {
         check_key(key)?;
+        let (plugin, target) = self.keys(plugin, target);
         self.store
-            .set_plugin_state(plugin, target, key, None)
+            .set_plugin_state(&plugin, &target, key, None)
             .map_err(|error| from_store(&error))
     }
 }
@@ -110,6 +153,35 @@ mod tests {
         state.delete(&plugin, &target, "k").unwrap();
         state.delete(&plugin, &target, "k").unwrap();
         assert_eq!(state.get(&plugin, &target, "k").unwrap(), None);
+    }
+
+    #[test]
+    fn two_projects_share_the_values_of_a_built_in_plugin_and_no_others() {
+        let store: Arc<SqliteStore> = Arc::new(SqliteStore::in_memory().unwrap());
+        let project = |name: &str, address: &str| {
+            let owners = Owners {
+                address: address.to_owned(),
+                project: name.to_owned(),
+                builtin: [("rollback".into(), "rollback".to_owned())].into(),
+            };
+            StoreState::of(owners, store.clone())
+        };
+        let (a, b) = (
+            project("/a/vdeploy.toml", "vm-1"),
+            project("/b/vdeploy.toml", "vm-1"),
+        );
+        let elsewhere = project("/a/vdeploy.toml", "vm-2");
+        let target = TargetName::from("infra");
+        for (plugin, shared) in [("rollback", true), ("evil", false)] {
+            let plugin = PluginName::from(plugin);
+            a.put(&plugin, &target, "k", b"v").unwrap();
+            let get = |state: &StoreState| state.get(&plugin, &target, "k").unwrap();
+            assert_eq!(get(&a).as_deref(), Some(&b"v"[..]));
+            assert_eq!(get(&b).is_some(), shared, "{plugin}");
+            assert_eq!(get(&elsewhere), None, "{plugin}");
+            b.delete(&plugin, &target, "k").unwrap();
+            assert_eq!(get(&a).is_some(), !shared, "{plugin}");
+        }
     }
 
     #[test]

@@ -19,7 +19,8 @@ use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::typed::Typed;
-use super::{registry, world};
+use super::{owners, registry, world};
+use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::ids::RunId;
 use crate::journal::{Store as _, moves};
@@ -115,6 +116,10 @@ async fn examine(global: &Global, args: &DoctorArgs, up: &mut Checkup) {
         return;
     }
     let run = RunId::generate();
+    let place = match owners::place(&route, &target_name, &*store) {
+        Ok(place) => place,
+        Err(error) => return up.error("VM", &error.into()),
+    };
     let built = world::build(
         route,
         target_name.clone(),
@@ -124,7 +129,10 @@ async fn examine(global: &Global, args: &DoctorArgs, up: &mut Checkup) {
         store.clone(),
     );
     let world = match built {
-        Ok(world) => world,
+        Ok(world) => World {
+            state: owners::state(&project, place, store.clone()),
+            ..world
+        },
         Err(error) => return up.error("connection", &error),
     };
     let reached = reach::connect(&world, &store, up).await;

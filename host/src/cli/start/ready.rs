@@ -10,7 +10,7 @@ use crate::cli::error::CliError;
 use crate::cli::exit::ExitCode;
 use crate::cli::session::Session;
 use crate::cli::typed::Typed;
-use crate::cli::{fits, load, registry, way_back, world};
+use crate::cli::{fits, load, owners, registry, way_back, world};
 use crate::config::{self, Project, TargetConfig};
 use crate::ids::{Digest, RunId, TargetName, VmId};
 use crate::journal::{Store, moves};
@@ -140,7 +140,8 @@ pub(super) async fn ready(session: Session, request: &Request) -> Result<Ready, 
         Some(resumed) => resumed.record.id.clone(),
         None => RunId::generate(),
     };
-    let world = world::build(
+    let place = owners::place(&route, &target, &*store)?;
+    let mut world = world::build(
         route,
         target.clone(),
         vm,
@@ -148,6 +149,7 @@ pub(super) async fn ready(session: Session, request: &Request) -> Result<Ready, 
         secrets,
         store.clone(),
     )?;
+    world.state = owners::state(project, place, store.clone());
     Ok(Ready {
         plan,
         plugins,
