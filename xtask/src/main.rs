@@ -97,7 +97,7 @@ fn perform(task: Task) -> Result<()> {
         }
         Task::PluginBuild { dir, out, offline } => {
             setup::wasm_target(&workspace)?;
-            plugin_build::build(&workspace, &dir, &out, offline)
+            plugin_build::build_checked(&workspace, &dir, &out, offline)
         }
         Task::Fixtures => {
             setup::wasm_target(&workspace)?;

@@ -40,6 +40,48 @@ pub enum Profile {
     Given,
 }
 
+/// Builds the plugin crate in `dir`, has the vdeploy of this checkout read it as
+/// it would before it loads it, and writes it to `out`. A component that is
+/// refused is not written.
+///
+/// # Errors
+/// As [`build`], when vdeploy does not build, or when it refuses the plugin.
+pub fn build_checked(workspace: &Workspace, dir: &Path, out: &Path, offline: bool) -> Result<()> {
+    fs::create_dir_all(&workspace.target)?;
+    let unchecked = tempfile::tempdir_in(&workspace.target)?;
+    let file = unchecked.path().join("plugin.wasm");
+    build(workspace, dir, &file, offline)?;
+    plugins::build(workspace)?;
+    // As the demo and the tests build it, so that nothing is compiled twice.
+    let mut host = command::cargo(&workspace.root);
+    host.args(["build", "--locked", "--workspace", "--bin", "vdeploy"]);
+    if offline {
+        host.arg("--offline");
+    }
+    command::run(&mut host)?;
+    let vdeploy = workspace.debug_binary();
+    let read = Command::new(&vdeploy)
+        .args(["plugin", "inspect", "--json"])
+        .arg(&file)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {}", vdeploy.display()))?;
+    if !read.status.success() {
+        let why = [&read.stderr, &read.stdout].map(|text| String::from_utf8_lossy(text));
+        bail!(
+            "vdeploy does not take the plugin in {}, and {} was not written\n{}",
+            dir.display(),
+            out.display(),
+            why.join("").trim_end()
+        );
+    }
+    let out = std::path::absolute(out)?;
+    if let Some(parent) = out.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    plugins::write_whole(&out, &fs::read(&file)?)
+}
+
 /// Builds the plugin crate in `dir` and writes the component to `out`. A crate
 /// without a Cargo.lock gets the one of this workspace for the time of the
 /// build, so that its dependencies are those that were downloaded already;

@@ -8,6 +8,7 @@ use super::error::PluginError;
 use super::exports;
 use super::features::FEATURES;
 use super::manifest::{Manifest, SECTION};
+use super::manifest_rules::OFFERED;
 use super::state::HostState;
 use crate::capability::grant::Grants;
 use crate::ids::{Digest, PluginName};
@@ -107,7 +108,9 @@ impl Description {
                 {
                     let text = std::str::from_utf8(section.data())
                         .map_err(|_| load("its manifest is not UTF-8".to_owned()))?;
-                    manifest = Some(Manifest::parse(text).map_err(load)?);
+                    manifest = Some(Manifest::parse(text).map_err(|problems| {
+                        load(format!("its manifest is not valid:\n{problems}"))
+                    })?);
                 }
                 _ => {}
             }
@@ -200,7 +203,7 @@ pub fn digest(bytes: &[u8]) -> Digest {
 fn interface(plugin: &PluginName, import: &str) -> Result<String, PluginError> {
     let how = if !import.starts_with(PACKAGE) {
         "build it for wasm32-unknown-unknown so that it needs no WASI"
-    } else if !INTERFACES.contains(&short(import)) {
+    } else if !INTERFACES.contains(&short(import)) || !is_offered(import) {
         "update vdeploy, or build the plugin against an older SDK"
     } else {
         return Ok(short(import).to_owned());
@@ -208,10 +211,22 @@ fn interface(plugin: &PluginName, import: &str) -> Result<String, PluginError> {
     Err(PluginError::Incompatible {
         plugin: plugin.clone(),
         message: format!(
-            "it imports `{import}`, and this host offers {} of `{PACKAGE}` only; {how}",
-            INTERFACES.join(", ")
+            "it imports `{import}`, and this host offers {} of `{PACKAGE}` {}.{} only; {how}",
+            INTERFACES.join(", "),
+            OFFERED.0,
+            OFFERED.1
         ),
     })
+}
+
+/// Whether this host has the version of the contract that the import names.
+fn is_offered(import: &str) -> bool {
+    let (major, minor) = OFFERED;
+    let Some((_, version)) = import.split_once('@') else {
+        return true;
+    };
+    let mut parts = version.split('.').map(|part| part.parse::<u64>().ok());
+    parts.next() == Some(Some(major)) && parts.next().flatten().is_some_and(|n| n <= minor)
 }
 
 fn short(name: &str) -> &str {

@@ -2,17 +2,16 @@
 //! `vdeploy:manifest`: who the plugin is, what it asks for and how it is
 //! configured. Read without running any of its code.
 
+use super::manifest_rules;
 use crate::capability::error::ErrorKind;
 use jsonschema::Validator;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// The custom section's name.
 pub const SECTION: &str = "vdeploy:manifest";
 
 /// The parsed manifest.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Manifest {
     /// The plugin's own name.
     pub name: String,
@@ -23,33 +22,29 @@ pub struct Manifest {
     /// The contract's version it was written for, for example `1.0`.
     pub api: String,
     /// Whether it exports `undo`.
-    #[serde(default)]
     pub undo: bool,
     /// What it asks for; grants in the project file are what binds.
-    #[serde(default, rename = "request")]
     pub requests: Vec<Request>,
     /// JSON Schema of the configuration (an object).
-    #[serde(default)]
     pub config: Map<String, Value>,
 }
 
 /// One wish of a plugin, with its reason.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// ssh, http, secrets, secrets-reveal, snapshot or state.
     pub capability: String,
     /// In the capability's grammar.
-    #[serde(default)]
     pub scope: String,
     /// Why.
     pub reason: String,
 }
 
 impl Manifest {
-    /// Parses the section's text.
+    /// Parses the section's text, and refuses what no plugin can have. The
+    /// error has a line for each problem.
     pub fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|e| format!("its manifest is not valid: {}", e.message()))
+        manifest_rules::read(text)
     }
 
     /// The names of the configuration's keys.

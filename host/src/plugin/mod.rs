@@ -17,6 +17,7 @@ mod imports;
 pub mod inspect;
 mod limiter;
 pub mod manifest;
+mod manifest_rules;
 mod meter;
 mod native;
 mod state;

@@ -37,9 +37,11 @@ api = "1.0"
 [[request]]
 capability = "ssh"
 scope = "dump"
+reason = "r"
 [[request]]
 capability = "snapshot"
 scope = "{scope}"
+reason = "r"
 [config.properties.declare]
 type = "array"
 "#

@@ -1,30 +1,27 @@
-//! The manifest as the fake host reads it: requests and the config's schema.
+//! The manifest as the fake host uses it: requests and the config's schema.
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::manifest_rules;
 use crate::Error;
 
 /// The part of `plugin.toml` that the fake host needs.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Manifest {
-    #[serde(default, rename = "request")]
     pub requests: Vec<Request>,
-    #[serde(default)]
-    config: Map<String, Value>,
+    pub config: Map<String, Value>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub capability: String,
-    #[serde(default)]
     pub scope: String,
 }
 
 impl Manifest {
+    /// Refuses what the host refuses to load.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        toml::from_str(text)
-            .map_err(|error| Error::invalid("testing.manifest", format!("plugin.toml: {error}")))
+        manifest_rules::read(text).map_err(|problems| Error::invalid("testing.manifest", problems))
     }
 
     /// Fills in defaults and refuses what the schema does not name.

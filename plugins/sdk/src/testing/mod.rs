@@ -33,6 +33,7 @@ pub(crate) mod gate;
 mod host;
 mod local;
 mod manifest;
+mod manifest_rules;
 mod pattern;
 
 use crate::{Error, Step, Undo, step};

@@ -1,0 +1,221 @@
+//! What a manifest may say: the contract's version, capabilities that exist,
+//! scopes that can be granted, a configuration schema that can be used. Every
+//! way to a plugin (load, inspect, check) comes through here.
+
+use super::manifest::{Manifest, Request};
+use crate::capability::http::HttpScope;
+use crate::capability::secrets::SecretScope;
+use crate::capability::snapshot::SnapshotScope;
+use crate::capability::ssh::SshScope;
+use crate::ids::is_name;
+use jsonschema::Validator;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::ops::Range;
+use toml::Spanned;
+
+/// Major and minor version of the contract that this host offers.
+pub(super) const OFFERED: (u64, u64) = (1, 0);
+
+/// What a plugin can ask for.
+const CAPABILITIES: [&str; 6] = [
+    "ssh",
+    "http",
+    "secrets",
+    "secrets-reveal",
+    "snapshot",
+    "state",
+];
+
+/// The manifest as written, with places.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Written {
+    name: String,
+    version: String,
+    summary: String,
+    api: Spanned<String>,
+    #[serde(default)]
+    undo: bool,
+    #[serde(default, rename = "request")]
+    requests: Vec<WrittenRequest>,
+    #[serde(default)]
+    config: Option<Spanned<Map<String, Value>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct WrittenRequest {
+    capability: Spanned<String>,
+    #[serde(default)]
+    scope: Option<Spanned<String>>,
+    reason: String,
+}
+
+/// Reads the manifest. The error has a line for each problem, with its place.
+pub(super) fn read(text: &str) -> Result<Manifest, String> {
+    let written: Written =
+        toml::from_str(text).map_err(|e| at(text, e.span().unwrap_or_default(), e.message()))?;
+    let mut problems = Vec::new();
+    let mut problem = |span: Range<usize>, what: String| problems.push(at(text, span, &what));
+    if let Err(what) = check_api(written.api.get_ref()) {
+        problem(written.api.span(), what);
+    }
+    let mut requests = Vec::new();
+    for WrittenRequest {
+        capability,
+        scope,
+        reason,
+    } in written.requests
+    {
+        let span = scope.as_ref().map_or(capability.span(), Spanned::span);
+        let scope = scope.map(Spanned::into_inner).unwrap_or_default();
+        if !CAPABILITIES.contains(&capability.get_ref().as_str()) {
+            let known = CAPABILITIES.join(", ");
+            let what = format!(
+                "there is no capability `{}`; there are: {known}",
+                capability.get_ref()
+            );
+            problem(capability.span(), what);
+        } else if let Err(what) = check_scope(capability.get_ref(), &scope) {
+            problem(span, what);
+        }
+        requests.push(Request {
+            capability: capability.into_inner(),
+            scope,
+            reason,
+        });
+    }
+    let span = written
+        .config
+        .as_ref()
+        .map(Spanned::span)
+        .unwrap_or_default();
+    let manifest = Manifest {
+        name: written.name,
+        version: written.version,
+        summary: written.summary,
+        api: written.api.into_inner(),
+        undo: written.undo,
+        requests,
+        config: written.config.map(Spanned::into_inner).unwrap_or_default(),
+    };
+    if let Err(what) = check_schema(&manifest) {
+        problem(span, what);
+    }
+    match problems.is_empty() {
+        true => Ok(manifest),
+        false => Err(problems.join("\n")),
+    }
+}
+
+/// `plugin.toml:LINE:COLUMN: WHAT`.
+fn at(text: &str, span: Range<usize>, what: &str) -> String {
+    let before = text
+        .get(..text.floor_char_boundary(span.start))
+        .unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count()
+        + 1;
+    format!("plugin.toml:{line}:{column}: {what}")
+}
+
+fn check_api(api: &str) -> Result<(), String> {
+    let (major, minor) = OFFERED;
+    let number = |part: &str| {
+        let plain = part.chars().all(|c| c.is_ascii_digit());
+        plain.then(|| part.parse::<u64>().ok()).flatten()
+    };
+    let parts: Option<Vec<u64>> = api.split('.').map(number).collect();
+    match parts.as_deref() {
+        Some([asked, least]) if *asked == major && *least <= minor => Ok(()),
+        Some([_, _]) => Err(format!(
+            "`api = {api:?}`: this vdeploy offers {major}.0 to {major}.{minor} of the contract; \
+             update vdeploy, or build the plugin against another SDK"
+        )),
+        _ => Err(format!(
+            "`api = {api:?}` is no version of the contract; write `api = \"{major}.{minor}\"`"
+        )),
+    }
+}
+
+/// Whether the scope could be granted.
+fn check_scope(capability: &str, scope: &str) -> Result<(), String> {
+    let checked = match capability {
+        "ssh" => SshScope::parse(scope).map(drop),
+        "http" => HttpScope::parse(scope).map(drop),
+        "secrets" => SecretScope::parse(scope).map(drop),
+        "snapshot" => SnapshotScope::parse(scope).map(drop),
+        "secrets-reveal" if is_name(scope) => Ok(()),
+        "secrets-reveal" => {
+            return Err(format!(
+                "`{scope}` is not a secret's name; write the name only"
+            ));
+        }
+        _ if scope.is_empty() => Ok(()),
+        _ => return Err(format!("`{capability}` has no scope; leave `scope` out")),
+    };
+    checked.map_err(|e| e.message)
+}
+
+fn check_schema(manifest: &Manifest) -> Result<(), String> {
+    let schema = manifest.schema();
+    if schema.get("type").and_then(Value::as_str) != Some("object") {
+        return Err("[config] describes an object: write `type = \"object\"`".to_owned());
+    }
+    Validator::new(&schema)
+        .map(drop)
+        .map_err(|e| format!("[config] is no valid JSON Schema: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shared with the SDK: its fake host refuses the same.
+    const TABLE: &str = include_str!("../../../plugins/sdk/tests/manifests.toml");
+
+    #[test]
+    fn the_manifests_of_the_table_are_taken_and_refused_at_their_places() {
+        let table: toml::Table = TABLE.parse().unwrap();
+        for case in table["case"].as_array().unwrap() {
+            let manifest = case["manifest"].as_str().unwrap();
+            match case.get("refused").and_then(toml::Value::as_str) {
+                None => drop(read(manifest).unwrap()),
+                Some(refused) => {
+                    let error = read(manifest).unwrap_err();
+                    assert!(error.contains(refused), "{refused}: {error}");
+                    let at = case["at"].as_str().unwrap();
+                    let place = format!("plugin.toml:{at}: ");
+                    assert!(error.starts_with(&place), "{place} {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        let text = "name = 'x'\nversion = '1'\nsummary = ''\napi = 'banana'\n\
+                    [[request]]\ncapability = 'files'\nreason = ''\n\
+                    [[request]]\ncapability = 'ssh'\nscope = '**'\nreason = ''\n";
+        let error = read(text).unwrap_err();
+        let lines: Vec<&str> = error.lines().collect();
+        assert_eq!(lines.len(), 3, "{error}");
+        assert!(lines[0].starts_with("plugin.toml:4:7: "), "{error}");
+        assert!(lines[1].starts_with("plugin.toml:6:14: "), "{error}");
+        assert!(lines[2].starts_with("plugin.toml:10:9: "), "{error}");
+    }
+
+    #[test]
+    fn the_interfaces_that_need_a_grant_are_the_capabilities() {
+        let grants = crate::capability::Grants::default();
+        for capability in CAPABILITIES {
+            assert!(!grants.gives_interface(capability), "{capability}");
+        }
+    }
+}
