@@ -4,6 +4,7 @@
 //! a VM of its own, restored from a snapshot of a deployed good service.
 
 mod archive;
+mod boundaries;
 mod builds;
 mod ci_cancels;
 mod connection;
@@ -67,6 +68,7 @@ fn main() -> std::process::ExitCode {
     crashes::add(&mut add);
     doctor::add(&mut add);
     archive::add(&mut add);
+    boundaries::add(&mut add);
     fenced::add(&mut add);
     first::add(&mut add);
     grants::add(&mut add);

@@ -121,6 +121,11 @@ pub trait Snapshot: Send + Sync + Debug {
     async fn restore(&self, id: &SnapshotId, progress: &dyn Progress) -> Result<VmId, EffectError>;
     /// Whether the platform knows it.
     async fn exists(&self, id: &SnapshotId) -> Result<bool, EffectError>;
+    /// Whether the platform says that it is a snapshot of the run's target, or
+    /// of a VM that the target was before.
+    async fn is_of_target(&self, _id: &SnapshotId) -> Result<bool, EffectError> {
+        Ok(false)
+    }
     /// Pauses a VM that is no longer the run's target.
     async fn pause_old(&self, vm: &VmId) -> Result<(), EffectError>;
     /// What came of a `create` with this label that was asked for at `since`

@@ -41,7 +41,11 @@ impl Gate {
             };
             let mut response = match arrived {
                 Some(response) => response,
-                None => self.send(&request).await?,
+                None => {
+                    let _turn = self.budget.turn().await;
+                    let timeout = request.timeout.min(self.time_left());
+                    self.send(&Request { timeout, ..request }).await?
+                }
             };
             let masker = &self.shared.masker;
             response.body = masker.mask_bytes(&response.body).into_owned();
@@ -53,7 +57,7 @@ impl Gate {
         .await
     }
 
-    /// Sends all at once. The calls are numbered in order before the first is
+    /// Sends all at once, as far as the budget lets them. The calls are numbered in order before the first is
     /// sent, so the order of answers never depends on the network.
     pub async fn http_all(&self, requests: Vec<Request>) -> Vec<Result<Response, EffectError>> {
         if requests.iter().any(|r| !r.is_probe()) {

@@ -7,9 +7,11 @@
 //! The gate knows capabilities, grants and the journal. It does not know WASM
 //! or plans.
 
+mod budget;
 mod call;
 mod held;
 mod http;
+mod lineage;
 mod local;
 mod pass;
 mod read_back;
@@ -21,6 +23,7 @@ mod snapshot;
 mod ssh;
 mod tape;
 
+pub use budget::{Budget, MAX_CALLS, MAX_IN_FLIGHT, MAX_JOURNAL, TOO_MUCH};
 pub use call::{Call, Effect};
 pub use pass::Gate;
 pub use replay::{Halt, Repeated, Track};

@@ -1,6 +1,7 @@
 //! The path itself: decide, journal the intent, perform, mask, journal the
 //! result, tell.
 
+use super::budget::{Budget, TOO_MUCH, cost_of_answer, cost_of_request};
 use super::call::{Call, Effect, Unknown};
 use super::recall::Recall;
 use super::rules::{Decision, Situation, decide, stopped};
@@ -35,6 +36,8 @@ pub struct Gate {
     pub grants: Arc<Grants>,
     /// When the step's time is over.
     pub deadline: Instant,
+    /// What this call of the plugin may use up.
+    pub budget: Budget,
 }
 
 /// The function that waits.
@@ -43,6 +46,15 @@ pub(super) const SLEEP: &str = "clock.sleep-ms";
 /// The code of a sleep that was cut short by a stop: what is left of it is slept
 /// when the run is gone on with.
 pub(super) const CUT: &str = "gate.cut";
+
+/// Most of a call's description that is shown, in bytes.
+const MAX_ACTION: usize = 1024;
+/// Longest name of a check, in bytes.
+const MAX_NAME: usize = 1024;
+/// Longest detail of a check, in bytes.
+const MAX_DETAIL: usize = 8 << 10;
+/// Most of an error's message that is kept, in bytes.
+const MAX_ERROR: usize = 64 << 10;
 
 /// What a passed call answers with: the value for the plugin, and its form in
 /// the journal.
@@ -87,7 +99,7 @@ impl Gate {
 
     async fn pass_through<T, F>(
         &self,
-        call: Call,
+        mut call: Call,
         pretend: impl FnOnce() -> Result<T, EffectError>,
         perform: F,
     ) -> Result<T, EffectError>
@@ -96,10 +108,13 @@ impl Gate {
         F: AsyncFnOnce(Passing) -> Result<Answer<T>, EffectError>,
     {
         let shared = &self.shared;
+        self.budget.take_call()?;
         let number = shared.next_call();
         let change = call.effect.is_change();
-        let mut request = call.request.clone();
+        call.action = shared.masker.mask_start(&call.action, MAX_ACTION);
+        let mut request = std::mem::take(&mut call.request);
         shared.masker.mask_json(&mut request);
+        self.budget.take_bytes(cost_of_request(&request))?;
         let result = |request: Value, response| Entry::Result {
             call: number,
             step: self.step.clone(),
@@ -129,6 +144,7 @@ impl Gate {
                 }
             };
             if let Some(ended) = ended {
+                self.count(&ended)?;
                 if missing {
                     self.write(&result(Value::Null, ended.clone()))?;
                 }
@@ -167,13 +183,15 @@ impl Gate {
             };
         }
         if let Decision::Refuse(mut error) = decision {
-            error.message = shared.masker.mask(&error.message).into_owned();
+            error.message = shared.masker.mask_start(&error.message, MAX_ERROR);
             // What was asked before stays in doubt: its entry comes with the
             // next try.
             if asked_before.is_some() {
                 error = error.in_doubt();
             } else if shared.broken().is_none() {
-                self.write(&result(request, Err(error.clone())))?;
+                let refused = Err(error.clone());
+                self.count(&refused)?;
+                self.write(&result(request, refused))?;
             }
             self.say(Level::Warn, &format!("refused {}: {error}", call.action));
             return Err(error);
@@ -187,7 +205,7 @@ impl Gate {
         tell(RunEvent::CallStarted {
             step: self.step.clone(),
             call: number,
-            action: shared.masker.mask(&call.action).into_owned(),
+            action: call.action.clone(),
             change,
         });
         let began = Instant::now();
@@ -200,7 +218,9 @@ impl Gate {
         };
 
         if decision == Decision::Pretend {
-            self.write(&result(request, Ok(Value::from(NOT_MADE))))?;
+            let not_made = Ok(Value::from(NOT_MADE));
+            self.count(&not_made)?;
+            self.write(&result(request, not_made))?;
             tell(finished(true, true));
             return pretend();
         }
@@ -259,7 +279,7 @@ impl Gate {
         let (response, journal) = match performed.await {
             Ok(answer) => (Ok(answer.value), Ok(answer.journal)),
             Err(mut error) => {
-                error.message = shared.masker.mask(&error.message).into_owned();
+                error.message = shared.masker.mask_start(&error.message, MAX_ERROR);
                 if !error.maybe_applied && !was_changed {
                     shared.set_target_changed(false);
                 }
@@ -272,6 +292,14 @@ impl Gate {
             tell(finished(false, false));
             return response;
         }
+        let (response, journal) = match self.count(&journal) {
+            Ok(()) => (response, journal),
+            // Of a change the answer is lost, and not the change.
+            Err(error) => {
+                let error = if change { error.in_doubt() } else { error };
+                (Err(error.clone()), Err(error))
+            }
+        };
         let entry = result(request, journal);
         if change {
             shared.record(&entry).map_err(in_doubt)?;
@@ -280,6 +308,17 @@ impl Gate {
         }
         tell(finished(response.is_ok(), false));
         response
+    }
+
+    /// The journal keeps this answer, or has it already.
+    pub(super) fn count(&self, answer: &Result<Value, EffectError>) -> Result<(), EffectError> {
+        match answer {
+            Err(error) if error.code == TOO_MUCH => {
+                self.budget.was_spent(error);
+                Ok(())
+            }
+            _ => self.budget.take_bytes(cost_of_answer(answer)),
+        }
     }
 
     /// Writes to the journal; a failure ends the run's effects.
@@ -305,7 +344,7 @@ impl Gate {
 
     /// Nothing more is done in this run, for this reason.
     fn broken_off(&self, why: String) -> EffectError {
-        let why = self.shared.masker.mask(&why).into_owned();
+        let why = self.shared.masker.mask_start(&why, MAX_ERROR);
         self.shared.break_off(&why);
         EffectError::new(ErrorKind::Cancelled, "gate.diverged", why)
     }
@@ -331,7 +370,10 @@ impl Gate {
         self.shared.emit(RunEvent::Log {
             step: Some(self.step.clone()),
             level,
-            message: self.shared.masker.mask(message).into_owned(),
+            message: self
+                .shared
+                .masker
+                .mask_start(message, MAX_ERROR + MAX_ACTION),
         });
     }
 
@@ -340,10 +382,10 @@ impl Gate {
         let masker = &self.shared.masker;
         self.shared.emit(RunEvent::Check {
             step: self.step.clone(),
-            name: masker.mask(name).into_owned(),
+            name: masker.mask_start(name, MAX_NAME),
             status,
             duration_ms,
-            detail: detail.map(|d| masker.mask(d).into_owned()),
+            detail: detail.map(|d| masker.mask_start(d, MAX_DETAIL)),
         });
     }
 }

@@ -142,6 +142,11 @@ impl RunShared {
         self
     }
 
+    /// Whether every call is answered from a recording.
+    pub(super) fn is_replayed(&self) -> bool {
+        self.replay.is_some()
+    }
+
     /// The next function is answered from this.
     pub fn replay_next(&self, track: Track) {
         let Some(replay) = &self.replay else { return };
@@ -196,6 +201,7 @@ impl Gate {
         let is_same = |recorded: &Recorded| self.is_same(recorded, &call, &request);
         let answer = replay.answer(number, is_same, &call, &request);
         let (response, prepared) = answer.ok_or_else(halted)?;
+        self.count(&response)?;
         if prepared {
             shared.prepares_snapshot(&self.step);
         }

@@ -73,7 +73,10 @@ impl Gate {
             };
             let to = match made {
                 Some(vm) => vm,
-                None => snapshots.restore(id, self).await?,
+                None => {
+                    self.may_restore(id).await?;
+                    snapshots.restore(id, self).await?
+                }
             };
             self.shared.target_moved(from, &to).map_err(in_doubt)?;
             Ok(Answer {
@@ -109,15 +112,19 @@ impl Gate {
         .await
     }
 
-    /// Pauses a VM that a restore left behind.
+    /// Pauses a VM that a restore of this run, or of the run that it rolls back,
+    /// has left.
     pub async fn snapshot_pause_old(&self, vm: &VmId) -> Result<(), EffectError> {
-        let call = self.snapshot_call(
+        let mut call = self.snapshot_call(
             "snapshot.pause-old",
             format!("pause the old VM {vm}"),
             json!({ "vm": vm }),
             Effect::ChangeTarget,
             SnapshotScope::Restore,
         );
+        if !self.shared.is_replayed() {
+            call.grant = call.grant.and_then(|()| self.may_pause(vm));
+        }
         self.pass(
             call,
             || Ok(()),

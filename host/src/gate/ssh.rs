@@ -15,6 +15,8 @@ use std::sync::Mutex;
 
 /// Most bytes of one text in the journal.
 const MAX_KEPT: usize = 256 * 1024;
+/// Most of a command's line that is looked at for one that is shown, in bytes.
+const MAX_SHOWN: usize = 1024;
 /// Longest line of live output that is shown as one.
 const MAX_LINE: usize = 8 * 1024;
 
@@ -24,7 +26,8 @@ impl Gate {
         command.timeout = command.timeout.min(self.time_left());
         command.masker = (*self.shared.masker).clone();
         // Masked before it is shortened: half a secret would not be found.
-        let shown = self.shared.masker.mask(&command.display()).into_owned();
+        let masker = &self.shared.masker;
+        let shown = masker.mask_start(&command.display(), MAX_SHOWN);
         let call = Call {
             function: if probe { "ssh.probe" } else { "ssh.exec" },
             action: format!("ssh {}{}", one_line(&shown), self.setup(&command)),

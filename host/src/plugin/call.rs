@@ -136,6 +136,7 @@ impl Plugin {
             Err(_) => Err(PluginError::Deadline { timeout }),
         };
         let state = store.into_data();
+        let result = verdict(&state, result);
         let context = match &result {
             Ok(_) => Vec::new(),
             Err(error) => story(&state, error),
@@ -153,6 +154,9 @@ impl Plugin {
         let mut meter = Meter::new(self.engine.limits().cpu, Instant::now(), waited);
         let given_up = guard.clone();
         store.epoch_deadline_callback(move |mut context| {
+            if context.data().gate.budget.spent().is_some() {
+                return Ok(UpdateDeadline::Interrupt);
+            }
             let shared = &context.data().gate.shared;
             let stop = must_stop(shared);
             let over = match given_up.is_cut() {
@@ -299,10 +303,22 @@ fn must_stop(shared: &RunShared) -> bool {
     shared.is_cancelled() || shared.broken().is_some()
 }
 
-/// What the plugin reports, masked and then cut.
+/// What the result comes to when the budget is used up, or when a named check
+/// has failed: a step that passes such a check over has failed all the same.
+fn verdict(state: &HostState, result: Result<Value, PluginError>) -> Result<Value, PluginError> {
+    if let Some(spent) = state.gate.budget.spent() {
+        return Err(PluginError::Failed(spent));
+    }
+    match (result, state.checks.failure()) {
+        (Ok(_), Some(failed)) => Err(PluginError::Failed(failed)),
+        (result, _) => result,
+    }
+}
+
+/// What the plugin reports, masked and cut.
 fn failed(store: &Store<HostState>, error: types::Error) -> PluginError {
     let masker = &store.data().gate.shared.masker;
-    let short = |text: &str, most| cut(&masker.mask(text), most).to_owned();
+    let short = |text: &str, most| masker.mask_start(text, most);
     let error = effect_error(error);
     PluginError::Failed(EffectError {
         code: short(&error.code, MAX_CODE),
@@ -322,7 +338,7 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
         .filter_map(|frame| frame.func_name())
         .filter(|name| !name.contains("panic") && !name.contains("rust_begin_unwind"))
         .take(3)
-        .map(str::to_owned)
+        .map(|name| cut(name, MAX_CALL).to_owned())
         .collect()
 }
 
@@ -346,10 +362,10 @@ fn story(state: &HostState, error: &PluginError) -> Vec<String> {
     let reported = matches!(error, PluginError::Failed(_));
     if !reported {
         lines.extend(state.frames.iter().map(|name| format!("in {name}")));
-        lines.extend(state.logs.iter().map(|line| format!("log: {line}")));
+        lines.extend(state.last_lines().map(|line| format!("log: {line}")));
         if let Some(call) = &state.last_call {
-            let call = state.gate.shared.masker.mask(call);
-            lines.push(format!("last call: {}", cut(&call, MAX_CALL)));
+            let call = state.gate.shared.masker.mask_start(call, MAX_CALL);
+            lines.push(format!("last call: {call}"));
         }
     }
     lines

@@ -7,6 +7,7 @@ pub mod builtin;
 pub mod cache;
 mod call;
 pub mod compiler;
+mod checks;
 mod component;
 pub mod engine;
 pub mod error;

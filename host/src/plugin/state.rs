@@ -1,9 +1,11 @@
 //! What the store of one call holds: the gate, the context and the limits.
 
 use super::call::StepContext;
+use super::checks::Checks;
 use super::engine::Limits;
 use super::limiter::Limiter;
 use super::meter::Over;
+use crate::capability::{EffectError, ErrorKind};
 use crate::event::{CheckStatus, Level};
 use crate::gate::Gate;
 use std::collections::VecDeque;
@@ -27,7 +29,9 @@ pub struct HostState {
     pub(super) context: StepContext,
     pub(super) table: ResourceTable,
     pub(super) limiter: Limiter,
+    /// The last lines, each cut and not masked yet.
     pub(super) logs: VecDeque<String>,
+    pub(super) checks: Checks,
     pub(super) frames: Vec<String>,
     pub(super) panic: Option<String>,
     pub(super) last_call: Option<String>,
@@ -50,6 +54,7 @@ impl HostState {
             table: ResourceTable::new(),
             limiter: Limiter::new(limits.memory, instance),
             logs: VecDeque::new(),
+            checks: Checks::default(),
             frames: Vec::new(),
             panic: None,
             last_call: None,
@@ -62,23 +67,33 @@ impl HostState {
 
     /// Shows and keeps a line that the plugin logged.
     pub(super) fn log(&mut self, level: Level, message: &str) {
-        let masked = self.gate.shared.masker.mask(message);
-        let line = cut(&masked, MAX_LINE).to_owned();
         if level == Level::Error
-            && let Some(panic) = line.strip_prefix(PANIC)
+            && let Some(panic) = message.strip_prefix(PANIC)
         {
+            let panic = self.gate.shared.masker.mask_start(panic, MAX_LINE);
             self.panic = Some(format!("panicked: {panic}"));
         }
-        if self.may_tell(line.len()) {
+        if self.may_tell(message.len()) {
+            let line = self.gate.shared.masker.mask_start(message, MAX_LINE);
             self.gate.say(level, &line);
         }
         if self.logs.len() == KEPT_LOGS {
             self.logs.pop_front();
         }
-        self.logs.push_back(line);
+        // As much as `mask_start` looks at.
+        self.logs
+            .push_back(cut(message, 2 * MAX_LINE + 1).to_owned());
     }
 
-    /// Shows a named check.
+    /// The last lines, masked.
+    pub(super) fn last_lines(&self) -> impl Iterator<Item = String> {
+        let masker = &self.gate.shared.masker;
+        self.logs
+            .iter()
+            .map(|line| masker.mask_start(line, MAX_LINE))
+    }
+
+    /// Shows a named check, and remembers whether it failed.
     pub(super) fn check(
         &mut self,
         name: &str,
@@ -86,13 +101,16 @@ impl HostState {
         duration_ms: u64,
         detail: Option<&str>,
     ) {
+        let masker = &self.gate.shared.masker;
+        self.checks.seen(name, status, detail, masker);
         if self.may_tell(name.len() + detail.map_or(0, str::len)) {
             self.gate.check(name, status, duration_ms, detail);
         }
     }
 
-    /// Whether `bytes` more may be told: a plugin that tells without end must
-    /// not fill the memory of the host.
+    /// Whether `bytes` more may be told, counted as they come from the plugin:
+    /// one that tells without end must fill neither the memory of the host nor
+    /// its time.
     fn may_tell(&mut self, bytes: usize) -> bool {
         if self.log_left == 0 {
             return false;
@@ -105,6 +123,28 @@ impl HostState {
             );
         }
         self.log_left > 0
+    }
+
+    /// Keeps room for answers of so many bytes that are about to be asked for.
+    /// Given back with `release`, before the answers themselves are held.
+    pub(super) fn reserve(&mut self, bytes: usize) -> std::result::Result<(), EffectError> {
+        let total = self.held.saturating_add(bytes);
+        if total > self.limiter.most {
+            return Err(EffectError::new(
+                ErrorKind::Invalid,
+                "http.no-room",
+                format!(
+                    "the answers may take {} KiB, and of the {} KiB that the host holds for a \
+                     plugin {} are in use: ask for shorter answers (`max-response-bytes`), or \
+                     send fewer requests at once",
+                    bytes.div_ceil(1024),
+                    self.limiter.most >> 10,
+                    self.held.div_ceil(1024),
+                ),
+            ));
+        }
+        self.held = total;
+        Ok(())
     }
 
     /// The host keeps `bytes` more for the plugin.

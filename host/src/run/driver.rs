@@ -9,7 +9,7 @@ use super::verdict;
 use crate::capability::{EffectError, ErrorKind};
 use crate::event::Outcome;
 use crate::event::{Phase, RunEvent, Section, StepFailure};
-use crate::gate::{Gate, RunShared};
+use crate::gate::{Budget, Gate, RunShared};
 use crate::ids::{RunId, StepId};
 use crate::journal::{Entry, StoreError};
 use crate::plan::{Plan, Step};
@@ -321,6 +321,7 @@ impl Execution {
             phase,
             grants: plugin.grants.clone(),
             deadline: Instant::now() + step.timeout,
+            budget: Budget::default(),
         };
         let mut returned = plugin
             .call(Invocation {

@@ -249,17 +249,6 @@ impl VersClient {
 
     /// Whether the platform knows the commit and lets us use it.
     pub async fn has_commit(&self, commit: &SnapshotId) -> Result<bool, VersError> {
-        match self.parents(commit).await {
-            Ok(_) => Ok(true),
-            // 400 and 422: this can be no commit's id.
-            Err(
-                VersError::NotFound { .. }
-                | VersError::NotYours { .. }
-                | VersError::Status {
-                    status: 400 | 422, ..
-                },
-            ) => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(self.line(commit).await?.is_some())
     }
 }

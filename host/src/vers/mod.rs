@@ -10,6 +10,7 @@ mod commits;
 mod earlier;
 mod error;
 mod excerpt;
+mod lineage;
 mod names;
 mod progress;
 mod registry;

@@ -267,6 +267,12 @@ impl Snapshot for VersSnapshot {
             .map_err(|e| failed(e, false))
     }
 
+    async fn is_of_target(&self, id: &SnapshotId) -> Result<bool, EffectError> {
+        let vm = self.vm()?;
+        let is = self.client.is_of_line(id, &vm).await;
+        is.map_err(|e| failed(e, false))
+    }
+
     async fn pause_old(&self, vm: &VmId) -> Result<(), EffectError> {
         if self.target.facts().vm.as_ref() == Some(vm) {
             return Err(EffectError::new(

@@ -9,7 +9,9 @@
 )]
 
 mod bad_guests;
+mod budgets;
 mod cache;
+mod checks;
 mod crash;
 mod crash_world;
 mod driver;
@@ -17,6 +19,7 @@ mod fenced;
 mod gate;
 mod hostile;
 mod journal;
+mod lineage;
 mod outcomes;
 mod own_snapshot;
 mod refusal;

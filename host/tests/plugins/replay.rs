@@ -144,7 +144,7 @@ fn everything() -> Plan {
             json!({
                 "check": [probe("checked"), tried(exec("a change in check"))],
                 "run": [probe("look"), { "do": "now" }, { "do": "log", "text": "a line" },
-                    { "do": "check", "name": "n", "detail": "d" },
+                    { "do": "check", "name": "n", "detail": "d", "passes": true },
                     { "do": "sleep", "ms": 5000 }, { "do": "now" }],
                 "output": { "n": 1.1, "big": 1e300, "text": "ü\n" },
             }),

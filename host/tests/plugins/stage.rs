@@ -1,6 +1,7 @@
 //! A run without a network: the real gate and store, a target that echoes, and
 //! the fixture plugins.
 
+use crate::lineage::record;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,12 +14,11 @@ use vdeploy::capability::grant::Grants;
 use vdeploy::capability::http::{HttpScope, Response};
 use vdeploy::capability::mask::Masker;
 use vdeploy::capability::secrets::{LoadedSecrets, SecretScope, SecretValue};
-use vdeploy::capability::snapshot::SnapshotScope;
+use vdeploy::capability::snapshot::{NoProgress, SnapshotScope};
 use vdeploy::capability::ssh::{Command, Output, SshScope};
 use vdeploy::capability::{EffectError, ErrorKind, World};
-use vdeploy::gate::{Gate, RunShared};
+use vdeploy::gate::{Budget, Gate, RunShared};
 use vdeploy::ids::RunId;
-use vdeploy::journal::store::RunRecord;
 use vdeploy::journal::{Entry, SqliteStore, Store, StoreState};
 use vdeploy::plan::{OnFailure, Plan, RollbackTo};
 
@@ -102,6 +102,8 @@ pub struct Stage {
     pub ssh: Arc<RecordingSsh>,
     pub http: Arc<RecordingHttp>,
     pub store: Arc<dyn Store>,
+    /// Of all calls of plugins here; a fresh one each time without one.
+    pub budget: Option<Budget>,
     events: Mutex<UnboundedReceiver<RunEvent>>,
 }
 
@@ -110,6 +112,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub store: Arc<dyn Store>,
     pub dry_run: bool,
+    /// The run that is rolled back.
+    pub rolls_back: Option<RunId>,
 }
 
 impl Default for Parts {
@@ -118,6 +122,7 @@ impl Default for Parts {
             clock: Arc::new(SimulatedClock::new(1_700_000_000_000)),
             store: Arc::new(SqliteStore::in_memory().unwrap()),
             dry_run: false,
+            rolls_back: None,
         }
     }
 }
@@ -168,7 +173,10 @@ impl Stage {
             target,
         };
         let run = RunId::generate();
-        parts.store.create_run(&record(&run)).unwrap();
+        parts
+            .store
+            .create_run(&record(&run, parts.rolls_back))
+            .unwrap();
         let (sender, receiver) = unbounded_channel();
         Self {
             shared: Arc::new(RunShared::new(
@@ -182,17 +190,37 @@ impl Stage {
             ssh,
             http,
             store: parts.store,
+            budget: None,
             events: Mutex::new(receiver),
         }
     }
 
+    /// The platform has taken this snapshot, and no run knows of it.
+    pub async fn platform_has(&self, label: &str) {
+        let snapshots = &self.shared.world.snapshot;
+        snapshots.create(label, &NoProgress).await.unwrap();
+    }
+
+    /// The same with another network.
+    pub fn with_http(self, http: Arc<dyn vdeploy::capability::http::Http>) -> Self {
+        let world = World {
+            http,
+            ..self.shared.world.clone()
+        };
+        self.with_world(world)
+    }
+
     /// The same with another target behind it.
     pub fn with_ssh(self, ssh: Arc<dyn vdeploy::capability::ssh::Ssh>) -> Self {
-        let (sender, receiver) = unbounded_channel();
         let world = World {
             ssh,
             ..self.shared.world.clone()
         };
+        self.with_world(world)
+    }
+
+    fn with_world(self, world: World) -> Self {
+        let (sender, receiver) = unbounded_channel();
         let shared = RunShared::new(
             self.shared.run.clone(),
             world,
@@ -239,6 +267,7 @@ impl Stage {
                     phase,
                     grants: plugin.grants.clone(),
                     deadline: Instant::now() + timeout,
+                    budget: self.budget.clone().unwrap_or_default(),
                 },
                 context: StepContext {
                     plan: "default".into(),
@@ -309,23 +338,6 @@ pub fn empty_plan() -> Plan {
         finally: Vec::new(),
         on_failure: OnFailure::Rollback,
         rollback_to: RollbackTo::Git,
-    }
-}
-
-fn record(run: &RunId) -> RunRecord {
-    RunRecord {
-        id: run.clone(),
-        plan: empty_plan(),
-        configs: Default::default(),
-        target: "infra".into(),
-        vm: Some("vm-1".to_owned()),
-        url: Some("https://{vm}.example.com:3000".to_owned()),
-        plugins: Default::default(),
-        rolls_back: None,
-        started_by: "a test".to_owned(),
-        started_at: 1,
-        host_version: "0".to_owned(),
-        dry_run: false,
     }
 }
 

@@ -170,7 +170,9 @@ impl<C> Cx<C> {
     }
 
     /// Reports a named check that did not hold. `detail` says what was
-    /// expected and what was found.
+    /// expected and what was found. The step fails with `check.failed`, also
+    /// when it returns well, unless it reports the name again with another
+    /// status.
     pub fn check_failed(&self, name: &str, duration: Duration, detail: Option<&str>) {
         backend::report(name, CheckStatus::Failed, millis(duration), detail);
     }

@@ -19,24 +19,31 @@ undo = true
 [[request]]
 capability = "ssh"
 scope = "git **"
+reason = "the tests"
 [[request]]
 capability = "ssh"
 scope = "probe:df *"
+reason = "the tests"
 [[request]]
 capability = "ssh"
 scope = "sh -s -- hello **"
+reason = "the tests"
 [[request]]
 capability = "http"
 scope = "GET target/**"
+reason = "the tests"
 [[request]]
 capability = "http"
 scope = "POST target/commits"
+reason = "the tests"
 [[request]]
 capability = "secrets"
 scope = "token@target"
+reason = "the tests"
 [[request]]
 capability = "snapshot"
 scope = "create"
+reason = "the tests"
 
 [config]
 required = ["act"]
@@ -348,4 +355,73 @@ fn an_output_must_be_an_object() {
     assert_eq!(host.checks()[0].status, CheckStatus::Failed);
     assert_eq!(host.checks()[0].detail.as_deref(), Some("found b"));
     assert_eq!(host.stored("k"), None);
+}
+
+struct Looks;
+
+impl Step for Looks {
+    type Config = Vec<(String, bool)>;
+    type Output = serde_json::Value;
+
+    fn check(cx: &Cx<Self::Config>) -> Result<(), Error> {
+        for (name, passes) in cx.config() {
+            match passes {
+                true => cx.check_passed(name, Duration::ZERO, None),
+                false => cx.check_failed(name, Duration::ZERO, Some("found b")),
+            }
+        }
+        Ok(())
+    }
+
+    fn run(cx: &Cx<Self::Config>) -> Result<serde_json::Value, Error> {
+        Self::check(cx)?;
+        Ok(json!({}))
+    }
+}
+
+#[test]
+fn a_step_that_passes_a_failed_check_over_has_failed() {
+    let host = |checks: serde_json::Value| FakeHost::new().config(checks);
+    let failed = host(json!([["a", true], ["b", false]]));
+    let error = testing::run::<Looks>(&failed).unwrap_err();
+    assert_eq!(error.code, "check.failed");
+    assert_eq!(error.message, "the check `b` failed: found b");
+    assert_eq!(
+        testing::check::<Looks>(&failed).unwrap_err().code,
+        "check.failed"
+    );
+    // It looked again: the last status of a name counts.
+    let again = host(json!([["b", false], ["b", true]]));
+    testing::run::<Looks>(&again).unwrap();
+    // What an earlier call reported is of that call.
+    let well = failed.config(json!([["a", true]]));
+    testing::run::<Looks>(&well).unwrap();
+}
+
+#[test]
+fn only_a_vm_that_a_restore_has_left_is_paused() {
+    struct Pause;
+    impl Step for Pause {
+        type Config = String;
+        type Output = serde_json::Value;
+        fn run(cx: &Cx<String>) -> Result<serde_json::Value, Error> {
+            cx.snapshot().pause_old(cx.config())?;
+            Ok(json!({}))
+        }
+    }
+    let host = FakeHost::new().left_vm("vm-0").snapshot_taken(true);
+    let pause = |vm: &str| testing::run::<Pause>(&host.clone().config(json!(vm)));
+    pause("vm-0").unwrap();
+    for other in ["vm-1", "vm-of-somebody"] {
+        assert_eq!(pause(other).unwrap_err().code, "snapshot.not-left");
+    }
+}
+
+#[test]
+fn a_manifest_that_the_host_refuses_is_refused_here_with_its_place() {
+    let wrong = MANIFEST.replace("api = \"1.0\"", "api = \"banana\"");
+    let host = FakeHost::new().manifest(&wrong);
+    let error = testing::run::<Act>(&host).unwrap_err();
+    assert_eq!(error.code, "testing.manifest");
+    assert!(error.message.starts_with("plugin.toml:5:7: "), "{error}");
 }

@@ -192,6 +192,29 @@ impl HostState {
         Ok(draft)
     }
 
+    async fn sent_alone(&mut self, request: Request) -> std::result::Result<Response, EffectError> {
+        let room = request.max_response;
+        self.reserve(room)?;
+        let answer = self.gate.http(request).await;
+        self.release(room);
+        answer
+    }
+
+    /// One answer for each. All are refused when there is no room for all.
+    async fn sent_at_once(
+        &mut self,
+        requests: Vec<Request>,
+    ) -> Vec<std::result::Result<Response, EffectError>> {
+        let rooms = requests.iter().map(|request| request.max_response);
+        let room = rooms.fold(0_usize, usize::saturating_add);
+        if let Err(error) = self.reserve(room) {
+            return requests.iter().map(|_| Err(error.clone())).collect();
+        }
+        let answers = self.gate.http_all(requests).await;
+        self.release(room);
+        answers
+    }
+
     fn answer(&mut self, answer: std::result::Result<Response, EffectError>) -> Result<Answered> {
         match answer {
             Ok(response) => {
@@ -208,7 +231,7 @@ impl http::Host for HostState {
         let draft = self.take(request)?;
         self.last_call = Some(format!("http {} {}", draft.method, draft.url));
         let answer = match draft.finish() {
-            Ok(request) => self.gate.http(request).await,
+            Ok(request) => self.sent_alone(request).await,
             Err(e) => Err(e),
         };
         self.answer(answer)
@@ -227,7 +250,7 @@ impl http::Host for HostState {
                 Err(e) => slots.push(Some(Err(e))),
             }
         }
-        let mut answers = self.gate.http_all(valid).await.into_iter();
+        let mut answers = self.sent_at_once(valid).await.into_iter();
         let mut all = Vec::with_capacity(slots.len());
         for slot in slots {
             let lost = || {

@@ -142,9 +142,21 @@ impl Cloud {
                 (200, json!({ "commits": page.collect::<Vec<_>>() }))
             }
             ("GET", ["vm", "commits", id, "parents"]) => {
-                match self.commits.iter().find(|c| c["commit_id"] == *id) {
-                    Some(c) => (200, json!([{"id": c["commit_id"], "owner_id": "o"}])),
-                    None => (404, json!({"error": "commit not found", "success": false})),
+                let mut line = Vec::new();
+                let mut next = Some((*id).to_owned());
+                while let Some(id) = next.take() {
+                    let Some(c) = self.commits.iter().find(|c| c["commit_id"] == *id) else {
+                        break;
+                    };
+                    line.push(
+                        json!({"id": id, "owner_id": "o", "parent_vm_id": c["parent_vm_id"]}),
+                    );
+                    let vm = self.vms.iter().find(|vm| vm["vm_id"] == c["parent_vm_id"]);
+                    next = vm.and_then(|vm| Some(vm["parent_commit_id"].as_str()?.to_owned()));
+                }
+                match line.is_empty() {
+                    false => (200, Value::Array(line)),
+                    true => (404, json!({"error": "commit not found", "success": false})),
                 }
             }
             _ => not_found,

@@ -5,6 +5,7 @@ mod calls;
 mod conflicts;
 mod conflicts_ssh;
 mod fake;
+mod lineage;
 mod reconcile;
 mod registry;
 mod restore;

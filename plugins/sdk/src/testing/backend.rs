@@ -14,6 +14,9 @@ use crate::testing::{
 };
 use crate::{CheckStatus, Error, ErrorKind, Level, Output, Response};
 
+/// What the host holds for a plugin at most, in bytes.
+const ROOM: u64 = 256 << 20;
+
 /// Name and value.
 #[derive(Debug)]
 pub(crate) struct SecretHandle(String, String);
@@ -239,6 +242,17 @@ pub(crate) fn http_all(specs: &[RequestSpec]) -> Vec<Result<Response, Error>> {
         );
         return specs.iter().map(|_| Err(error.clone())).collect();
     }
+    let rooms = specs
+        .iter()
+        .map(|spec| spec.max_response.unwrap_or(1 << 20).min(16 << 20));
+    let room = rooms.fold(0_u64, u64::saturating_add);
+    if room > ROOM {
+        let error = Error::invalid(
+            "http.no-room",
+            format!("the answers may take {room} bytes; the host holds {ROOM} for a plugin"),
+        );
+        return specs.iter().map(|_| Err(error.clone())).collect();
+    }
     specs.iter().map(http).collect()
 }
 
@@ -296,7 +310,9 @@ pub(crate) fn snapshot_restore(id: &str) -> Result<String, Error> {
         ));
     }
     let (vm, url) = world.restored_to.clone();
-    world.target_vm = Some(vm.clone());
+    if let Some(left) = world.target_vm.replace(vm.clone()) {
+        world.left_vms.insert(left);
+    }
     world.target_url = url;
     Ok(vm)
 }
@@ -311,11 +327,14 @@ pub(crate) fn snapshot_exists(id: &str) -> Result<bool, Error> {
 pub(crate) fn snapshot_pause_old(vm: &str) -> Result<(), Error> {
     let world = world()?;
     let mut world = world.borrow_mut();
-    world.pass(Call::SnapshotPauseOld { vm: vm.to_owned() })?;
-    if world.target_vm.as_deref() == Some(vm) {
-        return Err(Error::invalid(
-            "snapshot.failed",
-            format!("VM `{vm}` is this run's target"),
+    let passage = world.pass(Call::SnapshotPauseOld { vm: vm.to_owned() })?;
+    let is_target = world.target_vm.as_deref() == Some(vm);
+    // In a dry run the restore was not made, so the old VM is still the target.
+    if !world.left_vms.contains(vm) && !(is_target && passage == Passage::Pretend) {
+        return Err(Error::new(
+            ErrorKind::Denied,
+            "snapshot.not-left",
+            format!("no restore of this run, or of the run that it rolls back, left VM `{vm}`"),
         ));
     }
     Ok(())

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::call::{Answer, Call, CheckReport, FakeCommand, FakeOutput, FakeRequest, FakeResponse};
 use super::manifest::Manifest;
-use crate::{Error, Level};
+use crate::{CheckStatus, Error, Level};
 
 /// Which export is being called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,10 @@ pub(crate) struct World {
     pub unscripted: Vec<String>,
     pub logs: Vec<(Level, String)>,
     pub checks: Vec<CheckReport>,
+    /// How many of them were reported before the call that is made now.
+    pub reported: usize,
+    /// VMs that a restore has left.
+    pub left_vms: BTreeSet<String>,
 }
 
 impl World {
@@ -89,7 +93,35 @@ impl World {
             unscripted: Vec::new(),
             logs: Vec::new(),
             checks: Vec::new(),
+            reported: 0,
+            left_vms: BTreeSet::new(),
         }
+    }
+}
+
+impl World {
+    /// The error of a call that returned well and left a failed check behind.
+    /// The last status of a name counts.
+    pub(crate) fn failed_check(&self) -> Option<Error> {
+        let mut failed: Vec<&CheckReport> = Vec::new();
+        for check in self.checks.iter().skip(self.reported) {
+            failed.retain(|earlier| earlier.name != check.name);
+            if check.status == CheckStatus::Failed {
+                failed.push(check);
+            }
+        }
+        let message = match failed.as_slice() {
+            [] => return None,
+            [one] => match &one.detail {
+                Some(detail) => format!("the check `{}` failed: {detail}", one.name),
+                None => format!("the check `{}` failed", one.name),
+            },
+            many => {
+                let names: Vec<String> = many.iter().map(|c| format!("`{}`", c.name)).collect();
+                format!("{} checks failed: {}", many.len(), names.join(", "))
+            }
+        };
+        Some(Error::failed("check.failed", message))
     }
 }
 

@@ -110,6 +110,15 @@ impl FakeHost {
         self.set(|world| world.restored_to = (vm.to_owned(), url.map(str::to_owned)))
     }
 
+    /// A VM that a restore of this run, or of the run that it rolls back, has
+    /// left before: it may be paused.
+    #[must_use]
+    pub fn left_vm(self, vm: &str) -> Self {
+        self.set(|world| {
+            world.left_vms.insert(vm.to_owned());
+        })
+    }
+
     /// The run's id.
     #[must_use]
     pub fn run_id(self, id: &str) -> Self {
@@ -299,6 +308,7 @@ impl FakeHost {
             let mut world = self.0.borrow_mut();
             world.phase = phase;
             world.unscripted.clear();
+            world.reported = world.checks.len();
             if let Some(manifest) = &world.manifest {
                 world.config = manifest.clone()?.complete(&world.config)?;
             }
@@ -317,6 +327,10 @@ impl FakeHost {
                 "gate.not-declared",
                 "the step ran commands to make a snapshot and did not declare one",
             )),
+            None if result.is_ok() => match world.failed_check() {
+                Some(error) => Err(error),
+                None => result,
+            },
             None => result,
         }
     }

@@ -1,0 +1,80 @@
+//! What a restore and a pause may touch: snapshots of the run's own target, and
+//! VMs that a restore has left. Ids of anything else of the account are refused
+//! although the platform would take them.
+
+use super::pass::Gate;
+use crate::capability::{EffectError, ErrorKind};
+use crate::ids::{RunId, SnapshotId, VmId};
+use crate::journal::{Entry, StoreError};
+
+impl Gate {
+    /// Whether a restore of this run, or of the run that it rolls back, has
+    /// left the VM. In a dry run the restore was not made: what it would leave
+    /// is still the target.
+    pub(super) fn may_pause(&self, vm: &VmId) -> Result<(), EffectError> {
+        let shared = &self.shared;
+        if shared.dry_run && shared.target().vm.as_ref() == Some(vm) {
+            return Ok(());
+        }
+        let left = self.any_entry(
+            |entry| matches!(entry, Entry::TargetMoved { from: Some(from), .. } if from == vm),
+        );
+        match left {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(EffectError::new(
+                ErrorKind::Denied,
+                "snapshot.not-left",
+                format!(
+                    "no restore of this run, or of the run that it rolls back, left VM {vm}, so \
+                     it is not paused"
+                ),
+            )),
+            Err(error) => Err(unreadable(&error)),
+        }
+    }
+
+    /// Whether the snapshot was taken in this run or in the run that it rolls
+    /// back. A journal that cannot be read has none.
+    pub(super) fn has_recorded(&self, id: &SnapshotId) -> bool {
+        let taken = |entry: &Entry| matches!(entry, Entry::SnapshotTaken { snapshot, .. } if snapshot == id);
+        self.any_entry(taken).unwrap_or(false)
+    }
+
+    /// Refuses a snapshot of which nobody knows that it is one of the target.
+    pub(super) async fn may_restore(&self, id: &SnapshotId) -> Result<(), EffectError> {
+        if self.has_recorded(id) || self.shared.world.snapshot.is_of_target(id).await? {
+            return Ok(());
+        }
+        Err(EffectError::new(
+            ErrorKind::Denied,
+            "snapshot.not-of-target",
+            format!(
+                "snapshot {id} was not taken in this run or in the run that it rolls back, and \
+                 the platform does not say that it is one of this target; it is not restored"
+            ),
+        ))
+    }
+
+    /// Looks through the journals of this run and of the run that it rolls
+    /// back.
+    fn any_entry(&self, is: impl Fn(&Entry) -> bool) -> Result<bool, StoreError> {
+        let shared = &self.shared;
+        let has = |run: &RunId| -> Result<bool, StoreError> {
+            let journal = shared.store().journal(run)?;
+            Ok(journal.iter().any(|stored| is(&stored.entry)))
+        };
+        if has(&shared.run)? {
+            return Ok(true);
+        }
+        let record = shared.store().run(shared.run.as_str())?;
+        record.rolls_back.as_ref().map_or(Ok(false), has)
+    }
+}
+
+fn unreadable(error: &StoreError) -> EffectError {
+    EffectError::new(
+        ErrorKind::Unavailable,
+        "gate.journal",
+        format!("the journal cannot be read: {error}"),
+    )
+}
