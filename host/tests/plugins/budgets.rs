@@ -19,6 +19,12 @@ fn many(times: u32, call: Value) -> Value {
     json!({ "do": "many", "times": times, "call": call })
 }
 
+/// More than the journal takes of one call, in few calls.
+fn greedily() -> Value {
+    let text = "x".repeat(100_000);
+    many(u32::MAX, json!({ "do": "probe", "argv": ["echo", text] }))
+}
+
 fn results(stage: &Stage) -> usize {
     stage.shared.waive_snapshot("flush").unwrap();
     let is_result = |entry: &Entry| matches!(entry, Entry::Result { .. });
@@ -100,7 +106,7 @@ async fn of_a_change_whose_answer_is_too_long_the_change_is_known() {
 async fn who_used_up_the_budget_keeps_nobody_from_rolling_back() {
     let stage = Stage::new();
     let greedy = json!({
-        "run": [exec("new"), many(u32::MAX, json!({ "do": "now" }))],
+        "run": [exec("new"), greedily()],
         "undo": [exec("old")],
     });
     let mut plan = plan([step("greedy", greedy)]);
@@ -116,16 +122,15 @@ async fn who_used_up_the_budget_keeps_nobody_from_rolling_back() {
         finished.message
     );
     assert!(finished.message.contains(TOO_MUCH), "{}", finished.message);
-    assert_eq!(stage.commands(), ["echo new", "echo old", "echo look"]);
+    let mut commands = stage.commands();
+    commands.retain(|command| command.len() < 100);
+    assert_eq!(commands, ["echo new", "echo old", "echo look"]);
 }
 
 #[tokio::test]
 async fn it_is_not_tried_again() {
     let stage = Stage::new();
-    let mut greedy = step(
-        "greedy",
-        json!({ "run": [many(u32::MAX, json!({ "do": "now" }))] }),
-    );
+    let mut greedy = step("greedy", json!({ "run": [greedily()] }));
     greedy.retry.attempts = 3;
     let finished = execute(&stage, plan([greedy])).await;
     assert_eq!(finished.outcome, Outcome::FailedUnchanged);
