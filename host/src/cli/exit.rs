@@ -35,11 +35,13 @@ pub enum ExitCode {
     PluginRefused = 30,
     /// Stopped in the middle; the journal has what was done.
     Interrupted = 40,
+    /// A replay is not as the recording.
+    Differs = 50,
 }
 
 impl ExitCode {
     /// All of them, by number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Success,
         Self::Internal,
         Self::Usage,
@@ -52,6 +54,7 @@ impl ExitCode {
         Self::Unreachable,
         Self::PluginRefused,
         Self::Interrupted,
+        Self::Differs,
     ];
 
     /// The number.
@@ -78,6 +81,7 @@ impl ExitCode {
             }
             Self::PluginRefused => "a plugin was refused (grant, version, not loadable)",
             Self::Interrupted => "interrupted in the middle; the journal has what was done",
+            Self::Differs => "a replay differs from the recording",
         }
     }
 
@@ -152,7 +156,7 @@ mod tests {
     #[test]
     fn the_list_has_each_code_once_in_order() {
         let codes = ExitCode::ALL.map(ExitCode::code);
-        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 13, 20, 22, 30, 40]);
+        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 13, 20, 22, 30, 40, 50]);
         let help = ExitCode::help();
         assert_eq!(help.lines().count(), 1 + codes.len());
         assert!(help.contains("\n  11  a step failed; the old version is live and verified\n"));

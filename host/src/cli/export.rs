@@ -33,7 +33,7 @@ pub fn main(store: &dyn Store, args: &ExportArgs) -> Result<ExitCode, CliError> 
         .map_err(|e| CliError::new(ExitCode::Internal, e.to_string()))?;
     let text = lines.join("\n");
     let Some(path) = &args.out else {
-        terminal::give(&text)?;
+        terminal::give_json(&text)?;
         return Ok(ExitCode::Success);
     };
     whole::write(path, &format!("{text}\n"))

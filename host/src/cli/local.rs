@@ -236,8 +236,8 @@ fn status(root: &Path, json: bool) -> Result<ExitCode, CliError> {
         ca_file: endpoints.map(|e| e.ca_file),
         vms: read_vms(root)?,
     };
-    let text = serde_json::to_string(&status).map_err(|e| internal(&e.to_string()))?;
-    terminal::say(&text);
+    let status = serde_json::to_value(&status).map_err(|e| internal(&e.to_string()))?;
+    terminal::say_json(&status);
     Ok(ExitCode::Success)
 }
 

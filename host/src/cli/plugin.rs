@@ -27,13 +27,13 @@ pub fn main(command: PluginCommand) -> Result<ExitCode, CliError> {
     let PluginCommand::Inspect { file, json } = command;
     let (name, bytes) = read(&file)?;
     let inspection = Inspection::of(&PluginName::new(name), &bytes)?;
-    let text = if json {
-        serde_json::to_string(&inspection)
-            .map_err(|e| CliError::new(ExitCode::Internal, e.to_string()))?
+    if json {
+        let text = serde_json::to_string(&inspection)
+            .map_err(|e| CliError::new(ExitCode::Internal, e.to_string()))?;
+        terminal::give_json(&text)?;
     } else {
-        inspection.to_string()
-    };
-    terminal::give(text.trim_end())?;
+        terminal::give(inspection.to_string().trim_end())?;
+    }
     Ok(ExitCode::Success)
 }
 

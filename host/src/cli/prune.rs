@@ -93,7 +93,7 @@ pub fn main(
         not_smaller: done.not_smaller.as_deref(),
     };
     match args.json {
-        true => terminal::say(&render::json(&pruned).to_string()),
+        true => terminal::say_json(&render::json(&pruned)),
         false => terminal::say(
             typed
                 .complete(render::text(&pruned, now).trim_end())

@@ -39,7 +39,7 @@ const EXAMPLES: &str = "Examples:
   vdeploy replay run.jsonl --plugin smoke=new.wasm  what another build of a plugin would do
 
 Nothing is reached and no secret is needed. Exit code 0: every call and every
-result was the same. Exit code 10: something differs; the first such call is shown.";
+result was the same. Exit code 50: something differs; the first such call is shown.";
 
 /// Arguments of `vdeploy replay`.
 #[derive(Debug, Args)]
@@ -116,14 +116,14 @@ pub async fn main(global: &Global, args: ReplayArgs) -> Result<ExitCode, CliErro
     bus.finish().await;
     let exit = match replayed.difference {
         None => ExitCode::Success,
-        Some(_) => ExitCode::FailedUnchanged,
+        Some(_) => ExitCode::Differs,
     };
     let ended = journal.last().map(|stored| &stored.entry);
     let until = args.until.as_deref();
-    terminal::say(&match args.json {
-        true => as_json(&record, &replayed, until, ended, exit).to_string(),
-        false => as_text(&record, &replayed, until, ended),
-    });
+    match args.json {
+        true => terminal::say_json(&as_json(&record, &replayed, until, ended, exit)),
+        false => terminal::say(&as_text(&record, &replayed, until, ended)),
+    }
     Ok(exit)
 }
 

@@ -1,6 +1,7 @@
 //! What is said at the end of a replay, to people and to programs.
 
 use super::exit::ExitCode;
+use crate::clean;
 use crate::event::{Phase, Section};
 use crate::journal::Entry;
 use crate::journal::store::RunRecord;
@@ -30,6 +31,7 @@ pub fn as_text(
         )];
         lines.extend(what(&difference.what).into_iter().map(|l| format!("  {l}")));
         lines.push(format!("before it, {done} went as recorded"));
+        let lines: Vec<_> = lines.iter().map(|line| clean::line(line)).collect();
         return lines.join("\n");
     }
     let how = match (until, &replayed.cut_off, last) {
@@ -42,7 +44,7 @@ pub fn as_text(
         }
         (None, None, _) => "the recording has no end".to_owned(),
     };
-    format!("the same as run {}: {done}; {how}", record.id)
+    clean::line(&format!("the same as run {}: {done}; {how}", record.id)).into_owned()
 }
 
 /// For programs: the last line of `--json`.

@@ -10,6 +10,7 @@ use super::session;
 use super::terminal;
 use super::typed::Typed;
 use crate::capability::clock::{Clock as _, SystemClock};
+use crate::clean::line;
 use crate::event::Outcome;
 use crate::ids::{RunId, TargetName};
 use crate::journal::store::{Holder, RunSummary};
@@ -73,10 +74,11 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
                 undone: Some(&undone),
             };
             if json {
-                render::list_json(&runs, standing).to_string()
-            } else {
-                render::list(&runs, standing, now)
+                let value = render::list_json(&runs, standing);
+                terminal::give_json(&value.to_string())?;
+                return Ok(ExitCode::Success);
             }
+            render::list(&runs, standing, now)
         }
         RunsCommand::Export(args) => return export::main(&*store, &args),
         RunsCommand::Prune(args) => return prune::main(&*store, &args, now, &typed),
@@ -101,16 +103,16 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
                 if let (Some(broken), Some(members)) = (broken, value.as_object_mut()) {
                     members.insert("lease-break".to_owned(), serde_json::json!(broken));
                 }
-                value.to_string()
-            } else {
-                let mut text = render::show(&record, &journal, standing, now);
-                text = typed.complete(&text).into_owned();
-                if let Some(broken) = broken {
-                    let word = super::lease::broken(&broken);
-                    text.push_str(&format!("\nits lease was broken\n  {word}\n"));
-                }
-                text
+                terminal::give_json(&value.to_string())?;
+                return Ok(ExitCode::Success);
             }
+            let mut text = render::show(&record, &journal, standing, now);
+            text = typed.complete(&text).into_owned();
+            if let Some(broken) = broken {
+                let word = super::lease::broken(&broken);
+                text.push_str(&format!("\nits lease was broken\n  {}\n", line(&word)));
+            }
+            text
         }
     };
     terminal::give(text.trim_end())?;

@@ -1,8 +1,11 @@
 //! Where the command line's own words go, and what kind of place that is.
+//! Nothing of `cli` reaches a screen in another way, so all of it is clean.
 
 use super::error::CliError;
 use super::exit::ExitCode;
-use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use crate::clean;
+use serde_json::Value;
+use std::io::{ErrorKind, IsTerminal as _, Write};
 use tracing_subscriber::EnvFilter;
 
 /// Diagnostics of the host go to stderr: warnings by default, more with
@@ -17,21 +20,52 @@ pub fn tracing(verbose: bool) {
         EnvFilter::try_from_env("VDEPLOY_LOG").unwrap_or_else(|_| EnvFilter::new(fallback));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Diagnostics)
         .with_ansi(std::io::stderr().is_terminal())
         .without_time();
     // A second call in one process (a test) keeps the first subscriber.
     let _ = subscriber.try_init();
 }
 
-/// One line (or block) on stdout; a closed stdout does no harm.
-pub fn say(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+/// Diagnostics on stderr, an event a write: its text may be of a target.
+struct Diagnostics;
+
+impl Write for Diagnostics {
+    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let text = clean::painted(text.trim_end_matches('\n'));
+        writeln!(std::io::stderr().lock(), "{text}")?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
 }
 
-/// What was asked for, on stdout. A reader that has gone does no harm; that it
-/// could not be written for another reason, such as a full disk, is an error.
+/// One line (or block) for people on stdout; a closed stdout does no harm.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{}", clean::block(text));
+}
+
+/// One line for programs on stdout; a closed stdout does no harm.
+pub fn say_json(value: &Value) {
+    let _ = writeln!(std::io::stdout().lock(), "{}", clean::json(value));
+}
+
+/// What was asked for, for people, on stdout. A reader that has gone does no
+/// harm; that it could not be written for another reason, such as a full disk,
+/// is an error.
 pub fn give(text: &str) -> Result<(), CliError> {
+    write_all(&clean::block(text))
+}
+
+/// The same for programs: lines of JSON.
+pub fn give_json(text: &str) -> Result<(), CliError> {
+    write_all(&clean::json_text(text))
+}
+
+fn write_all(text: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     let written = writeln!(out, "{text}").and_then(|()| out.flush());
     match written {
@@ -45,7 +79,13 @@ pub fn give(text: &str) -> Result<(), CliError> {
 
 /// One line (or block) on stderr; a closed stderr does no harm.
 pub fn error_line(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", clean::block(text));
+}
+
+/// A question on stderr; the answer follows in its line.
+pub fn ask(question: &str) {
+    let mut out = std::io::stderr().lock();
+    let _ = write!(out, "{}", clean::line(question)).and_then(|()| out.flush());
 }
 
 /// An error before or instead of a run, for programs that read `--json`.
@@ -56,5 +96,5 @@ pub fn json_error(error: &CliError) {
         "message": error.message,
         "hint": error.hint,
     });
-    say(&line.to_string());
+    say_json(&line);
 }

@@ -4,6 +4,7 @@ use super::duration;
 use super::plugins::PluginSource;
 use super::project::Project;
 use crate::capability::Grants;
+use crate::clean;
 use crate::ids::is_name;
 use crate::plan::{OnFailure, Plan, Retry, RollbackTo, Step};
 use serde_json::{Map, Value};
@@ -41,7 +42,7 @@ pub fn render_plan(plan: &Plan, project: &Project) -> String {
         };
         let _ = writeln!(out, "\n# Plugin {plugin_name}:");
         for sentence in plugin.grants.sentences() {
-            let _ = writeln!(out, "# - {sentence}");
+            let _ = writeln!(out, "# - {}", clean::line(&sentence));
         }
         let _ = writeln!(out, "[plugins.{plugin_name}]");
         let _ = match &plugin.source {
@@ -123,15 +124,18 @@ fn policy(policy: OnFailure) -> &'static str {
     }
 }
 
+/// In one line of printable characters.
 fn string(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
+    match clean::line(text) == text {
+        true => toml::Value::String(text.to_owned()).to_string(),
+        false => clean::toml_string(text),
+    }
 }
 
 fn bare_or_quoted(key: &str) -> String {
     match is_name(key) {
         true => key.to_owned(),
-        // JSON's escapes are TOML's.
-        false => Value::String(key.to_owned()).to_string(),
+        false => clean::toml_string(key),
     }
 }
 
@@ -198,7 +202,7 @@ timeout = "90s"
 retry = { attempts = 3, delay = "250ms" }
 on-failure = "keep"
 [plans.odd.step.config]
-lines = "a\nb"
+lines = "a\nb\u001b[8m\u202ec"
 "a b" = { c = [1, 1.5, { d = true }], e = {} }
 "#;
         let mut project = Project::from_text("f", text, Path::new("/p")).unwrap();
@@ -207,6 +211,10 @@ lines = "a\nb"
         let rendered = render_plan(plan, &project);
         assert!(
             rendered.contains("path = \"plugins/own.wasm\""),
+            "{rendered}"
+        );
+        assert!(
+            rendered.contains(r#"lines = "a\nb\u001b[8m\U0000202ec""#),
             "{rendered}"
         );
         assert!(rendered.contains("# - runs any shell script: can do anything on the target\n"));

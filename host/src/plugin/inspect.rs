@@ -9,9 +9,11 @@ use crate::capability::http::HttpScope;
 use crate::capability::secrets::SecretScope;
 use crate::capability::snapshot::SnapshotScope;
 use crate::capability::ssh::SshScope;
+use crate::clean;
 use crate::ids::{PluginName, is_name};
 use serde::Serialize;
 use serde_json::Value;
+use std::fmt;
 
 /// The powers of a plugin, for people and for `--json`.
 #[derive(Clone, Debug, Serialize)]
@@ -114,14 +116,25 @@ fn requested(manifest: &Manifest) -> Grants {
     grants
 }
 
-impl std::fmt::Display for Inspection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "{} {} - {}", self.name, self.version, self.summary)?;
-        writeln!(f, "contract  vdeploy:plugin {}", self.api)?;
-        writeln!(f, "size      {} bytes", self.size)?;
+/// Characters shown of one text of the plugin.
+const SHOWN: usize = 200;
+/// Requests and configuration keys shown.
+const ENTRIES: usize = 100;
+
+/// A text of the plugin: one line, whatever it holds.
+fn own(text: &str) -> String {
+    clean::short(text, SHOWN)
+}
+
+/// What the host has found stands first and at the left edge; what the plugin
+/// says of itself is indented, so that none of it passes for a fact.
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let imports: Vec<_> = self.imports.iter().map(|import| own(import)).collect();
         writeln!(f, "digest    sha256:{}", self.digest)?;
+        writeln!(f, "size      {} bytes", self.size)?;
+        writeln!(f, "imports   {}", imports.join(", "))?;
         writeln!(f, "undo      {}", if self.undo { "yes" } else { "no" })?;
-        writeln!(f, "imports   {}", self.imports.join(", "))?;
         writeln!(f, "\npowers (the most it can do, whatever is granted):")?;
         if self.powers.is_empty() {
             writeln!(f, "  none outside the run")?;
@@ -129,41 +142,84 @@ impl std::fmt::Display for Inspection {
         for power in &self.powers {
             writeln!(f, "  {power}")?;
         }
+        writeln!(f, "\nwhat it says of itself:")?;
+        writeln!(f, "  name      {} {}", own(&self.name), own(&self.version))?;
+        writeln!(f, "  summary   {}", own(&self.summary))?;
+        writeln!(f, "  contract  vdeploy:plugin {}", own(&self.api))?;
         if !self.requests.is_empty() {
             writeln!(f, "\nit asks for:")?;
-            for (capability, scope, reason) in &self.requests {
-                writeln!(f, "  {capability:<14} {scope:<40} {reason}")?;
-            }
+        }
+        for (capability, scope, reason) in self.requests.iter().take(ENTRIES) {
+            let (capability, scope) = (own(capability), own(scope));
+            writeln!(f, "  {capability:<14} {scope:<40} {}", own(reason))?;
+        }
+        more(f, self.requests.len())?;
+        if !self.requested.is_empty() {
             writeln!(f, "\nwith all of that granted it:")?;
-            for sentence in &self.requested {
-                writeln!(f, "  {sentence}")?;
+        }
+        for sentence in self.requested.iter().take(ENTRIES) {
+            writeln!(f, "  {}", own(sentence))?;
+        }
+        let properties = self.config.get("properties").and_then(Value::as_object);
+        let Some(properties) = properties.filter(|properties| !properties.is_empty()) else {
+            return Ok(());
+        };
+        writeln!(f, "\nconfiguration:")?;
+        for (key, property) in properties.iter().take(ENTRIES) {
+            let text = |name: &str| match property.get(name) {
+                Some(Value::String(text)) => own(text),
+                Some(value) => own(&value.to_string()),
+                None => String::new(),
+            };
+            let (kind, description) = (text("type"), text("description"));
+            writeln!(f, "  {:<16} {kind:<10} {description}", own(key))?;
+            if let Some(default) = property.get("default") {
+                writeln!(f, "  {:<16} default {}", "", own(&default.to_string()))?;
             }
         }
-        if let Some(properties) = self.config.get("properties").and_then(Value::as_object)
-            && !properties.is_empty()
-        {
-            writeln!(f, "\nconfiguration:")?;
-            for (key, property) in properties {
-                let text = |name: &str| {
-                    property
-                        .get(name)
-                        .map(ToString::to_string)
-                        .unwrap_or_default()
-                };
-                let description = property
-                    .get("description")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                writeln!(
-                    f,
-                    "  {key:<16} {:<10} {description}",
-                    text("type").trim_matches('"')
-                )?;
-                if property.get("default").is_some() {
-                    writeln!(f, "  {:<16} default {}", "", text("default"))?;
-                }
-            }
+        more(f, properties.len())
+    }
+}
+
+fn more(f: &mut fmt::Formatter<'_>, all: usize) -> fmt::Result {
+    match all.saturating_sub(ENTRIES) {
+        0 => Ok(()),
+        more => writeln!(f, "  and {more} more, which --json has"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_plugin_cannot_forge_or_hide_a_fact() {
+        let evil = "x\n\ndigest    sha256:00\r\u{1b}[8m\u{202e}\u{2028}\u{9b}8m";
+        let found = Inspection {
+            name: format!("innocent{evil}"),
+            version: evil.to_owned(),
+            summary: format!("{evil}{}", "long ".repeat(100)),
+            api: evil.to_owned(),
+            undo: false,
+            digest: "ab".to_owned(),
+            size: 1,
+            imports: vec!["ssh".to_owned(), evil.to_owned()],
+            powers: vec!["runs commands".to_owned()],
+            requests: vec![(evil.to_owned(), evil.to_owned(), evil.to_owned()); 101],
+            requested: vec![evil.to_owned()],
+            config: json!({ "properties": {
+                evil: { "type": evil, "description": evil, "default": evil }
+            }}),
+        };
+        let text = found.to_string();
+        assert!(text.starts_with("digest    sha256:ab\nsize      1 bytes\n"));
+        let facts = text.lines().filter(|line| line.starts_with("digest"));
+        assert_eq!(facts.count(), 1, "{text}");
+        assert!(text.contains("  and 1 more, which --json has\n"), "{text}");
+        for line in text.lines() {
+            assert!(line.chars().count() < 3 * SHOWN + 80, "{line}");
+            assert_eq!(clean::line(line), line);
         }
-        Ok(())
     }
 }

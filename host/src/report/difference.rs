@@ -1,6 +1,6 @@
 //! Two JSON values side by side: where they differ, and how. Pure.
 
-use super::text::clean;
+use crate::clean;
 use serde_json::Value;
 
 /// Places shown at most.
@@ -91,7 +91,7 @@ fn named(path: &str) -> &str {
 
 fn place(path: &str, a: String, b: String) -> Place {
     [
-        format!("{}:", clean(named(path))),
+        format!("{}:", clean::line(named(path))),
         format!("  - {a}"),
         format!("  + {b}"),
     ]
@@ -99,7 +99,7 @@ fn place(path: &str, a: String, b: String) -> Place {
 
 /// A part of the text that has its character number `first`.
 fn cut(text: &str, first: usize) -> String {
-    let text = clean(text);
+    let text = clean::line(text);
     let length = text.chars().count();
     if length <= SHOWN {
         return text.into_owned();

@@ -4,6 +4,7 @@
 use super::narrator::Line;
 use super::story::{Failed, Story};
 use super::text::{self, AS_BEFORE, BROUGHT_BACK, NOTHING_LEFT, Tone, duration};
+use crate::clean;
 use crate::event::{Outcome, RunEvent};
 use crate::event::{Phase, Section};
 
@@ -110,7 +111,9 @@ fn live(story: &Story, outcome: Outcome, unchanged: bool, target_changed: bool) 
 /// Why a step failed, as far as `message` does not say it.
 fn explain(label: &str, failed: &Failed, message: &str) -> Vec<Line> {
     let mut rows = Vec::new();
-    if !message.contains(&failed.error.message) {
+    // Further lines of an error are indented in the message.
+    let error = failed.error.message.replace('\n', "\n    ");
+    if !message.contains(&error) {
         rows.push(headline(failed));
     }
     if !failed.checks.is_empty() {
@@ -126,7 +129,7 @@ fn explain(label: &str, failed: &Failed, message: &str) -> Vec<Line> {
         rows.push(format!("command {command}"));
         let skip = failed.tail.len().saturating_sub(LINES);
         let tail = failed.tail.iter().skip(skip);
-        rows.extend(tail.map(|line| format!("  | {line}")));
+        rows.extend(tail.map(|line| format!("  | {}", clean::last_state(line))));
     }
     rows.iter()
         .enumerate()

@@ -7,6 +7,7 @@
 
 use super::ending::{headline, headline_of};
 use super::{PlainReporter, Reporter, Sink};
+use crate::clean;
 use crate::event::Outcome;
 use crate::event::Phase;
 use crate::event::RunEvent;
@@ -48,6 +49,7 @@ impl GithubReporter {
         if cause.is_empty() {
             cause.push(title.to_owned());
         }
+        let cause: Vec<_> = cause.iter().map(|line| clean::line(line)).collect();
         let line = format!(
             "::error title={}::{}",
             property(title),
@@ -75,7 +77,8 @@ impl Reporter for GithubReporter {
                 if *attempt > 1 {
                     title.push_str(&format!(", attempt {attempt}"));
                 }
-                self.plain.raw(&format!("::group::{}", data(&title)));
+                self.plain
+                    .raw(&format!("::group::{}", data(&clean::line(&title))));
                 self.open = true;
             }
             // What went wrong is never folded away.
@@ -176,7 +179,7 @@ mod tests {
             .collect();
         assert_eq!(
             commands,
-            ["::error title=refused%3A nothing was changed::100%25%0A::stop::%0D"]
+            ["::error title=refused%3A nothing was changed::100%25%0A::stop::"]
         );
         assert!(text.contains("\n  : :stop::\n"), "{text}");
         assert!(!text.contains("##["), "{text}");

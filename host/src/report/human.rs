@@ -6,8 +6,8 @@
 //! the run.
 
 use super::narrator::{Detail, Narrator};
-use super::text::clean;
 use super::{Reporter, Sink};
+use crate::clean;
 use crate::event::RunEvent;
 use crate::event::{Phase, Section};
 use crate::ids::StepId;
@@ -72,7 +72,7 @@ impl HumanReporter {
     fn follow(&mut self, event: &RunEvent) {
         match event {
             RunEvent::Doing { text } => {
-                self.place = clean(text).into_owned();
+                self.place = clean::line(text).into_owned();
                 self.action.clear();
                 self.output.clear();
                 self.bar.reset_elapsed();
@@ -89,14 +89,16 @@ impl HumanReporter {
                 self.bar.reset_elapsed();
             }
             RunEvent::CallStarted { action, .. } => {
-                self.action = clean(action).into_owned();
+                self.action = clean::line(action).into_owned();
                 self.output.clear();
             }
             RunEvent::CallFinished { .. } => {
                 self.action.clear();
                 self.output.clear();
             }
-            RunEvent::Output { line, .. } => self.output = clean(line).into_owned(),
+            RunEvent::Output { line, .. } => {
+                self.output = clean::line(clean::last_state(line)).into_owned();
+            }
             RunEvent::StepFailed {
                 retry_in_ms: Some(_),
                 ..
@@ -111,6 +113,7 @@ impl HumanReporter {
             }
             _ => return,
         }
+        self.place = clean::line(&self.place).into_owned();
         let parts = [&self.place, &self.action, &self.output];
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         let message: Vec<_> = parts.iter().map(|part| part.as_str()).collect();
@@ -336,5 +339,22 @@ done: what is live is verified
         let live = drawn.iter().rfind(|text| text.contains("[2/2] smoke"));
         let width = live.unwrap().chars().count();
         assert!((30..=40).contains(&width), "{width}: {live:?}");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns_of_the_live_line() {
+        use unicode_width::UnicodeWidthStr as _;
+        for action in ["漢字".repeat(30), "🚀".repeat(60), "e\u{301}".repeat(80)] {
+            let screen = Screen::new(40);
+            let mut reporter = reporter(&screen, false);
+            reporter.event(&script::run_started(&["a", "smoke"], false));
+            reporter.event(&script::started("smoke", Section::Steps, Phase::Run));
+            reporter.event(&script::call("smoke", 1, &action));
+            reporter.bar.force_draw();
+            let drawn = screen.drawn.lock().unwrap();
+            let live = drawn.iter().rfind(|text| text.contains("[2/2] smoke"));
+            let width = live.unwrap().width();
+            assert!((38..=40).contains(&width), "{width}: {live:?}");
+        }
     }
 }

@@ -7,6 +7,7 @@
 //! do not know.
 
 use super::{Reporter, Sink};
+use crate::clean;
 use crate::event::RunEvent;
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -51,7 +52,7 @@ impl JsonReporter {
             "format": FORMAT,
             "vdeploy": env!("CARGO_PKG_VERSION"),
         });
-        sink.line(&version.to_string());
+        sink.line(&clean::json(&version));
         Self { sink, now, seq: 0 }
     }
 }
@@ -74,7 +75,7 @@ impl Reporter for JsonReporter {
                 line.insert("message".to_owned(), error.to_string().into());
             }
         }
-        self.sink.line(&Value::Object(line).to_string());
+        self.sink.line(&clean::json(&Value::Object(line)));
     }
 }
 

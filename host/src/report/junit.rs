@@ -9,6 +9,7 @@ use super::Reporter;
 use super::ending::headline_of;
 use super::story::Story;
 use super::{text, whole};
+use crate::clean;
 use crate::event::RunEvent;
 use crate::event::{CheckStatus, Phase, Section};
 use std::fmt::Write as _;
@@ -372,8 +373,10 @@ fn secs(ms: u64) -> String {
     format!("{}.{:03}", ms / 1000, ms % 1000)
 }
 
-/// For text and attributes. What XML 1.0 cannot hold is left out.
+/// For text and attributes: what XML 1.0 cannot hold, and what a viewer would
+/// act on, is left out.
 fn escape(text: &str) -> String {
+    let text = clean::block(text);
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
         match char {

@@ -4,8 +4,9 @@
 use super::ending;
 use super::runs::moment;
 use super::story::Story;
-use super::text::{self, Tone, clean, duration};
+use super::text::{self, Tone, duration};
 use crate::capability::ssh::Stream;
+use crate::clean;
 use crate::event::RunEvent;
 use crate::event::{CheckStatus, Level, Phase};
 use std::fmt::Write as _;
@@ -37,7 +38,7 @@ impl Line {
         Self {
             mark: "",
             tone,
-            text: clean(text.as_ref()).into_owned(),
+            text: clean::line(text.as_ref()).into_owned(),
             last: false,
         }
     }
@@ -215,6 +216,7 @@ impl Narrator {
                     Stream::Stdout => '|',
                     Stream::Stderr => '!',
                 };
+                let line = clean::last_state(line);
                 lines.push(Line::new(Tone::Dim, format!("  {bar} {line}")));
             }
             RunEvent::Log {
@@ -309,6 +311,7 @@ impl Narrator {
                     Line::new(tone, text)
                 });
                 for line in failure.context.iter().flat_map(|text| text.lines()) {
+                    let line = clean::last_state(line);
                     lines.push(Line::new(Tone::Dim, format!("    {line}")));
                 }
                 if error.maybe_applied {

@@ -2,7 +2,8 @@
 //! JSON. Pure.
 
 use super::runs::State;
-use super::text::{age, clean, size, table};
+use super::text::{age, size, table};
+use crate::clean;
 use crate::event::Outcome;
 use crate::journal::prune::{Hold, Surveyed, Why};
 use serde_json::{Value, json};
@@ -70,7 +71,13 @@ pub fn text(pruned: &Pruned<'_>, now: u64) -> String {
             .iter()
             .map(|(run, why)| {
                 let [id, age, _, target, outcome] = row(run, now);
-                [id, age, target, outcome, clean(&sentence(run, why)).into()]
+                [
+                    id,
+                    age,
+                    target,
+                    outcome,
+                    clean::line(&sentence(run, why)).into(),
+                ]
             })
             .collect();
         let _ = write!(out, "\nstays\n{}", table(&rows, "  "));
@@ -90,7 +97,7 @@ pub fn text(pruned: &Pruned<'_>, now: u64) -> String {
         let _ = writeln!(
             out,
             "what the removed runs took is not given back yet, but used for the next ones: {}",
-            clean(why)
+            clean::line(why)
         );
     }
     out
@@ -103,10 +110,10 @@ fn rows(runs: &[Surveyed], now: u64) -> Vec<[String; 5]> {
 fn row(run: &Surveyed, now: u64) -> [String; 5] {
     let dry = if run.dry_run { " (dry run)" } else { "" };
     [
-        clean(run.id.as_str()).into_owned(),
+        clean::line(run.id.as_str()).into_owned(),
         age(now.saturating_sub(run.started_at)),
-        clean(run.plan.as_str()).into_owned(),
-        clean(run.target.as_str()).into_owned(),
+        clean::line(run.plan.as_str()).into_owned(),
+        clean::line(run.target.as_str()).into_owned(),
         format!("{}{dry}", state(run)),
     ]
 }

@@ -1,7 +1,8 @@
 //! `vdeploy runs list` and `vdeploy runs show`: stored runs as text and as
 //! JSON. Pure: takes what the store gave and the time, returns what to print.
 
-use super::text::{self, BROUGHT_BACK, NOTHING_LEFT, clean, duration, table};
+use super::text::{self, BROUGHT_BACK, NOTHING_LEFT, duration, table};
+use crate::clean;
 use crate::event::{Outcome, Phase, says_nothing_left};
 use crate::journal::changed::TargetChanged;
 use crate::journal::store::{RunRecord, RunSummary, Stored};
@@ -64,18 +65,20 @@ pub fn list(runs: &[RunSummary], standing: Standing<'_>, now: u64) -> String {
         let state = standing.of(run);
         let dry = if run.dry_run { " (dry run)" } else { "" };
         let by = standing.undone_by(&run.id, state);
-        let by = by.map_or(String::new(), |by| format!(" by {}", clean(by.as_str())));
+        let by = by.map_or(String::new(), |by| {
+            format!(" by {}", clean::line(by.as_str()))
+        });
         let took = run
             .finished_at
             .map(|end| end.saturating_sub(run.started_at));
         rows.push([
-            clean(run.id.as_str()).into_owned(),
+            clean::line(run.id.as_str()).into_owned(),
             text::age(now.saturating_sub(run.started_at)),
-            clean(run.plan.as_str()).into_owned(),
-            clean(run.target.as_str()).into_owned(),
+            clean::line(run.plan.as_str()).into_owned(),
+            clean::line(run.target.as_str()).into_owned(),
             format!("{}{by}{dry}", state.word()),
             took.map_or_else(|| "-".to_owned(), duration),
-            clean(&run.started_by).into_owned(),
+            clean::line(&run.started_by).into_owned(),
         ]);
     }
     table(&rows, "")
@@ -111,7 +114,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now:
     let seen = standing.seen_from_now(&record.id, record.rolls_back.as_ref(), state);
     let mut out = String::new();
     let mut row = |label: &str, text: &str| {
-        let _ = writeln!(out, "{label:<10}{}", clean(text));
+        let _ = writeln!(out, "{label:<10}{}", clean::line(text));
     };
     row("run", record.id.as_str());
     row("plan", record.plan.name.as_str());
@@ -192,7 +195,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now:
         let _ = write!(out, "\nnext\n");
     }
     for command in next {
-        let _ = writeln!(out, "  {command}");
+        let _ = writeln!(out, "  {}", clean::line(&command));
     }
     out
 }
@@ -279,7 +282,7 @@ impl StepRow {
             format!("{}{again}", text::phase(self.phase)),
             self.took
                 .map_or_else(|| "not finished".to_owned(), duration),
-            clean(&self.error).into_owned(),
+            clean::line(&self.error).into_owned(),
         ]
     }
 
@@ -357,10 +360,10 @@ impl Change<'_> {
         };
         [
             self.call.to_string(),
-            clean(self.step).into_owned(),
-            clean(self.function).into_owned(),
+            clean::line(self.step).into_owned(),
+            clean::line(self.function).into_owned(),
             format!("{}{place}", self.fate),
-            clean(&shown).into_owned(),
+            clean::line(&shown).into_owned(),
         ]
     }
 

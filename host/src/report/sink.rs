@@ -1,5 +1,6 @@
 //! Lines to a stream that may go away: the first error silences it.
 
+use crate::clean;
 use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
@@ -39,9 +40,11 @@ impl Sink {
         Self::new(std::io::stderr())
     }
 
-    /// Writes `text` and a line end.
+    /// Writes `text` and a line end. Of what a screen would act on only the
+    /// reports' own colours are written.
     pub fn line(&mut self, text: &str) {
         let Some(out) = &mut self.out else { return };
+        let text = clean::painted(text);
         let mut bytes = Vec::with_capacity(text.len() + 1);
         bytes.extend_from_slice(text.as_bytes());
         bytes.push(b'\n');
@@ -125,6 +128,10 @@ pub(super) mod tests {
         );
         Sink::new(moody).line("hello");
         assert_eq!(kept.text(), "hello\n");
+
+        let kept = Kept::default();
+        Sink::new(kept.clone()).line("\x1b[31ma\x1b[0m\x1b[8mb\nc");
+        assert_eq!(kept.text(), "\x1b[31ma\x1b[0m[8mb c\n");
 
         let kept = Kept::default();
         let mut sink = Sink::new(Moody(vec![ErrorKind::BrokenPipe], kept.clone()));

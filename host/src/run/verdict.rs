@@ -58,7 +58,11 @@ pub fn finished(facts: &Facts<'_>) -> Finished {
         Outcome::RollbackFailed | Outcome::Kept | Outcome::Interrupted
     ) && facts.execution.shared.target_changed();
     if let (true, Some(by_hand)) = (stands_changed, facts.by_hand) {
-        let _ = write!(message, "\nto restore the snapshot by hand: {by_hand}");
+        let _ = write!(
+            message,
+            "\nto restore the snapshot by hand: {}",
+            indented(by_hand)
+        );
     }
     if let (true, Some(vm)) = (facts.outcome == Outcome::RollbackFailed, &target.vm) {
         let _ = write!(message, "\nthe target is the VM {vm}");
@@ -119,11 +123,17 @@ fn describe(problem: &StepProblem) -> String {
         (Section::Rollback, Phase::Run) => "rollback step",
         (Section::Finally, Phase::Run) => "finally step",
     };
-    let mut text = format!("{what} `{}`: {}", problem.step, problem.failure.error);
+    let error = indented(&problem.failure.error.to_string());
+    let mut text = format!("{what} `{}`: {error}", problem.step);
     for line in &problem.failure.context {
-        let _ = write!(text, "\n    {line}");
+        let _ = write!(text, "\n    {}", indented(line));
     }
     text
+}
+
+/// Further lines of a plugin's text, so that none passes for a line of the host.
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n    ")
 }
 
 /// What is live now, from what the steps said.

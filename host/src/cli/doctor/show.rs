@@ -2,9 +2,11 @@
 //! check for programs.
 
 use super::checkup::{Check, Status};
+use crate::clean;
 use crate::cli::exit::ExitCode;
 use crate::cli::terminal;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Longer details are for `--verbose` and `--json`.
@@ -38,7 +40,7 @@ impl Show {
             "format": 1,
             "vdeploy": env!("CARGO_PKG_VERSION"),
         });
-        terminal::say(&version.to_string());
+        terminal::say_json(&version);
         Self(To::Programs { seq: 0 })
     }
 
@@ -93,7 +95,7 @@ impl Show {
         if let (Some(line), Value::Object(members)) = (line.as_object_mut(), members) {
             line.extend(members);
         }
-        terminal::say(&line.to_string());
+        terminal::say_json(&line);
     }
 }
 
@@ -104,11 +106,11 @@ fn lines(check: &Check, verbose: bool) -> String {
         Status::Failed => '✗',
         Status::Skipped => '–',
     };
-    let mut text = format!("{mark} {}", check.title());
-    let detail = clean(&check.detail);
+    let mut text = format!("{mark} {}", clean::line(&check.title()));
+    let detail = detail(check);
     if !detail.is_empty() {
         let shown: String = match verbose {
-            true => detail.clone(),
+            true => detail.clone().into_owned(),
             false => detail.chars().take(MAX_DETAIL).collect(),
         };
         let more = if shown.len() < detail.len() {
@@ -119,7 +121,11 @@ fn lines(check: &Check, verbose: bool) -> String {
         text.push_str(&format!(": {}{more}", indented(&shown)));
     }
     if let Some(fix) = &check.fix {
-        text.push_str(&format!("\n    fix: {}", indented(&clean(fix))));
+        let fix = match check.step {
+            Some(_) => clean::line(fix),
+            None => clean::block(fix),
+        };
+        text.push_str(&format!("\n    fix: {}", indented(&fix)));
     }
     text
 }
@@ -128,11 +134,12 @@ fn indented(text: &str) -> String {
     text.trim_end().replace('\n', "\n    ")
 }
 
-/// What the target said may hold escape codes for the terminal.
-fn clean(text: &str) -> String {
-    text.chars()
-        .filter(|c| *c == '\n' || !c.is_control())
-        .collect()
+/// A step's own words are one line: a second one could pass for a fix.
+fn detail(check: &Check) -> Cow<'_, str> {
+    match check.step {
+        Some(_) => clean::line(&check.detail),
+        None => clean::block(&check.detail),
+    }
 }
 
 fn summary(checks: &[Check], exit: ExitCode) -> String {
@@ -150,8 +157,8 @@ fn summary(checks: &[Check], exit: ExitCode) -> String {
         count => format!("{count} problems"),
     };
     let next = match &first.fix {
-        Some(fix) => format!("{}: {}", first.title(), clean(fix)),
-        None => format!("mend: {}", first.title()),
+        Some(fix) => format!("{}: {fix}", clean::line(&first.title())),
+        None => format!("mend: {}", clean::line(&first.title())),
     };
     format!(
         "{problems}{warned}; a run would end with exit code {} ({})\nfirst {next}",
@@ -179,7 +186,7 @@ mod tests {
         let failed = check(Status::Failed, Some("make room"));
         assert_eq!(
             lines(&failed, false),
-            "✗ preflight: disk space: 2 MiB[31m\n    are free\n    fix: make room"
+            "✗ preflight: disk space: 2 MiB are free\n    fix: make room"
         );
         let text = summary(&[failed], ExitCode::Refused);
         assert!(text.starts_with("1 problem; a run would end with exit code 3"));

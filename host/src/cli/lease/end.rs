@@ -137,9 +137,7 @@ fn say_broken(place: &str, run: &RunId, done: bool) {
 
 /// The answer of the person at the terminal.
 async fn agreed(question: &str) -> bool {
-    use std::io::Write as _;
-    let _ = write!(std::io::stderr().lock(), "{question}");
-    let _ = std::io::stderr().lock().flush();
+    terminal::ask(question);
     let read = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).map(|_| line)

@@ -1,6 +1,7 @@
 //! What `vdeploy lease show` prints.
 
 use super::look::{Looked, There};
+use crate::clean::line;
 use crate::cli::hold::{Holding, Process};
 use crate::cli::terminal;
 use crate::journal::breaks::LeaseBreak;
@@ -11,7 +12,7 @@ const FORMAT: u32 = 1;
 
 pub(super) fn print(looked: &Looked, as_json: bool) {
     match as_json {
-        true => terminal::say(&json(looked).to_string()),
+        true => terminal::say_json(&json(looked)),
         false => terminal::say(text(looked).trim_end()),
     }
 }
@@ -24,7 +25,7 @@ pub(super) fn text(looked: &Looked) -> String {
         .as_ref()
         .map(|holder| Holding::in_store(holder, looked.now));
     let (held_there, there) = match &looked.there {
-        There::Held(holder) => (true, Holding::on_target(holder).line()),
+        There::Held(holder) => (true, line(&Holding::on_target(holder).line()).into_owned()),
         There::Nobody => (false, "nobody".to_owned()),
         There::Unknown(why) => (
             false,
@@ -41,12 +42,15 @@ pub(super) fn text(looked: &Looked) -> String {
     };
     let mut text = format!("{head}\n");
     if stored.is_some() || held_there || matches!(looked.there, There::Unknown(_)) {
-        let stored = stored.map_or_else(|| "nobody".to_owned(), |holding| holding.line());
+        let stored = stored.map_or_else(
+            || "nobody".to_owned(),
+            |holding| line(&holding.line()).into_owned(),
+        );
         text.push_str(&format!("  in the store   {stored}\n"));
         text.push_str(&format!("  on the target  {there}\n"));
     }
     if let Some(broken) = &looked.last_break {
-        text.push_str(&format!("  last broken    {}\n", sentence(broken)));
+        text.push_str(&format!("  last broken    {}\n", line(&sentence(broken))));
     }
     text
 }
