@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::exit::ExitCode;
 use super::{compiles, plugin_file};
 use crate::config::{PluginConfig, PluginSource, Project};
-use crate::ids::{Digest, PluginName};
+use crate::ids::{Digest, PluginName, StepId};
 use crate::plan::Plan;
 use crate::plugin::{self, CodeCache, Compiler, Engine, Plugin, PluginError, Setup, builtin};
 use crate::run::prepare::Plugins;
@@ -119,11 +119,31 @@ pub fn bytes(name: &PluginName, config: &PluginConfig) -> Result<Cow<'static, [u
     })
 }
 
+/// A problem with a plan's configuration; `origin` knows where the value at a
+/// JSON pointer of a step was written.
+pub fn problem(error: PluginError, origin: impl Fn(&StepId, &str) -> Option<String>) -> CliError {
+    let place = match &error {
+        PluginError::Config { step, pointer, .. } => origin(step, pointer),
+        _ => None,
+    };
+    let error = CliError::from(error);
+    match place {
+        Some(place) => CliError {
+            message: format!("{place}: {}", error.message),
+            ..error
+        },
+        None => error,
+    }
+}
+
 /// Every problem with the configuration as one error.
-pub fn all_problems(problems: Vec<PluginError>) -> CliError {
+pub fn all_problems(
+    problems: Vec<PluginError>,
+    origin: impl Fn(&StepId, &str) -> Option<String>,
+) -> CliError {
     problems
         .into_iter()
-        .map(CliError::from)
+        .map(|error| problem(error, &origin))
         .collect::<Option<CliError>>()
         .unwrap_or_else(|| CliError::usage("the configuration is wrong"))
 }

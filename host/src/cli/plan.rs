@@ -7,6 +7,8 @@ use super::exit::ExitCode;
 use super::load;
 use super::session::Session;
 use super::terminal;
+use crate::clean::line;
+use crate::config::Overrides;
 use crate::run::prepare;
 use clap::Subcommand;
 
@@ -36,7 +38,7 @@ pub async fn main(global: &Global, command: PlanCommand) -> Result<ExitCode, Cli
             let plans = session.project.plans.values();
             let names = plans.clone().map(|plan| plan.name.as_str().len());
             let width = names.max().unwrap_or(0);
-            let lines = plans.map(|plan| format!("{:<width$}  {}", plan.name, plan.summary));
+            let lines = plans.map(|plan| format!("{:<width$}  {}", plan.name, line(&plan.summary)));
             terminal::give(&lines.collect::<Vec<_>>().join("\n"))?;
         }
         PlanCommand::Show { plan } => {
@@ -51,7 +53,12 @@ pub async fn main(global: &Global, command: PlanCommand) -> Result<ExitCode, Cli
             let engine = load::engine(&session.state_dir)?;
             for plan in &plans {
                 let plugins = load::plugins(&engine, &session.project, plan).await?;
-                prepare::configs(plan, &plugins, false).map_err(load::all_problems)?;
+                let none = Overrides::default();
+                prepare::configs(plan, &plugins, false).map_err(|found| {
+                    load::all_problems(found, |step, pointer| {
+                        session.project.origin_of(&plan.name, step, pointer, &none)
+                    })
+                })?;
                 terminal::say(&format!(
                     "plan {}: fine ({}, {})",
                     plan.name,

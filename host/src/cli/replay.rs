@@ -247,7 +247,8 @@ fn configs(record: &RunRecord, plugins: &Plugins) -> Result<Configs, CliError> {
     if record.configs.is_empty() {
         // The first format did not keep it.
         let is_rollback = record.rolls_back.is_some();
-        return prepare::configs(&record.plan, plugins, is_rollback).map_err(load::all_problems);
+        return prepare::configs(&record.plan, plugins, is_rollback)
+            .map_err(|found| load::all_problems(found, |_, _| None));
     }
     let mut configs = record.configs.clone();
     for step in record.plan.all_steps() {
@@ -263,7 +264,11 @@ fn configs(record: &RunRecord, plugins: &Plugins) -> Result<Configs, CliError> {
                      `{}`: {}",
                     step.id,
                     step.plugin,
-                    problems.join("; ")
+                    problems
+                        .iter()
+                        .map(|problem| problem.message.as_str())
+                        .collect::<Vec<_>>()
+                        .join("; ")
                 ))
             })?;
             *config = complete.into();

@@ -27,7 +27,7 @@ impl<'d> TableReader<'d> {
         let mut map = Map::new();
         for (key, value) in items {
             let name = key.get_ref().as_ref();
-            let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+            let pointer = below(pointer, name);
             pointers.insert(
                 pointer.clone(),
                 self.problems.source.place(key.span().start),
@@ -85,6 +85,11 @@ pub fn json_of_toml(text: &str) -> Option<Value> {
     let json = TableReader::root(&empty, &problems).json_value(&value, "", &mut Pointers::new());
     drop(empty);
     json
+}
+
+/// The JSON pointer of a member.
+pub(super) fn below(pointer: &str, key: &str) -> String {
+    format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
 fn json_scalar(value: &DeValue<'_>) -> Result<Value, String> {

@@ -33,7 +33,7 @@ mod service_url;
 pub mod span;
 pub mod targets;
 
-pub use overrides::{apply_on_failure, apply_ref, apply_set};
+pub use overrides::{Overrides, apply_on_failure, apply_ref, apply_set};
 pub use plugins::{PluginConfig, PluginSource};
 pub use project::Project;
 pub use render::render_plan;

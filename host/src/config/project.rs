@@ -4,6 +4,7 @@
 use super::builtin::{BUILTIN_FILE, BUILTIN_TOML};
 use super::json::Pointers;
 use super::nearest::did_you_mean;
+use super::overrides::Overrides;
 use super::parse::{At, Problems, TableReader};
 use super::plans;
 use super::plugins::{PluginConfig, RawPlugin};
@@ -142,6 +143,20 @@ impl Project {
             }
             pointer = pointer.rsplit_once('/')?.0;
         }
+    }
+}
+
+impl Project {
+    /// The same for people, where the command line has set values over the file.
+    pub fn origin_of(
+        &self,
+        plan: &PlanName,
+        step: &StepId,
+        pointer: &str,
+        overrides: &Overrides,
+    ) -> Option<String> {
+        let given = overrides.origin_of(step, pointer).map(str::to_owned);
+        given.or_else(|| self.place_of(plan, step, pointer).map(Place::to_string))
     }
 }
 

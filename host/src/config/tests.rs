@@ -574,3 +574,46 @@ fn built_in_grants_are_the_requests_of_the_manifests() {
         assert_eq!(given, asked, "plugin {name}");
     }
 }
+
+#[test]
+fn a_target_without_a_good_type_hides_no_unknown_key() {
+    for (kind, first) in [
+        ("", "vdeploy.toml:1:10: [targets.x] has no `type`"),
+        ("type = \"vrs\"\n", "vdeploy.toml:2:8: `type` is \"vrs\""),
+    ] {
+        let found = problems(&format!(
+            "[targets.x]\n{kind}vm = \"a\"\nhots-key = \"b\"\n"
+        ));
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with(first), "{found:?}");
+        assert!(
+            found[1].contains("unknown key `hots-key` in [targets.x]")
+                && found[1].contains("did you mean `host-key`?"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn the_command_line_is_where_its_values_come_from() {
+    let project = load(
+        "[plans.default]\nextends = \"default\"\n[[plans.default.step]]\nid = \"restart\"\n\
+         config = { port = 1, env = { A = 1, B = 2 } }\n",
+    )
+    .unwrap();
+    let (name, restart) = ("default".into(), "restart".into());
+    let mut plan = project.plan(&name).unwrap().clone();
+    let mut overrides = Overrides::default();
+    for set in ["restart.port=2", "restart.env.B=3"] {
+        apply_set(&mut plan, set, &mut overrides).unwrap();
+    }
+    let origin = |pointer| {
+        project
+            .origin_of(&name, &restart, pointer, &overrides)
+            .unwrap()
+    };
+    assert_eq!(origin("/port"), "--set restart.port=2, column 9");
+    assert_eq!(origin("/env/B/deep"), "--set restart.env.B=3, column 13");
+    assert_eq!(origin("/env/A"), "vdeploy.toml:5:30");
+    assert_eq!(origin("/nothing"), origin(""));
+}

@@ -1,7 +1,7 @@
 //! Why a plugin could not be loaded or did not finish.
 
 use crate::capability::EffectError;
-use crate::ids::PluginName;
+use crate::ids::{PluginName, StepId};
 use std::time::Duration;
 
 /// Problems with a plugin. `Failed` is what the plugin itself reports; the
@@ -70,7 +70,9 @@ pub enum PluginError {
     #[error("step `{step}`: {message}")]
     Config {
         /// The step.
-        step: String,
+        step: StepId,
+        /// JSON pointer of the value in its configuration.
+        pointer: String,
         /// What is wrong, where, and what is allowed.
         message: String,
     },

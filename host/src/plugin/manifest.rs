@@ -5,6 +5,7 @@
 use super::manifest_rules;
 use crate::capability::error::ErrorKind;
 use jsonschema::Validator;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
 
 /// The custom section's name.
@@ -68,39 +69,52 @@ impl Manifest {
         Value::Object(schema)
     }
 
-    /// `given` with defaults filled in, or one message for each problem.
-    pub fn complete(&self, given: &Map<String, Value>) -> Result<Map<String, Value>, Vec<String>> {
+    /// `given` with defaults filled in, or every problem of it.
+    pub fn complete(
+        &self,
+        given: &Map<String, Value>,
+    ) -> Result<Map<String, Value>, Vec<ConfigProblem>> {
         let mut complete = given.clone();
         for (key, property) in self.properties().into_iter().flatten() {
             if let Some(default) = property.get("default") {
                 complete.entry(key).or_insert_with(|| default.clone());
             }
         }
-        let mut problems: Vec<String> = Vec::new();
+        let mut problems = Vec::new();
         for key in given.keys() {
             if !self.config_keys().any(|k| k == key) {
-                problems.push(self.unknown_key(key));
+                problems.push(ConfigProblem {
+                    pointer: below("", key),
+                    message: self.unknown_key(key),
+                });
             }
         }
         let schema = self.schema();
         let validator = Validator::new(&schema).map_err(|e| {
-            vec![format!(
-                "the plugin's configuration schema is not valid: {e}"
-            )]
+            vec![ConfigProblem {
+                pointer: String::new(),
+                message: format!("the plugin's configuration schema is not valid: {e}"),
+            }]
         })?;
         let whole = Value::Object(complete.clone());
         for error in validator.iter_errors(&whole) {
-            let path = error.instance_path().to_string();
-            let key = path.trim_start_matches('/').replace('/', ".");
-            if key.is_empty() && !problems.is_empty() {
-                continue; // The unknown key is named above, with its neighbour.
+            let mut pointer = error.instance_path().to_string();
+            let key = pointer.trim_start_matches('/').replace('/', ".");
+            if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
+                if key.is_empty() && !problems.is_empty() {
+                    continue; // The unknown key is named above, with its neighbour.
+                }
+                if let Some(first) = unexpected.first() {
+                    pointer = below(&pointer, first);
+                }
             }
             let place = if key.is_empty() {
                 String::new()
             } else {
                 format!("`{key}`: ")
             };
-            problems.push(format!("{place}{error}"));
+            let message = format!("{place}{error}");
+            problems.push(ConfigProblem { pointer, message });
         }
         if problems.is_empty() {
             Ok(complete)
@@ -123,6 +137,20 @@ impl Manifest {
             ),
         }
     }
+}
+
+/// What does not fit the schema.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigProblem {
+    /// JSON pointer of the value; empty for the configuration as a whole.
+    pub pointer: String,
+    /// What is wrong, and what is allowed.
+    pub message: String,
+}
+
+/// The JSON pointer of a member.
+fn below(pointer: &str, key: &str) -> String {
+    format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
 /// The error kind's word in the contract, for reports.
@@ -185,7 +213,37 @@ mod tests {
         let problems = manifest()
             .complete(&object(json!({"brach": "x"})))
             .unwrap_err();
-        assert_eq!(problems, ["unknown key `brach`; did you mean `branch`?"]);
+        let expected = ConfigProblem {
+            pointer: "/brach".to_owned(),
+            message: "unknown key `brach`; did you mean `branch`?".to_owned(),
+        };
+        assert_eq!(problems, [expected]);
+    }
+
+    #[test]
+    fn every_problem_is_reported_with_its_pointer() {
+        let m = Manifest::parse(
+            r#"
+            name = "x"
+            version = "1"
+            summary = ""
+            api = "1.0"
+            [config]
+            required = ["must"]
+            [config.properties.must]
+            type = "string"
+            [config.properties.inner]
+            type = "object"
+            additionalProperties = false
+            properties.known = {}
+            "#,
+        )
+        .unwrap();
+        let given = object(json!({"no/t": 1, "inner": {"a~b": 1}}));
+        let problems = m.complete(&given).unwrap_err();
+        let pointers: Vec<_> = problems.iter().map(|p| p.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/no~1t", "/inner/a~0b", ""], "{problems:?}");
+        assert!(problems[2].message.contains("must"), "{problems:?}");
     }
 
     #[test]
@@ -194,8 +252,9 @@ mod tests {
             .complete(&object(json!({"depth": "deep"})))
             .unwrap_err();
         assert_eq!(problems.len(), 1);
-        assert!(problems[0].starts_with("`depth`: "), "{problems:?}");
-        assert!(problems[0].contains("integer"), "{problems:?}");
+        assert_eq!(problems[0].pointer, "/depth");
+        let message = &problems[0].message;
+        assert!(message.starts_with("`depth`: ") && message.contains("integer"));
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub fn configs(
     for step in plan.all_steps() {
         let Some(plugin) = plugins.get(&step.plugin) else {
             problems.push(PluginError::Config {
-                step: step.id.to_string(),
+                step: step.id.clone(),
+                pointer: String::new(),
                 message: format!("the plugin `{}` is not loaded", step.plugin),
             });
             continue;
@@ -47,9 +48,10 @@ pub fn configs(
             Ok(config) => {
                 complete.insert(step.id.clone(), Value::Object(config));
             }
-            Err(found) => problems.extend(found.into_iter().map(|message| PluginError::Config {
-                step: step.id.to_string(),
-                message,
+            Err(found) => problems.extend(found.into_iter().map(|problem| PluginError::Config {
+                step: step.id.clone(),
+                pointer: problem.pointer,
+                message: problem.message,
             })),
         }
     }

@@ -7,7 +7,7 @@ use crate::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
 use crate::cli::error::CliError;
 use crate::cli::exit::ExitCode;
 use crate::cli::{Global, by_word, load, way_back};
-use crate::config::{self, ConfigError, Project, SecretNeeds, TargetConfig};
+use crate::config::{self, ConfigError, Overrides, Project, SecretNeeds, TargetConfig};
 use crate::ids::{PlanName, TargetName};
 use crate::plan::{Plan, Step};
 use crate::run::prepare::{self, Configs, Plugins};
@@ -134,6 +134,7 @@ pub async fn plugins(
             "read the plugin and pin it with `digest`, or grant exact commands instead",
         );
     }
+    let mut overrides = Overrides::default();
     if let Some(reference) = &args.reference {
         let takes_ref = |step: &Step| {
             plugins.get(&step.plugin).is_some_and(|plugin| {
@@ -141,7 +142,7 @@ pub async fn plugins(
                 keys.any(|key| key == "ref")
             })
         };
-        if let Err(error) = config::apply_ref(&mut plan, reference, takes_ref) {
+        if let Err(error) = config::apply_ref(&mut plan, reference, &mut overrides, takes_ref) {
             problems("configuration", &error, up);
             return None;
         }
@@ -157,7 +158,10 @@ pub async fn plugins(
         }
         Err(found) => {
             for error in found {
-                up.error("configuration", &CliError::from(error));
+                let error = load::problem(error, |step, pointer| {
+                    project.origin_of(&plan.name, step, pointer, &overrides)
+                });
+                up.error("configuration", &error);
             }
             None
         }

@@ -11,7 +11,7 @@ use crate::cli::exit::ExitCode;
 use crate::cli::session::Session;
 use crate::cli::typed::Typed;
 use crate::cli::{fits, load, owners, registry, way_back, world};
-use crate::config::{self, Project, TargetConfig};
+use crate::config::{self, Overrides, Project, TargetConfig};
 use crate::ids::{Digest, RunId, TargetName, VmId};
 use crate::journal::{Store, moves};
 use crate::plan::{Plan, Step};
@@ -43,8 +43,10 @@ pub(super) async fn ready(session: Session, request: &Request) -> Result<Ready, 
     let project = &session.project;
     let (target, target_config) = target(project, request.target.as_deref())?;
     let mut plan = request.plan.clone();
+    let mut overrides = Overrides::default();
     for set in &request.set {
-        config::apply_set(&mut plan, set).map_err(|e| CliError::usage(e.to_string()))?;
+        config::apply_set(&mut plan, set, &mut overrides)
+            .map_err(|e| CliError::usage(e.to_string()))?;
     }
     let engine = load::engine(&session.state_dir)?;
     if let Some(resumed) = &request.resumes {
@@ -83,10 +85,16 @@ pub(super) async fn ready(session: Session, request: &Request) -> Result<Ready, 
                     .any(|key| key == "ref")
             })
         };
-        config::apply_ref(&mut plan, reference, takes_ref)
+        config::apply_ref(&mut plan, reference, &mut overrides, takes_ref)
             .map_err(|e| CliError::usage(e.to_string()))?;
     }
-    let mut configs = prepare::configs(&plan, &plugins, is_rollback).map_err(load::all_problems)?;
+    let mut configs = prepare::configs(&plan, &plugins, is_rollback).map_err(|found| {
+        load::all_problems(found, |step, pointer| match &request.resumes {
+            // Its plan is the recorded one, and the file may say something else now.
+            Some(_) => None,
+            None => project.origin_of(&plan.name, step, pointer, &overrides),
+        })
+    })?;
     let secrets = secrets(project, &plan, &target, target_config).await?;
     let (settled, told) = registry::settled(target_config, &secrets).await?;
     let route = world::route(&settled, &secrets, &session.state_dir)?;

@@ -5,6 +5,9 @@ use crate::config::parse::TableReader;
 use crate::ids::VmId;
 use std::path::{Path, PathBuf};
 
+/// Every key of the table.
+pub(super) const KEYS: [&str; 3] = ["type", "dir", "vm"];
+
 /// A VM of the local cloud; all else is in the cloud's own files.
 #[derive(Clone, Debug)]
 pub struct LocalTarget {
@@ -16,7 +19,7 @@ pub struct LocalTarget {
 
 /// Reads the table; `what` names it.
 pub(super) fn read(what: &str, table: TableReader<'_>, base: &Path) -> LocalTarget {
-    table.only(what, &["type", "dir", "vm"]);
+    table.only(what, &KEYS);
     LocalTarget {
         dir: table.string("dir").map(|d| base.join(d.value)),
         vm: table.read("vm", parse_vm).map(|v| v.value),

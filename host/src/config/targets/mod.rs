@@ -63,7 +63,13 @@ impl TargetConfig {
             ("ssh", Kind::Ssh),
             ("local", Kind::Local),
         ];
-        match table.one_of("type", &kinds)?.value {
+        let Some(kind) = table.one_of("type", &kinds) else {
+            // Of no kind it has a meaning: it is not hidden until `type` is right.
+            let all = [&vers::KEYS[..], &ssh::KEYS, &local::KEYS].concat();
+            table.only(&what, &all);
+            return None;
+        };
+        match kind.value {
             Kind::Vers => vers::read(&what, table, base).map(|t| Self::Vers(Box::new(t))),
             Kind::Ssh => ssh::read(&what, table, base).map(|t| Self::Ssh(Box::new(t))),
             Kind::Local => Some(Self::Local(local::read(&what, table, base))),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Every key of the table.
-const KEYS: [&str; 13] = [
+pub(super) const KEYS: [&str; 13] = [
     "type",
     "host",
     "port",

@@ -13,6 +13,29 @@ use url::Url;
 /// The platform's API when a target names none.
 pub const DEFAULT_API_URL: &str = "https://api.vers.sh";
 
+/// Every key of the table.
+pub(super) const KEYS: [&str; 19] = [
+    "type",
+    "vm",
+    "vm-env",
+    "vm-registry",
+    "registry-token",
+    "registry-role",
+    "registry-services",
+    "api-url",
+    "api-key",
+    "vm-domain",
+    "gateway",
+    "ca-file",
+    "tls-verify",
+    "host-key",
+    "user",
+    "url",
+    "keepalive",
+    "call-timeout",
+    "commit-timeout",
+];
+
 /// How a VM of the Vers platform is reached.
 #[derive(Clone, Debug)]
 pub struct VersTarget {
@@ -55,30 +78,7 @@ pub enum HostKey {
 
 /// Reads the table; `what` names it.
 pub(super) fn read(what: &str, table: TableReader<'_>, base: &Path) -> Option<VersTarget> {
-    table.only(
-        what,
-        &[
-            "type",
-            "vm",
-            "vm-env",
-            "vm-registry",
-            "registry-token",
-            "registry-role",
-            "registry-services",
-            "api-url",
-            "api-key",
-            "vm-domain",
-            "gateway",
-            "ca-file",
-            "tls-verify",
-            "host-key",
-            "user",
-            "url",
-            "keepalive",
-            "call-timeout",
-            "commit-timeout",
-        ],
-    );
+    table.only(what, &KEYS);
     let vm = read_vm(what, &table);
     if !table.has("host-key") {
         table.problem(
