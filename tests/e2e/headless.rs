@@ -75,11 +75,31 @@ fn usage(base: &Base) -> Result<()> {
         .expect_text("default")?;
     site.vdeploy(&["run", "--set", "smoke.stable-secnds=1"])?
         .expect_code(2)?
+        .expect_text("error: --set smoke.stable-secnds=1, column 7: step `smoke`: ")?
         .expect_text("stable-seconds")?;
+    site.vdeploy(&["run", "--set", "nobody.port=1"])?
+        .expect_code(2)?
+        .expect_text("error: --set nobody.port=1, column 1: ")?;
     site.write_project("[plan.default]\n")?;
     site.vdeploy(&["run"])?
         .expect_code(2)?
         .expect_text("vdeploy.toml:6:")?;
+    // What only the plugin's schema knows has its place, too.
+    site.write_project(
+        "[plans.default]\nextends = \"default\"\n[[plans.default.step]]\nid = \"smoke\"\n\
+         [plans.default.step.config]\nstable-secnds = 1\nhealth = { deep = 3 }\n",
+    )?;
+    for args in [
+        &["plan", "check", "default"][..],
+        &["run"],
+        &["run", "--set", "smoke.port=1"],
+        &["doctor"],
+    ] {
+        site.vdeploy(args)?
+            .expect_code(2)?
+            .expect_text("vdeploy.toml:11:1: step `smoke`: unknown key `stable-secnds`")?
+            .expect_text("vdeploy.toml:12:1: step `smoke`: `health`: ")?;
+    }
     Ok(())
 }
 

@@ -217,7 +217,7 @@ fn differs(base: &Base) -> Result<()> {
     let given = format!("restart={}", other.display());
     let ran = place
         .replay(&["--plugin", &given])?
-        .expect_code(10)?
+        .expect_code(50)?
         .expect_text("`restart` has other bytes than in the recording")?;
     let last = ran.event("replayed")?;
     ensure!(
@@ -262,7 +262,7 @@ fn differs(base: &Base) -> Result<()> {
         }
     })?;
     let call = call.context("the build ran no command")?;
-    let last = place.replay(&[])?.expect_code(10)?.event("replayed")?;
+    let last = place.replay(&[])?.expect_code(50)?.event("replayed")?;
     ensure!(
         last.pointer("/difference/call") == Some(&call.into())
             && last.pointer("/difference/now/function") == Some(&"ssh.exec".into()),
@@ -285,7 +285,7 @@ fn differs(base: &Base) -> Result<()> {
         )
         .output()?;
     Ran::from(text)
-        .expect_code(10)?
+        .expect_code(50)?
         .expect_text(&format!("step `npm-build` (run), call {call}"))?
         .expect_text("  - \"/somewhere/else\"")?;
     cut(&place.file)?;

@@ -36,9 +36,9 @@ enum Task {
     },
     /// Build one plugin crate, of this workspace or not.
     PluginBuild {
-        /// The directory of the crate.
+        /// The directory of the crate, from the directory that you are in.
         dir: PathBuf,
-        /// Where to write the component.
+        /// Where to write the component, from the directory that you are in.
         #[arg(long)]
         out: PathBuf,
         /// Use only dependencies that were downloaded already.

@@ -118,7 +118,8 @@ pub fn build(workspace: &Workspace, dir: &Path, out: &Path, offline: bool) -> Re
     }
     plugins::write_whole(&absolute, &component)?;
     let imports = component::imports(&component)?;
-    eprintln!("{}", plugins::summary(&name, component.len(), &imports));
+    let summary = plugins::summary(&name, component.len(), &imports);
+    eprintln!("{summary}, in {}", absolute.display());
     Ok(())
 }
 
