@@ -22,6 +22,7 @@ mod hazards_restore;
 mod hazards_systemd;
 mod headless;
 mod hold;
+mod hostile;
 mod init;
 mod lease;
 mod limits;
@@ -74,6 +75,7 @@ fn main() -> std::process::ExitCode {
     grants::add(&mut add);
     headless::add(&mut add);
     hold::add(&mut add);
+    hostile::add(&mut add);
     init::add(&mut add);
     lease::add(&mut add);
     limits::add(&mut add);

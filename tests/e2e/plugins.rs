@@ -19,6 +19,7 @@ pub fn add(add: &mut Add<'_>) {
     );
     crate::test(add, "plugins::restart_is_replaced", replace);
     crate::test(add, "plugins::inspect_prints_powers", inspect);
+    crate::test(add, "plugins::the_examples_can_be_pasted", pasted);
 }
 
 /// A component built by `cargo xtask test` from `tests/fixtures/NAME`.
@@ -136,5 +137,35 @@ fn inspect(base: &Base) -> Result<()> {
         .expect_text("http")?
         .expect_text("GET target/version")?
         .expect_text("expect")?;
+    Ok(())
+}
+
+/// The project files of the documents that use version-check, as they stand
+/// there, beside a component of that name.
+fn pasted(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    std::fs::copy(
+        component("version-check")?,
+        site.dir().join("version-check.wasm"),
+    )?;
+    let top = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    for document in ["README.md", "docs/plugins.md"] {
+        let text = std::fs::read_to_string(top.join(document))?;
+        let mut count = 0;
+        for block in text.split("```toml\n").skip(1) {
+            let (block, _) = block.split_once("```").context("a block is not closed")?;
+            if !block.contains("[plugins.version-check]") {
+                continue;
+            }
+            // In a list the block is indented with it.
+            let lines: Vec<_> = block.lines().map(str::trim).collect();
+            site.write_project(&lines.join("\n"))?;
+            site.vdeploy(&["plan", "check", "default"])?
+                .expect_code(0)?
+                .expect_text("plan default: fine")?;
+            count += 1;
+        }
+        ensure!(count == 1, "{document} has {count} such examples");
+    }
     Ok(())
 }
