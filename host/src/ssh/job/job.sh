@@ -268,6 +268,17 @@ vd_record() {
     vd_undog
 }
 
+# The recorder of this shell has begun nothing. Where another one was first, its
+# job is found as if it had been there before.
+vd_other_first() {
+    kill "$vd_listener" 2>/dev/null
+    if [ ! -e "$vd_j.run" ]; then
+        [ -L "$HOME/.vdeploy-lease/lost.$vd_run" ] && vd_fail fenced
+        vd_full "cannot write in $vd_dir"
+    fi
+    [ "$vd_spool" = /dev/null ] || rm -f "$vd_spool"
+}
+
 # Reads what the host says while this shell waits for the recorder.
 vd_listen() {
     trap '' HUP
@@ -363,14 +374,14 @@ while [ -n "$vd_recording" ]; do
     wait "$vd_recording"
     vd_code=$?
     if [ "$vd_code" = 3 ] || [ "$vd_code" = 4 ] || [ "$vd_code" = 5 ]; then
-        kill "$vd_listener" 2>/dev/null
-        [ "$vd_code" != 5 ] || vd_fail fenced
-        [ "$vd_code" != 4 ] || vd_full "cannot write in $vd_dir"
-        [ "$vd_spool" = /dev/null ] || rm -f "$vd_spool"
-        # Another one was first: find its job, as if it had been there before.
+        vd_other_first
         vd_recording=
     elif [ -n "$vd_gone" ]; then
-        break
+        # bash can lose its status to a tick. The file says whose the job is.
+        vd_find
+        [ "${vd_recorder%% *}" != "$vd_recording" ] && [ -d "$vd_dir" ] || break
+        vd_other_first
+        vd_recording=
     fi
 done
 
