@@ -180,6 +180,9 @@ impl Snapshot for NoSnapshots {
     async fn exists(&self, _: &SnapshotId) -> Result<bool, EffectError> {
         Err(Self::error())
     }
+    async fn is_of_target(&self, _: &SnapshotId) -> Result<bool, EffectError> {
+        Err(Self::error())
+    }
     async fn pause_old(&self, _: &VmId) -> Result<(), EffectError> {
         Err(Self::error())
     }

@@ -3,14 +3,15 @@
 //! `run` and each `undo` has a budget of its own, so a step that used up its
 //! own keeps no rollback from running.
 //!
-//! Who has used it up gets `gate.too-much` for every further call, and its step
-//! fails with that code, whatever the plugin returns.
+//! Who has used it up gets `gate.too-much` once, and its step fails with that
+//! code, whatever the plugin returns. Who calls again gets no answer any more:
+//! the function is ended there.
 
 use crate::capability::{EffectError, ErrorKind};
 use serde_json::Value;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 /// Most calls of capabilities, those of the clock included.
 pub const MAX_CALLS: u64 = 100_000;
@@ -36,6 +37,8 @@ struct Inner {
     most_bytes: u64,
     used: Mutex<Used>,
     in_flight: Semaphore,
+    /// Somebody has called again.
+    overdrawn: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +62,7 @@ impl Budget {
             most_bytes,
             used: Mutex::default(),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            overdrawn: Notify::new(),
         }))
     }
 
@@ -67,12 +71,18 @@ impl Budget {
         self.used().spent.clone()
     }
 
-    /// One call more.
-    pub(super) fn take_call(&self) -> Result<(), EffectError> {
-        let mut used = self.used();
-        if let Some(spent) = &used.spent {
-            return Err(spent.clone());
+    /// Resolves when a call is made after the budget was used up.
+    pub async fn overdrawn(&self) {
+        self.0.overdrawn.notified().await;
+    }
+
+    /// One call more. Never returns when the budget was used up before.
+    pub(super) async fn take_call(&self) -> Result<(), EffectError> {
+        if self.spent().is_some() {
+            self.0.overdrawn.notify_one();
+            return std::future::pending().await;
         }
+        let mut used = self.used();
         used.calls += 1;
         if used.calls > self.0.most_calls {
             let message = format!(
@@ -162,25 +172,30 @@ fn length(value: &Value) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
     use serde_json::json;
 
     #[test]
     fn calls_and_bytes_are_counted_apart_and_what_is_spent_stays_spent() {
         let few = Budget::new(2, 1000);
-        few.take_call().unwrap();
-        few.clone().take_call().unwrap();
+        let take = |budget: &Budget| budget.take_call().now_or_never();
+        take(&few).unwrap().unwrap();
+        take(&few.clone()).unwrap().unwrap();
         assert!(few.spent().is_none());
-        let error = few.take_call().unwrap_err();
+        let error = take(&few).unwrap().unwrap_err();
         assert_eq!(error.code, TOO_MUCH);
         assert!(error.message.contains("2 calls"), "{error}");
         assert_eq!(few.take_bytes(1), Err(error.clone()));
         assert_eq!(few.spent(), Some(error));
+        assert!(few.overdrawn().now_or_never().is_none());
+        assert!(take(&few).is_none(), "no answer");
+        few.overdrawn().now_or_never().unwrap();
 
         let small = Budget::new(10, 1000);
         small.take_bytes(1000).unwrap();
         let error = small.take_bytes(1).unwrap_err();
         assert_eq!(error.code, TOO_MUCH);
-        assert_eq!(small.take_call(), Err(error));
+        assert_eq!(small.spent(), Some(error));
     }
 
     #[test]

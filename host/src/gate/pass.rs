@@ -108,7 +108,7 @@ impl Gate {
         F: AsyncFnOnce(Passing) -> Result<Answer<T>, EffectError>,
     {
         let shared = &self.shared;
-        self.budget.take_call()?;
+        self.budget.take_call().await?;
         let number = shared.next_call();
         let change = call.effect.is_change();
         call.action = shared.masker.mask_start(&call.action, MAX_ACTION);

@@ -126,9 +126,17 @@ impl Plugin {
         let phase = gate.phase;
         let limits = self.engine.limits();
         let instance = self.description.instance_bytes;
+        let budget = gate.budget.clone();
         let state = HostState::new(gate, context, limits, instance);
         let mut store = self.store(state, guard);
-        let called = tokio::time::timeout(limit, self.invoke(&mut store, phase, output));
+        let called = tokio::time::timeout(limit, async {
+            tokio::select! {
+                biased;
+                result = self.invoke(&mut store, phase, output) => result,
+                // Its end is that of the budget; see `verdict`.
+                () = budget.overdrawn() => Ok(Value::Null),
+            }
+        });
         let result = match called.await {
             // The contract: a sleep past the deadline ends the step.
             Ok(Err(_)) if store.data().overslept => Err(PluginError::Deadline { timeout }),
@@ -154,9 +162,6 @@ impl Plugin {
         let mut meter = Meter::new(self.engine.limits().cpu, Instant::now(), waited);
         let given_up = guard.clone();
         store.epoch_deadline_callback(move |mut context| {
-            if context.data().gate.budget.spent().is_some() {
-                return Ok(UpdateDeadline::Interrupt);
-            }
             let shared = &context.data().gate.shared;
             let stop = must_stop(shared);
             let over = match given_up.is_cut() {
