@@ -120,7 +120,7 @@ async fn a_variable_reaches_the_named_program_and_nothing_before_it() {
         let mut command = Command::new("printenv");
         command.args = vec![name.to_owned()];
         command.env = vec![(name.to_owned(), "/bin/sh".to_owned())];
-        command.cwd = Some("drop".to_owned());
+        command.cwd = Some(sshd.at("drop").to_string_lossy().into_owned());
         command.stdin = b"touch it-ran\n".to_vec();
         for command in [command.clone(), change(command, effect)] {
             let out = c.ssh.run(&command, &NoLiveOutput).await.unwrap();
