@@ -7,7 +7,7 @@ const SHA: &str = "03b077a9e4f1c2d3b4a5968778695a4b3c2d1e0f";
 const OLD: &str = "1111111111111111111111111111111111111111";
 
 const HEALTHY: &str = "port=3000
-log=/tmp/agent-services.log
+log=/root/.vdeploy/logs/app/agent-services.log
 node-env=
 git=git version 2.39.2
 node=v22.1.0

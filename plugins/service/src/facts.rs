@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use vdeploy_plugin::{Cx, Error};
 
 use crate::baseline::{BuildMarker, RunningMarker};
+use crate::log;
 use crate::written::DataFile;
 
 const FACTS: &str = include_str!("facts.sh");
@@ -23,7 +24,8 @@ pub struct Place {
     /// None: `$PORT` of the target's login environment, else 3000.
     #[serde(default)]
     pub port: Option<u16>,
-    /// The log file: absolute, or a name in the target's temporary directory.
+    /// The log file: absolute, or a name in the service's own directory below
+    /// `~/.vdeploy/logs` of the target.
     pub log: String,
 }
 
@@ -33,8 +35,10 @@ pub struct Facts {
     /// Absolute, symbolic links resolved; none when it does not exist.
     pub app_dir: Option<String>,
     pub port: u16,
-    /// Absolute.
+    /// Absolute; empty when there is no app directory.
     pub log: String,
+    /// The file that keeps it from being written, and why.
+    pub log_refused: Option<String>,
     /// What `--version` printed; none when the tool is not in the PATH.
     pub git: Option<String>,
     pub node: Option<String>,
@@ -136,7 +140,7 @@ pub fn look_with_data<C>(cx: &Cx<C>, place: &Place) -> Result<Facts, Error> {
 fn ask<C>(cx: &Cx<C>, place: &Place, more: &str) -> Result<Facts, Error> {
     let port = place.port.map(|port| port.to_string()).unwrap_or_default();
     let output = cx
-        .script("facts", FACTS)
+        .script("facts", &log::with_functions(FACTS))
         .args([&place.app_dir, &port, &place.log, more])
         .timeout(PATIENCE)
         .probe()?
@@ -165,6 +169,7 @@ fn parse(text: &str) -> Result<Facts, Error> {
                 })?;
             }
             "log" => facts.log = value.to_owned(),
+            "log-refused" => facts.log_refused = owned(),
             "git" => facts.git = owned(),
             "node" => facts.node = owned(),
             "npm" => facts.npm = owned(),

@@ -108,16 +108,19 @@ checkout() {
 
 main() {
     app=$1 port=${2:-${PORT:-3000}} log=$3
-    case $log in
-        /*) ;;
-        *) temp=${TMPDIR:-/tmp} log=${temp%/}/$log ;;
-    esac
     say port "$port"
-    say log "$log"
     say node-env "${NODE_ENV:-}"
     for tool in git node npm; do say "$tool" "$(version "$tool")"; done
-    cd "$app" 2>/dev/null || return 0
-    say app "$(pwd -P)"
+    if ! cd "$app" 2>/dev/null; then
+        # Where a plain name would be depends on the directory.
+        case $log in /*) say log "$log" ;; esac
+        return 0
+    fi
+    app=$(pwd -P)
+    say app "$app"
+    log_path "$log" "$app"
+    say log "$log"
+    look_at_log || say log-refused "$refused"
     df -Pk . 2>/dev/null | {
         read -r _
         read -r _ _ _ free _

@@ -21,6 +21,7 @@ pub mod data;
 pub mod endpoints;
 pub mod facts;
 pub mod listener;
+pub mod log;
 pub mod lost;
 pub mod network;
 pub mod node;

@@ -8,9 +8,15 @@ use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error, Secret};
 
+use crate::log;
 use crate::process::{field, log_lines, with_functions};
 
-const MARKER: &str = include_str!("marker.sh");
+/// In front of both scripts.
+const MARKER: &str = concat!(
+    include_str!("marker.sh"),
+    "\n",
+    include_str!("elsewhere.sh")
+);
 const START: &str = include_str!("start.sh");
 const UNIT: &str = include_str!("unit.sh");
 
@@ -35,7 +41,8 @@ pub struct Launch<'a> {
     pub command: &'a str,
     /// None: `PORT` of the login environment, else 3000.
     pub port: Option<u16>,
-    /// Absolute, or relative to the directory for temporary files.
+    /// Absolute, or a name in the service's own directory below
+    /// `~/.vdeploy/logs`.
     pub log: &'a str,
     /// What the service prints when its port is open. Empty: the port decides.
     pub ready_line: &'a str,
@@ -70,12 +77,14 @@ pub struct Started {
 }
 
 /// Starts the service and waits until its log has the ready line and the port
-/// belongs to the new process. The old log is kept as `LOG.previous`. A
+/// belongs to the new process. Without a ready line the port decides. The old
+/// log is kept as `LOG.previous`. A
 /// process that an earlier try of this run started, and that still runs, is
 /// taken over.
 ///
 /// # Errors
-/// `restart.open-server`, `restart.not-ready` (both leave no process),
+/// `restart.open-server`, `restart.not-ready`, `restart.wrong-port` (these leave
+/// no process),
 /// `restart.died`, `restart.port-taken`, `restart.no-directory`,
 /// `restart.no-log`, `restart.unit-failed`, `restart.unit-without-token`.
 pub fn start<C>(cx: &Cx<C>, launch: &Launch<'_>) -> Result<Started, Error> {
@@ -84,7 +93,10 @@ pub fn start<C>(cx: &Cx<C>, launch: &Launch<'_>) -> Result<Started, Error> {
     let run = cx.run_id();
     let command = match launch.keeper {
         Keeper::Nobody => cx
-            .script("start", &with_functions(&format!("{MARKER}\n{START}")))
+            .script(
+                "start",
+                &with_functions(&log::with_functions(&format!("{MARKER}\n{START}"))),
+            )
             .args([launch.app_dir, launch.command, &port, launch.log])
             .args([launch.ready_line, launch.open_warning, &seconds])
             .args([launch.sha, &run])
@@ -201,11 +213,14 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
             format!(
                 "the new process did not serve within {} s and was stopped; {}",
                 launch.patience.as_secs(),
-                match field(text, "ready-line") {
-                    Some(_) =>
-                        format!("it printed the ready line, but it does not listen on port {port}"),
-                    None => format!("its log never had `{}`", launch.ready_line),
-                }
+                not_ready(launch, text, port)
+            ),
+        ),
+        "elsewhere" => (
+            "restart.wrong-port",
+            format!(
+                "the new process listens on {} and not on port {port}, and was stopped; set `port` to the one that it serves, or let it listen on the port in the environment variable PORT; one that takes longer to open its port needs a longer `ready-timeout`",
+                other_ports(text)
             ),
         ),
         "no-token" => (
@@ -224,7 +239,12 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
         ),
         "no-log" => (
             "restart.no-log",
-            format!("the log {log} cannot be written; set `log` to another path"),
+            match field(text, "log-refused") {
+                Some(refused) => format!(
+                    "the log was not opened: {refused}; remove it, or set `log` to another path"
+                ),
+                None => format!("the log {log} cannot be written; set `log` to another path"),
+            },
         ),
         "failed" => (
             "restart.unit-failed",
@@ -239,9 +259,38 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
         ),
     };
     match state {
-        "open" | "died" | "late" | "failed" => Error::failed(code, with_log(&message, text)),
+        "open" | "died" | "late" | "elsewhere" | "failed" => {
+            Error::failed(code, with_log(&message, text))
+        }
         _ => Error::failed(code, message),
     }
+}
+
+/// What was missing when the time was up.
+fn not_ready(launch: &Launch<'_>, text: &str, port: &str) -> String {
+    let missing = match field(text, "ready-line") {
+        _ if launch.ready_line.is_empty() => format!("it does not listen on port {port}"),
+        Some(_) => format!("it printed the ready line, but it does not listen on port {port}"),
+        None => format!("its log never had `{}`", launch.ready_line),
+    };
+    match other_ports(text) {
+        ports if ports.is_empty() => missing,
+        ports => format!("{missing}; it listens on {ports}"),
+    }
+}
+
+/// For a person: `port 4000 (pid 12) and port 9229 (pid 12, from the target itself
+/// only)`.
+fn other_ports(text: &str) -> String {
+    let found = field(text, "elsewhere").unwrap_or_default();
+    let ports = found.split_whitespace().map(|found| {
+        let mut parts = found.split(':');
+        let (port, pid) = (parts.next(), parts.next());
+        let local = parts.next().map_or("", |_| ", from the target itself only");
+        let (port, pid) = (port.unwrap_or_default(), pid.unwrap_or_default());
+        format!("port {port} (pid {pid}{local})")
+    });
+    ports.collect::<Vec<_>>().join(" and ")
 }
 
 fn exit(text: &str) -> String {

@@ -1,6 +1,6 @@
 # Starts the service detached and waits until it serves, or says why not.
-# $1 app directory, $2 command, $3 port or nothing, $4 log, $5 ready line,
-# $6 warning of an open server, $7 seconds, $8 commit, $9 run.
+# $1 app directory, $2 command, $3 port or nothing, $4 log, $5 ready line (none:
+# the port decides), $6 warning of an open server, $7 seconds, $8 commit, $9 run.
 # The token comes in the environment and goes into no argument.
 # Prints KEY=VALUE lines and, after `--log--`, the last lines of the log.
 answer() {
@@ -13,20 +13,19 @@ answer() {
     [ -z "$seen" ] || echo "ready-line=seen"
     [ -z "$adopted" ] || echo "adopted=yes"
     [ -z "$forgotten" ] || echo "forgotten=yes"
+    [ -z "$elsewhere" ] || echo "elsewhere=$elsewhere"
+    [ -z "$refused" ] || echo "log-refused=$refused"
     [ "$started_at" = 0 ] || echo "started-at-ms=${started_at}000"
     echo "port=$port"
     echo "log=$log"
     echo "app=$app"
     echo "--log--"
-    tail -n 40 "$log" 2>/dev/null </dev/null
+    [ -n "$refused" ] || tail -n 40 "$log" 2>/dev/null </dev/null
     exit 0
 }
 
 launch() {
-    if [ -s "$log" ]; then
-        mv -f "$log" "$log.previous" || answer no-log
-    fi
-    (: >"$log") 2>/dev/null || answer no-log
+    open_log || answer no-log
     PORT=$port
     export PORT
     detach=nohup
@@ -37,13 +36,20 @@ launch() {
         *) line="exec $command" ;;
     esac
     # Nothing of this connection stays open in the service.
-    $detach sh -c "$line" </dev/null >>"$log" 2>&1 \
+    $detach sh -c "$line" </dev/null >&9 2>&1 \
         3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
     pid=$!
+    exec 9>&-
     started_at=$(date +%s)
     # A process that has already ended still has its entry until `wait`.
     look_at "$pid"
     begin=$start
+}
+
+# Whether the log has the ready line. A service that prints none never says that
+# it is ready.
+says_ready() {
+    [ -n "$ready" ] && grep -qF -e "$ready" "$log" 2>/dev/null </dev/null
 }
 
 watch() {
@@ -60,11 +66,15 @@ watch() {
             [ -n "$adopted" ] || { wait "$pid"; code=$?; }
             return
         fi
-        if grep -qF -e "$ready" "$log" 2>/dev/null </dev/null; then seen=yes; fi
-        if [ -n "$seen" ] && find_owner "$port" "$pid"; then
+        if says_ready; then seen=yes; fi
+        if { [ -n "$seen" ] || [ -z "$ready" ]; } && find_owner "$port" "$pid"; then
             # The warning may have come between the two looks at the log.
             verdict=ready
             if [ -n "$warning" ] && grep -qF -e "$warning" "$log" </dev/null; then verdict=open; fi
+            return
+        fi
+        if is_astray "$port" "$pid" "$seen" "$seconds"; then
+            verdict=elsewhere
             return
         fi
         if [ "$(date +%s)" -gt "$until_time" ]; then
@@ -78,11 +88,11 @@ watch() {
 main() {
     app=$1 command=$2 port=${3:-${PORT:-3000}} log=$4 ready=$5 warning=$6
     seconds=$7 sha=$8 run=$9
-    pid= begin= owner= code= adopted= forgotten= seen=
+    pid= begin= owner= code= adopted= forgotten= seen= elsewhere= named= refused=
     started_at=0
-    case $log in /*) ;; *) log=${TMPDIR:-/tmp}/$log ;; esac
     cd "$app" 2>/dev/null || answer no-directory
     app=$(pwd -P)
+    log_path "$log" "$app"
     if find_earlier_try; then adopted=yes; else launch; remember "$pid" "$begin" || forgotten=yes; fi
     watch
     case $verdict in
@@ -91,11 +101,11 @@ main() {
                 remember "$owner" "$start" || forgotten=yes
             fi
             ;;
-        open | late)
+        open | late | elsewhere)
             # No open or half-started server is left behind.
             end_family "$pid" 5
             # What it printed between the last look and its end counts too.
-            if grep -qF -e "$ready" "$log" 2>/dev/null </dev/null; then seen=yes; fi
+            if says_ready; then seen=yes; fi
             ;;
     esac
     answer "$verdict"

@@ -1,6 +1,6 @@
 # Restarts or stops a systemd service and waits until it serves.
 # $1 `restart` or `stop`, $2 unit, $3 app directory, $4 port or nothing,
-# $5 ready line, $6 warning of an open server, $7 seconds, $8 commit, $9 run,
+# $5 ready line (none: the port decides), $6 warning of an open server, $7 seconds, $8 commit, $9 run,
 # $10 the variable that holds the token.
 # Prints what start.sh prints, with the journal of this start as the log. Never
 # prints the unit's environment: it has the token.
@@ -57,6 +57,7 @@ answer() {
     [ -z "$code" ] || echo "exit=$code"
     [ -z "$seen" ] || echo "ready-line=seen"
     [ -z "$forgotten" ] || echo "forgotten=yes"
+    [ -z "$elsewhere" ] || echo "elsewhere=$elsewhere"
     [ "$(fact NeedDaemonReload)" != yes ] || echo "reload=needed"
     echo "started-at-ms=${started_at}000"
     echo "port=$port"
@@ -101,6 +102,12 @@ watch() {
                 return
             fi
         fi
+        says_ready=
+        if [ -n "$ready" ] && [ -n "$seen" ]; then says_ready=yes; fi
+        if [ "${pid:-0}" -gt 0 ] && is_astray "$port" "$pid" "$says_ready" "$seconds"; then
+            verdict=elsewhere
+            return
+        fi
         if [ "$now" -gt "$until_time" ]; then
             verdict=late
             return
@@ -113,6 +120,7 @@ main() {
     verb=$1 unit=$2 app=$3 port=${4:-${PORT:-3000}} ready=$5 warning=$6 seconds=$7 sha=$8 run=$9
     variable=${10}
     pid= begin= owner= code= seen= said= log= invocation= forgotten= serves_since=
+    elsewhere= named=
     started_at=$(date +%s)
     if [ "$verb" = restart ]; then
         if [ -n "$variable" ] && [ "$(has_variable "$variable")" = no ]; then answer no-token; fi

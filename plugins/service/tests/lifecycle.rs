@@ -3,13 +3,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+#[path = "lifecycle/logs.rs"]
+mod logs;
+#[path = "lifecycle/ports.rs"]
+mod ports;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use vdeploy_plugin::testing::{self, FakeHost, local_shell};
+use vdeploy_plugin::testing::{self, FakeCommand, FakeHost, FakeOutput, local_shell};
 use vdeploy_plugin::{Cx, Error, Step};
 use vdeploy_service::baseline::{Listener, RunningMarker};
 use vdeploy_service::process::{self, Ended};
@@ -23,8 +28,11 @@ if (!process.env.VERS_AUTH_TOKEN || process.env.FORGET_TOKEN) {
 }
 if (process.env.STUBBORN) process.on("SIGTERM", () => {});
 if (process.env.CRASH) { console.error("no such table: tasks"); process.exit(3); }
+const also = process.env.ALSO;
+if (also) http.createServer((q, r) => r.end("metrics")).listen(Number(also), process.env.ALSO_HOST);
 setTimeout(() => {
-  if (process.env.QUIET) console.log("vers-agent-services running on nothing");
+  if (process.env.SILENT) http.createServer((q, r) => r.end("x")).listen(Number(process.env.PORT));
+  else if (process.env.QUIET) console.log("vers-agent-services running on nothing");
   else http.createServer((q, r) => r.end(JSON.stringify({ cwd: process.cwd() })))
     .listen(Number(process.env.PORT), () => console.log("vers-agent-services running on :" + process.env.PORT));
 }, Number(process.env.DELAY || 0));
@@ -40,6 +48,7 @@ struct Config {
     unit: Option<String>,
     seconds: u64,
     sha: String,
+    ready_line: String,
 }
 
 struct Life;
@@ -67,7 +76,7 @@ impl Step for Life {
                 command: &config.command,
                 port: Some(config.port),
                 log: &config.log,
-                ready_line: "vers-agent-services running on",
+                ready_line: &config.ready_line,
                 open_warning: WARNING,
                 patience: Duration::from_secs(config.seconds),
                 sha: &config.sha,
@@ -101,6 +110,7 @@ struct Place {
     sha: String,
     run: String,
     started: std::cell::RefCell<Vec<Listener>>,
+    said: std::rc::Rc<std::cell::RefCell<String>>,
 }
 
 impl Place {
@@ -108,17 +118,14 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("app")).unwrap();
         fs::write(dir.path().join("app/server.js"), SERVER).unwrap();
-        let port = TcpListener::bind("[::]:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         Self {
             dir,
             port,
             sha: "abc".into(),
             run: "run-1".into(),
             started: Vec::new().into(),
+            said: Default::default(),
         }
     }
 
@@ -134,6 +141,7 @@ impl Place {
         let mut config = serde_json::json!({
             "app_dir": "app", "log": self.path("service.log"), "port": self.port,
             "command": "node server.js", "seconds": 20, "sha": self.sha,
+            "ready_line": "vers-agent-services running on",
         });
         for (key, value) in change.as_object().unwrap() {
             config[key] = value.clone();
@@ -143,8 +151,20 @@ impl Place {
             .run_id(&self.run)
             .snapshot_taken(true)
             .secret("auth-token", "s3cret-of-the-test")
-            .ssh(local_shell(self.dir.path()));
+            .ssh(self.shell());
         testing::run::<Life>(&host)
+    }
+
+    /// Runs the commands, and keeps what they say on standard error: what is
+    /// shown while the step goes on.
+    fn shell(&self) -> impl FnMut(&FakeCommand) -> Result<FakeOutput, Error> + 'static {
+        let (mut shell, said) = (local_shell(self.dir.path()), self.said.clone());
+        move |command| {
+            let output = shell(command)?;
+            let text = String::from_utf8_lossy(&output.0.stderr).into_owned();
+            said.borrow_mut().push_str(&text);
+            Ok(output)
+        }
     }
 
     fn start(&self, command: &str) -> Result<Listener, Error> {
@@ -177,6 +197,11 @@ impl Drop for Place {
             self.stop(process, 1);
         }
     }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("[::]:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 fn listener(answer: &serde_json::Value) -> Listener {
@@ -340,11 +365,7 @@ fn a_reused_pid_is_never_ended() {
         start_ticks: process.start_ticks - 1,
         ..process.clone()
     };
-    let other_port = TcpListener::bind("[::]:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let other_port = free_port();
     let answer = place
         .call(serde_json::json!({ "stop": earlier, "port": other_port }))
         .unwrap();

@@ -18,6 +18,8 @@ const SCRIPT: &str = concat!(
     "\n",
     include_str!("../src/marker.sh"),
     "\n",
+    include_str!("../src/elsewhere.sh"),
+    "\n",
     include_str!("../src/unit.sh")
 );
 

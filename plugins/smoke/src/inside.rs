@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error};
 use vdeploy_service::baseline::Listener;
+use vdeploy_service::log;
 use vdeploy_service::process::{field, log_lines, with_functions};
 
 use crate::report::Verdict;
@@ -29,17 +30,19 @@ impl Inside {
     pub(crate) fn look(
         cx: &Cx<Config>,
         port: Option<u16>,
-        log: Option<&str>,
+        in_log: Option<&str>,
+        app_dir: Option<&str>,
     ) -> Result<Self, Error> {
         let config = cx.config();
         let port = port.map(|port| port.to_string()).unwrap_or_default();
         let text = cx
-            .script("inside", INSIDE)
+            .script("inside", &log::with_functions(INSIDE))
             .args([
                 &port,
                 &config.health,
-                log.unwrap_or_default(),
+                in_log.unwrap_or_default(),
                 &config.open_warning,
+                app_dir.unwrap_or_default(),
             ])
             .timeout(Duration::from_secs(60))
             .probe()?

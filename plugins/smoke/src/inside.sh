@@ -1,6 +1,6 @@
 # Looks at the service from inside the target.
 # $1 port or nothing, $2 path of the health check, $3 log or nothing, $4 warning
-# of an open server. Prints KEY=VALUE lines and, after `--log--`, the last lines
+# of an open server, $5 app directory or nothing. Prints KEY=VALUE lines and, after `--log--`, the last lines
 # of the log. A status of 000 means no answer.
 
 ask() {
@@ -27,7 +27,11 @@ main() {
     if grep -q '^00000000000000000000000000000001 ' /proc/net/if_inet6 2>/dev/null </dev/null; then
         echo "ipv6=$(ask "http://[::1]:$port$2")"
     fi
-    case $log in '' | /*) ;; *) log=${TMPDIR:-/tmp}/$log ;; esac
+    case $log in
+        '' | /*) ;;
+        # A plain name belongs to an app directory.
+        *) if app=$(cd "${5:-/nowhere}" 2>/dev/null && pwd -P); then log_path "$log" "$app"; else log=; fi ;;
+    esac
     if [ -n "$log" ] && [ -r "$log" ]; then
         echo "log=$log"
         if [ -n "$4" ] && grep -qF -e "$4" "$log" </dev/null; then echo "open=yes"; fi

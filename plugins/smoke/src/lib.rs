@@ -120,7 +120,9 @@ impl Step for Smoke {
         }
         let token = cx.secret(&config.auth_secret)?;
 
-        let inside = Inside::look(cx, earlier.port(config), earlier.log(config).as_deref())?;
+        let log = earlier.log(config);
+        let look = |port| Inside::look(cx, port, log.as_deref(), earlier.app_dir(config));
+        let inside = look(earlier.port(config))?;
         report.add("health from inside", inside.health());
         report.add(
             "health from inside over IPv6",
@@ -188,8 +190,8 @@ impl Step for Smoke {
             }),
             Some(_) => {
                 // The log again: a crash wrote its reason after the first look.
-                let last = Inside::look(cx, Some(inside.port), earlier.log(config).as_deref())
-                    .map_or(inside.last_lines, |inside| inside.last_lines);
+                let last =
+                    look(Some(inside.port)).map_or(inside.last_lines, |inside| inside.last_lines);
                 Err(report
                     .failure(&last)
                     .unwrap_or_else(|| Error::failed("smoke.failed", "a check failed")))

@@ -1,0 +1,76 @@
+# Shell functions about a service that listens on another port than it should; put
+# in front of a script, after `process.sh`.
+
+# Prints `ADDRESS:PORT:INODE` of all sockets that listen; the first two in hex.
+all_listening() {
+    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null </dev/null |
+        sed -n 's/^ *[0-9]*: \([0-9A-F]*\):\([0-9A-F]*\) [0-9A-F:]* 0A [^ ]* [^ ]* [^ ]* *[0-9]* *[0-9]* *\([0-9]*\) .*/\1:\2:\3/p'
+}
+
+# Sets `elsewhere` to the ports, other than $1, on which process $2, one that comes
+# from it or one in its session listens: `PORT:PID` each, and `PORT:PID:local` for
+# one that only this machine reaches, such as that of a debugger.
+find_elsewhere() {
+    elsewhere=
+    sockets=$(all_listening)
+    for entry in /proc/[0-9]*; do
+        member=${entry#/proc/}
+        look_at "$member" || continue
+        [ "$session" = "$2" ] || comes_from "$member" "$2" || continue
+        links=$(ls -l "$entry/fd" 2>/dev/null </dev/null)
+        for socket in $sockets; do
+            case $links in *"socket:[${socket##*:}]"*) ;; *) continue ;; esac
+            number=${socket%:*}
+            number=$((0x${number#*:}))
+            [ "$number" != "$1" ] || continue
+            found=$number:$member
+            case ${socket%%:*} in
+                ??????7F | 0000000000000000FFFF0000??????7F | 00000000000000000000000001000000)
+                    found=$found:local
+                    ;;
+            esac
+            case " $elsewhere " in *" $found "*) ;; *) elsewhere="$elsewhere $found" ;; esac
+        done
+    done
+}
+
+# Looks, once a second, where else process $2 listens while nobody of it has port
+# $1, and says so on standard error, once for each port. Succeeds when it has come
+# up on a wrong port: $3 is `yes` once it has said that it is ready, and $4 is the
+# seconds that it may take. A service may open a port for metrics or for a debugger
+# first, so that it listens elsewhere proves nothing at once: it gets 5 s after it
+# has said that it is ready, else a quarter of its time, and a port that only this
+# machine reaches counts only when it has said so.
+is_astray() {
+    now=$(date +%s)
+    [ "$now" != "${looked_at:-}" ] || return 1
+    looked_at=$now
+    find_elsewhere "$1" "$2"
+    counts=
+    for found in $elsewhere; do
+        number=${found%%:*} member=${found#*:}
+        case " $named " in
+            *" $number "*) ;;
+            *)
+                named="$named $number"
+                echo "the new process listens on port $number (pid ${member%:*}), not on port $1 yet" >&2
+                ;;
+        esac
+        case $found in
+            *:local) [ -z "$3" ] || counts=yes ;;
+            *) counts=yes ;;
+        esac
+    done
+    if [ -z "$counts" ]; then
+        astray_since=
+        return 1
+    fi
+    # From when both are so.
+    [ "${said_ready:-}" = "$3" ] || astray_since=
+    said_ready=$3
+    astray_since=${astray_since:-$now}
+    grace=$(($4 / 4))
+    [ "$grace" -gt 0 ] || grace=1
+    if [ -n "$3" ] && [ "$grace" -gt 5 ]; then grace=5; fi
+    [ $((now - astray_since)) -ge "$grace" ]
+}
