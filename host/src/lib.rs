@@ -27,6 +27,7 @@ pub mod ids;
 pub mod journal;
 pub mod local;
 pub mod openssh;
+pub mod ownership;
 pub mod plan;
 pub mod plugin;
 pub mod report;

@@ -10,6 +10,7 @@ use crate::gate::RunShared;
 use crate::ids::{RunId, TargetName};
 use crate::journal::Store;
 use crate::journal::store::Holder;
+use crate::ownership::users::Users;
 use crate::run::lease::LeaseLost;
 use crate::run::target_lease::{self, Claim, TargetHolder, TargetLease, TargetLeaseError};
 use std::sync::Arc;
@@ -271,9 +272,13 @@ impl<'a> Holding<'a> {
 /// Who starts a run: user@machine and pid, or the CI job.
 pub fn started_by() -> String {
     let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let user = env("USER")
-        .or_else(|| env("LOGNAME"))
-        .unwrap_or_else(|| "?".to_owned());
+    // A service or a container often has neither variable.
+    let user = env("USER").or_else(|| env("LOGNAME")).unwrap_or_else(|| {
+        let uid = rustix::process::geteuid().as_raw();
+        let users = Users::of_machine();
+        let name = users.name_of(uid).map(str::to_owned);
+        name.unwrap_or_else(|| format!("uid{uid}"))
+    });
     let job = env("GITHUB_RUN_ID")
         .map(|id| format!(" github run {id}"))
         .or_else(|| env("CI_JOB_URL").map(|url| format!(" {url}")))

@@ -2,6 +2,7 @@
 
 use super::error::CliError;
 use crate::openssh::Person;
+use crate::ownership::users::Users;
 use std::path::{Path, PathBuf};
 
 /// Home and name; the variables are those of the environment.
@@ -19,9 +20,10 @@ impl User {
             CliError::usage("HOME is not set, so there is no place for ~/.ssh")
                 .hint("export HOME=DIRECTORY")
         })?;
-        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let uid = rustix::process::getuid().as_raw();
-        let name = name_of(&users, uid)
+        let name = Users::of_machine()
+            .name_of(uid)
+            .map(str::to_owned)
             .or_else(|| variable("USER"))
             .or_else(|| variable("LOGNAME"));
         Ok(Self::new(home, name, uid))
@@ -60,27 +62,9 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The name of a user id in the user database.
-fn name_of(users: &str, uid: u32) -> Option<String> {
-    users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, id) = (fields.next()?, fields.nth(1)?);
-        (id.parse() == Ok(uid) && !name.is_empty()).then(|| name.to_owned())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_name_is_that_of_the_user_id() {
-        let users = "root:x:0:0:root:/root:/bin/sh\nbroken\n:x:7:\nme:x:1000:1000::/home/me:\n";
-        assert_eq!(name_of(users, 1000).as_deref(), Some("me"));
-        assert_eq!(name_of(users, 0).as_deref(), Some("root"));
-        assert_eq!(name_of(users, 7), None);
-        assert_eq!(name_of(users, 8), None);
-    }
 
     #[test]
     fn a_tilde_is_the_home_directory() {
