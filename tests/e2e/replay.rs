@@ -5,6 +5,7 @@
 use crate::Add;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use vdeploy_tests::base::TOKEN;
@@ -47,6 +48,11 @@ impl Elsewhere {
         ])?
         .expect_code(0)?
         .expect_text("journal entries")?;
+        let mode = std::fs::metadata(&file)?.permissions().mode() & 0o777;
+        ensure!(
+            mode == 0o600,
+            "the recording can be read by others: {mode:o}"
+        );
         let text = std::fs::read_to_string(&file)?;
         ensure!(!text.contains(TOKEN), "the token is in the recording");
         let printed = site

@@ -17,6 +17,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::VM_DOMAIN;
 use super::error::LocalError;
 use super::state_file::write_private_bytes;
+use crate::ownership::make_private_dir;
 
 /// The files of the certificates.
 pub(super) struct Certificates {
@@ -27,7 +28,7 @@ impl Certificates {
     /// Uses the certificates under `root`, or makes them at the first start.
     pub(super) fn open(root: &Path) -> Result<Certificates, LocalError> {
         let dir = root.join("certs");
-        std::fs::create_dir_all(&dir).map_err(LocalError::io("create", &dir))?;
+        make_private_dir(&dir).map_err(LocalError::io("create", &dir))?;
         let certificates = Certificates { dir };
         let complete = [
             certificates.ca_file(),

@@ -18,6 +18,7 @@ use super::error::LocalError;
 use super::state_file::{ListenPorts, Records, VmRecord, write_private_bytes};
 use super::vm::Vm;
 use super::{VM_DOMAIN, api, gateway, router};
+use crate::ownership::make_private_dir;
 
 /// How long open connections may take to end at a shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -76,14 +77,14 @@ impl Cloud {
         if !std::path::Path::new("/proc/self/stat").exists() {
             return Err(LocalError::Unsupported);
         }
-        std::fs::create_dir_all(&o.root).map_err(LocalError::io("create", &o.root))?;
+        make_private_dir(&o.root).map_err(LocalError::io("create", &o.root))?;
         let root = o
             .root
             .canonicalize()
             .map_err(LocalError::io("resolve", &o.root))?;
         let lock = RootLock::take(&root).await?;
         for sub in ["vms", "commits"].map(|sub| root.join(sub)) {
-            std::fs::create_dir_all(&sub).map_err(LocalError::io("create", &sub))?;
+            make_private_dir(&sub).map_err(LocalError::io("create", &sub))?;
         }
         let certificates = Certificates::open(&root)?;
         let acceptor = TlsAcceptor::from(certificates.server_config()?);

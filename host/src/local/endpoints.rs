@@ -5,6 +5,7 @@
 //! killed cloud fools nobody.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -86,6 +87,7 @@ impl RootLock {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(&path)
             .map_err(LocalError::io("open", &path))?;
         let deadline = tokio::time::Instant::now() + Duration::from_secs(1);

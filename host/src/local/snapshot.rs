@@ -13,6 +13,7 @@ use super::error::LocalError;
 use super::service::ServiceList;
 use super::state_file::{read_json, write_private};
 use super::vm::Vm;
+use crate::ownership::make_private_dir;
 
 /// Ending of the directory of a commit that is being made.
 const PARTIAL: &str = "partial";
@@ -60,9 +61,7 @@ impl Snapshot {
 
     async fn fill(&self, partial: &Path, vm: &Arc<Vm>, path: &OsStr) -> Result<(), LocalError> {
         remove_dir(partial).await?;
-        tokio::fs::create_dir_all(partial)
-            .await
-            .map_err(LocalError::io("create", partial))?;
+        make_private_dir(partial).map_err(LocalError::io("create", partial))?;
         let noted = Arc::clone(vm);
         let services = tokio::task::spawn_blocking(move || ServiceList::of(&noted))
             .await

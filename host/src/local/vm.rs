@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::error::LocalError;
 use super::state_file::write_private_bytes;
+use crate::ownership::make_private_dir;
 
 /// A VM that exists on disk. What its state is, the records say.
 pub(super) struct Vm {
@@ -47,7 +48,7 @@ impl Vm {
     ) -> Result<Vm, LocalError> {
         let dir = Vm::dir_of(root, id);
         for sub in [dir.clone(), dir.join("home"), dir.join("tmp")] {
-            std::fs::create_dir_all(&sub).map_err(LocalError::io("create", &sub))?;
+            make_private_dir(&sub).map_err(LocalError::io("create", &sub))?;
         }
         write_key(&ssh_key_file(&dir))?;
         let own_host_key = host_key_file(&dir);

@@ -8,7 +8,8 @@
 use super::Reporter;
 use super::ending::headline_of;
 use super::story::Story;
-use super::{text, whole};
+use super::text;
+use super::whole::{self, Readers};
 use crate::clean;
 use crate::event::RunEvent;
 use crate::event::{CheckStatus, Phase, Section};
@@ -71,7 +72,11 @@ impl JunitReporter {
                 text: "vdeploy was killed; `vdeploy runs list` shows the run".to_owned(),
             },
         ));
-        whole::write(path, &render("vdeploy", &[], &[unfinished], 0))?;
+        whole::write(
+            path,
+            &render("vdeploy", &[], &[unfinished], 0),
+            Readers::Others,
+        )?;
         Ok(Self {
             path: path.to_owned(),
             warnings,
@@ -139,7 +144,7 @@ impl JunitReporter {
         self.properties.push(("outcome", words.to_owned()));
         self.properties.push(("exit-code", exit_code.to_string()));
         let xml = render(&self.plan, &self.properties, &self.suites, *duration_ms);
-        if let Err(error) = whole::write(&self.path, &xml) {
+        if let Err(error) = whole::write(&self.path, &xml, Readers::Others) {
             let path = self.path.display();
             self.warnings
                 .line(&format!("warning: {path} could not be written: {error}"));
