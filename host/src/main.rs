@@ -1,9 +1,8 @@
 //! The program: arguments in, exit code out.
 
-use clap::Parser as _;
 use std::process::ExitCode;
 use std::time::Duration;
-use vdeploy::cli::{self, Cli};
+use vdeploy::cli::{self, Arguments, CliError};
 
 /// So long a task that does not end may hold up the end of the process.
 const LAST_TASKS: Duration = Duration::from_secs(5);
@@ -15,7 +14,10 @@ fn main() -> ExitCode {
     if let Some(code) = cli::only_compiles() {
         return ExitCode::from(code);
     }
-    let cli = Cli::parse();
+    let arguments = match Arguments::read() {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit.into(),
+    };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.max(MIN_WORKERS))
@@ -24,11 +26,12 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the runtime cannot be started: {error}");
-            return ExitCode::from(cli::ExitCode::Internal.code());
+            let message = format!("the runtime cannot be started: {error}");
+            CliError::new(cli::ExitCode::Internal, message).show(arguments.json);
+            return cli::ExitCode::Internal.into();
         }
     };
-    let code = runtime.block_on(cli::main(cli));
+    let code = runtime.block_on(cli::main(arguments));
     runtime.shutdown_timeout(LAST_TASKS);
-    ExitCode::from(code.code())
+    code.into()
 }

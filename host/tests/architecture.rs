@@ -70,7 +70,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ssh",
         ],
     ),
-    ("config", &["ids", "clean", "ownership", "plan", "capability"]),
+    (
+        "config",
+        &["ids", "clean", "ownership", "plan", "capability"],
+    ),
     (
         "report",
         &["ids", "clean", "plan", "capability", "event", "journal"],
@@ -117,7 +120,6 @@ const MAY_READ_ENVIRONMENT: &[(&str, &str)] = &[
 /// The doors to a screen, with why. All text passes one of them, so all text is
 /// clean.
 const MAY_PRINT: &[(&str, &str)] = &[
-    ("main.rs", "when not even the runtime starts"),
     ("cli/terminal.rs", "what commands say; cleans all of it"),
     ("cli/output.rs", "asks whether there is a terminal"),
     ("report/sink.rs", "what reports say; cleans all of it"),

@@ -31,7 +31,7 @@ impl SmallDisk {
         let script = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && echo up && exec cat";
         let mut holder = unshare
             .args(["--mount", "sh", "-c", script, "sh"])
-            .arg(format!("size={mebibytes}m"))
+            .arg(format!("size={mebibytes}m,mode=0700"))
             .arg(dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

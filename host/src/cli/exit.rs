@@ -2,10 +2,12 @@
 //! changes its meaning.
 
 use crate::event::Outcome;
+use serde::Serialize;
 use std::fmt::Write as _;
 
 /// Every exit code of `vdeploy`. Its number is the code.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum ExitCode {

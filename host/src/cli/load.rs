@@ -3,9 +3,10 @@
 
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::{compiles, plugin_file};
+use super::{compiles, plugin_file, terminal};
 use crate::config::{PluginConfig, PluginSource, Project};
 use crate::ids::{Digest, PluginName, StepId};
+use crate::ownership::Judge;
 use crate::plan::Plan;
 use crate::plugin::{self, CodeCache, Compiler, Engine, Plugin, PluginError, Setup, builtin};
 use crate::run::prepare::Plugins;
@@ -15,22 +16,48 @@ use std::path::{Path, PathBuf};
 
 /// The engine. Compiled plugins are kept in the state directory (or where
 /// `VDEPLOY_CACHE` says), with a key that lies in the state directory (or where
-/// `VDEPLOY_CACHE_KEY` says). A cache that cannot be used costs time and nothing
-/// else.
+/// `VDEPLOY_CACHE_KEY` says). Compiled code runs outside the sandbox, so a
+/// directory that somebody else owns or can write is left alone. A cache that
+/// cannot be used costs time and nothing else.
 pub fn engine(state_dir: &Path) -> Result<Engine, CliError> {
     let path = |variable: &str, name: &str| {
-        std::env::var_os(variable).map_or_else(|| state_dir.join(name), PathBuf::from)
+        std::env::var_os(variable)
+            .filter(|path| !path.is_empty())
+            .map_or_else(|| state_dir.join(name), PathBuf::from)
     };
     let dir = path("VDEPLOY_CACHE", "compiled");
     let key = path("VDEPLOY_CACHE_KEY", "compile-key");
-    let cache = CodeCache::open(&dir, &key)
-        .inspect_err(|error| tracing::warn!(%error, "compiled plugins are not kept"))
+    let cache = cache(&dir, &key)
+        .inspect_err(|why| {
+            terminal::error_line(&format!(
+                "warning: compiled plugins are not kept, which costs time: {why}"
+            ));
+        })
         .ok();
     Ok(Engine::new(Setup {
         cache,
         compiler: Some(Compiler::new(compiles::own_program()?)),
         on_compile: Some(compiles::tell()),
     })?)
+}
+
+/// The cache, if nobody else can write where it and its key are.
+fn cache(dir: &Path, key: &Path) -> Result<CodeCache, String> {
+    for (dir, variable) in [
+        (Some(dir), "VDEPLOY_CACHE"),
+        (key.parent(), "VDEPLOY_CACHE_KEY"),
+    ] {
+        let judged = dir.map(|dir| Judge::of_process().private_dir(dir));
+        if let Some(Err(found)) = judged {
+            let mend = found.mend();
+            let mend = mend.map_or(String::new(), |mend| format!("; mend it with `{mend}`"));
+            return Err(format!(
+                "{found}{mend}, or name another directory with {variable}"
+            ));
+        }
+    }
+    CodeCache::open(dir, key)
+}
 }
 
 /// Loads the plugins that the plan names, all at once.

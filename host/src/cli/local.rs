@@ -9,8 +9,10 @@ use super::terminal;
 use crate::local::{
     Cloud, CloudOptions, Endpoints, LocalError, VmSummary, read_endpoints, read_vms,
 };
+use crate::ownership::{Judge, make_private_dir};
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -86,7 +88,18 @@ fn root(global: &Global, args: &DirArgs) -> Result<PathBuf, CliError> {
         None => session::default_cloud_dir(&session::state_dir(global)?),
     };
     // Processes on the VMs get paths below it and run in directories of their own.
-    std::path::absolute(&dir).map_err(|e| internal(&format!("{}: {e}", dir.display())))
+    let dir =
+        std::path::absolute(&dir).map_err(|e| internal(&format!("{}: {e}", dir.display())))?;
+    // It has keys, and processes are started and ended as its files say.
+    match Judge::of_process().private_dir(&dir) {
+        Ok(()) => Ok(dir),
+        Err(found) => Err(session::not_private(
+            "the directory of the local cloud",
+            &dir,
+            &found,
+            "--dir DIR",
+        )),
+    }
 }
 
 async fn foreground(root: PathBuf) -> Result<ExitCode, CliError> {
@@ -118,9 +131,14 @@ async fn foreground(root: PathBuf) -> Result<ExitCode, CliError> {
 /// Starts `vdeploy local up` as a process of its own and waits until it is
 /// ready.
 async fn detach(root: &Path) -> Result<(), CliError> {
-    std::fs::create_dir_all(root).map_err(|e| internal(&format!("{}: {e}", root.display())))?;
+    make_private_dir(root).map_err(|e| internal(&format!("{}: {e}", root.display())))?;
     let log_path = root.join("cloud.log");
-    let log = std::fs::File::create(&log_path)
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&log_path)
         .map_err(|e| internal(&format!("{}: {e}", log_path.display())))?;
     let errors = log
         .try_clone()

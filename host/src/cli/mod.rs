@@ -2,6 +2,7 @@
 //! `report` print; only this module and `config` read the environment.
 
 mod abandon;
+mod arguments;
 mod by_word;
 mod compiles;
 mod dead;
@@ -43,10 +44,12 @@ mod wake;
 mod way_back;
 mod world;
 
+pub use arguments::Arguments;
 pub use compiles::only_compiles;
 pub use error::CliError;
 pub use exit::ExitCode;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -89,6 +92,11 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR", env = "VDEPLOY_STATE")]
     #[arg(help_heading = COMMON, hide_env_values = true)]
     pub state: Option<PathBuf>,
+    /// Start no program to get a secret: what [secrets.NAME] has as `command` is
+    /// refused. For CI that runs project files of other people
+    #[arg(long, global = true, env = "VDEPLOY_NO_COMMAND_SECRETS")]
+    #[arg(value_parser = FalseyValueParser::new(), help_heading = COMMON, hide_env_values = true)]
+    pub no_command_secrets: bool,
     /// Show every call, the output of commands and debug lines
     #[arg(long, short, global = true, help_heading = COMMON)]
     pub verbose: bool,
@@ -128,15 +136,10 @@ pub enum Command {
     Plugin(plugin::PluginCommand),
 }
 
-/// Does what `cli` says and returns the process's exit code.
-pub async fn main(cli: Cli) -> ExitCode {
+/// Does what the arguments say and returns the process's exit code.
+pub async fn main(arguments: Arguments) -> ExitCode {
+    let Arguments { cli, json } = arguments;
     terminal::tracing(cli.global.verbose);
-    let json = matches!(&cli.command, Command::Run(args) if args.output.json)
-        || matches!(&cli.command, Command::Rollback(args) if args.output.json)
-        || matches!(&cli.command, Command::Resume(args) if args.output.json)
-        || matches!(&cli.command, Command::Replay(args) if args.json)
-        || matches!(&cli.command, Command::Runs(runs::RunsCommand::Prune(args)) if args.json)
-        || matches!(&cli.command, Command::Doctor(args) if args.json);
     let typed = typed::Typed::of(&cli.global);
     let result = match cli.command {
         Command::Run(args) => run::main(&cli.global, args).await,

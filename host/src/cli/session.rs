@@ -4,9 +4,10 @@ use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::typed::Typed;
-use crate::config::Project;
+use crate::config::{ConfigError, Project};
 use crate::ids::PlanName;
 use crate::journal::sqlite::SqliteStore;
+use crate::ownership::{Judge, Untrusted};
 use crate::plan::Plan;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,8 +28,7 @@ impl Session {
     pub fn open(global: &Global) -> Result<Self, CliError> {
         let cwd = std::env::current_dir()
             .map_err(|e| CliError::usage(format!("the current directory: {e}")))?;
-        let project = Project::load(global.project.as_deref(), &cwd)
-            .map_err(|e| CliError::usage(e.to_string()))?;
+        let project = project(global, &cwd).map_err(|e| CliError::usage(e.to_string()))?;
         Ok(Self {
             project,
             state_dir: state_dir(global)?,
@@ -50,13 +50,56 @@ impl Session {
     }
 }
 
-/// Opens the embedded store of a state directory.
-pub fn open_store(state_dir: &Path) -> Result<Arc<SqliteStore>, CliError> {
-    Ok(Arc::new(SqliteStore::open(&state_dir.join("vdeploy.db"))?))
+/// The project that these options mean.
+pub fn project(global: &Global, cwd: &Path) -> Result<Project, ConfigError> {
+    let mut project = Project::load(global.project.as_deref(), cwd)?;
+    if global.no_command_secrets {
+        project.refuse_command_secrets();
+    }
+    Ok(project)
 }
 
-/// The state directory: as given, or the user's.
+/// The database in a state directory.
+const DATABASE: &str = "vdeploy.db";
+
+/// Opens the embedded store of a state directory.
+pub fn open_store(state_dir: &Path) -> Result<Arc<SqliteStore>, CliError> {
+    Ok(Arc::new(SqliteStore::open(&state_dir.join(DATABASE))?))
+}
+
+/// The state directory: as given, or the user's. One that somebody else owns or
+/// can write is refused: runs are resumed from what it says.
 pub fn state_dir(global: &Global) -> Result<PathBuf, CliError> {
+    let dir = state_dir_unjudged(global)?;
+    let judge = Judge::of_process();
+    let files = ["", "-wal", "-shm"].map(|end| dir.join(format!("{DATABASE}{end}")));
+    let judged = judge
+        .private_dir(&dir)
+        .and_then(|()| files.iter().try_for_each(|file| judge.private_file(file)));
+    match judged {
+        Ok(()) => Ok(dir),
+        Err(found) => Err(not_private(
+            "the state directory",
+            &dir,
+            &found,
+            "--state DIR",
+        )),
+    }
+}
+
+/// What is said of a directory of vdeploy's that is not used.
+pub fn not_private(what: &str, dir: &Path, found: &Untrusted, other: &str) -> CliError {
+    let message = format!("{what} {} is not used: {found}", dir.display());
+    let mend = match found.mend() {
+        Some(mend) => format!("mend it with `{mend}`"),
+        None => "take what is yours into a directory of your own".to_owned(),
+    };
+    CliError::new(ExitCode::Refused, message).hint(format!(
+        "{mend}, or choose one that only you can write: {other}"
+    ))
+}
+
+fn state_dir_unjudged(global: &Global) -> Result<PathBuf, CliError> {
     if let Some(dir) = &global.state {
         return Ok(dir.clone());
     }

@@ -21,10 +21,16 @@ pub fn tracing(verbose: bool) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Diagnostics)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(std::io::stderr().is_terminal() && colour_is_welcome())
         .without_time();
     // A second call in one process (a test) keeps the first subscriber.
     let _ = subscriber.try_init();
+}
+
+/// Whether the environment leaves colour to the program.
+fn colour_is_welcome() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Diagnostics on stderr, an event a write: its text may be of a target.
@@ -92,6 +98,7 @@ pub fn ask(question: &str) {
 pub fn json_error(error: &CliError) {
     let line = serde_json::json!({
         "type": "error",
+        "code": error.exit,
         "exit-code": error.exit.code(),
         "message": error.message,
         "hint": error.hint,

@@ -32,6 +32,9 @@ impl Typed {
                 options.push_str(&format!("{option} {} ", quoted(value)));
             }
         }
+        if global.no_command_secrets && std::env::var_os("VDEPLOY_NO_COMMAND_SECRETS").is_none() {
+            options.push_str("--no-command-secrets ");
+        }
         Self { options }
     }
 
@@ -93,6 +96,7 @@ mod tests {
         Typed::of(&Global {
             project: project.map(Into::into),
             state: state.map(Into::into),
+            no_command_secrets: false,
             verbose: true,
         })
     }

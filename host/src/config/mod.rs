@@ -16,9 +16,13 @@
 //!    an entry with the id of an existing step and no plugin changes its
 //!    settings. A plan that extends its own name extends the built-in one.
 //! 4. Paths are relative to the file.
+//!
+//! A project file is code: it names programs and plugins that run as the
+//! caller. One that was found and not named is judged first (`found`).
 
 pub mod builtin;
 pub mod duration;
+mod found;
 pub mod json;
 pub mod nearest;
 pub mod overrides;

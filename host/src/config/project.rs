@@ -2,6 +2,7 @@
 //! and looks names up.
 
 use super::builtin::{BUILTIN_FILE, BUILTIN_TOML};
+use super::found;
 use super::json::Pointers;
 use super::nearest::did_you_mean;
 use super::overrides::Overrides;
@@ -15,6 +16,8 @@ use super::targets::TargetConfig;
 use crate::ids::{PlanName, PluginName, StepId, TargetName};
 use crate::plan::Plan;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// The file's name.
@@ -35,20 +38,19 @@ pub struct Project {
     pub plugins: BTreeMap<PluginName, PluginConfig>,
     /// Built-in plans and the file's; the file's win.
     pub plans: BTreeMap<PlanName, Plan>,
+    /// Whether programs may be started to fetch secrets.
+    pub command_secrets: bool,
     places: BTreeMap<(PlanName, StepId), Pointers>,
 }
 
 impl Project {
     /// Loads `explicit`, or the `vdeploy.toml` in `cwd` or the nearest parent,
-    /// or the built-in project when there is none.
+    /// or the built-in project when there is none. One that was found counts
+    /// only when nobody else could have put it there (`config/found.rs`).
     pub fn load(explicit: Option<&Path>, cwd: &Path) -> Result<Self, ConfigError> {
         let path = match explicit {
             Some(path) => cwd.join(path),
-            None => match cwd
-                .ancestors()
-                .map(|d| d.join(FILE_NAME))
-                .find(|f| f.is_file())
-            {
+            None => match found::nearest(cwd) {
                 Some(path) => path,
                 None => return Self::builtin(),
             },
@@ -58,7 +60,13 @@ impl Project {
             .unwrap_or(&path)
             .display()
             .to_string();
-        let text = std::fs::read_to_string(&path).map_err(|e| {
+        let mut text = String::new();
+        match explicit {
+            Some(_) => File::open(&path),
+            None => Ok(found::open(&path, cwd)?),
+        }
+        .and_then(|mut file| file.read_to_string(&mut text))
+        .map_err(|e| {
             let help = match explicit {
                 Some(_) => "check the path given with --project".to_owned(),
                 None => format!("make {shown} readable, or name another file with --project"),
@@ -67,8 +75,17 @@ impl Project {
         })?;
         let base = path.parent().unwrap_or(cwd);
         let mut project = Self::from_text(&shown, &text, base)?;
+        if explicit.is_none() {
+            found::judge_named(&project, cwd)?;
+        }
         project.file = Some(path);
         Ok(project)
+    }
+
+    /// From now on no program is started to fetch a secret; who needs such a
+    /// secret is told so.
+    pub fn refuse_command_secrets(&mut self) {
+        self.command_secrets = false;
     }
 
     /// The project that is used where there is no file.
@@ -308,6 +325,7 @@ fn merge(builtin: Layer, file: Layer, found: &mut Vec<Problem>) -> Project {
         secrets,
         plugins,
         plans,
+        command_secrets: true,
         places,
     }
 }

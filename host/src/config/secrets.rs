@@ -5,6 +5,7 @@
 
 use super::parse::TableReader;
 use super::project::Project;
+use super::span::Place;
 use super::targets::TargetConfig;
 use crate::capability::mask::{Masker, SHORTEST_SECRET};
 use crate::capability::quote;
@@ -37,6 +38,8 @@ pub enum SecretSource {
         argv: Vec<String>,
         /// Where it is started.
         dir: PathBuf,
+        /// Where the project says so.
+        place: Place,
     },
 }
 
@@ -92,7 +95,8 @@ impl SecretSource {
                     return None;
                 }
                 let dir = base.to_path_buf();
-                Some(Self::Command { argv, dir })
+                let place = table.place_of("command")?;
+                Some(Self::Command { argv, dir, place })
             }
         }
     }
@@ -174,6 +178,20 @@ pub async fn fetch_secrets_with(
                 help: format!("add [secrets.{name}] with env, file or command"),
             });
         };
+        if let (SecretSource::Command { place, .. }, false) = (source, project.command_secrets) {
+            return Err(MissingSecret {
+                name: name.clone(),
+                from: source.to_string(),
+                needed_by: needed_by.clone(),
+                problem: format!(
+                    "{place}: the command was not run, because --no-command-secrets is in force"
+                ),
+                help: format!(
+                    "give [secrets.{name}] `env` or `file`, or leave out --no-command-secrets \
+                     (VDEPLOY_NO_COMMAND_SECRETS) if you trust this project file"
+                ),
+            });
+        }
         let fetched = tokio::time::timeout(DEADLINE, fetch(source, env))
             .await
             .unwrap_or_else(|_| Err(format!("no answer within {} s", DEADLINE.as_secs())));
@@ -247,7 +265,7 @@ async fn fetch(
                 .map_err(|e| e.to_string())?;
             text(read_bounded(file).await?)
         }
-        SecretSource::Command { argv, dir } => run(argv, dir).await,
+        SecretSource::Command { argv, dir, .. } => run(argv, dir).await,
     }
 }
 
@@ -392,6 +410,29 @@ mod tests {
             .await
             .unwrap_err();
         assert_eq!(missing[0].problem, "it is empty");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_is_refused_is_not_run_and_is_named_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "[secrets.b]\nenv = \"B\"\n[secrets.a]\n\
+                    command = [\"sh\", \"-c\", \"touch ran; echo value\"]\n";
+        let mut project = project(text, dir.path());
+        project.refuse_command_secrets();
+        let env = |_: &str| Some(OsString::from("from-env"));
+        let missing = fetch_secrets_with(&project, &needs(&["a", "b"]), &env)
+            .await
+            .unwrap_err();
+        assert_eq!(missing.len(), 1, "{missing:?}");
+        let said = missing[0].to_string();
+        assert!(said.contains("secret `a`"), "{said}");
+        assert!(
+            said.contains("vdeploy.toml:4:1: the command was not run"),
+            "{said}"
+        );
+        assert!(!dir.path().join("ran").exists());
+        let loaded = fetch_secrets_with(&project, &needs(&["b"]), &env).await;
+        assert_eq!(loaded.unwrap().get("b").unwrap().value.expose(), "from-env");
     }
 
     #[test]

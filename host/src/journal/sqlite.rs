@@ -28,8 +28,6 @@ use rusqlite_migration::MigrationDefinitionError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -66,11 +64,12 @@ impl SqliteStore {
     /// to do.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let shown = path.display().to_string();
-        make_private(path, &shown)?;
+        let real = file::make_private(path, &shown)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = Connection::open_with_flags(path, flags)
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let db = Connection::open_with_flags(&real, flags)
             .map_err(|error| error::database(&shown, &error))?;
         Self::prepare(db, shown, true)
     }
@@ -141,29 +140,6 @@ fn system_now() -> u64 {
         .map_or(0, |since| {
             u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
         })
-}
-
-/// Makes the directory and an empty file, readable by their owner alone. An
-/// existing file is not opened: closing it would drop SQLite's own locks.
-fn make_private(path: &Path, shown: &str) -> Result<(), StoreError> {
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder
-            .create(dir)
-            .map_err(|error| error::file(shown, "its directory cannot be made", &error))?;
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error::file(shown, "it cannot be made", &error)),
-    }
 }
 
 fn configure(db: &Connection, path: &str, on_disk: bool) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use super::checkup::Checkup;
 use crate::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
 use crate::cli::error::CliError;
 use crate::cli::exit::ExitCode;
-use crate::cli::{Global, by_word, load, way_back};
+use crate::cli::{Global, by_word, load, session, way_back};
 use crate::config::{self, ConfigError, Overrides, Project, SecretNeeds, TargetConfig};
 use crate::ids::{PlanName, TargetName};
 use crate::plan::{Plan, Step};
@@ -37,7 +37,7 @@ pub fn read(global: &Global, up: &mut Checkup) -> Option<Project> {
             return None;
         }
     };
-    match Project::load(global.project.as_deref(), &cwd) {
+    match session::project(global, &cwd) {
         Ok(project) => {
             match &project.file {
                 Some(file) => up.pass("project file", file.display().to_string()),

@@ -23,7 +23,9 @@ pub(super) async fn main(session: &Session, args: &BreakArgs) -> Result<ExitCode
         return Err(CliError::usage("--reason is empty")
             .hint("say why the run may be cut off; the one who started it reads it"));
     }
-    if !args.yes && !std::io::stdin().is_terminal() {
+    // Both: a question that nobody sees would wait for ever.
+    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if !args.yes && !terminal {
         return Err(CliError::usage(
             "there is no terminal to ask whether the lease is to be broken",
         )
