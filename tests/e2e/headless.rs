@@ -3,8 +3,11 @@
 use crate::Add;
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use std::process::Stdio;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use vdeploy_tests::Base;
+use vdeploy_tests::binary::run;
 
 pub fn add(add: &mut Add<'_>) {
     crate::test(
@@ -23,6 +26,11 @@ pub fn add(add: &mut Add<'_>) {
         add,
         "headless::a_missing_secret_is_3_before_anything",
         missing_secret,
+    );
+    crate::test(
+        add,
+        "headless::who_started_a_run_is_named_and_its_report_can_be_read",
+        who_and_report,
     );
     crate::test(add, "headless::an_unreachable_target_is_22", unreachable);
 }
@@ -47,6 +55,25 @@ fn plain(base: &Base) -> Result<()> {
         ran.text()
     );
     ensure!(ran.stdout.contains("smoke"), "{}", ran.text());
+    Ok(())
+}
+
+/// The environment of a service has no USER. What commands printed is for its
+/// user alone; a report is made to be picked up.
+fn who_and_report(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    let plan = ["run", "--plan", "smoke", "--junit", "junit.xml"];
+    site.vdeploy(&plan)?.expect_code(0)?;
+    let name = run(Command::new("id").arg("-un"))?.stdout;
+    let name = String::from_utf8(name)?;
+    let who = format!("{}@", name.trim());
+    let list = site.vdeploy(&["runs", "list"])?.expect_code(0)?;
+    list.expect_text(&who)?;
+    let report = site.dir().join("junit.xml");
+    let beside = site.dir().join("umask");
+    std::fs::write(&beside, "")?;
+    let mode = |path: &Path| std::fs::metadata(path).map(|seen| seen.permissions().mode());
+    ensure!(mode(&report)? == mode(&beside)?, "{:o}", mode(&report)?);
     Ok(())
 }
 
