@@ -58,7 +58,6 @@ fn cache(dir: &Path, key: &Path) -> Result<CodeCache, String> {
     }
     CodeCache::open(dir, key)
 }
-}
 
 /// Loads the plugins that the plan names, all at once.
 pub async fn plugins(engine: &Engine, project: &Project, plan: &Plan) -> Result<Plugins, CliError> {
