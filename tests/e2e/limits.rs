@@ -31,7 +31,7 @@ pub fn add(add: &mut Add<'_>) {
     test("one_signal_is_enough_while_a_plugin_computes", signalled);
     test("memory_is_bounded_for_the_whole_plugin", memory);
     test("what_is_no_plugin_is_refused_as_a_file", files);
-    test("compiling_is_said_once", compiling);
+    test("compiling_is_reported_once", compiling);
 }
 
 /// So long a run may take that should end in 5 s of computing, on a machine that

@@ -38,13 +38,13 @@ pub fn own_program() -> Result<PathBuf, CliError> {
 
 /// One line on standard error for a plugin that is compiled, and one for all
 /// that are built in.
-pub fn tell() -> OnCompile {
-    let told = AtomicBool::new(false);
+pub fn announce() -> OnCompile {
+    let announced = AtomicBool::new(false);
     Box::new(move |name, is_builtin| {
         if !is_builtin {
             let name = name.as_str().escape_debug();
             terminal::error_line(&format!("compiling plugin `{name}` (first use) …"));
-        } else if !told.swap(true, Ordering::SeqCst) {
+        } else if !announced.swap(true, Ordering::SeqCst) {
             terminal::error_line("compiling the built-in plugins (first use) …");
         }
     })

@@ -37,7 +37,7 @@ pub fn engine(state_dir: &Path) -> Result<Engine, CliError> {
     Ok(Engine::new(Setup {
         cache,
         compiler: Some(Compiler::new(compiles::own_program()?)),
-        on_compile: Some(compiles::tell()),
+        on_compile: Some(compiles::announce()),
     })?)
 }
 

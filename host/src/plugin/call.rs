@@ -103,7 +103,7 @@ impl Plugin {
             },
             error = guard.overdue(&shared, timeout, limit) => error,
         };
-        guard.cut();
+        guard.give_up();
         Returned {
             result: Err(error),
             context: Vec::new(),
@@ -160,11 +160,11 @@ impl Plugin {
         store.set_epoch_deadline(1);
         let waited = store.data().gate.shared.waited();
         let mut meter = Meter::new(self.engine.limits().cpu, Instant::now(), waited);
-        let given_up = guard.clone();
+        let watched = guard.clone();
         store.epoch_deadline_callback(move |mut context| {
             let shared = &context.data().gate.shared;
             let stop = must_stop(shared);
-            let over = match given_up.is_cut() {
+            let over = match watched.is_given_up() {
                 true => Some(Over::Stopped),
                 false => meter.tick(Instant::now(), shared.waited(), stop),
             };
@@ -175,7 +175,7 @@ impl Plugin {
             Ok(UpdateDeadline::Interrupt)
         });
         store.call_hook(
-            move |_, hook| match guard.is_cut() && hook.entering_host() {
+            move |_, hook| match guard.is_given_up() && hook.entering_host() {
                 true => Err(wasmtime::format_err!("the call was given up")),
                 false => Ok(()),
             },

@@ -65,7 +65,7 @@ pub struct Setup {
     pub on_compile: Option<OnCompile>,
 }
 
-/// Hears which plugin is compiled, and whether it is a built-in one.
+/// Gets the name of the plugin, and whether it is a built-in one.
 pub type OnCompile = Box<dyn Fn(&PluginName, bool) + Send + Sync>;
 
 /// The configured wasmtime engine, shared by every plugin of the process.
@@ -138,8 +138,8 @@ impl Engine {
             }
         }
         let is_builtin = builtin::is_one(bytes);
-        if let Some(tell) = &self.setup.on_compile {
-            tell(name, is_builtin);
+        if let Some(announce) = &self.setup.on_compile {
+            announce(name, is_builtin);
         }
         self.compiled.fetch_add(1, Ordering::SeqCst);
         let load = |message| PluginError::Load {

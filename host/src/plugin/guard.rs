@@ -23,18 +23,18 @@ const EVERY: Duration = Duration::from_millis(250);
 pub struct Guard {
     /// Since when the call has had its thread without giving it back.
     since: Mutex<Option<Instant>>,
-    cut: AtomicBool,
+    given_up: AtomicBool,
 }
 
 impl Guard {
     /// Whether the call was given up: nothing more of it may have an effect.
-    pub fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::SeqCst)
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::SeqCst)
     }
 
     /// Gives the call up.
-    pub fn cut(&self) {
-        self.cut.store(true, Ordering::SeqCst);
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::SeqCst);
     }
 
     fn since(&self) -> MutexGuard<'_, Option<Instant>> {

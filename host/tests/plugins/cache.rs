@@ -49,7 +49,7 @@ fn changed_code_is_compiled_again_and_so_is_code_of_another_user() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_used_is_said() {
+fn a_cache_that_cannot_be_used_is_reported() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let below = file.path().join("below-a-file");
     let error = CodeCache::open(&below, &below.join("key")).err().unwrap();

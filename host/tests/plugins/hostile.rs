@@ -136,7 +136,7 @@ async fn what_another_process_has_compiled_runs() {
 }
 
 #[test]
-fn a_compiler_that_is_not_there_is_said() {
+fn a_compiler_that_is_not_there_is_reported() {
     let engine = Engine::new(Setup {
         compiler: Some(Compiler::new("/nowhere/vdeploy".into())),
         ..Setup::default()

@@ -17,6 +17,7 @@ mod crash_world;
 mod driver;
 mod fenced;
 mod gate;
+mod given_up;
 mod hostile;
 mod journal;
 mod lineage;
