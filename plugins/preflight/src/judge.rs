@@ -62,15 +62,6 @@ impl Verdict {
             DataDir::Writable => self.good("data directory", "writable"),
             DataDir::Unknown => {}
         }
-        // What a unit starts logs to the journal.
-        if let Some(refused) = facts.log_refused.clone().filter(|_| facts.units.is_empty()) {
-            let fix = "remove it, or set `log` to another path";
-            self.wrong(
-                "log",
-                format!("the log would not be opened: {refused}"),
-                fix,
-            );
-        }
         if facts.git.is_some() {
             self.judge_checkout(&facts.checkout, app_dir, limits.hot_fixes);
         }

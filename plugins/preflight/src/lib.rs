@@ -196,6 +196,7 @@ fn verdict(cx: &Cx<Config>, facts: &Facts, port: &Port) -> Verdict {
     verdict.judge_facts(facts, &config.place, limits);
     verdict.judge_port(facts, port, limits);
     verdict.judge_units(facts, port);
+    verdict.judge_log(facts, port);
     verdict
 }
 

@@ -22,6 +22,24 @@ pub enum Foreign {
 }
 
 impl Verdict {
+    /// What a unit starts logs to the journal.
+    pub fn judge_log(&mut self, facts: &Facts, port: &Port) {
+        let kept = match port {
+            Port::Owned(service) => service.unit.is_some(),
+            Port::Free | Port::Hidden { .. } => keeper(facts, None).is_some(),
+        };
+        let Some(refused) = &facts.log_refused else {
+            return;
+        };
+        if !kept {
+            self.wrong(
+                "log",
+                format!("the log would not be opened: {refused}"),
+                "remove it, or set `log` to another path",
+            );
+        }
+    }
+
     pub fn judge_port(&mut self, facts: &Facts, port: &Port, limits: Limits) {
         let number = facts.port;
         match port {

@@ -1,3 +1,5 @@
+mod log;
+
 use super::*;
 use serde_json::json;
 use vdeploy_plugin::CheckStatus;
