@@ -9,6 +9,7 @@ mod reach;
 mod registry;
 mod row;
 mod servers;
+mod stalls;
 mod table;
 mod wake;
 mod words;
@@ -46,6 +47,7 @@ fn main() -> std::process::ExitCode {
         reach::TRIALS,
         doctor::TRIALS,
         registry::TRIALS,
+        stalls::TRIALS,
         wake::TRIALS,
         network::HOLES,
         network::SLEEPERS,

@@ -33,6 +33,12 @@ const FREED: Duration = Duration::from_secs(5);
 /// one more for good measure.
 const ACKNOWLEDGED: usize = 4;
 
+/// A request that wants no answer. russh's `send_keepalive(false)` sends the
+/// same bytes, but then russh expects an answer, which never comes: each later
+/// answer counts for an older request, and a ping waits for as many keepalives as
+/// were sent that way.
+const UNANSWERED: &str = "keepalive@openssh.com";
+
 /// Why there is no session.
 pub(super) enum NoSession {
     /// The server is there and allows no more.
@@ -91,6 +97,10 @@ impl Ahead {
     }
 }
 
+fn closed() -> NoSession {
+    NoSession::Dead("the connection was closed".to_owned())
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
@@ -104,6 +114,18 @@ impl Connection {
     /// Whether the server was silent for so long that it may be gone.
     pub(super) fn is_quiet(&self) -> bool {
         lock(&self.ahead.heard).elapsed() > QUIET
+    }
+
+    /// One round trip: whether the server is there.
+    pub(super) async fn ping(&self) -> Result<(), NoSession> {
+        let asked = self.handle.send_ping().await;
+        asked.map_err(|e| NoSession::Dead(e.to_string()))?;
+        // One that was closed meanwhile has no answer and no error.
+        if self.handle.is_closed() {
+            return Err(closed());
+        }
+        self.heard();
+        Ok(())
     }
 
     /// Begins to open the session of the next command, unless there is one or
@@ -144,13 +166,11 @@ impl Connection {
             && let Ok(Some(opened)) = timeout(OPEN, next).await.map_err(no_answer)?
         {
             if self.is_quiet() {
-                let asked = timeout(OPEN, self.handle.send_ping()).await;
-                asked
-                    .map_err(no_answer)?
-                    .map_err(|e| NoSession::Dead(e.to_string()))?;
+                let asked = timeout(OPEN, self.ping()).await;
+                asked.map_err(no_answer)??;
             }
             if self.handle.is_closed() {
-                return Err(NoSession::Dead("the connection was closed".to_owned()));
+                return Err(closed());
             }
             return Ok(opened);
         }
@@ -191,7 +211,10 @@ impl Connection {
             self.announced.notified().await;
             let mut wait = Duration::from_millis(2);
             for _ in 0..ACKNOWLEDGED {
-                let _ = self.handle.send_keepalive(false).await;
+                let _ = self
+                    .handle
+                    .send_global_request(UNANSWERED, &[], false)
+                    .await;
                 sleep(wait).await;
                 wait *= 2;
             }

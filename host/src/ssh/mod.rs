@@ -264,9 +264,8 @@ impl RusshSsh {
     /// was heard, and makes it again when it does not.
     pub async fn still_connected(&self) -> Result<(), EffectError> {
         let connection = self.connection().await?;
-        let answered = timeout(self.limits().connect_timeout, connection.handle.send_ping()).await;
-        // One that was closed meanwhile has no answer and no error.
-        if !matches!(answered, Ok(Ok(()))) || connection.handle.is_closed() {
+        let answered = timeout(self.limits().connect_timeout, connection.ping()).await;
+        if !matches!(answered, Ok(Ok(()))) {
             self.forget(&connection).await;
             self.connection().await?;
         }

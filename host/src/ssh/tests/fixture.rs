@@ -1,6 +1,7 @@
 //! What the tests connect to.
 
 use super::processes;
+use super::traffic::Traffic;
 use crate::capability::EffectError;
 use crate::capability::secrets::SecretValue;
 use crate::capability::ssh::{Command, LiveOutput, Stream};
@@ -20,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
@@ -189,8 +189,7 @@ pub(crate) struct Sshd {
     pub(crate) user_key: PrivateKey,
     /// The home of whoever logs in.
     pub(crate) home: PathBuf,
-    /// Bytes that clients sent.
-    pub(crate) sent: Arc<AtomicUsize>,
+    pub(crate) traffic: Arc<Traffic>,
     hole: tokio::sync::watch::Sender<()>,
     server: tokio::process::Child,
     /// Where it listens itself, without TLS.
@@ -252,9 +251,9 @@ impl Sshd {
             if !listens(inner, &mut server).await {
                 continue;
             }
-            let sent: Arc<AtomicUsize> = Arc::default();
+            let traffic: Arc<Traffic> = Arc::default();
             let hole = tokio::sync::watch::Sender::new(());
-            let (counted, holes) = (sent.clone(), hole.clone());
+            let (counted, holes) = (traffic.clone(), hole.clone());
             let front = Front::start(move |outside| {
                 let (counted, mut fallen) = (counted.clone(), holes.subscribe());
                 async move {
@@ -263,7 +262,7 @@ impl Sshd {
                     };
                     inside.set_nodelay(true).unwrap();
                     tokio::select! {
-                        () = pass_on(outside, inside, &counted) => {}
+                        () = counted.pass_on(outside, inside) => {}
                         // Nothing is closed and nothing is passed on.
                         _ = fallen.changed() => std::future::pending().await,
                     }
@@ -275,7 +274,7 @@ impl Sshd {
                 host_key,
                 user_key,
                 home,
-                sent,
+                traffic,
                 hole,
                 server,
                 inner,
@@ -363,25 +362,6 @@ pub(crate) fn way_to(through: Vec<Hop>, server: Hop) -> RusshSsh {
         server,
     };
     RusshSsh::to_server(TargetHandle::ssh("db".into(), None), config)
-}
-
-/// Both ways until one side ends; counts what comes from outside.
-async fn pass_on(outside: TlsStream<TcpStream>, inside: TcpStream, sent: &AtomicUsize) {
-    let (mut from_outside, mut to_outside) = tokio::io::split(outside);
-    let (mut from_inside, mut to_inside) = tokio::io::split(inside);
-    let inwards = async {
-        let mut bytes = vec![0; 32 * 1024];
-        while let Ok(count @ 1..) = from_outside.read(&mut bytes).await {
-            sent.fetch_add(count, Ordering::SeqCst);
-            if to_inside.write_all(&bytes[..count]).await.is_err() {
-                break;
-            }
-        }
-    };
-    tokio::select! {
-        () = inwards => {}
-        _ = tokio::io::copy(&mut from_inside, &mut to_outside) => {}
-    }
 }
 
 fn serve(config: &Path) -> tokio::process::Child {

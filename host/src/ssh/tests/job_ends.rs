@@ -272,9 +272,9 @@ async fn output_is_seen_while_the_change_runs() {
     let c = sshd.client();
     let (running, watch) = spawn(&c, change(waiting("echo more"), 1));
     watch.line().await;
-    let silent = sshd.sent.load(Ordering::SeqCst);
+    let silent = sshd.traffic.sent();
     eventually("the target is asked for more", || {
-        sshd.sent.load(Ordering::SeqCst) > silent
+        sshd.traffic.sent() > silent
     })
     .await;
     sshd.go();

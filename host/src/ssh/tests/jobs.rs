@@ -162,12 +162,12 @@ async fn a_cut_in_the_middle_of_its_input_starts_nothing_with_half_of_it() {
     let sshd = Sshd::start().await;
     let c = sshd.client();
     c.ssh.connect().await.unwrap();
-    let before = sshd.sent.load(Ordering::SeqCst);
+    let before = sshd.traffic.sent();
     let mut command = change(shell("cd; wc -c >>runs; cat runs"), 1);
     command.stdin = vec![b'z'; 24 << 20];
     let (running, _watch) = spawn(&c, command);
     eventually("some of it is sent", || {
-        sshd.sent.load(Ordering::SeqCst) > before + (2 << 20)
+        sshd.traffic.sent() > before + (2 << 20)
     })
     .await;
     sshd.front.cut_all();

@@ -7,6 +7,8 @@ mod job_ends;
 mod jobs;
 mod openssh;
 pub(crate) mod processes;
+mod round_trips;
 mod server;
+mod traffic;
 mod trust;
 mod way;
