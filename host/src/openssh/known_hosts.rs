@@ -211,6 +211,9 @@ impl Known {
         if !certificate.critical_options().is_empty() {
             return Err("it has options that are not known here".to_owned());
         }
+        if certificate.signature().algorithm() == (Algorithm::Rsa { hash: None }) {
+            return Err("it is signed with SHA-1, which can be forged".to_owned());
+        }
         let signer = signer.fingerprint(HashAlg::Sha256);
         certificate
             .validate_at(now, [&signer])

@@ -8,6 +8,7 @@ use super::error::ConnectError;
 use super::host_key::{Announced, Ended, HostKeyCheck};
 use super::limits::Limits;
 use super::place::Place;
+use super::rsa::proved_with_sha1;
 use crate::resolve;
 use russh::client;
 use std::fmt;
@@ -130,5 +131,8 @@ where
         },
         Ended::Ssh(e) => ConnectError::handshake(peer, &e),
     })?;
+    if proved_with_sha1(&client) {
+        return Err(ConnectError::WeakHostKey { peer: peer.clone() });
+    }
     Ok((client, announced))
 }

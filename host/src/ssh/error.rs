@@ -3,8 +3,10 @@
 use super::connect::Peer;
 use super::host_key::{Mismatch, Refusal, fingerprint};
 use super::login::Refused;
+use super::rsa::ONLY_SHA1;
 use crate::capability::{EffectError, ErrorKind};
 use crate::tls::cause;
+use russh::AlgorithmKind;
 use std::io;
 use std::time::Duration;
 
@@ -43,6 +45,12 @@ pub(super) enum ConnectError {
         /// The other end ended the connection.
         closed: bool,
     },
+    #[error(
+        "{peer} proves its host key with SHA-1 (`ssh-rsa`) only, which can be forged and is refused; \
+         give the server an Ed25519 host key (`ssh-keygen -A` there), or allow rsa-sha2-512 in \
+         `HostKeyAlgorithms` of its sshd_config"
+    )]
+    WeakHostKey { peer: Peer },
     #[error("the jump host {jump} does not reach {peer}: {why}; {}", .peer.advice)]
     Jump {
         peer: Peer,
@@ -57,6 +65,8 @@ pub(super) enum ConnectError {
         "{host} does not accept the key of the platform for user `{user}`; check `user` and the VM's authorized_keys"
     )]
     Auth { host: String, user: String },
+    #[error("{host}: {ONLY_SHA1}")]
+    WeakUserKey { host: String },
     #[error("{}", login_text(host, user, refused))]
     Login {
         host: String,
@@ -141,6 +151,15 @@ fn login_text(host: &str, user: &str, refused: &Refused) -> String {
 impl ConnectError {
     /// The connection broke before anybody was logged in.
     pub(super) fn handshake(peer: &Peer, error: &russh::Error) -> Self {
+        if let russh::Error::NoCommonAlgo {
+            kind: AlgorithmKind::Key,
+            theirs,
+            ..
+        } = error
+            && theirs.iter().any(|name| name == "ssh-rsa")
+        {
+            return ConnectError::WeakHostKey { peer: peer.clone() };
+        }
         // Whether what was sent to it had been read makes the difference between
         // an end and a reset.
         let closed = match error {
@@ -174,9 +193,11 @@ impl ConnectError {
         matches!(
             self,
             ConnectError::HostKey { .. }
+                | ConnectError::WeakHostKey { .. }
                 | ConnectError::Certificate { .. }
                 | ConnectError::NoVm
                 | ConnectError::BadKey { .. }
+                | ConnectError::WeakUserKey { .. }
         ) || matches!(self, ConnectError::Key(e)
             if !matches!(e.kind, ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::NotFound))
     }
@@ -203,6 +224,7 @@ impl From<ConnectError> for EffectError {
             ConnectError::NoVm => (ErrorKind::Invalid, "ssh.invalid"),
             ConnectError::BadKey { .. }
             | ConnectError::Auth { .. }
+            | ConnectError::WeakUserKey { .. }
             | ConnectError::Login { .. } => (ErrorKind::Failed, "ssh.auth"),
             ConnectError::Resolve { .. }
             | ConnectError::Tcp { .. }
@@ -213,7 +235,9 @@ impl From<ConnectError> for EffectError {
             ConnectError::Certificate { .. } | ConnectError::Tls { .. } => {
                 (ErrorKind::Failed, "ssh.tls")
             }
-            ConnectError::HostKey { .. } => (ErrorKind::Denied, "ssh.host-key"),
+            ConnectError::HostKey { .. } | ConnectError::WeakHostKey { .. } => {
+                (ErrorKind::Denied, "ssh.host-key")
+            }
         };
         EffectError::new(kind, code, error.to_string())
     }

@@ -1,6 +1,7 @@
 //! Deadlines and bounds of a connection.
 
 use super::host_key::Expected;
+use super::rsa::is_sha1;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,18 +46,19 @@ impl Limits {
     /// is asked for that `expected` can say something of.
     pub(super) fn russh(&self, expected: &Expected) -> Arc<russh::client::Config> {
         let mut preferred = russh::Preferred::DEFAULT;
+        let mut kinds = preferred.key.to_vec();
+        kinds.retain(|kind| !is_sha1(kind));
         // What the processor does itself comes first: several times as fast.
         let mut ciphers = preferred.cipher.into_owned();
         ciphers.sort_by_key(|name| *name != russh::cipher::AES_256_GCM);
         preferred.cipher = ciphers.into();
         if let Expected::Known { known, .. } = expected {
-            let mut kinds = preferred.key.to_vec();
             kinds.sort_by_key(|kind| !known.has_kind(kind));
             if known.has_authority() {
                 preferred.host_key_certificates = kinds.clone().into();
             }
-            preferred.key = kinds.into();
         }
+        preferred.key = kinds.into();
         Arc::new(russh::client::Config {
             window_size: 4 * 1024 * 1024,
             keepalive_interval: Some(self.keepalive),
@@ -64,5 +66,20 @@ impl Limits {
             preferred,
             ..Default::default()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_host_key_is_asked_for_that_signs_with_sha1() {
+        let config = Limits::default().russh(&Expected::Anything);
+        let names: Vec<String> = config.preferred.key.iter().map(|k| k.to_string()).collect();
+        assert!(!names.contains(&"ssh-rsa".to_owned()), "{names:?}");
+        for name in ["ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256"] {
+            assert!(names.contains(&name.to_owned()), "{names:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use super::connect::{Client, Peer};
 use super::error::ConnectError;
 use super::host_key::fingerprint;
 use super::identity::{Found, Identities, Identity, Private};
+use super::rsa::{ONLY_SHA1, UserHash, user_hash};
 use russh::client::AuthResult;
 use russh::keys::agent::AgentIdentity;
 use russh::keys::signature::Signer as _;
@@ -119,7 +120,7 @@ struct Login<'l> {
     agent: Option<Held>,
     refused: Refused,
     /// What the server wants RSA keys to sign with, once it was asked.
-    rsa_hash: Option<Option<HashAlg>>,
+    rsa_hash: Option<UserHash>,
 }
 
 impl Login<'_> {
@@ -180,7 +181,13 @@ impl Login<'_> {
     ) -> bool {
         let label = format!("{label} ({})", fingerprint(public));
         let hash = match public.algorithm().is_rsa() {
-            true => self.rsa_hash().await,
+            true => match self.rsa_hash().await {
+                UserHash::Sha2(hash) => Some(hash),
+                UserHash::OnlySha1 => {
+                    self.refused.remarks.push(format!("{label}: {ONLY_SHA1}"));
+                    return false;
+                }
+            },
             false => None,
         };
         let mut signing = Signing {
@@ -221,12 +228,16 @@ impl Login<'_> {
         false
     }
 
-    async fn rsa_hash(&mut self) -> Option<HashAlg> {
-        if self.rsa_hash.is_none() {
-            let asked = self.client.best_supported_rsa_hash().await;
-            self.rsa_hash = Some(asked.ok().flatten().flatten());
+    async fn rsa_hash(&mut self) -> UserHash {
+        match self.rsa_hash {
+            Some(hash) => hash,
+            None => {
+                // A connection that broke fails the login that follows.
+                let asked = user_hash(self.client).await;
+                let hash = asked.unwrap_or(UserHash::Sha2(HashAlg::Sha512));
+                *self.rsa_hash.insert(hash)
+            }
         }
-        self.rsa_hash.flatten()
     }
 }
 

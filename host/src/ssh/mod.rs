@@ -21,6 +21,7 @@ mod login;
 mod place;
 mod private_key;
 mod proxy;
+mod rsa;
 mod server;
 mod session;
 mod sessions;

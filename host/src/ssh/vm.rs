@@ -7,6 +7,7 @@ use super::host_key::{HostKeyCheck, HostKeyPolicy, Shown, shown};
 use super::limits::Limits;
 use super::place::Place;
 use super::private_key::{KeySource, LoadedKey};
+use super::rsa::{UserHash, user_hash};
 use crate::capability::EffectError;
 use crate::ids::VmId;
 use crate::tls::{Tls, cause, find_rustls_error};
@@ -150,11 +151,13 @@ impl VmWay {
         let (mut handle, announced) = handshake(peer, config, stream, check).await?;
         let failed = |e: russh::Error| ConnectError::handshake(peer, &e);
         let hash = match key.0.algorithm().is_rsa() {
-            true => handle
-                .best_supported_rsa_hash()
-                .await
-                .map_err(failed)?
-                .flatten(),
+            true => match user_hash(&handle).await.map_err(failed)? {
+                UserHash::Sha2(hash) => Some(hash),
+                UserHash::OnlySha1 => {
+                    let host = peer.host.clone();
+                    return Err(ConnectError::WeakUserKey { host });
+                }
+            },
             false => None,
         };
         let signer = PrivateKeyWithHashAlg::new(key.0.clone(), hash);

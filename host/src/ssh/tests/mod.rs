@@ -9,6 +9,7 @@ mod openssh;
 pub(crate) mod processes;
 mod round_trips;
 mod server;
+mod sha1;
 mod traffic;
 mod trust;
 mod way;
