@@ -195,7 +195,7 @@ impl Resolver<'_> {
         let tokens = tokens(self.user, &given.host, &hop);
         let jumps = match proxy {
             Some(Proxy::Command(command)) => {
-                let command = tokens.percent(&command);
+                let command = tokens.command(&command);
                 hop.command = Some(command.map_err(|why| self.wrong(&given, &why))?);
                 None
             }
