@@ -6,6 +6,7 @@ use super::error::CliError;
 use super::exit::ExitCode;
 use super::session;
 use super::terminal;
+use crate::config::USUAL_SECRET_VARIABLES;
 use crate::local::{
     Cloud, CloudOptions, Endpoints, LocalError, VmSummary, read_endpoints, read_vms,
 };
@@ -144,7 +145,12 @@ async fn detach(root: &Path) -> Result<(), CliError> {
         .try_clone()
         .map_err(|e| internal(&format!("{}: {e}", log_path.display())))?;
     let program = std::env::current_exe().map_err(|e| internal(&format!("own path: {e}")))?;
-    let mut child = tokio::process::Command::new(program)
+    let mut cloud = tokio::process::Command::new(program);
+    // It has keys of its own, and lives long.
+    for variable in USUAL_SECRET_VARIABLES {
+        cloud.env_remove(variable);
+    }
+    let mut child = cloud
         .args(["local", "up", "--dir"])
         .arg(root)
         .stdin(Stdio::null())

@@ -13,6 +13,7 @@ use crate::openssh::{
 use crate::ssh::{
     Agent, Hop, HostKeyPolicy, HostKeyStore, Identities, IdentityFile, Limits, ServerConfig,
 };
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct ServerRoute {
     hops: Vec<Resolved>,
     host_key: ServerKey,
     keepalive: Option<Duration>,
+    /// What programs of the configuration do not inherit.
+    withheld: Vec<String>,
 }
 
 /// One hop without the policy for its host key.
@@ -87,6 +90,7 @@ impl ServerRoute {
             limits: Limits::default().with_keepalive(self.keepalive),
             through: through.collect(),
             server: server.with(pinned),
+            withheld: self.withheld,
         })
     }
 }
@@ -106,10 +110,12 @@ impl Resolved {
     }
 }
 
-/// Resolves a target's configuration.
+/// Resolves a target's configuration. Programs of it do not inherit the
+/// variables `withheld`.
 pub fn route(
     target: &SshTarget,
     secrets: &LoadedSecrets,
+    withheld: BTreeSet<String>,
     user: &User,
 ) -> Result<ServerRoute, CliError> {
     let secret = |name: &Option<At<String>>| -> Result<Option<Secret>, CliError> {
@@ -140,6 +146,7 @@ pub fn route(
         hops: resolver.hops,
         host_key: target.host_key.clone(),
         keepalive: target.keepalive,
+        withheld: withheld.into_iter().collect(),
     })
 }
 
@@ -411,7 +418,8 @@ mod tests {
         };
         let uid = rustix::process::getuid().as_raw();
         let user = User::new(home.to_owned(), Some("me".to_owned()), uid);
-        route(target, &LoadedSecrets::new([]), &user)
+        let withheld = crate::config::secret_variables(&project);
+        route(target, &LoadedSecrets::new([]), withheld, &user)
     }
 
     fn hops(route: &ServerRoute) -> Vec<String> {

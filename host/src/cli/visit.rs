@@ -34,7 +34,7 @@ pub async fn reach(
         CliError::new(ExitCode::Refused, all.join("\n"))
     })?;
     let (target, _) = registry::settled(target, &secrets).await?;
-    let route = world::route(&target, &secrets, &session.state_dir)?;
+    let route = world::route(project, &target, &secrets, &session.state_dir)?;
     let vm = route
         .vm()
         .map(|vm| moves::current_vm(&*store, &name, vm))

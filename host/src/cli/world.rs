@@ -12,7 +12,7 @@ use crate::capability::held::Leases;
 use crate::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
 use crate::capability::snapshot::{NoSnapshots, Snapshot};
 use crate::capability::{EffectError, ErrorKind, World};
-use crate::config::{HostKey, TargetConfig, VersTarget};
+use crate::config::{self, HostKey, Project, TargetConfig, VersTarget};
 use crate::http::ReqwestHttp;
 use crate::ids::{RunId, TargetName, VmId};
 use crate::journal::Store;
@@ -80,6 +80,7 @@ impl Route {
 
 /// Resolves a target's configuration.
 pub fn route(
+    project: &Project,
     target: &TargetConfig,
     secrets: &LoadedSecrets,
     state_dir: &Path,
@@ -104,7 +105,10 @@ pub fn route(
             })))
         }
         TargetConfig::Ssh(target) => {
-            let route = server::route(target, secrets, &User::from_environment()?)?;
+            let route = {
+                let withheld = config::secret_variables(project);
+                server::route(target, secrets, withheld, &User::from_environment()?)?
+            };
             Ok(Route::Server(Box::new(route)))
         }
         TargetConfig::Local(target) => {

@@ -41,7 +41,10 @@ pub use overrides::{Overrides, apply_on_failure, apply_ref, apply_set};
 pub use plugins::{PluginConfig, PluginSource};
 pub use project::Project;
 pub use render::render_plan;
-pub use secrets::{MissingSecret, SecretNeeds, SecretSource, fetch_secrets};
+pub use secrets::{
+    MissingSecret, SecretNeeds, SecretSource, USUAL_SECRET_VARIABLES, fetch_secrets,
+    secret_variables,
+};
 pub use service_url::service_url_oddity;
 pub use span::{ConfigError, Place, Problem};
 pub use targets::{

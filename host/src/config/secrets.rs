@@ -12,7 +12,7 @@ use crate::capability::quote;
 use crate::capability::secrets::{LoadedSecrets, SecretValue};
 use crate::ids::TargetName;
 use crate::plan::Plan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -41,6 +41,20 @@ pub enum SecretSource {
         /// Where the project says so.
         place: Place,
     },
+}
+
+/// Variables that are secrets in most projects, whatever this one says.
+pub const USUAL_SECRET_VARIABLES: [&str; 2] = ["VERS_API_KEY", "VERS_AUTH_TOKEN"];
+
+/// The environment variables that hold secrets. No program that is started on
+/// this machine inherits them: what it needs, it is given.
+pub fn secret_variables(project: &Project) -> BTreeSet<String> {
+    let of_sources = project.secrets.values().filter_map(|source| match source {
+        SecretSource::Env(variable) => Some(variable.as_str()),
+        SecretSource::File(_) | SecretSource::Command { .. } => None,
+    });
+    let all = of_sources.chain(USUAL_SECRET_VARIABLES);
+    all.map(str::to_owned).collect()
 }
 
 impl fmt::Display for SecretSource {
@@ -168,6 +182,7 @@ pub async fn fetch_secrets_with(
     needs: &SecretNeeds,
     env: &(dyn Fn(&str) -> Option<std::ffi::OsString> + Sync),
 ) -> Result<LoadedSecrets, Vec<MissingSecret>> {
+    let withheld = &secret_variables(project);
     let fetches = needs.0.iter().map(|(name, needed_by)| async move {
         let Some(source) = project.secrets.get(name) else {
             return Err(MissingSecret {
@@ -192,7 +207,7 @@ pub async fn fetch_secrets_with(
                 ),
             });
         }
-        let fetched = tokio::time::timeout(DEADLINE, fetch(source, env))
+        let fetched = tokio::time::timeout(DEADLINE, fetch(source, env, withheld))
             .await
             .unwrap_or_else(|_| Err(format!("no answer within {} s", DEADLINE.as_secs())));
         let checked = fetched.and_then(|value| check(&value).map(|()| value));
@@ -246,6 +261,7 @@ type Fetched = Result<Zeroizing<String>, String>;
 async fn fetch(
     source: &SecretSource,
     env: &(dyn Fn(&str) -> Option<std::ffi::OsString> + Sync),
+    withheld: &BTreeSet<String>,
 ) -> Fetched {
     match source {
         SecretSource::Env(variable) => {
@@ -265,13 +281,17 @@ async fn fetch(
                 .map_err(|e| e.to_string())?;
             text(read_bounded(file).await?)
         }
-        SecretSource::Command { argv, dir, .. } => run(argv, dir).await,
+        SecretSource::Command { argv, dir, .. } => run(argv, dir, withheld).await,
     }
 }
 
-async fn run(argv: &[String], dir: &Path) -> Fetched {
+async fn run(argv: &[String], dir: &Path, withheld: &BTreeSet<String>) -> Fetched {
     let (program, args) = argv.split_first().ok_or("the command is empty")?;
-    let mut child = tokio::process::Command::new(program)
+    let mut command = tokio::process::Command::new(program);
+    for variable in withheld {
+        command.env_remove(variable);
+    }
+    let mut child = command
         .args(args)
         .current_dir(dir)
         .stdin(Stdio::null())

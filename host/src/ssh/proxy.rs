@@ -23,9 +23,14 @@ pub(super) struct ProxyCommand {
 
 impl ProxyCommand {
     /// Starts it by the shell, as OpenSSH does, in a process group of its own
-    /// so that it cannot take the terminal.
-    pub(super) fn start(command: &str) -> io::Result<(Self, Complaints)> {
-        let mut child = Command::new("/bin/sh")
+    /// so that it cannot take the terminal, and without the variables
+    /// `withheld`.
+    pub(super) fn start(command: &str, withheld: &[String]) -> io::Result<(Self, Complaints)> {
+        let mut shell = Command::new("/bin/sh");
+        for variable in withheld {
+            shell.env_remove(variable);
+        }
+        let mut child = shell
             .args(["-c", &format!("exec {command}")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

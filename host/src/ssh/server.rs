@@ -27,6 +27,9 @@ pub struct ServerConfig {
     pub through: Vec<Hop>,
     /// The server.
     pub server: Hop,
+    /// Variables of the environment that a program which makes the connection
+    /// does not inherit.
+    pub withheld: Vec<String>,
 }
 
 /// One SSH server on the way, or at its end.
@@ -116,7 +119,7 @@ impl ServerWay {
             .host_keys
             .expected(&hop.known_as)
             .map_err(ConnectError::Key)?;
-        let (stream, complaints) = stream(hop, peer, before).await?;
+        let (stream, complaints) = stream(hop, peer, before, &self.config.withheld).await?;
         let config = self.config.limits.russh(&expected);
         let (check, accepted) = HostKeyCheck::new(expected);
         let (mut client, announced) =
@@ -142,6 +145,7 @@ async fn stream(
     hop: &Hop,
     peer: &Peer,
     before: Option<&(String, Client)>,
+    withheld: &[String],
 ) -> Result<(Box<dyn Stream>, Option<Complaints>), ConnectError> {
     if let Some((jump, client)) = before {
         let opened = client
@@ -162,7 +166,7 @@ async fn stream(
     match &hop.command {
         Some(command) => {
             let (proxy, complaints) =
-                ProxyCommand::start(command).map_err(|e| ConnectError::Proxy {
+                ProxyCommand::start(command, withheld).map_err(|e| ConnectError::Proxy {
                     peer: peer.clone(),
                     why: format!("`{command}` cannot be started: {e}"),
                 })?;

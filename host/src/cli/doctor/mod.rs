@@ -95,7 +95,7 @@ async fn examine(global: &Global, args: &DoctorArgs, up: &mut Checkup) {
         Ok((target, _)) => target,
         Err(error) => return up.error("VM", &error),
     };
-    let route = match world::route(&target, &secrets, &state_dir) {
+    let route = match world::route(&project, &target, &secrets, &state_dir) {
         Ok(route) => route,
         Err(error) => return up.error("VM", &error),
     };

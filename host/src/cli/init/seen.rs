@@ -4,6 +4,7 @@
 //! Reads only, and starts nothing but git.
 
 use crate::cli::session;
+use crate::config::USUAL_SECRET_VARIABLES;
 use crate::local::read_endpoints;
 use serde_json::Value;
 use std::path::Path;
@@ -111,7 +112,11 @@ impl Package {
 
 /// What git says, or nothing.
 fn git(cwd: &Path, args: &[&str]) -> Option<String> {
-    let output = Command::new("git")
+    let mut git = Command::new("git");
+    for variable in USUAL_SECRET_VARIABLES {
+        git.env_remove(variable);
+    }
+    let output = git
         .args(args)
         .current_dir(cwd)
         .stdin(Stdio::null())

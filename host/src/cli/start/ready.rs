@@ -97,7 +97,7 @@ pub(super) async fn ready(session: Session, request: &Request) -> Result<Ready, 
     })?;
     let secrets = secrets(project, &plan, &target, target_config).await?;
     let (settled, told) = registry::settled(target_config, &secrets).await?;
-    let route = world::route(&settled, &secrets, &session.state_dir)?;
+    let route = world::route(project, &settled, &secrets, &session.state_dir)?;
     let hidden = secrets.values().chain(route.hidden());
     let masker = Masker::new(hidden).map_err(|e| CliError::usage(e.to_string()))?;
     let store: Arc<dyn Store> = session.store()?;

@@ -360,6 +360,7 @@ pub(crate) fn way_to(through: Vec<Hop>, server: Hop) -> RusshSsh {
         limits: Limits::default(),
         through,
         server,
+        withheld: Vec::new(),
     };
     RusshSsh::to_server(TargetHandle::ssh("db".into(), None), config)
 }
