@@ -18,6 +18,12 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(exit) => return exit.into(),
     };
+    if let Err(error) = cli::forbid_core_dumps(&arguments.cli) {
+        let message =
+            format!("core dumps, which would hold secrets, cannot be forbidden: {error}");
+        CliError::new(cli::ExitCode::Internal, message).show(arguments.json);
+        return cli::ExitCode::Internal.into();
+    }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.max(MIN_WORKERS))

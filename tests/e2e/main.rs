@@ -6,6 +6,7 @@
 mod archive;
 mod boundaries;
 mod builds;
+mod children;
 mod ci_cancels;
 mod connection;
 mod counted;
@@ -91,6 +92,7 @@ fn main() -> std::process::ExitCode {
     hazards::add(&mut add);
     hazards_build::add(&mut add);
     hazards_restore::add(&mut add);
+    trials.extend(children::trials());
     trials.extend(hazards_systemd::trials());
     let conclusion = libtest_mimic::run(&arguments, trials);
     // `process::exit` would leave the cloud running.

@@ -5,6 +5,7 @@ mod abandon;
 mod arguments;
 mod by_word;
 mod compiles;
+mod core_dumps;
 mod dead;
 mod doctor;
 mod error;
@@ -46,6 +47,7 @@ mod world;
 
 pub use arguments::Arguments;
 pub use compiles::only_compiles;
+pub use core_dumps::forbid_core_dumps;
 pub use error::CliError;
 pub use exit::ExitCode;
 
