@@ -167,6 +167,16 @@ impl<'a> Place<'a> {
         front::open_plain(self.world.runtime.handle(), &vm, front::SSH)
     }
 
+    /// Where the platform's API is, without a path.
+    pub fn api_url(&self) -> String {
+        format!("https://localhost:{}", self.world.ports.api)
+    }
+
+    /// The authority of the platform's certificates.
+    pub fn ca_file(&self) -> &Path {
+        &self.world.ca_file
+    }
+
     /// The directory with the project file. It is the user's home too.
     pub fn dir(&self) -> &Path {
         &self.dir
