@@ -19,8 +19,7 @@ fn main() -> ExitCode {
         Err(exit) => return exit.into(),
     };
     if let Err(error) = cli::forbid_core_dumps(&arguments.cli) {
-        let message =
-            format!("core dumps, which would hold secrets, cannot be forbidden: {error}");
+        let message = format!("core dumps, which would hold secrets, cannot be forbidden: {error}");
         CliError::new(cli::ExitCode::Internal, message).show(arguments.json);
         return cli::ExitCode::Internal.into();
     }
