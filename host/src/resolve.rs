@@ -1,6 +1,10 @@
 //! Names to addresses, the same way for SSH, for the Vers API and for plugins'
 //! requests. Names under `localhost` never leave this machine (RFC 6761).
 
+mod inside;
+
+pub use inside::inside;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -50,7 +54,7 @@ pub fn is_link_local(ip: IpAddr) -> bool {
         IpAddr::V4(v4) => is_link_local_v4(v4),
         IpAddr::V6(v6) => {
             let s = v6.segments();
-            let embedded = v6.to_ipv4_mapped().or_else(|| nat64(v6));
+            let embedded = inside::carried(v6);
             (s[0] & 0xffc0) == 0xfe80
                 || embedded.is_some_and(is_link_local_v4)
                 || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
@@ -64,16 +68,6 @@ fn is_link_local_v4(ip: Ipv4Addr) -> bool {
         || ip == Ipv4Addr::new(100, 100, 100, 200)
         || ip == Ipv4Addr::new(168, 63, 129, 16)
         || ip == Ipv4Addr::new(192, 0, 0, 192)
-}
-
-/// The IPv4 address inside `64:ff9b::/96`.
-fn nat64(ip: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, 0, 0, 0, 0, high, low] = ip.segments() else {
-        return None;
-    };
-    let [h1, h2] = high.to_be_bytes();
-    let [l1, l2] = low.to_be_bytes();
-    (a == 0x64 && b == 0xff9b).then(|| Ipv4Addr::new(h1, h2, l1, l2))
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 
 use super::glob;
 use std::fmt;
-use std::net::IpAddr;
 use url::{Host, Url};
 
 /// A host in a scope: exact, or any name below a domain.
@@ -54,18 +53,6 @@ impl HostPattern {
             (Self::Below(domain), Self::Exact(host)) => is_below(host, domain),
             (Self::Below(a), Self::Below(b)) => a == b || is_below(b, a),
             (Self::Exact(_), Self::Below(_)) => false,
-        }
-    }
-
-    /// Whether it is an IP address, written out.
-    pub fn is_literal_address(&self) -> bool {
-        match self {
-            Self::Exact(host) => host
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .parse::<IpAddr>()
-                .is_ok(),
-            Self::Below(_) => false,
         }
     }
 }
@@ -286,9 +273,6 @@ mod tests {
         assert!(!exact.matches(&url("https://example.com@evil.org/")));
         let ip = HostPattern::parse("127.0.0.1").unwrap();
         assert!(ip.matches(&url("http://2130706433/")));
-        assert!(ip.is_literal_address());
-        assert!(HostPattern::parse("[::1]").unwrap().is_literal_address());
-        assert!(!exact.is_literal_address());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::ssh::{Command, SshScope};
 use super::ssh_scope::chosen_by;
 use crate::ids::PluginName;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use url::Url;
 
 /// A scope that cannot be read. The message says how to write one.
@@ -61,10 +62,13 @@ impl Grants {
         self.http.iter().any(|s| s.allows(method, url, target_url))
     }
 
-    /// Whether a scope names the URL's host as a written-out IP address, which
-    /// is what opens link-local addresses.
-    pub fn names_literal_host(&self, url: &Url) -> bool {
-        self.http.iter().any(|s| s.names_literal_host(url))
+    /// The same request by the address to which its host leads: a scope that
+    /// covers it names that address.
+    pub fn by_address(url: &Url, ip: IpAddr) -> Url {
+        let mut url = url.clone();
+        // An address fits every URL that has a host.
+        let _ = url.set_ip_host(ip);
+        url
     }
 
     /// Whether the plugin may hold this secret at all.
@@ -489,6 +493,33 @@ mod tests {
             let line = scope_of(&format!("{ADD}{line}")).unwrap();
             let scope = SecretScope::parse(&line).unwrap();
             assert!(scope.allows_url(&url, target), "{line}");
+        }
+    }
+
+    #[test]
+    fn only_a_scope_with_the_very_address_names_it() {
+        let url = Url::parse("https://hooks.corp/deploys?x=1").unwrap();
+        let named = |scope: &str, ip: &str| {
+            let grants = Grants {
+                http: vec![HttpScope::parse(scope).unwrap()],
+                ..Grants::default()
+            };
+            let url = Grants::by_address(&url, ip.parse().unwrap());
+            grants.allows_http("POST", &url, Some("https://hooks.corp"))
+        };
+        assert!(named("POST https://10.0.0.5/deploys", "10.0.0.5"));
+        assert!(named("POST https://[fd00::5]/**", "fd00::5"));
+        for (scope, ip) in [
+            ("POST https://hooks.corp/**", "10.0.0.5"),
+            ("POST https://*.hooks.corp/**", "10.0.0.5"),
+            ("POST target/**", "10.0.0.5"),
+            ("POST https://10.0.0.5/deploys", "10.0.0.6"),
+            ("POST https://10.0.0.5/other", "10.0.0.5"),
+            ("GET https://10.0.0.5/**", "10.0.0.5"),
+            ("POST http://10.0.0.5/**", "10.0.0.5"),
+            ("POST https://10.0.0.5:8443/**", "10.0.0.5"),
+        ] {
+            assert!(!named(scope, ip), "{scope} {ip}");
         }
     }
 

@@ -19,6 +19,7 @@ use super::secrets::Secret;
 use async_trait::async_trait;
 use std::collections::BTreeSet;
 use std::fmt::{self, Debug};
+use std::net::IpAddr;
 use std::time::Duration;
 use url::Url;
 
@@ -100,14 +101,6 @@ impl HttpScope {
             _ => false,
         };
         methods && place && self.path.covers(&other.path)
-    }
-
-    /// Whether it names the URL's host as a written-out IP address.
-    pub fn names_literal_host(&self, url: &Url) -> bool {
-        match &self.place {
-            Place::Host { host, .. } => host.is_literal_address() && self.is_at(url),
-            Place::Target => false,
-        }
     }
 
     /// Whether it covers GET and HEAD only.
@@ -328,6 +321,17 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+/// How an address relates to the run's target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Nearness {
+    /// The target's own scheme, host and port.
+    Origin,
+    /// The target's host.
+    Host,
+    /// Anything else.
+    Elsewhere,
+}
+
 /// Decides for each hop whether it may be asked, and whether a secret may go
 /// there.
 pub trait HopPolicy: Send + Sync {
@@ -335,9 +339,13 @@ pub trait HopPolicy: Send + Sync {
     fn allows(&self, method: &str, url: &Url) -> Result<(), EffectError>;
     /// Whether the secret may be sent to `url`.
     fn allows_secret(&self, name: &str, url: &Url) -> bool;
-    /// Whether link-local and metadata addresses may be connected to for this
-    /// host (only when the grant names the literal address).
-    fn allows_link_local(&self, url: &Url) -> bool;
+    /// How `url` relates to the run's target, whose TLS settings and addresses
+    /// the operator chose.
+    fn nearness(&self, url: &Url) -> Nearness;
+    /// Whether the grants name `ip`, to which the host of `url` leads and which
+    /// is not a public address, for this very request. The error is the line of
+    /// the project file that would.
+    fn names_address(&self, method: &str, url: &Url, ip: IpAddr) -> Result<(), String>;
 }
 
 /// Sends requests.
@@ -501,16 +509,6 @@ mod tests {
                 method == "POST"
             );
         }
-    }
-
-    #[test]
-    fn only_a_written_out_address_is_a_literal_host() {
-        let metadata = Url::parse("http://169.254.169.254/latest").unwrap();
-        assert!(scope("GET http://169.254.169.254/**").names_literal_host(&metadata));
-        assert!(!scope("GET http://meta.internal/**").names_literal_host(&metadata));
-        assert!(!scope("GET target/**").names_literal_host(&metadata));
-        let name = Url::parse("http://meta.internal/").unwrap();
-        assert!(!scope("GET http://meta.internal/**").names_literal_host(&name));
     }
 
     #[test]

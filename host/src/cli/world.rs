@@ -25,6 +25,7 @@ use crate::vers::{SnapshotConfig, VersClient, VersConfig, VersSnapshot};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use url::Url;
 
 /// How a target is reached, with every default filled in.
 #[derive(Clone, Debug)]
@@ -179,7 +180,18 @@ struct Reach {
     target: TargetHandle,
     ssh: Arc<RusshSsh>,
     snapshot: Arc<dyn Snapshot>,
+    /// For the target and its platform.
     tls: Tls,
+    platform: Vec<Url>,
+}
+
+/// Where the platform itself is reached.
+fn platform(vers: &VersConfig) -> Vec<Url> {
+    let gateway = vers.gateway.as_ref().map(|at| format!("https://{at}/"));
+    std::iter::once(vers.base_url.clone())
+        .chain(gateway)
+        .filter_map(|url| Url::parse(url.trim()).ok())
+        .collect()
 }
 
 /// Everything a run on this route can touch; `vm` is where the target is now,
@@ -205,7 +217,9 @@ pub fn build(
         }
         Route::Server(route) => reach_server(*route, target, facts)?,
     };
-    let http = ReqwestHttp::new(&reach.tls).map_err(|e| CliError::usage(e.to_string()))?;
+    let tls = Tls::new(&TlsOptions::default()).map_err(|e| CliError::usage(e.to_string()))?;
+    let http = ReqwestHttp::new(&tls, &reach.tls, &reach.platform)
+        .map_err(|e| CliError::usage(e.to_string()))?;
     Ok(World {
         target: reach.target,
         leases,
@@ -254,6 +268,7 @@ fn reach_vm(
         ssh,
         snapshot: Arc::new(snapshot),
         tls,
+        platform: platform(&route.vers),
     })
 }
 
@@ -263,17 +278,14 @@ fn reach_server(
     facts: Arc<FactHostKeys>,
 ) -> Result<Reach, CliError> {
     let target = TargetHandle::ssh(target, route.url.as_deref());
-    let tls = Tls::new(&TlsOptions {
-        ca_file: None,
-        verify: true,
-    })
-    .map_err(|e| CliError::usage(e.to_string()))?;
+    let tls = Tls::new(&TlsOptions::default()).map_err(|e| CliError::usage(e.to_string()))?;
     let ssh = RusshSsh::to_server(target.clone(), route.config(facts)?);
     Ok(Reach {
         target,
         ssh: Arc::new(ssh),
         snapshot: Arc::new(NoSnapshots),
         tls,
+        platform: Vec::new(),
     })
 }
 

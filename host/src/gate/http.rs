@@ -4,11 +4,13 @@ use super::call::{Call, Effect, Unknown};
 use super::pass::{Gate, Passing, denied, refused};
 use super::recall;
 use super::ssh::text;
+use crate::capability::address::same_origin;
 use crate::capability::grant::Grants;
-use crate::capability::http::{HeaderText, HopPolicy, Request, Response};
+use crate::capability::http::{HeaderText, HopPolicy, Nearness, Request, Response};
 use crate::capability::{EffectError, ErrorKind};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 use url::Url;
 
 impl Gate {
@@ -166,7 +168,26 @@ impl HopPolicy for Gate {
             .allows_secret_to_url(name, url, target.as_deref())
     }
 
-    fn allows_link_local(&self, url: &Url) -> bool {
-        self.grants.names_literal_host(url)
+    fn nearness(&self, url: &Url) -> Nearness {
+        match self.shared.target().url {
+            Some(target) if same_origin(url, &target) => Nearness::Origin,
+            _ if self.is_target(url) => Nearness::Host,
+            _ => Nearness::Elsewhere,
+        }
+    }
+
+    fn names_address(&self, method: &str, url: &Url, ip: IpAddr) -> Result<(), String> {
+        let target = self.shared.target().url;
+        let target = target.as_deref();
+        let by_address = Grants::by_address(url, ip);
+        match self.grants.allows_http(method, &by_address, target) {
+            true => Ok(()),
+            false => Err(Grants::line_for_http(
+                &self.plugin,
+                method,
+                &by_address,
+                target,
+            )),
+        }
     }
 }

@@ -3,9 +3,11 @@
 use super::names::NameError;
 use crate::capability::http::Request;
 use crate::capability::{EffectError, ErrorKind};
+use crate::resolve::inside;
 use crate::tls::{cause, find_rustls_error};
 use std::error::Error;
-use url::Url;
+use std::net::{IpAddr, SocketAddr};
+use url::{Host, Url};
 
 /// An address without what may be private: query, fragment, user.
 pub(super) fn shown(url: &Url) -> String {
@@ -57,8 +59,29 @@ pub(super) fn too_large(request: &Request, url: &Url) -> EffectError {
     )
 }
 
-/// An error of the HTTP library.
-pub(super) fn classify(request: &Request, url: &Url, error: &reqwest::Error) -> EffectError {
+/// The host of `url` is, or leads to, an address that is not public.
+/// `line` would allow it.
+pub(super) fn leads_inside(url: &Url, ip: IpAddr, line: &str) -> EffectError {
+    let host = url.host_str().unwrap_or_default();
+    let what = inside(ip).unwrap_or("no public address");
+    let leads = match literal(url) {
+        Some(_) => format!("{ip} is {what}"),
+        None => format!("{host} leads to {ip}, {what}"),
+    };
+    denied(format!(
+        "{leads}, and nothing was sent there; where it is meant, name the address too, beside \
+         the scopes that the project file has:\n{line}"
+    ))
+}
+
+/// An error of the HTTP library. `by_target` says that the target's own TLS
+/// settings counted.
+pub(super) fn classify(
+    request: &Request,
+    url: &Url,
+    error: &reqwest::Error,
+    by_target: bool,
+) -> EffectError {
     let at = shown(url);
     let host = url.host_str().unwrap_or_default();
     let unavailable = |code, text| EffectError::new(ErrorKind::Unavailable, code, text);
@@ -69,10 +92,11 @@ pub(super) fn classify(request: &Request, url: &Url, error: &reqwest::Error) -> 
         ));
     }
     match find::<NameError>(error) {
-        Some(NameError::LinkLocal(ip)) => {
+        Some(NameError::Inside { ip, .. }) => {
             return denied(format!(
-                "{host} leads to {ip}, a link-local or metadata address; only a grant that names \
-                 the address allows it"
+                "{host} leads to {ip}, {}; where it is meant, write the address itself as the \
+                 target's `url`",
+                inside(*ip).unwrap_or("no public address")
             ));
         }
         Some(NameError::Unknown(why)) => {
@@ -82,10 +106,14 @@ pub(super) fn classify(request: &Request, url: &Url, error: &reqwest::Error) -> 
         None => {}
     }
     if let Some(why) = find_rustls_error(error) {
-        let text = format!(
-            "TLS with {at} failed ({why}); check the certificate, and set `ca-file` for a private \
-             CA"
-        );
+        let help = match by_target {
+            true => "check the certificate, and set `ca-file` for a private CA",
+            false => {
+                "check the certificate; a private CA must be trusted by this machine: `ca-file` and \
+                 `tls-verify` of a target count for the target only"
+            }
+        };
+        let text = format!("TLS with {at} failed ({why}); {help}");
         let error = EffectError::new(ErrorKind::Failed, "http.tls", text);
         // The handshake comes before the request; a later failure does not.
         return match why {
@@ -108,6 +136,23 @@ pub(super) fn classify(request: &Request, url: &Url, error: &reqwest::Error) -> 
         cause(error)
     );
     maybe(request, unavailable("http.closed", text))
+}
+
+/// The host of `url`, if it is an address.
+pub(super) fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Ipv4(ip) => Some(ip.into()),
+        Host::Ipv6(ip) => Some(ip.into()),
+        Host::Domain(_) => None,
+    }
+}
+
+/// Every address of a name that leads inside.
+pub(super) fn inside_addresses(error: &reqwest::Error) -> Option<&[SocketAddr]> {
+    match find::<NameError>(error)? {
+        NameError::Inside { all, .. } => Some(all),
+        NameError::Unknown(_) => None,
+    }
 }
 
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {

@@ -1,18 +1,26 @@
 //! Name resolution for HTTP clients: names under `localhost` stay on this
-//! machine, and a name that leads to a link-local address can be refused.
+//! machine, and a name that leads into its network is not followed by itself.
+//! A client connects to the addresses that were looked at, with no second
+//! question in between.
 
-use crate::resolve;
+use crate::resolve::{self, inside, is_link_local, is_localhost};
+use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Why a name was not resolved.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NameError {
     #[error("{0}")]
     Unknown(#[from] io::Error),
-    #[error("it leads to {0}, which is link-local or serves cloud metadata")]
-    LinkLocal(IpAddr),
+    #[error("it leads to {ip}, {}", inside(*.ip).unwrap_or("an address that was not asked for"))]
+    Inside {
+        /// The first one that is not public.
+        ip: IpAddr,
+        /// Every address of the name.
+        all: Vec<SocketAddr>,
+    },
 }
 
 /// Resolves names like the machine does, except those under `localhost`.
@@ -21,26 +29,53 @@ pub struct LocalNames;
 
 impl Resolve for LocalNames {
     fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move { Ok(addresses(name, true).await?) })
+        Box::pin(async move {
+            let found = resolve::resolve(name.as_str(), 0).await?;
+            Ok::<Addrs, _>(Box::new(found.into_iter()))
+        })
     }
 }
 
-/// The same, and a name with any link-local address is refused.
+/// Who is asked for the addresses of a name; the port comes from the URL.
+pub(super) type Lookup = fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
+
+/// Asks as everything else here does.
+pub(super) fn of_this_machine(name: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+    Box::pin(async move { resolve::resolve(&name, 0).await })
+}
+
+/// Which addresses a name may not have.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Refuses {
+    /// Link-local ones: for the target and its platform.
+    LinkLocal,
+    /// All that are not public: for everybody else. Names under `localhost`
+    /// say themselves where they lead.
+    Inside,
+}
+
+/// Resolves names, and refuses one that has any address that it may not have.
 #[derive(Debug)]
-pub(super) struct NoLinkLocal;
+pub(super) struct CheckedNames(pub(super) Refuses, pub(super) Lookup);
 
-impl Resolve for NoLinkLocal {
+impl Resolve for CheckedNames {
     fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move { Ok(addresses(name, false).await?) })
+        let Self(refuses, lookup) = *self;
+        Box::pin(async move { Ok(checked(name.as_str(), refuses, lookup).await?) })
     }
 }
 
-async fn addresses(name: Name, link_local: bool) -> Result<Addrs, NameError> {
-    // The port comes from the URL.
-    let found = resolve::resolve(name.as_str(), 0).await?;
-    let bad = found.iter().find(|a| resolve::is_link_local(a.ip()));
-    match bad {
-        Some(address) if !link_local => Err(NameError::LinkLocal(address.ip())),
-        _ => Ok(Box::new(found.into_iter())),
+async fn checked(name: &str, refuses: Refuses, lookup: Lookup) -> Result<Addrs, NameError> {
+    let found = lookup(name.to_owned()).await?;
+    let refused = |ip| match refuses {
+        Refuses::LinkLocal => is_link_local(ip),
+        Refuses::Inside => !is_localhost(name) && inside(ip).is_some(),
+    };
+    match found.iter().find(|a| refused(a.ip())) {
+        Some(address) => Err(NameError::Inside {
+            ip: address.ip(),
+            all: found,
+        }),
+        None => Ok(Box::new(found.into_iter())),
     }
 }

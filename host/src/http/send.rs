@@ -1,19 +1,22 @@
 //! Sending one request, hop by hop.
 
-use super::failure::{classify, denied, invalid, shown, timed_out, too_large};
-use super::names::{LocalNames, NoLinkLocal};
+use super::failure::{
+    classify, denied, inside_addresses, invalid, leads_inside, literal, shown, timed_out, too_large,
+};
+use super::names::{CheckedNames, Lookup, Refuses, of_this_machine};
 use crate::backoff::deadline;
-use crate::capability::http::{HeaderText, HopPolicy, Http, Request, Response};
+use crate::capability::http::{HeaderText, HopPolicy, Http, Nearness, Request, Response};
 use crate::capability::{EffectError, ErrorKind};
-use crate::resolve::is_link_local;
+use crate::resolve::{inside, is_link_local};
 use crate::tls::Tls;
 use async_trait::async_trait;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
-use reqwest::{Client, Method};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
-use url::{Host, Origin, Url};
+use url::{Origin, Url};
 use zeroize::Zeroizing;
 
 /// Redirects followed for one probe.
@@ -39,55 +42,105 @@ const PRIVATE: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 /// Sends requests over the network. Uses no proxy and keeps no cookies.
 #[derive(Clone, Debug)]
 pub struct ReqwestHttp {
-    /// Refuses names that lead to link-local addresses.
+    /// For every host but those below: the machine's certificates, and names
+    /// that lead to public addresses.
     strict: Client,
-    /// For hosts whose grant allows them.
-    link_local: Client,
+    /// For the target and its platform: the target's TLS settings, and names
+    /// that lead anywhere but to link-local addresses.
+    target: Client,
+    /// Besides the target, what the target's settings are for.
+    platform: Vec<Origin>,
+    /// Of the strict client.
+    tls: Tls,
+}
+
+/// The set-up of all clients.
+fn builder(tls: &Tls) -> ClientBuilder {
+    Client::builder()
+        .tls_backend_preconfigured((*tls.config()).clone())
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        // Services close idle connections after a few seconds, and a change sent
+        // into that would be in doubt.
+        .pool_idle_timeout(Duration::from_secs(2))
+        .connect_timeout(Duration::from_secs(30))
+        .user_agent(concat!("vdeploy/", env!("CARGO_PKG_VERSION")))
+}
+
+fn cannot_start(error: reqwest::Error) -> EffectError {
+    invalid(format!("the HTTP client cannot be set up: {error}"))
 }
 
 impl ReqwestHttp {
-    /// A client with this TLS set-up; fails only if the library cannot start.
-    pub fn new(tls: &Tls) -> Result<Self, EffectError> {
-        let builder = || {
-            Client::builder()
-                .tls_backend_preconfigured((*tls.config()).clone())
-                .redirect(reqwest::redirect::Policy::none())
-                .no_proxy()
-                // Services close idle connections after a few seconds, and a change sent
-                // into that would be in doubt.
-                .pool_idle_timeout(Duration::from_secs(2))
-                .connect_timeout(Duration::from_secs(30))
-                .user_agent(concat!("vdeploy/", env!("CARGO_PKG_VERSION")))
+    /// Talks by `target` to the run's target and to the addresses in
+    /// `platform`, and to everybody else by `tls`; fails only if the library
+    /// cannot start.
+    pub fn new(tls: &Tls, target: &Tls, platform: &[Url]) -> Result<Self, EffectError> {
+        Self::with_names(tls, target, platform, of_this_machine)
+    }
+
+    /// The same with names of somebody else.
+    pub(super) fn with_names(
+        tls: &Tls,
+        target: &Tls,
+        platform: &[Url],
+        lookup: Lookup,
+    ) -> Result<Self, EffectError> {
+        let client = |tls, refuses| {
+            builder(tls)
+                .dns_resolver(Arc::new(CheckedNames(refuses, lookup)))
+                .build()
+                .map_err(cannot_start)
         };
-        let fail = |e: reqwest::Error| invalid(format!("the HTTP client cannot be set up: {e}"));
         Ok(Self {
-            strict: builder()
-                .dns_resolver(Arc::new(NoLinkLocal))
-                .build()
-                .map_err(fail)?,
-            link_local: builder()
-                .dns_resolver(Arc::new(LocalNames))
-                .build()
-                .map_err(fail)?,
+            strict: client(tls, Refuses::Inside)?,
+            target: client(target, Refuses::LinkLocal)?,
+            platform: platform.iter().map(Url::origin).collect(),
+            tls: tls.clone(),
         })
     }
 
-    /// The client for this hop, if the address may be connected to at all.
-    fn client(&self, url: &Url, policy: &dyn HopPolicy) -> Result<&Client, EffectError> {
-        if policy.allows_link_local(url) {
-            return Ok(&self.link_local);
+    /// Whether the target's settings count for `url`.
+    fn is_targets(&self, url: &Url, policy: &dyn HopPolicy) -> bool {
+        policy.nearness(url) == Nearness::Origin || self.platform.contains(&url.origin())
+    }
+
+    /// Sends one request without following where it is redirected to.
+    async fn hop(
+        &self,
+        request: &Request,
+        policy: &dyn HopPolicy,
+        (method, url, headers): (&Method, &Url, HeaderMap),
+    ) -> Result<reqwest::Response, EffectError> {
+        let by_target = self.is_targets(url, policy);
+        let fail = |error: reqwest::Error| classify(request, url, &error, by_target);
+        if by_target {
+            let sending = prepared(&self.target, request, method, url, headers).send();
+            return sending.await.map_err(fail);
         }
-        let literal = match url.host() {
-            Some(Host::Ipv4(ip)) => Some(ip.into()),
-            Some(Host::Ipv6(ip)) => Some(ip.into()),
-            _ => None,
+        if let Some(ip) = literal(url) {
+            check_address(request, policy, url, ip)?;
+        }
+        let sending = prepared(&self.strict, request, method, url, headers.clone()).send();
+        let error = match sending.await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
         };
-        match literal {
-            Some(ip) if is_link_local(ip) => Err(denied(format!(
-                "{ip} is a link-local or metadata address; only a grant that names it allows it"
-            ))),
-            _ => Ok(&self.strict),
+        // Nothing was sent: the name has addresses that are not public.
+        let (Some(all), Some(host)) = (inside_addresses(&error), url.host_str()) else {
+            return Err(fail(error));
+        };
+        for address in all.iter().filter(|a| inside(a.ip()).is_some()) {
+            check_address(request, policy, url, address.ip())?;
         }
+        // A client of its own: another plugin's request to that name must not
+        // find its connection, and the name is not asked for again.
+        let pinned = builder(&self.tls)
+            .resolve_to_addrs(host, all)
+            .build()
+            .map_err(cannot_start)?;
+        let sending = prepared(&pinned, request, method, url, headers).send();
+        sending.await.map_err(fail)
     }
 
     async fn follow(
@@ -105,22 +158,17 @@ impl ReqwestHttp {
         for hop in 0..=MOST_REDIRECTS {
             check(&url)?;
             policy.allows(&request.method, &url)?;
-            let client = self.client(&url, policy)?;
             let headers = headers(request, &url, hop > 0, &first, policy)?;
-            let sending = client
-                .request(method.clone(), url.clone())
-                .headers(headers)
-                .body(request.body.clone())
-                .send();
-            let response = match timeout_at(deadline, sending).await {
-                Ok(Ok(response)) => response,
-                Ok(Err(error)) => return Err(classify(request, &url, &error)),
+            let hop = self.hop(request, policy, (&method, &url, headers));
+            let response = match timeout_at(deadline, hop).await {
+                Ok(response) => response?,
                 Err(_) => return Err(timed_out(request, &url)),
             };
             match redirect(request, &url, &response) {
                 Some(next) => url = next,
                 None => {
-                    return timeout_at(deadline, read(request, &url, response))
+                    let by_target = self.is_targets(&url, policy);
+                    return timeout_at(deadline, read(request, &url, response, by_target))
                         .await
                         .unwrap_or_else(|_| Err(timed_out(request, &url)));
                 }
@@ -137,6 +185,40 @@ impl ReqwestHttp {
             ),
         ))
     }
+}
+
+fn prepared(
+    client: &Client,
+    request: &Request,
+    method: &Method,
+    url: &Url,
+    headers: HeaderMap,
+) -> RequestBuilder {
+    client
+        .request(method.clone(), url.clone())
+        .headers(headers)
+        .body(request.body.clone())
+}
+
+/// Whether a request may go to `ip`, which the host of `url` is or leads to.
+/// The target's host is the operator's choice; that its name leads to metadata
+/// is not.
+fn check_address(
+    request: &Request,
+    policy: &dyn HopPolicy,
+    url: &Url,
+    ip: IpAddr,
+) -> Result<(), EffectError> {
+    if inside(ip).is_none() {
+        return Ok(());
+    }
+    let chosen = policy.nearness(url) != Nearness::Elsewhere;
+    if chosen && (literal(url).is_some() || !is_link_local(ip)) {
+        return Ok(());
+    }
+    policy
+        .names_address(&request.method, url, ip)
+        .map_err(|line| leads_inside(url, ip, &line))
 }
 
 /// Whether the address is one that can be asked.
@@ -219,6 +301,7 @@ async fn read(
     request: &Request,
     url: &Url,
     mut response: reqwest::Response,
+    by_target: bool,
 ) -> Result<Response, EffectError> {
     let mut answer = Response {
         status: response.status().as_u16(),
@@ -243,7 +326,7 @@ async fn read(
             }
             Ok(Some(chunk)) => answer.body.extend_from_slice(&chunk),
             Ok(None) => return Ok(answer),
-            Err(error) => return Err(classify(request, url, &error)),
+            Err(error) => return Err(classify(request, url, &error, by_target)),
         }
     }
 }

@@ -85,17 +85,7 @@ impl VersClient {
     pub fn with_tls(config: &VersConfig, tls: Tls) -> Result<Self, VersError> {
         let root = root(&config.base_url)?;
         check_key(&config.api_key)?;
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured((*tls.config()).clone())
-            .dns_resolver(Arc::new(LocalNames))
-            .no_proxy()
-            // A commit sent into a connection that just ends would be in doubt.
-            .pool_idle_timeout(Duration::from_secs(2))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(10))
-            .user_agent(concat!("vdeploy/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| VersError::Setup(e.to_string()))?;
+        let http = http(&tls)?;
         let vm_domain = match &config.vm_domain {
             Some(domain) => domain.clone(),
             None => derived_domain(&root),
@@ -112,6 +102,22 @@ impl VersClient {
             vm_domain,
             gateway: config.gateway.clone(),
             tls,
+        })
+    }
+
+    /// The client for `url`: the platform's TLS settings count for its API and
+    /// its VMs, and for nobody else.
+    pub(super) fn http_for(&self, url: &str) -> Result<reqwest::Client, VersError> {
+        match Url::parse(url).is_ok_and(|url| self.is_platform(&url)) {
+            true => Ok(self.http.clone()),
+            false => http(&Tls::new(&TlsOptions::default())?),
+        }
+    }
+
+    fn is_platform(&self, url: &Url) -> bool {
+        url.host_str().is_some_and(|host| {
+            let label = host.strip_suffix(&*self.vm_domain);
+            Some(host) == self.root.host_str() || label.is_some_and(|label| label.ends_with('.'))
         })
     }
 
@@ -133,6 +139,20 @@ impl VersClient {
         config.gateway = self.gateway.clone();
         config
     }
+}
+
+fn http(tls: &Tls) -> Result<reqwest::Client, VersError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured((*tls.config()).clone())
+        .dns_resolver(Arc::new(LocalNames))
+        .no_proxy()
+        // A commit sent into a connection that just ends would be in doubt.
+        .pool_idle_timeout(Duration::from_secs(2))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(10))
+        .user_agent(concat!("vdeploy/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|e| VersError::Setup(e.to_string()))
 }
 
 /// A file of another tool in the place of the key is noticed here; as a header
@@ -207,6 +227,31 @@ mod tests {
         );
         for text in ["api.vers.sh", "ftp://x", "https://u:p@x", ""] {
             assert!(root(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_platforms_settings_count_for_its_api_and_its_vms() {
+        let mut config = VersConfig::new(
+            "https://api.example.com",
+            SecretValue::new("key-0123".to_owned()),
+        );
+        config.vm_domain = Some("vm.example.com".to_owned());
+        let client = VersClient::new(&config).unwrap();
+        let counts = |url: &str| client.is_platform(&Url::parse(url).unwrap());
+        for url in [
+            "https://api.example.com/x",
+            "https://one.vm.example.com:3000/registry",
+        ] {
+            assert!(counts(url), "{url}");
+        }
+        for url in [
+            "https://vm.example.com/",
+            "https://evilvm.example.com/",
+            "https://one.vm.example.com.evil.org/",
+            "https://example.com/",
+        ] {
+            assert!(!counts(url), "{url}");
         }
     }
 

@@ -8,6 +8,7 @@ use super::types::VmState;
 use crate::backoff::Backoff;
 use crate::capability::secrets::SecretValue;
 use crate::ids::VmId;
+use crate::tls::find_rustls_error;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -216,8 +217,19 @@ impl VersClient {
         url: &str,
         query: &RegistryQuery,
     ) -> Result<Listing, RegistryError> {
-        let away = |e: reqwest::Error| RegistryError::Unreachable(e.without_url().to_string());
-        let request = self.http.get(url).bearer_auth(query.token.expose());
+        let away = |e: reqwest::Error| {
+            let tls = find_rustls_error(&e).map(|why| {
+                format!(
+                    "TLS failed ({why}); check the certificate: `ca-file` and `tls-verify` count \
+                     for the platform's API and VMs only"
+                )
+            });
+            RegistryError::Unreachable(tls.unwrap_or_else(|| e.without_url().to_string()))
+        };
+        let http = self
+            .http_for(url)
+            .map_err(|e| RegistryError::Refused(e.to_string()))?;
+        let request = http.get(url).bearer_auth(query.token.expose());
         let mut response = request.send().await.map_err(away)?;
         let status = response.status().as_u16();
         match status {
