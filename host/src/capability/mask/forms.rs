@@ -7,19 +7,73 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// Every form in which `value` is looked for.
-pub(super) fn add_forms(value: &str, forms: &mut BTreeSet<String>) {
-    forms.insert(value.to_owned());
-    // A space in a query; the rest of URL encoding is undone by the search.
-    forms.insert(value.replace(' ', "+"));
-    add_base64_forms(value.as_bytes(), forms);
-    add_escaped_forms(value, forms);
-    let hex = value.bytes().fold(String::new(), |mut out, b| {
-        let _ = write!(out, "{b:02x}");
+/// Forms of values.
+#[derive(Default)]
+pub(super) struct Forms {
+    /// As written or escaped: a person can read it.
+    pub(super) text: BTreeSet<String>,
+    /// Encoded.
+    pub(super) code: BTreeSet<String>,
+    /// Encoded in ways that are looked for in joined text only.
+    pub(super) dumps: BTreeSet<String>,
+}
+
+impl Forms {
+    /// Every form of `value`.
+    pub(super) fn add(&mut self, value: &str) {
+        self.text.insert(value.to_owned());
+        // A space in a query; the rest of URL encoding is undone by the search.
+        self.text.insert(value.replace(' ', "+"));
+        add_escaped_forms(value, &mut self.text);
+        let bytes = value.as_bytes();
+        add_base64_forms(bytes, &mut self.code);
+        self.code.insert(hex(bytes, "").to_ascii_uppercase());
+        self.code.insert(hex(bytes, ""));
+        // `xxd -i`, and a byte string of Python or C.
+        self.dumps.insert(hex(bytes, "0x"));
+        self.dumps.insert(hex(bytes, "\\x"));
+        // `od -x` and `hexdump` swap the bytes of a word.
+        for from in [0, 1] {
+            let words = bytes.get(from..).unwrap_or_default();
+            let swapped: Vec<u8> = words
+                .as_chunks()
+                .0
+                .iter()
+                .flat_map(|[a, b]| [*b, *a])
+                .collect();
+            self.dumps.insert(hex(&swapped, ""));
+        }
+        for before in 0..5 {
+            self.dumps.insert(base32(bytes, before));
+        }
+    }
+}
+
+/// Two digits a byte, each after `prefix`.
+fn hex(bytes: &[u8], prefix: &str) -> String {
+    bytes.iter().fold(String::new(), |mut out, b| {
+        let _ = write!(out, "{prefix}{b:02x}");
         out
-    });
-    forms.insert(hex.to_ascii_uppercase());
-    forms.insert(hex);
+    })
+}
+
+/// In base32, `before` bytes after the beginning of a group, without the
+/// characters that also carry bits of the neighbours.
+fn base32(bytes: &[u8], before: usize) -> String {
+    const ALPHABET: [u8; 32] = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let (mut bits, mut held, mut out) = (0_u32, 0, String::new());
+    let zeros = std::iter::repeat_n(&0, before);
+    for byte in zeros.chain(bytes) {
+        bits = bits << 8 | u32::from(*byte);
+        held += 8;
+        while held >= 5 {
+            held -= 5;
+            let digit = ALPHABET.get((bits >> held & 31) as usize);
+            out.extend(digit.map(|d| char::from(*d)));
+        }
+        bits &= 31;
+    }
+    out.split_off((before * 8).div_ceil(5).min(out.len()))
 }
 
 /// Whole, and as it appears inside the encoding of a longer text: there the

@@ -1,22 +1,34 @@
 //! Takes secrets out of everything that is shown or stored.
 //!
 //! Built once from a run's secrets. Finds each value raw, URL-encoded, in
-//! base64 (at any alignment), in hex, JSON-escaped and shell-quoted, also
-//! across the chunks of a stream. What is found becomes `***`. Forms that no
-//! encoder here makes (encrypted, compressed, reversed) are not found.
+//! base64 and base32 (at any alignment), in hex, JSON-escaped and shell-quoted,
+//! also across the chunks of a stream, across line breaks, and with white
+//! space, `:`, `-` or `,` between groups. Of a longer value any 32 characters
+//! are found, of an encoded one any 16. What is found becomes `***`. Forms that
+//! no encoder here makes (encrypted, compressed, reversed) are not found.
+//!
+//! Text that was not secret can become `***`: the same characters with other
+//! white space between them, and a part of a long value that is common text.
 
 mod forms;
+mod joined;
+mod ordinary;
+mod pieces;
+#[cfg(test)]
+mod properties;
 mod search;
 mod stream;
+
+pub use ordinary::{Strength, strength};
 
 pub use stream::{MaskedLines, MaskedStream};
 
 use super::secrets::SecretValue;
-use forms::add_forms;
+use forms::Forms;
+use pieces::Open;
 use search::Search;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -52,23 +64,27 @@ impl fmt::Debug for Masker {
 }
 
 impl Masker {
-    /// A masker for these values.
+    /// A masker for these values. Ordinary words are left out: who reads the
+    /// output knows them anyway, and without them it says nothing.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a SecretValue>) -> Result<Self, MaskError> {
-        let mut forms = BTreeSet::new();
+        let mut forms = Forms::default();
         for secret in secrets {
             let value = secret.expose();
             if value.chars().count() < SHORTEST_SECRET {
                 return Err(MaskError::TooShort);
             }
-            add_forms(value, &mut forms);
+            if strength(value) == Strength::Ordinary {
+                continue;
+            }
+            forms.add(value);
             if value.contains('\n') {
                 let lines = value.lines().map(str::trim);
                 for line in lines.filter(|l| l.chars().count() >= SHORTEST_LINE) {
-                    add_forms(line, &mut forms);
+                    forms.add(line);
                 }
             }
         }
-        if forms.is_empty() {
+        if forms.text.is_empty() {
             return Ok(Self::none());
         }
         let search = Search::new(forms)?;
@@ -153,12 +169,13 @@ impl Masker {
         MaskedStream::new(self.clone())
     }
 
-    /// How many bytes at the beginning cannot be part of a secret that goes
-    /// on after `bytes`.
-    fn settled(&self, bytes: &[u8]) -> usize {
-        self.search
-            .as_ref()
-            .map_or(bytes.len(), |s| s.settled(bytes))
+    /// What at the end of `bytes` may be part of a secret that goes on after it.
+    fn open(&self, bytes: &[u8]) -> Open {
+        let settled = Open {
+            begins: bytes.len(),
+            hidden: bytes.len(),
+        };
+        self.search.as_ref().map_or(settled, |s| s.open(bytes))
     }
 
     fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {

@@ -1,7 +1,9 @@
-//! Finds forms in bytes, and in bytes with their URL encoding undone.
+//! Finds forms in bytes, and in bytes with their URL encoding undone: unbroken
+//! ones here, and what separators break by [`Pieces`].
 
+use super::forms::Forms;
+use super::pieces::{Open, Pieces};
 use aho_corasick::{AhoCorasick, BuildError, Input, MatchKind};
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// A search for all forms of all secrets at once.
@@ -12,12 +14,16 @@ pub(super) struct Search {
     automaton: AhoCorasick,
     /// Every form, sorted.
     forms: Vec<String>,
+    pieces: Pieces,
 }
 
 impl Search {
     /// A search for these forms.
-    pub(super) fn new(forms: BTreeSet<String>) -> Result<Self, BuildError> {
-        let forms: Vec<String> = forms.into_iter().collect();
+    pub(super) fn new(forms: Forms) -> Result<Self, BuildError> {
+        let pieces = Pieces::new(&forms);
+        let mut forms: Vec<String> = forms.text.into_iter().chain(forms.code).collect();
+        forms.sort_unstable();
+        forms.dedup();
         let automaton = AhoCorasick::new(&forms)?;
         // Only a search for the leftmost occurrence has a prefilter.
         let sieve = AhoCorasick::builder()
@@ -27,6 +33,7 @@ impl Search {
             sieve,
             automaton,
             forms,
+            pieces,
         })
     }
 
@@ -49,23 +56,26 @@ impl Search {
         merged
     }
 
-    /// How many bytes at the beginning cannot be part of a form that goes on
-    /// after `bytes`.
-    pub(super) fn settled(&self, bytes: &[u8]) -> usize {
+    /// What at the end of `bytes` may be part of a form that goes on after it.
+    pub(super) fn open(&self, bytes: &[u8]) -> Open {
         let whole = bytes.len() - unfinished_escape(bytes);
-        let by_raw = self.first_beginning(bytes);
-        let by_decoded = self.first_beginning_decoded(bytes.get(..whole).unwrap_or_default());
-        whole
-            .min(by_raw.unwrap_or(whole))
-            .min(by_decoded.unwrap_or(whole))
+        let settled = Open {
+            begins: whole,
+            hidden: whole,
+        };
+        let raw = self.first_open(bytes);
+        let decoded = match whole < bytes.len() || has_escape(bytes) {
+            true => self.first_open_decoded(bytes.get(..whole).unwrap_or_default()),
+            false => None,
+        };
+        [raw, decoded].into_iter().flatten().fold(settled, earlier)
     }
 
     /// The same place as in the decoded bytes. Only the end is decoded: a form
     /// that goes on has not begun before its own length, three bytes for each.
-    fn first_beginning_decoded(&self, bytes: &[u8]) -> Option<usize> {
-        let mut from = bytes
-            .len()
-            .saturating_sub(3 * self.automaton.max_pattern_len());
+    fn first_open_decoded(&self, bytes: &[u8]) -> Option<Open> {
+        let reach = self.automaton.max_pattern_len().max(self.pieces.reach());
+        let mut from = bytes.len().saturating_sub(3 * reach);
         // An escape is decoded whole.
         let before = bytes.get(..from).unwrap_or_default();
         match before {
@@ -75,15 +85,23 @@ impl Search {
         }
         let end = bytes.get(from..).unwrap_or_default();
         let decoded = Decoded::new(end);
-        let at = self.first_beginning(&decoded.bytes)?;
-        Some(from + decoded.offset(at))
+        let open = self.first_open(&decoded.bytes)?;
+        Some(Open {
+            begins: from + decoded.offset(open.begins),
+            hidden: from + decoded.offset(open.hidden),
+        })
     }
 
-    /// All occurrences, overlapping ones too.
+    /// All occurrences, overlapping ones too, in no order.
     fn all(&self, bytes: &[u8]) -> Vec<Range<usize>> {
-        if !self.sieve.is_match(bytes) {
-            return Vec::new();
+        let mut found = self.pieces.find(bytes);
+        if self.sieve.is_match(bytes) {
+            found.extend(self.unbroken(bytes));
         }
+        found
+    }
+
+    fn unbroken(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         match self.automaton.try_find_overlapping_iter(Input::new(bytes)) {
             Ok(matches) => matches.map(|m| m.range()).collect(),
             // Never for this automaton; hiding all is the safe answer.
@@ -91,8 +109,17 @@ impl Search {
         }
     }
 
+    fn first_open(&self, bytes: &[u8]) -> Option<Open> {
+        let unbroken = self.first_unbroken(bytes).map(|at| Open {
+            begins: at,
+            hidden: at,
+        });
+        let places = unbroken.into_iter().chain(self.pieces.open(bytes));
+        places.reduce(earlier)
+    }
+
     /// The first place from which on `bytes` may be the beginning of a form.
-    fn first_beginning(&self, bytes: &[u8]) -> Option<usize> {
+    fn first_unbroken(&self, bytes: &[u8]) -> Option<usize> {
         let begins_a_form = |text: &[u8]| {
             let at = self.forms.partition_point(|f| f.as_bytes() < text);
             let form = self.forms.get(at);
@@ -100,6 +127,13 @@ impl Search {
         };
         let first = (bytes.len() + 1).saturating_sub(self.automaton.max_pattern_len());
         (first..bytes.len()).find(|at| bytes.get(*at..).is_some_and(begins_a_form))
+    }
+}
+
+fn earlier(a: Open, b: Open) -> Open {
+    Open {
+        begins: a.begins.min(b.begins),
+        hidden: a.hidden.min(b.hidden),
     }
 }
 

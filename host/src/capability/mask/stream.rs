@@ -1,5 +1,6 @@
 //! Masks output while it arrives.
 
+use super::pieces::Open;
 use super::{MASK, Masker};
 
 /// Masks a stream: holds back only what could be the beginning of a secret.
@@ -7,8 +8,12 @@ use super::{MASK, Masker};
 pub struct MaskedStream {
     masker: Masker,
     held: Vec<u8>,
-    /// So many of the held bytes belong to a secret that was replaced already.
-    hidden: usize,
+    /// So many of the held bytes were shown already: a secret may begin with
+    /// them all the same.
+    shown: usize,
+    /// The bytes before this one were shown or belong to a secret that was
+    /// replaced already.
+    done: usize,
 }
 
 impl MaskedStream {
@@ -17,50 +22,54 @@ impl MaskedStream {
         Self {
             masker,
             held: Vec::new(),
-            hidden: 0,
+            shown: 0,
+            done: 0,
         }
     }
 
     /// Takes a chunk and returns what is safe to show now.
     pub fn push(&mut self, chunk: &[u8]) -> Vec<u8> {
         self.held.extend_from_slice(chunk);
-        self.release(self.masker.settled(&self.held))
+        self.release(self.masker.open(&self.held))
     }
 
     /// Returns the rest at the end of the stream.
     pub fn finish(&mut self) -> Vec<u8> {
-        self.release(self.held.len())
+        self.release(Open {
+            begins: self.held.len(),
+            hidden: self.held.len(),
+        })
     }
 
-    /// Shows the first `safe` bytes: no form that begins there can end later
-    /// than what is held.
-    fn release(&mut self, safe: usize) -> Vec<u8> {
-        if safe == 0 {
-            return Vec::new();
-        }
-        let mut found = self.masker.find(&self.held);
-        let mut out = Vec::with_capacity(safe);
-        let mut at = 0;
-        if self.hidden > 0 {
-            // The run that goes on from the last release, with what overlaps it.
-            let mut end = self.hidden;
-            found.retain(|r| {
-                let joins = r.start < end;
-                if joins {
-                    end = end.max(r.end);
+    /// Shows what is not hidden: no secret that begins there can end later than
+    /// what is held.
+    fn release(&mut self, open: Open) -> Vec<u8> {
+        let safe = open.hidden.max(self.shown);
+        let keep = open.begins.min(safe);
+        let mut out = Vec::with_capacity(safe - self.shown);
+        // Also where nothing is shown: what is dropped may begin a secret that
+        // is whole only now.
+        if safe > self.shown || keep > 0 {
+            let mut at = self.done;
+            for range in self.masker.find(&self.held) {
+                // One that goes on from the last release, with what overlaps it.
+                if range.start < at {
+                    at = at.max(range.end);
+                    continue;
                 }
-                !joins
-            });
-            at = end;
+                if range.start >= safe {
+                    break;
+                }
+                out.extend_from_slice(self.held.get(at..range.start).unwrap_or_default());
+                out.extend_from_slice(MASK.as_bytes());
+                at = range.end;
+            }
+            out.extend_from_slice(self.held.get(at..safe).unwrap_or_default());
+            self.done = at.max(safe);
         }
-        for range in found.iter().take_while(|r| r.start < safe) {
-            out.extend_from_slice(self.held.get(at..range.start).unwrap_or_default());
-            out.extend_from_slice(MASK.as_bytes());
-            at = range.end;
-        }
-        out.extend_from_slice(self.held.get(at..safe).unwrap_or_default());
-        self.hidden = at.saturating_sub(safe);
-        self.held.drain(..safe);
+        self.held.drain(..keep);
+        self.shown = safe - keep;
+        self.done -= keep;
         out
     }
 }
@@ -214,7 +223,10 @@ mod tests {
     #[test]
     fn only_what_may_become_a_secret_is_held_back() {
         let mut stream = masker(&["hunter2!"]).stream();
-        assert_eq!(stream.push(b"listening on :3000"), b"listening on :3000");
+        assert_eq!(
+            stream.push(b"listening on :3000\n"),
+            b"listening on :3000\n"
+        );
         assert_eq!(stream.push(b" hunter"), b" ");
         assert_eq!(stream.push(b"s"), b"hunters");
     }
