@@ -200,6 +200,13 @@ impl LoadedSecrets {
         }
     }
 
+    /// Every secret by its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &SecretValue)> {
+        self.values
+            .iter()
+            .map(|(name, value)| (name.as_str(), value))
+    }
+
     /// Every value, for the masker.
     pub fn values(&self) -> impl Iterator<Item = &SecretValue> {
         self.values.values()

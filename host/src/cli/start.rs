@@ -2,6 +2,7 @@
 //! run itself, its reports and its exit code.
 
 mod enter;
+pub mod in_config;
 mod reach;
 mod ready;
 mod taken;

@@ -91,6 +91,9 @@ async fn examine(global: &Global, args: &DoctorArgs, up: &mut Checkup) {
     };
     let masker = Masker::new(secrets.values()).unwrap_or_else(|_| Masker::none());
     up.mask(masker.clone());
+    if let Some(prepared) = &prepared {
+        project::in_config(&project, prepared, target, &secrets, up);
+    }
     let target = match registry::settled(target, &secrets).await {
         Ok((target, _)) => target,
         Err(error) => return up.error("VM", &error),

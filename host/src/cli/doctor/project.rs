@@ -6,6 +6,7 @@ use super::checkup::Checkup;
 use crate::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
 use crate::cli::error::CliError;
 use crate::cli::exit::ExitCode;
+use crate::cli::start::in_config;
 use crate::cli::{Global, by_word, load, session, way_back};
 use crate::config::{self, ConfigError, Overrides, Project, SecretNeeds, TargetConfig};
 use crate::ids::{PlanName, TargetName};
@@ -193,6 +194,33 @@ pub fn way_back(
         Ok(_) if question.takes_snapshots => up.pass("way back", "the platform takes snapshots"),
         Ok(_) => up.pass("way back", "the plan keeps an archive"),
         Err(error) => up.error("way back", &error),
+    }
+}
+
+/// Whether a secret's value stands in the configuration, which is stored.
+pub fn in_config(
+    project: &Project,
+    prepared: &Prepared,
+    target: &TargetConfig,
+    secrets: &LoadedSecrets,
+    up: &mut Checkup,
+) {
+    let written = in_config::Written {
+        project,
+        plan: &prepared.plan,
+        configs: &prepared.configs,
+        target,
+        set: &[],
+        without_snapshot: None,
+    };
+    match in_config::check(&written, secrets) {
+        Ok(warnings) => {
+            for warning in warnings {
+                let fix = "give the secret a long random value";
+                up.warn("values of secrets", warning, fix);
+            }
+        }
+        Err(error) => up.error("values of secrets", &error),
     }
 }
 

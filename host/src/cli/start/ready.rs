@@ -1,7 +1,7 @@
 //! What can be checked before anything is touched: plan, plugins, secrets, the
 //! way to the target. Makes no connection to the target.
 
-use super::Request;
+use super::{Request, in_config};
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
@@ -96,6 +96,21 @@ pub(super) async fn ready(session: Session, request: &Request) -> Result<Ready, 
         })
     })?;
     let secrets = secrets(project, &plan, &target, target_config).await?;
+    let mut warnings = match &request.resumes {
+        // It was asked when the run began.
+        Some(_) => Vec::new(),
+        None => {
+            let written = in_config::Written {
+                project,
+                plan: &plan,
+                configs: &configs,
+                target: target_config,
+                set: &request.set,
+                without_snapshot: request.without_snapshot.as_deref(),
+            };
+            in_config::check(&written, &secrets)?
+        }
+    };
     let (settled, told) = registry::settled(target_config, &secrets).await?;
     let route = world::route(project, &settled, &secrets, &session.state_dir)?;
     let hidden = secrets.values().chain(route.hidden());
@@ -113,7 +128,7 @@ pub(super) async fn ready(session: Session, request: &Request) -> Result<Ready, 
         resumed.check_vm(vm.as_ref().map(VmId::as_str))?;
     }
     notices.extend(told);
-    let mut warnings = route.warnings();
+    warnings.extend(route.warnings());
     if let TargetConfig::Vers(vers) = target_config {
         warnings.extend(config::service_url_oddity(&vers.url, &vers.vm_domain));
     }
