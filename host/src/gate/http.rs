@@ -182,7 +182,7 @@ impl HopPolicy for Gate {
         let by_address = Grants::by_address(url, ip);
         match self.grants.allows_http(method, &by_address, target) {
             true => Ok(()),
-            false => Err(Grants::line_for_http(
+            false => Err(Grants::advice_for_http(
                 &self.plugin,
                 method,
                 &by_address,
