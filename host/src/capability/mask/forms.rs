@@ -7,6 +7,9 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+/// Of a longer value no dump is looked for: each form of it costs memory.
+const LONGEST_DUMPED: usize = 8 * 1024;
+
 /// Forms of values.
 #[derive(Default)]
 pub(super) struct Forms {
@@ -29,6 +32,9 @@ impl Forms {
         add_base64_forms(bytes, &mut self.code);
         self.code.insert(hex(bytes, "").to_ascii_uppercase());
         self.code.insert(hex(bytes, ""));
+        if bytes.len() > LONGEST_DUMPED {
+            return;
+        }
         // `xxd -i`, and a byte string of Python or C.
         self.dumps.insert(hex(bytes, "0x"));
         self.dumps.insert(hex(bytes, "\\x"));

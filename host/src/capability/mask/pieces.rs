@@ -107,12 +107,17 @@ impl<const N: usize> Windows<N> {
 struct Sieve {
     bits: Vec<u64>,
     shift: u32,
-    /// The same without errors, with the short forms that begin so.
-    keys: HashMap<u64, Vec<usize>>,
+    /// The same without errors, sorted.
+    keys: Vec<u64>,
+    /// The short forms that begin so.
+    wholes: HashMap<u64, Vec<usize>>,
 }
 
 impl Sieve {
-    fn new(keys: HashMap<u64, Vec<usize>>) -> Self {
+    fn new(mut keys: Vec<u64>, wholes: HashMap<u64, Vec<usize>>) -> Self {
+        keys.extend(wholes.keys());
+        keys.sort_unstable();
+        keys.dedup();
         // 64 bits a key: one byte of text in 64 is asked for in vain.
         let width = (keys.len() * 64)
             .next_power_of_two()
@@ -120,15 +125,16 @@ impl Sieve {
         let mut sieve = Self {
             bits: vec![0; width / 64],
             shift: u64::BITS - width.trailing_zeros(),
-            keys: HashMap::new(),
+            keys,
+            wholes,
         };
-        for key in keys.keys() {
-            let (word, bit) = sieve.bit(*key);
+        for at in 0..sieve.keys.len() {
+            let key = sieve.keys.get(at).copied().unwrap_or_default();
+            let (word, bit) = sieve.bit(key);
             if let Some(word) = sieve.bits.get_mut(word) {
                 *word |= bit;
             }
         }
-        sieve.keys = keys;
         sieve
     }
 
@@ -138,12 +144,13 @@ impl Sieve {
         (word, 1 << (hash % 64))
     }
 
+    /// The short forms that begin with `key`; None when nothing does.
     fn get(&self, key: u64) -> Option<&[usize]> {
         let (word, bit) = self.bit(key);
-        if self.bits.get(word)? & bit == 0 {
+        if self.bits.get(word)? & bit == 0 || self.keys.binary_search(&key).is_err() {
             return None;
         }
-        self.keys.get(&key).map(Vec::as_slice)
+        Some(self.wholes.get(&key).map_or(&[], Vec::as_slice))
     }
 }
 
@@ -180,20 +187,20 @@ impl Pieces {
         let code = Windows::new(code.iter().map(Vec::as_slice).filter(|f| is_long(f, CODE)));
         let text = text.iter().map(|(bytes, _)| bytes.as_slice());
         let text = Windows::new(text.filter(|f| is_long(f, TEXT)));
-        let mut keys: HashMap<u64, Vec<usize>> = HashMap::new();
         let code_keys = code.0.iter().filter_map(|w| key(w));
-        for key in code_keys.chain(text.0.iter().filter_map(|w| key(w))) {
-            keys.entry(key).or_default();
-        }
+        let keys: Vec<u64> = code_keys
+            .chain(text.0.iter().filter_map(|w| key(w)))
+            .collect();
+        let mut by_key: HashMap<u64, Vec<usize>> = HashMap::new();
         for (at, whole) in wholes.iter().enumerate() {
             if let Some(key) = key(&whole.bytes) {
-                keys.entry(key).or_default().push(at);
+                by_key.entry(key).or_default().push(at);
             }
         }
         let longest = wholes.iter().map(|w| w.bytes.len()).max();
         Self {
             longest: longest.unwrap_or_default().max(TEXT),
-            sieve: Sieve::new(keys),
+            sieve: Sieve::new(keys, by_key),
             code,
             text,
             wholes,
