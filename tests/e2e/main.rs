@@ -13,6 +13,7 @@ mod counted;
 mod crashes;
 mod cut;
 mod doctor;
+mod elsewhere;
 mod fenced;
 mod first;
 mod gated;
@@ -69,6 +70,7 @@ fn main() -> std::process::ExitCode {
     connection::add(&mut add);
     crashes::add(&mut add);
     doctor::add(&mut add);
+    elsewhere::add(&mut add);
     archive::add(&mut add);
     boundaries::add(&mut add);
     fenced::add(&mut add);

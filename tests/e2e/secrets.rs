@@ -11,6 +11,16 @@ use vdeploy_tests::base::TOKEN;
 
 pub fn add(add: &mut Add<'_>) {
     crate::test(add, "secrets::nowhere_in_output_state_or_argv", nowhere);
+    crate::test(
+        add,
+        "secrets::a_value_in_the_configuration_is_refused_with_its_place",
+        in_config,
+    );
+    crate::test(
+        add,
+        "secrets::an_ordinary_word_is_warned_of_and_stays_readable",
+        ordinary,
+    );
 }
 
 /// Every process's argument list, read over and over while a deploy runs.
@@ -62,6 +72,54 @@ fn nowhere(base: &Base) -> Result<()> {
     );
     let logs = site.home(&site.vm)?;
     clean(&logs.join("../tmp"))
+}
+
+fn in_config(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    let set = format!("restart.start=TOKEN={TOKEN} npm start");
+    let by_set = site
+        .deploy(&["--set", &set])?
+        .expect_code(3)?
+        .expect_text("secret.in-config")?
+        .expect_text("--set restart.start: ")?
+        .expect_text("secret `auth-token`")?;
+    // The state directory was not written to, or without the value.
+    ensure!(!by_set.text().contains(TOKEN), "{}", by_set.text());
+    clean(&site.state())?;
+    site.write_project(&format!(
+        "[plans.default]\nextends = \"default\"\n[[plans.default.step]]\nid = \"restart\"\n\
+         [plans.default.step.config]\nstart = \"TOKEN=x{TOKEN}y npm start\"\n"
+    ))?;
+    for args in [
+        &["run", "--plan", "default"][..],
+        &["run", "--plan", "default", "--dry-run"],
+    ] {
+        let ran = site
+            .vdeploy(args)?
+            .expect_code(3)?
+            .expect_text("secret.in-config")?
+            .expect_text("vdeploy.toml:11:")?;
+        ensure!(!ran.text().contains(TOKEN), "{}", ran.text());
+    }
+    let doctor = site
+        .vdeploy(&["doctor", "--plan", "default"])?
+        .expect_text("secret.in-config")?;
+    ensure!(!doctor.text().contains(TOKEN), "{}", doctor.text());
+    clean(&site.state())
+}
+
+fn ordinary(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    site.write_project("[secrets.auth-token]\nfile = \"token\"\n")?;
+    std::fs::write(site.dir().join("token"), "none\n")?;
+    let ran = site.vdeploy(&["run", "--plan", "smoke", "--dry-run"])?;
+    let text = ran.text();
+    ensure!(
+        text.contains("secret `auth-token` (file ") && text.contains("is an ordinary word"),
+        "no warning:\n{text}"
+    );
+    ensure!(!text.contains("***"), "the word was hidden:\n{text}");
+    Ok(())
 }
 
 /// No file at or below `path` has the token in it.
