@@ -11,13 +11,25 @@ use std::fmt::Write as _;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// `text` as one line. Escape sequences and invisible characters are dropped;
-/// line ends and tabs become spaces.
+/// `text` as one line. Escape codes and invisible characters are dropped; line
+/// ends and tabs become spaces. The text may be of several authors, so nothing
+/// between two escape codes is dropped.
 pub fn line(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let text = text.trim_end_matches(['\r', '\n']);
+    Cow::Owned(cleaned(text, |chars| skip_escape(chars, false)))
+}
+
+/// A line of a command's output, which has one author. Of what was redrawn with
+/// carriage returns the last state stays; titles and links are dropped whole.
+pub fn output(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let text = text.trim_end_matches(['\r', '\n']);
+    let text = text.rsplit('\r').next().unwrap_or(text);
     Cow::Owned(cleaned(text, |chars| skip_escape(chars, true)))
 }
 
@@ -33,8 +45,7 @@ pub fn short(text: &str, most: usize) -> String {
     }
 }
 
-/// A block of lines: line ends stay, each line is clean. The block may hold text
-/// of several authors, so no text between two escape characters is dropped.
+/// A block of lines: line ends stay, each line is clean.
 pub fn block(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|char| char != '\n' && is_unsafe(char)) {
         return Cow::Borrowed(text);
@@ -71,12 +82,6 @@ const COLOURS: [&str; 10] = [
     "\x1b[35m", "\x1b[36m",
 ];
 
-/// Of a line that was redrawn with carriage returns, the last state.
-pub fn last_state(text: &str) -> &str {
-    let text = text.trim_end_matches(['\r', '\n']);
-    text.rsplit('\r').next().unwrap_or(text)
-}
-
 /// JSON in one line of printable characters: what a terminal would act on is
 /// escaped, so the value stays what it is.
 pub fn json(value: &Value) -> String {
@@ -86,7 +91,9 @@ pub fn json(value: &Value) -> String {
 /// The same for JSON that is text already. Outside of its strings JSON has none
 /// of these characters but spaces and line ends, which stay.
 pub fn json_text(json: &str) -> String {
-    escaped(json, |out, char| {
+    // A CI runner takes `##[` for a command, wherever it stands.
+    let json = json.replace("##[", "##\\u005b");
+    escaped(&json, |out, char| {
         for unit in char.encode_utf16(&mut [0; 2]) {
             let _ = write!(out, "\\u{unit:04x}");
         }
@@ -207,15 +214,13 @@ mod tests {
             ("plain ü ✓ 漢字 é", "plain ü ✓ 漢字 é"),
             ("\x1b[31mred\x1b[0m", "red"),
             ("\x1b[38;5;1mred\x1b[?25l", "red"),
-            ("\x1b]0;title\x07after", "after"),
-            ("\x1b]8;;http://x\x1b\\link", "link"),
+            // Between two authors' texts: what stands there is the host's.
+            ("name\x1b]0; refused: why\x07", "name0; refused: why"),
             ("\x1b(Ba\x1b7b\x1bcc", "abc"),
             ("a\tb\nc\x07\u{202e}d", "a b cd"),
             ("a\rb\u{2028}c\u{85}d\r\n", "a b c d"),
             ("cut \x1b[3", "cut "),
             ("cut \x1b", "cut "),
-            // A string without an end hides nothing.
-            ("a\x1b]0;b; c", "a0;b; c"),
             ("a\x1b[ b", "a b"),
             ("x\u{9b}8mhidden", "x8mhidden"),
         ];
@@ -237,8 +242,6 @@ mod tests {
     fn a_block_keeps_its_lines_and_all_of_its_text() {
         assert_eq!(block("a\r\n\tb\n"), "a\n b\n");
         assert_eq!(block("\x1b[31mred\x1b[0m\nb"), "red\nb");
-        // Between two authors' texts: what stands there is the host's.
-        assert_eq!(block("name\x1b]0; refused: why\x07"), "name0; refused: why");
         let text = format!("a\n{HOSTILE}\nb");
         let clean = block(&text);
         assert_eq!(clean.lines().count(), 3, "{clean:?}");
@@ -254,9 +257,10 @@ mod tests {
 
     #[test]
     fn json_stays_the_same_value() {
-        let value = json!({ "a": format!("x{HOSTILE}y"), "b": ["漢", 1] });
+        let value = json!({ "a": format!("x{HOSTILE}y ##[set]"), "b": ["漢", 1] });
         let text = json(&value);
         assert!(!text.chars().any(is_unsafe), "{text}");
+        assert!(!text.contains("##["), "{text}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
         let toml = format!("a = {}", toml_string(&value["a"].to_string()));
         let table: toml::Table = toml.parse().unwrap();
@@ -265,8 +269,18 @@ mod tests {
     }
 
     #[test]
-    fn of_a_redrawn_line_the_last_state_stays() {
-        assert_eq!(last_state("10%\r 50%\r100%\r\n"), "100%");
-        assert_eq!(last_state("plain"), "plain");
+    fn of_output_the_last_state_stays() {
+        let cases = [
+            ("10%\r 50%\r100%\r\n", "100%"),
+            ("plain", "plain"),
+            ("\x1b[32mok\x1b[0m", "ok"),
+            ("\x1b]0;title\x07after", "after"),
+            ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+            // A string without an end hides nothing.
+            ("a\x1b]0;b; c", "a0;b; c"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(output(text), expected, "{text:?}");
+        }
     }
 }

@@ -54,7 +54,6 @@ fn insist(what: &str, text: &str) -> Result<()> {
     ensure!(odd.is_none(), "{what}: {odd:?} in\n{text:?}");
     for line in text.lines() {
         ensure!(!FORGED.contains(&line), "{what}: a forged line in\n{text}");
-        ensure!(!line.contains("##["), "{what}: a command in\n{text}");
     }
     Ok(())
 }
@@ -62,6 +61,24 @@ fn insist(what: &str, text: &str) -> Result<()> {
 fn clean(what: &str, ran: &Ran) -> Result<()> {
     insist(&format!("{what}, stdout"), &ran.stdout)?;
     insist(&format!("{what}, stderr"), &ran.stderr)
+}
+
+/// The same where a runner of GitHub reads it: nor is there a command for it,
+/// which may be indented.
+fn clean_for_github(site: &Site<'_>, args: &[&str]) -> Result<Ran> {
+    let output = site.command(args).env("GITHUB_ACTIONS", "true").output()?;
+    let ran = Ran::from(output);
+    clean(&format!("{args:?}"), &ran)?;
+    for line in ran.text().lines().map(str::trim) {
+        let own = ["::group::", "::endgroup::", "::error title="];
+        let is_command = line.starts_with("::") && !own.iter().any(|own| line.starts_with(own));
+        ensure!(
+            !is_command && !line.contains("##["),
+            "{args:?}: a command in\n{}",
+            ran.text()
+        );
+    }
+    Ok(ran)
 }
 
 /// The same of a command whose standard output is JSON.
@@ -100,47 +117,17 @@ fn toml_text(text: &str) -> String {
     format!("\"{escaped}\"")
 }
 
-/// The component with another text in its custom section.
+/// The component with another manifest: the first one counts.
 fn with_manifest(bytes: &[u8], manifest: &str) -> Result<Vec<u8>> {
     const NAME: &[u8] = b"vdeploy:manifest";
-    let mut out = bytes.get(..8).context("no header")?.to_vec();
-    let mut rest = bytes.get(8..).context("no header")?;
-    let mut replaced = false;
-    while let Some((id, behind)) = rest.split_first() {
-        let (size, after) = number(behind)?;
-        let body = after.get(..size).context("a section is cut")?;
-        let whole = rest.len() - after.len() + size;
-        let is_manifest =
-            *id == 0 && number(body).is_ok_and(|(length, name)| name.get(..length) == Some(NAME));
-        if is_manifest {
-            let mut section = vec![u8::try_from(NAME.len())?];
-            section.extend_from_slice(NAME);
-            section.extend_from_slice(manifest.as_bytes());
-            out.push(0);
-            out.extend(leb(section.len()));
-            out.extend(section);
-            replaced = true;
-        } else {
-            out.extend_from_slice(rest.get(..whole).context("a section is cut")?);
-        }
-        rest = rest.get(whole..).unwrap_or_default();
-    }
-    ensure!(replaced, "the component has no manifest");
-    Ok(out)
+    let (header, rest) = bytes.split_at_checked(8).context("no header")?;
+    let mut section = vec![u8::try_from(NAME.len())?];
+    section.extend_from_slice(NAME);
+    section.extend_from_slice(manifest.as_bytes());
+    Ok([header, &[0], &leb(section.len()), &section, rest].concat())
 }
 
-/// A LEB128 number and what follows it.
-fn number(bytes: &[u8]) -> Result<(usize, &[u8])> {
-    let mut value = 0;
-    for (at, byte) in bytes.iter().enumerate().take(5) {
-        value |= usize::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            return Ok((value, bytes.get(at + 1..).unwrap_or_default()));
-        }
-    }
-    anyhow::bail!("no number")
-}
-
+/// A number as WASM writes it.
 fn leb(mut value: usize) -> Vec<u8> {
     let mut out = Vec::new();
     loop {
@@ -188,9 +175,9 @@ fn every_command(base: &Base) -> Result<()> {
         ensure!(ran.text().contains("hidden"), "{}", ran.text());
         clean(&format!("run {more:?}"), &ran)?;
     }
-    let github = site.command(&run).env("GITHUB_ACTIONS", "true").output()?;
-    let github = Ran::from(github).expect_code(10)?.expect_text("::error ")?;
-    clean("run with annotations", &github)?;
+    clean_for_github(&site, &run)?
+        .expect_code(10)?
+        .expect_text("::error title=")?;
     let mut args = with(&["--json", "--junit"]);
     args.push(&junit);
     let values = clean_json("run --json", &site.vdeploy(&args)?.expect_code(10)?)?;
@@ -240,7 +227,7 @@ fn every_command(base: &Base) -> Result<()> {
         &["plugin", "inspect", &format!("builtin:{HOSTILE}")],
         &["init", "--force", "--app-dir", HOSTILE, "--vm", "a"],
     ] {
-        clean(&format!("{args:?}"), &site.vdeploy(args)?)?;
+        clean_for_github(&site, args)?;
     }
     write_project(&site)?;
     for args in [

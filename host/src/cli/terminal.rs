@@ -4,7 +4,9 @@
 use super::error::CliError;
 use super::exit::ExitCode;
 use crate::clean;
+use crate::report;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal as _, Write};
 use tracing_subscriber::EnvFilter;
 
@@ -33,13 +35,27 @@ fn colour_is_welcome() -> bool {
     set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// Text as it may be printed here: clean, and without commands for a runner of
+/// GitHub that reads it.
+fn block(text: &str) -> Cow<'_, str> {
+    for_runner(clean::block(text))
+}
+
+fn for_runner(text: Cow<'_, str>) -> Cow<'_, str> {
+    if std::env::var("GITHUB_ACTIONS").is_ok_and(|v| v == "true") {
+        let lines: Vec<_> = text.split('\n').map(report::harmless).collect();
+        return Cow::Owned(lines.join("\n"));
+    }
+    text
+}
+
 /// Diagnostics on stderr, an event a write: its text may be of a target.
 struct Diagnostics;
 
 impl Write for Diagnostics {
     fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
         let text = String::from_utf8_lossy(event);
-        let text = clean::painted(text.trim_end_matches('\n'));
+        let text = for_runner(clean::painted(text.trim_end_matches('\n')));
         writeln!(std::io::stderr().lock(), "{text}")?;
         Ok(event.len())
     }
@@ -51,7 +67,7 @@ impl Write for Diagnostics {
 
 /// One line (or block) for people on stdout; a closed stdout does no harm.
 pub fn say(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{}", clean::block(text));
+    let _ = writeln!(std::io::stdout().lock(), "{}", block(text));
 }
 
 /// One line for programs on stdout; a closed stdout does no harm.
@@ -63,7 +79,7 @@ pub fn say_json(value: &Value) {
 /// harm; that it could not be written for another reason, such as a full disk,
 /// is an error.
 pub fn give(text: &str) -> Result<(), CliError> {
-    write_all(&clean::block(text))
+    write_all(&block(text))
 }
 
 /// The same for programs: lines of JSON.
@@ -85,7 +101,7 @@ fn write_all(text: &str) -> Result<(), CliError> {
 
 /// One line (or block) on stderr; a closed stderr does no harm.
 pub fn error_line(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", clean::block(text));
+    let _ = writeln!(std::io::stderr().lock(), "{}", block(text));
 }
 
 /// A question on stderr; the answer follows in its line.

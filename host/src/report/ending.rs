@@ -129,7 +129,7 @@ fn explain(label: &str, failed: &Failed, message: &str) -> Vec<Line> {
         rows.push(format!("command {command}"));
         let skip = failed.tail.len().saturating_sub(LINES);
         let tail = failed.tail.iter().skip(skip);
-        rows.extend(tail.map(|line| format!("  | {}", clean::last_state(line))));
+        rows.extend(tail.map(|line| format!("  | {}", clean::output(line))));
     }
     rows.iter()
         .enumerate()

@@ -97,7 +97,7 @@ impl HumanReporter {
                 self.output.clear();
             }
             RunEvent::Output { line, .. } => {
-                self.output = clean::line(clean::last_state(line)).into_owned();
+                self.output = clean::output(line).into_owned();
             }
             RunEvent::StepFailed {
                 retry_in_ms: Some(_),

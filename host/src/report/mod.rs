@@ -36,7 +36,7 @@ mod script;
 
 pub use bus::EventBus;
 pub use choice::{Progress, Screen, Surroundings, choose};
-pub use github::GithubReporter;
+pub use github::{GithubReporter, harmless};
 pub use human::HumanReporter;
 pub use json::JsonReporter;
 pub use junit::JunitReporter;

@@ -216,7 +216,7 @@ impl Narrator {
                     Stream::Stdout => '|',
                     Stream::Stderr => '!',
                 };
-                let line = clean::last_state(line);
+                let line = clean::output(line);
                 lines.push(Line::new(Tone::Dim, format!("  {bar} {line}")));
             }
             RunEvent::Log {
@@ -311,7 +311,7 @@ impl Narrator {
                     Line::new(tone, text)
                 });
                 for line in failure.context.iter().flat_map(|text| text.lines()) {
-                    let line = clean::last_state(line);
+                    let line = clean::output(line);
                     lines.push(Line::new(Tone::Dim, format!("    {line}")));
                 }
                 if error.maybe_applied {
