@@ -13,7 +13,7 @@
 //! Without a port the scheme's default is meant.
 
 use super::address::{HostPattern, PathPattern, has_credentials, same_origin};
-use super::error::{EffectError, ErrorKind};
+use super::error::EffectError;
 use super::grant::ScopeError;
 use super::secrets::Secret;
 use async_trait::async_trait;
@@ -219,17 +219,6 @@ fn default_port(scheme: &str) -> u16 {
     if scheme == "http" { 80 } else { 443 }
 }
 
-/// Headers by which servers take another method or another path than those of
-/// the request; in lower case.
-const INSTEAD: &[&str] = &[
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-method",
-    "x-original-url",
-    "x-rewrite-url",
-];
-
 /// A header's value.
 #[derive(Clone, Debug)]
 pub enum HeaderText {
@@ -276,30 +265,6 @@ impl Request {
     /// GET and HEAD are probes.
     pub fn is_probe(&self) -> bool {
         matches!(self.method.as_str(), "GET" | "HEAD")
-    }
-
-    /// Whether its method says what it does, whatever is granted
-    /// (`http.invalid`): grants are for a method and a path, and a probe is
-    /// repeated and made in a dry run.
-    pub fn check(&self) -> Result<(), EffectError> {
-        let invalid = |message| EffectError::new(ErrorKind::Invalid, "http.invalid", message);
-        for (name, _) in &self.headers {
-            // Some servers take both signs for the same.
-            let plain = name.to_ascii_lowercase().replace('_', "-");
-            if INSTEAD.contains(&plain.as_str()) {
-                return Err(invalid(format!(
-                    "the header `{name}` makes another request of this one than the grants were \
-                     asked for; send that one"
-                )));
-            }
-        }
-        if self.is_probe() && !self.body.is_empty() {
-            return Err(invalid(format!(
-                "a {} only looks and carries no body; leave it out, or send a POST",
-                self.method
-            )));
-        }
-        Ok(())
     }
 
     /// Whether the server recognises it when it gets it twice: the plugin says
@@ -478,36 +443,6 @@ mod tests {
             ("GET target/a/**", "GET target/**"),
         ] {
             assert!(!scope(a).covers(&scope(b)), "{a} | {b}");
-        }
-    }
-
-    #[test]
-    fn a_method_says_what_the_request_does() {
-        let request = |method: &str, header: &str, body: &str| Request {
-            method: method.to_owned(),
-            url: Url::parse("https://h/").unwrap(),
-            headers: vec![(header.to_owned(), HeaderText::Plain("DELETE".to_owned()))],
-            body: body.as_bytes().to_vec(),
-            timeout: Duration::from_secs(1),
-            max_response: 1,
-            read_back: None,
-        };
-        for method in ["GET", "HEAD", "POST"] {
-            for header in [
-                "X-HTTP-Method-Override",
-                "x-http-method",
-                "X_Method_Override",
-                "X-Original-URL",
-            ] {
-                let error = request(method, header, "").check().unwrap_err();
-                assert_eq!(error.code, "http.invalid");
-                assert!(error.message.contains(header), "{error}");
-            }
-            request(method, "accept", "").check().unwrap();
-            assert_eq!(
-                request(method, "accept", "x").check().is_ok(),
-                method == "POST"
-            );
         }
     }
 

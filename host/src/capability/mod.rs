@@ -8,6 +8,7 @@
 //! between WIT and these types.
 
 pub mod address;
+mod advice;
 pub mod clock;
 pub mod doubles;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod glob;
 pub mod grant;
 pub mod held;
 pub mod http;
+pub mod http_rules;
 pub mod mask;
 mod program;
 pub mod quote;

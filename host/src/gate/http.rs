@@ -7,6 +7,7 @@ use super::ssh::text;
 use crate::capability::address::same_origin;
 use crate::capability::grant::Grants;
 use crate::capability::http::{HeaderText, HopPolicy, Nearness, Request, Response};
+use crate::capability::http_rules;
 use crate::capability::{EffectError, ErrorKind};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -119,7 +120,7 @@ impl Gate {
     }
 
     fn http_grant(&self, request: &Request) -> Result<(), EffectError> {
-        request.check()?;
+        http_rules::check(request)?;
         self.http_grant_to(request, &request.method, &request.url)?;
         match &request.read_back {
             Some(read_back) => self.http_grant_to(request, "GET", &read_back.url),
