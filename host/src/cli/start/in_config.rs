@@ -204,7 +204,8 @@ mod tests {
         let mut plan = project.plan(&"restart".into()).unwrap().clone();
         let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
         for set in &set {
-            crate::config::apply_set(&mut plan, set).unwrap();
+            crate::config::apply_set(&mut plan, set, &mut crate::config::Overrides::default())
+                .unwrap();
         }
         let configs = plan
             .all_steps()
