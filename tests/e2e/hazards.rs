@@ -24,6 +24,8 @@ pub fn add(add: &mut Add<'_>) {
     );
     test("a_process_that_ignores_term_is_killed", ignores_term);
     test("the_log_of_a_crash_is_kept", log_of_a_crash);
+    test("a_service_that_prints_nothing_is_deployed", silent);
+    test("a_service_on_another_port_is_named", another_port);
     test("a_wrong_working_directory_is_not_green", wrong_directory);
     test("a_hot_fix_on_the_vm_is_told_and_kept", hot_fix);
 }
@@ -210,7 +212,7 @@ fn log_of_a_crash(base: &Base) -> Result<()> {
     site.deploy(&["--set", "smoke.stable-seconds=0"])?
         .expect_code(11)?;
     // The old version has started a new log since.
-    let log = site.home(&site.vm)?.join("../tmp/agent-services.log");
+    let log = site.service_log()?;
     let previous = std::fs::read_to_string(log.with_extension("log.previous"))?;
     ensure!(previous.contains("crashes-at-start"), "{previous}");
     let now = std::fs::read_to_string(log)?;
@@ -218,6 +220,49 @@ fn log_of_a_crash(base: &Base) -> Result<()> {
         !now.contains("crashes-at-start") && now.contains("running on"),
         "{now}"
     );
+    Ok(())
+}
+
+/// As `init` writes it for a service of which it knows no line.
+fn silent(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    site.remote.push_variant("good-v2")?;
+    site.deploy(&[
+        "--set",
+        "restart.ready-line=",
+        "--set",
+        "restart.start=node dist/server.js >/dev/null 2>&1",
+        "--set",
+        "smoke.stable-seconds=0",
+    ])?
+    .expect_code(0)?;
+    ensure!(site.version().as_deref() == Some("2.0.0"));
+    let log = site.service_log()?;
+    ensure!(std::fs::read_to_string(&log)?.is_empty(), "it printed");
+    Ok(())
+}
+
+fn another_port(base: &Base) -> Result<()> {
+    let site = base.site()?;
+    site.remote.push_variant("good-v2")?;
+    // A port of this machine that nobody has.
+    let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let (port, wrong) = (site.port()?, free.port());
+    let start = format!("restart.start=PORT={wrong} node dist/server.js");
+    let ran = site
+        .deploy(&["--set", &start, "--set", "smoke.stable-seconds=0"])?
+        .expect_code(11)?;
+    // While it is waited for.
+    let named = format!("the new process listens on port {wrong} (pid ");
+    let ran = ran
+        .expect_text(&named)?
+        .expect_text(&format!("not on port {port} yet"))?;
+    let message = text(&ran.event("run-finished")?, "message")?;
+    ensure!(
+        message.contains(&format!("and not on port {port}, and was stopped")),
+        "{message}"
+    );
+    ensure!(site.version().as_deref() == Some("1.0.0"));
     Ok(())
 }
 

@@ -184,6 +184,10 @@ fn traces(site: &Site<'_>) -> Result<BTreeMap<PathBuf, SystemTime>> {
         for entry in std::fs::read_dir(&dir).into_iter().flatten() {
             let entry = entry?;
             let seen = entry.metadata()?;
+            // What the service prints is its own.
+            if entry.file_name() == "logs" {
+                continue;
+            }
             if seen.is_dir() {
                 dirs.push(entry.path());
             }

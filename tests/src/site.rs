@@ -131,6 +131,12 @@ impl<'a> Site<'a> {
         Ok(self.home(&self.vm)?.join(APP))
     }
 
+    /// The log of the service.
+    pub fn service_log(&self) -> Result<PathBuf> {
+        let logs = self.home(&self.vm)?.join(".vdeploy/logs");
+        Ok(logs.join(APP.replace('/', "%")).join("agent-services.log"))
+    }
+
     /// The commit that is checked out.
     pub fn head(&self) -> Result<String> {
         git(&self.app_dir()?, &["rev-parse", "HEAD"])
