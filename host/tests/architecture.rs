@@ -115,12 +115,20 @@ const MAY_READ_ENVIRONMENT: &[(&str, &str)] = &[
         "ssh/tests/fixture.rs",
         "a test looks for the machine's sshd on the PATH",
     ),
+    (
+        "ssh/job/script_tests/variables.rs",
+        "a test puts a directory before the PATH",
+    ),
 ];
 
 /// The doors to a screen, with why. All text passes one of them, so all text is
 /// clean.
 const MAY_PRINT: &[(&str, &str)] = &[
     ("cli/terminal.rs", "what commands say; cleans all of it"),
+    (
+        "cli/compiles.rs",
+        "compiled code for the vdeploy that started this one",
+    ),
     ("cli/output.rs", "asks whether there is a terminal"),
     ("report/sink.rs", "what reports say; cleans all of it"),
 ];

@@ -33,8 +33,9 @@ fn project(scopes: &[String], urls: &[String]) -> Result<String> {
         .collect();
     let scopes: Vec<String> = scopes.iter().map(|s| format!("\"{s}\"")).collect();
     Ok(format!(
-        "[plugins.scripted]\npath = \"{}\"\n[plugins.scripted.grants]\nhttp = [{}]\n\n\
-         [plans.ask]\non-failure = \"keep\"\n[[plans.ask.step]]\nid = \"ask\"\n\
+        "[plugins.scripted]\npath = \"{}\"\n[plugins.scripted.grants]\nhttp = [{}]\n\
+         ssh = [\"echo **\"]\nsecrets = [\"auth-token@ssh\"]\nsecrets-reveal = [\"auth-token\"]\n\
+         snapshot = [\"create\"]\nstate = true\n\n[plans.ask]\non-failure = \"keep\"\n[[plans.ask.step]]\nid = \"ask\"\n\
          plugin = \"scripted\"\n[plans.ask.step.config]\nrun = [{}]\n",
         component("scripted")?.display(),
         scopes.join(", "),

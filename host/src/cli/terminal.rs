@@ -104,6 +104,12 @@ pub fn error_line(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", block(text));
 }
 
+/// Whether a person can be asked: a question that nobody sees would wait for
+/// ever.
+pub fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
 /// A question on stderr; the answer follows in its line.
 pub fn ask(question: &str) {
     let mut out = std::io::stderr().lock();

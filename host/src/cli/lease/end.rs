@@ -14,7 +14,6 @@ use crate::journal::breaks::{self, LeaseBreak};
 use crate::journal::store::Holder;
 use crate::run::lease::DEFAULT_TTL;
 use crate::run::target_lease::{self, TargetHolder};
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 pub(super) async fn main(session: &Session, args: &BreakArgs) -> Result<ExitCode, CliError> {
@@ -23,9 +22,7 @@ pub(super) async fn main(session: &Session, args: &BreakArgs) -> Result<ExitCode
         return Err(CliError::usage("--reason is empty")
             .hint("say why the run may be cut off; the one who started it reads it"));
     }
-    // Both: a question that nobody sees would wait for ever.
-    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !args.yes && !terminal {
+    if !args.yes && !terminal::can_ask() {
         return Err(CliError::usage(
             "there is no terminal to ask whether the lease is to be broken",
         )

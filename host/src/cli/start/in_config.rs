@@ -79,7 +79,7 @@ fn weak(name: &str, strength: Strength, project: &Project) -> Option<String> {
     };
     Some(format!(
         "the value of secret `{name}`{source} {what}; give it a long random value, or take the \
-         secret out of the grants where none is needed"
+         secret out of the grants where it is not needed"
     ))
 }
 
