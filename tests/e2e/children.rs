@@ -23,13 +23,16 @@ const SECRETS: [(&str, &str); 3] = [
     ("OTHER_SECRET", "value-of-another-secret"),
 ];
 
+/// A test by its name.
+type Test = (&'static str, fn() -> Result<()>);
+
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn() -> Result<()>); 3] = [
+    let tests: [Test; 3] = [
         ("children::no_program_inherits_a_secret", inherited),
         ("children::a_name_for_the_shell_is_refused", name),
         ("children::a_crash_leaves_no_memory_behind", core_dump),
     ];
-    let trial = |(name, test): (&str, fn() -> Result<()>)| {
+    let trial = |(name, test): Test| {
         Trial::test(name, move || {
             test().map_err(|e| Failed::from(format!("{e:?}")))
         })
