@@ -4,9 +4,9 @@
 //! Reads only, and starts nothing but git.
 
 use crate::cli::session;
-use crate::config::USUAL_SECRET_VARIABLES;
 use crate::local::read_endpoints;
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -112,11 +112,15 @@ impl Package {
 
 /// What git says, or nothing.
 fn git(cwd: &Path, args: &[&str]) -> Option<String> {
-    let mut git = Command::new("git");
-    for variable in USUAL_SECRET_VARIABLES {
-        git.env_remove(variable);
-    }
-    let output = git
+    // Which variables are secrets is not known before there is a project, so it
+    // gets those that it reads, and no others.
+    let reads = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        ["PATH", "HOME", "XDG_CONFIG_HOME"].contains(&&*name) || name.starts_with("GIT_")
+    };
+    let output = Command::new("git")
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| reads(name)))
         .args(args)
         .current_dir(cwd)
         .stdin(Stdio::null())
