@@ -16,21 +16,38 @@ use std::str::Chars;
 /// between two escape codes is dropped.
 pub fn line(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
-        return Cow::Borrowed(text);
+        return without_marks(Cow::Borrowed(text));
     }
     let text = text.trim_end_matches(['\r', '\n']);
-    Cow::Owned(cleaned(text, |chars| skip_escape(chars, false)))
+    without_marks(Cow::Owned(cleaned(text, |chars| skip_escape(chars, false))))
+}
+
+/// What a CI runner takes for a command wherever it stands in a line.
+const MARKS: [&str; 2] = ["##vso[", "##teamcity["];
+
+/// The same text, in which no runner finds a command.
+fn without_marks(text: Cow<'_, str>) -> Cow<'_, str> {
+    if !MARKS.iter().any(|mark| text.contains(mark)) {
+        return text;
+    }
+    let broken = |text: String, mark: &&str| {
+        text.replace(
+            *mark,
+            &format!("# {}", mark.strip_prefix('#').unwrap_or(mark)),
+        )
+    };
+    Cow::Owned(MARKS.iter().fold(text.into_owned(), broken))
 }
 
 /// A line of a command's output, which has one author. Of what was redrawn with
 /// carriage returns the last state stays; titles and links are dropped whole.
 pub fn output(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
-        return Cow::Borrowed(text);
+        return without_marks(Cow::Borrowed(text));
     }
     let text = text.trim_end_matches(['\r', '\n']);
     let text = text.rsplit('\r').next().unwrap_or(text);
-    Cow::Owned(cleaned(text, |chars| skip_escape(chars, true)))
+    without_marks(Cow::Owned(cleaned(text, |chars| skip_escape(chars, true))))
 }
 
 /// The same, cut to `most` characters.
@@ -48,13 +65,13 @@ pub fn short(text: &str, most: usize) -> String {
 /// A block of lines: line ends stay, each line is clean.
 pub fn block(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|char| char != '\n' && is_unsafe(char)) {
-        return Cow::Borrowed(text);
+        return without_marks(Cow::Borrowed(text));
     }
     let lines = text.split('\n').map(|line| {
         let line = line.strip_suffix('\r').unwrap_or(line);
         cleaned(line, |chars| skip_escape(chars, false))
     });
-    Cow::Owned(lines.collect::<Vec<_>>().join("\n"))
+    without_marks(Cow::Owned(lines.collect::<Vec<_>>().join("\n")))
 }
 
 /// A line that already holds the host's own colours: those stay.
@@ -92,7 +109,10 @@ pub fn json(value: &Value) -> String {
 /// of these characters but spaces and line ends, which stay.
 pub fn json_text(json: &str) -> String {
     // A CI runner takes `##[` for a command, wherever it stands.
-    let json = json.replace("##[", "##\\u005b");
+    let json = json
+        .replace("##[", "##\\u005b")
+        .replace("##vso[", "##vso\\u005b")
+        .replace("##teamcity[", "##teamcity\\u005b");
     escaped(&json, |out, char| {
         for unit in char.encode_utf16(&mut [0; 2]) {
             let _ = write!(out, "\\u{unit:04x}");
@@ -253,6 +273,15 @@ mod tests {
         let text = "\x1b[31mred\x1b[0m \x1b[8mhidden\x1b]0;t\x07\na";
         assert_eq!(painted(text), "\x1b[31mred\x1b[0m [8mhidden]0;t a");
         assert_eq!(painted("plain"), "plain");
+    }
+
+    #[test]
+    fn a_runner_finds_no_command_in_the_middle_of_a_line() {
+        for clean in [line, output, block] {
+            assert_eq!(clean("a ##vso[x]y"), "a # #vso[x]y");
+            assert_eq!(clean("\u{1b}[1ma ##teamcity[x]"), "a # #teamcity[x]");
+        }
+        assert_eq!(json_text("\"##vso[x]\""), "\"##vso\\u005bx]\"");
     }
 
     #[test]

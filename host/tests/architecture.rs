@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("local", &["ownership"]),
     ("target", &["ids"]),
     ("plan", &["ids"]),
-    ("capability", &["ids", "target"]),
+    ("capability", &["ids", "clean", "target"]),
     ("event", &["ids", "capability"]),
     (
         "journal",

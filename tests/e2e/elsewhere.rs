@@ -48,10 +48,10 @@ fn seen(ran: &Ran) -> Result<Vec<String>> {
     let events = ran.events()?;
     let output = events.iter().find_map(|event| {
         let is_step = event.get("type")? == "step-finished" && event.get("step")? == "ask";
-        is_step.then(|| event.get("output")).flatten()
+        is_step.then(|| event.pointer("/output/seen")).flatten()
     });
     let seen = output
-        .and_then(|output| output.get("seen")?.as_array())
+        .and_then(Value::as_array)
         .with_context(|| format!("no output:\n{}", ran.text()))?;
     let shown = |value: &Value| match value.get("status") {
         Some(status) => status.to_string(),

@@ -148,6 +148,13 @@ impl Grants {
         self.ssh.iter().filter(|scope| scope.can_do_anything())
     }
 
+    /// The ssh scopes within which a call that is said to look only could change
+    /// the target.
+    pub fn ssh_by_word(&self) -> impl Iterator<Item = &SshScope> {
+        let by_word = |scope: &&SshScope| !scope.is_for_probes() || scope.can_do_anything();
+        self.ssh.iter().filter(by_word)
+    }
+
     /// The powers as plain sentences without full stops, one a scope.
     pub fn sentences(&self) -> Vec<String> {
         let readable = self.ssh_without_bounds().next().is_some();

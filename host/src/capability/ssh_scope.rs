@@ -71,6 +71,11 @@ impl SshScope {
         })
     }
 
+    /// Whether it is written with `probe:`.
+    pub fn is_for_probes(&self) -> bool {
+        self.probe_only
+    }
+
     /// Whether it covers this command; `probe` says how it is called.
     pub fn allows(&self, command: &Command, probe: bool) -> bool {
         self.allows_words(command, probe)

@@ -36,11 +36,12 @@ impl Arguments {
                 error.kind(),
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
             );
-            // A reader that has gone does no harm.
-            let _ = error.print();
             if is_asked_for {
+                // A reader that has gone does no harm.
+                let _ = error.print();
                 return ExitCode::Success;
             }
+            terminal::usage_error(&error);
             if names_json(&words) {
                 terminal::json_error(&as_error(&error));
             }

@@ -1,6 +1,7 @@
 //! Plugins that are not vdeploy's own and could change the target while they
-//! only look: one of their ssh scopes bounds nothing. They are named where
-//! nothing is to be changed.
+//! only look: one of their ssh scopes bounds nothing, or is for changes and so
+//! covers what the plugin calls a probe too. They are named where nothing is to
+//! be changed.
 
 use crate::config::{PluginSource, Project};
 use crate::ids::PluginName;
@@ -16,7 +17,7 @@ const MOST: usize = 3;
 pub struct ByWord {
     /// Its name in the project.
     pub plugin: PluginName,
-    /// The scopes with which it can do anything.
+    /// The scopes with which it could change the target.
     scopes: Vec<String>,
 }
 
@@ -29,8 +30,8 @@ impl ByWord {
             more => format!(" and {more} more"),
         };
         format!(
-            "the plugin `{}` is not part of vdeploy and can do anything on the target ({}{more}): \
-             it looks only, by its own word",
+            "the plugin `{}` is not part of vdeploy and could change the target ({}{more}): it looks \
+             only, by its own word",
             self.plugin,
             shown.join(", ")
         )
@@ -51,7 +52,7 @@ pub fn of_plan(project: &Project, plan: &Plan, plugins: &Plugins) -> Vec<ByWord>
         }
         let scopes: Vec<String> = config
             .grants
-            .ssh_without_bounds()
+            .ssh_by_word()
             .map(|scope| format!("`{scope}`"))
             .collect();
         if !scopes.is_empty() {

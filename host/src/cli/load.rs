@@ -21,9 +21,10 @@ use std::path::{Path, PathBuf};
 /// cannot be used costs time and nothing else.
 pub fn engine(state_dir: &Path) -> Result<Engine, CliError> {
     let path = |variable: &str, name: &str| {
-        std::env::var_os(variable)
+        let path = std::env::var_os(variable)
             .filter(|path| !path.is_empty())
-            .map_or_else(|| state_dir.join(name), PathBuf::from)
+            .map_or_else(|| state_dir.join(name), PathBuf::from);
+        std::path::absolute(&path).unwrap_or(path)
     };
     let dir = path("VDEPLOY_CACHE", "compiled");
     let key = path("VDEPLOY_CACHE_KEY", "compile-key");

@@ -72,7 +72,7 @@ pub fn open_store(state_dir: &Path) -> Result<Arc<SqliteStore>, CliError> {
 pub fn state_dir(global: &Global) -> Result<PathBuf, CliError> {
     let dir = state_dir_unjudged(global)?;
     let judge = Judge::of_process();
-    let files = ["", "-wal", "-shm"].map(|end| dir.join(format!("{DATABASE}{end}")));
+    let files = ["", "-wal", "-shm", "-journal"].map(|end| dir.join(format!("{DATABASE}{end}")));
     let judged = judge
         .private_dir(&dir)
         .and_then(|()| files.iter().try_for_each(|file| judge.private_file(file)));

@@ -65,6 +65,18 @@ impl Write for Diagnostics {
     }
 }
 
+/// What is wrong with the words that were typed; they are in it.
+pub fn usage_error(error: &clap::Error) {
+    let text = error.render();
+    let text = match std::io::stderr().is_terminal() && colour_is_welcome() {
+        true => text.ansi().to_string(),
+        false => text.to_string(),
+    };
+    let lines: Vec<_> = text.lines().map(clean::painted).collect();
+    let text = for_runner(Cow::Owned(lines.join("\n"))).into_owned();
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// One line (or block) for people on stdout; a closed stdout does no harm.
 pub fn say(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{}", block(text));

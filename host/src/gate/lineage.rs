@@ -36,7 +36,8 @@ impl Gate {
     /// Whether the snapshot was taken in this run or in the run that it rolls
     /// back. A journal that cannot be read has none.
     pub(super) fn has_recorded(&self, id: &SnapshotId) -> bool {
-        let taken = |entry: &Entry| matches!(entry, Entry::SnapshotTaken { snapshot, .. } if snapshot == id);
+        // What a plugin declared is its word only.
+        let taken = |entry: &Entry| matches!(entry, Entry::SnapshotTaken { snapshot, made_by: None } if snapshot == id);
         self.any_entry(taken).unwrap_or(false)
     }
 

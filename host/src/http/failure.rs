@@ -69,8 +69,8 @@ pub(super) fn leads_inside(url: &Url, ip: IpAddr, line: &str) -> EffectError {
         None => format!("{host} leads to {ip}, {what}"),
     };
     denied(format!(
-        "{leads}, and nothing was sent there; where it is meant, name the address too, beside \
-         the scopes that the project file has:\n{line}"
+        "{leads}, and nothing was sent there; where it is meant, the grants name the address \
+         too, beside their other scopes;\n{line}"
     ))
 }
 

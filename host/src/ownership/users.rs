@@ -50,7 +50,7 @@ impl Users {
             if strangers {
                 return false;
             }
-            named = true;
+            named |= !members.is_empty();
         }
         // A directory service has them: by convention the private group has the
         // number of its user.

@@ -54,6 +54,12 @@ struct WrittenRequest {
 
 /// Reads the manifest. The error has a line for each problem, with its place.
 pub(super) fn read(text: &str) -> Result<Manifest, String> {
+    if text.len() > LONGEST {
+        return Err(format!(
+            "plugin.toml: it has {} bytes, and may have {LONGEST}",
+            text.len()
+        ));
+    }
     let written: Written =
         toml::from_str(text).map_err(|e| at(text, e.span().unwrap_or_default(), e.message()))?;
     let mut problems = Vec::new();
@@ -105,7 +111,35 @@ pub(super) fn read(text: &str) -> Result<Manifest, String> {
     }
     match problems.is_empty() {
         true => Ok(manifest),
-        false => Err(problems.join("\n")),
+        false => {
+            let more = problems.len().saturating_sub(MOST_PROBLEMS);
+            problems.truncate(MOST_PROBLEMS);
+            if more > 0 {
+                problems.push(format!("and {more} more"));
+            }
+            Err(problems.join("\n"))
+        }
+    }
+}
+
+/// Problems that are named.
+const MOST_PROBLEMS: usize = 20;
+/// Bytes of a manifest. Each problem's place is counted from its beginning.
+const LONGEST: usize = 64 << 10;
+/// References of a configuration's schema: two of them in each of n places can
+/// make 2^n checks.
+const MOST_REFERENCES: usize = 16;
+
+fn references(schema: &Value) -> usize {
+    match schema {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| {
+                usize::from(key.ends_with("ref") || key.ends_with("Ref")) + references(value)
+            })
+            .sum(),
+        Value::Array(items) => items.iter().map(references).sum(),
+        _ => 0,
     }
 }
 
@@ -167,6 +201,13 @@ fn check_schema(manifest: &Manifest) -> Result<(), String> {
     let schema = manifest.schema();
     if schema.get("type").and_then(Value::as_str) != Some("object") {
         return Err("[config] describes an object: write `type = \"object\"`".to_owned());
+    }
+    let references = references(&schema);
+    if references > MOST_REFERENCES {
+        return Err(format!(
+            "[config] has {references} references (`$ref`), and may have {MOST_REFERENCES}; write \
+             the parts out"
+        ));
     }
     Validator::new(&schema)
         .map(drop)

@@ -115,7 +115,8 @@ pub fn harmless(line: &str) -> String {
 }
 
 fn data(text: &str) -> String {
-    text.replace('%', "%25")
+    text.replace("##[", "# #[")
+        .replace('%', "%25")
         .replace('\r', "%0D")
         .replace('\n', "%0A")
 }

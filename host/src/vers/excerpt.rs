@@ -3,6 +3,7 @@
 //! would see of it first.
 
 use crate::capability::secrets::SecretValue;
+use crate::clean;
 
 /// Characters of an answer in a message.
 const LONGEST: usize = 200;
@@ -12,7 +13,7 @@ pub(super) fn excerpt(body: &str, key: &SecretValue) -> String {
     if body.contains("PRIVATE KEY") {
         return "(hidden: it holds a private key)".to_owned();
     }
-    let masked = body.replace(key.expose(), "***");
+    let masked = clean::block(body).replace(key.expose(), "***");
     let text = match is_page(&masked) {
         true => of_page(&masked),
         false => masked,

@@ -37,6 +37,9 @@ const OTHER_TOKEN: &str =
     "the old process was never stopped, and it has another token than the one that was given";
 
 /// See `plugin.toml`.
+/// Where the checkout is when nobody says otherwise, as in preflight.
+const USUAL_APP_DIR: &str = "workspace/vers-agent-services";
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Config {
@@ -121,7 +124,9 @@ impl Step for Smoke {
         let token = cx.secret(&config.auth_secret)?;
 
         let log = earlier.log(config);
-        let look = |port| Inside::look(cx, port, log.as_deref(), earlier.app_dir(config));
+        // Where no step has said it, the service's usual place.
+        let app_dir = earlier.app_dir(config).unwrap_or(USUAL_APP_DIR);
+        let look = |port| Inside::look(cx, port, log.as_deref(), Some(app_dir));
         let inside = look(earlier.port(config))?;
         report.add("health from inside", inside.health());
         report.add(

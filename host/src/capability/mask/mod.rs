@@ -24,6 +24,7 @@ pub use ordinary::{Strength, strength};
 pub use stream::{MaskedLines, MaskedStream};
 
 use super::secrets::SecretValue;
+use crate::clean;
 use forms::Forms;
 use pieces::Open;
 use search::Search;
@@ -98,8 +99,34 @@ impl Masker {
         Self { search: None }
     }
 
-    /// `text` with every secret replaced.
+    /// `text` with every secret replaced, also one with characters in it that a
+    /// screen does not show: then all of these are left out.
     pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let masked = self.mask_written(text);
+        match self.mask_shown(&masked) {
+            Some(shown) => Cow::Owned(shown),
+            None => masked,
+        }
+    }
+
+    /// `text` as a screen shows it, masked; none where it hides no secret that
+    /// way.
+    fn mask_shown(&self, text: &str) -> Option<String> {
+        self.search.as_ref()?;
+        let of_output = |text: &str| {
+            let lines: Vec<_> = text.split('\n').map(clean::output).collect();
+            lines.join("\n")
+        };
+        let Cow::Owned(block) = clean::block(text) else {
+            return None;
+        };
+        [block, of_output(text)].into_iter().find_map(|shown| {
+            let masked = self.mask_written(&shown);
+            matches!(masked, Cow::Owned(_)).then(|| masked.into_owned())
+        })
+    }
+
+    fn mask_written<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let found = self.find(text.as_bytes());
         if found.is_empty() {
             return Cow::Borrowed(text);
@@ -117,7 +144,10 @@ impl Masker {
         let mut masked = if seen == text.len() {
             self.mask(text).into_owned()
         } else {
+            // Without what a screen leaves out, where there is a secret at all.
             let seen = text.get(..seen).unwrap_or_default();
+            let shown = self.search.as_ref().map(|_| clean::block(seen));
+            let seen = shown.as_deref().unwrap_or(seen);
             let shown = self.stream().push(seen.as_bytes());
             let whole = std::str::from_utf8(&shown).map_or_else(|e| e.valid_up_to(), str::len);
             let whole = shown.get(..whole).unwrap_or_default();
@@ -130,9 +160,13 @@ impl Masker {
     /// `bytes` with every secret replaced.
     pub fn mask_bytes<'t>(&self, bytes: &'t [u8]) -> Cow<'t, [u8]> {
         let found = self.find(bytes);
-        match found.is_empty() {
+        let masked = match found.is_empty() {
             true => Cow::Borrowed(bytes),
             false => Cow::Owned(replace(bytes, &found)),
+        };
+        match self.mask_shown(&String::from_utf8_lossy(&masked)) {
+            Some(shown) => Cow::Owned(shown.into_bytes()),
+            None => masked,
         }
     }
 
@@ -258,6 +292,40 @@ mod tests {
         let m = masker(&["abcdefgh"]);
         assert!(matches!(m.mask("abcdefg h"), Cow::Borrowed("abcdefg h")));
         assert!(matches!(Masker::none().mask("x"), Cow::Borrowed("x")));
+    }
+
+    #[test]
+    fn a_secret_with_unseen_characters_in_it_is_found() {
+        let secret = "zq9-Kf37-secret-Xw81mT";
+        let m = masker(&[secret]);
+        let between = |what: &str| {
+            let (a, b) = secret.split_at(9);
+            format!("a {a}{what}{b} b")
+        };
+        for what in [
+            "\x1b[0m",
+            "\x1b[01;31m\x1b[K",
+            "\0",
+            "\u{200b}",
+            "\u{202e}",
+            "\x7f",
+            "\x1b]0;x\x07",
+        ] {
+            let text = between(what);
+            let shown = m.mask(&text).into_owned();
+            assert_eq!(clean::line(&shown), "a *** b", "{what:?}");
+            let bytes = m.mask_bytes(text.as_bytes()).into_owned();
+            assert!(String::from_utf8_lossy(&bytes).contains(MASK), "{what:?}");
+            let long = format!("{text}{}", "y".repeat(200));
+            assert!(m.mask_start(&long, 60).contains(MASK), "{what:?}");
+        }
+        let each: String = secret.chars().flat_map(|c| [c, '\0']).collect();
+        assert_eq!(clean::line(&m.mask(&each)), MASK);
+        let mut lines = MaskedLines::new(&m, 1000);
+        let mut shown = lines.push(between("\x1b[0m").as_bytes());
+        shown.extend(lines.finish());
+        assert_eq!(clean::output(&shown.concat()), "a *** b");
+        assert_eq!(m.mask("a\x1b[1mb"), "a\x1b[1mb");
     }
 
     #[test]

@@ -172,7 +172,14 @@ impl Pieces {
     pub(super) fn new(forms: &Forms) -> Self {
         let mut wholes = Vec::new();
         let text: Vec<(Vec<u8>, &String)> = forms.text.iter().map(|f| (compact(f), f)).collect();
-        let code = forms.code.iter().chain(&forms.dumps);
+        // With four characters a byte a window would be four bytes: who may hand
+        // texts to the masker could guess the secret byte by byte.
+        let prefixed = |form: &&String| form.starts_with("0x") || form.starts_with("\\x");
+        let (prefixed, dumps): (Vec<_>, Vec<_>) = forms.dumps.iter().partition(prefixed);
+        for form in prefixed {
+            add_whole(&compact(form), None, &mut wholes);
+        }
+        let code = forms.code.iter().chain(dumps);
         let code: Vec<Vec<u8>> = code.map(|f| compact(f)).collect();
         // A window of a form with other characters could begin inside of one.
         let is_long = |form: &[u8], window| form.len() >= window && form.is_ascii();

@@ -137,8 +137,9 @@ impl MaskedLines {
         if line.last() == Some(&b'\r') {
             line.pop();
         }
-        String::from_utf8(line)
-            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+        let line = String::from_utf8(line)
+            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+        self.stream.masker.mask_shown(&line).unwrap_or(line)
     }
 }
 

@@ -36,6 +36,9 @@ fn size(response: &Response) -> usize {
     HANDLE + headers + response.body.len()
 }
 
+/// Longest URL, in bytes.
+const MAX_URL: usize = 8 << 10;
+
 impl RequestDraft {
     fn finish(self) -> std::result::Result<Request, EffectError> {
         let invalid = |message| EffectError::new(ErrorKind::Invalid, "http.invalid", message);
@@ -49,6 +52,10 @@ impl RequestDraft {
             )));
         }
         let absolute = |text: &str| match Url::parse(text) {
+            _ if text.len() > MAX_URL => Err(invalid(format!(
+                "a URL of {} bytes is too long: at most {MAX_URL}",
+                text.len()
+            ))),
             Err(e) => Err(invalid(format!("`{text}` is no absolute URL: {e}"))),
             Ok(url) if !matches!(url.scheme(), "http" | "https") => {
                 Err(invalid(format!("`{text}` is neither http nor https")))

@@ -179,7 +179,7 @@ fn parse(text: &str) -> Option<Answer> {
     let words: Vec<&str> = lines.next()?.split(' ').collect();
     let holder = |run: &str, since: &str, left: &str, who: Option<&str>| {
         Some(TargetHolder {
-            run: RunId::new(printable(run)),
+            run: run_id(run)?,
             who: printable(who.unwrap_or_default()),
             since: since.parse().ok().filter(|since| *since > 0),
             ends_in: Duration::from_secs(left.parse().ok()?),
@@ -191,8 +191,11 @@ fn parse(text: &str) -> Option<Answer> {
             let left = rest.iter().skip(usize::from(changed.is_some()));
             Some(Answer::Taken {
                 token: token.parse().ok()?,
-                changed: changed.map(|run| RunId::new(printable(run))),
-                left: left.map(|run| RunId::new(printable(run))).collect(),
+                changed: match changed {
+                    Some(run) => Some(run_id(run)?),
+                    None => None,
+                },
+                left: left.map(|run| run_id(run)).collect::<Option<_>>()?,
             })
         }
         ["renewed"] => Some(Answer::Renewed),
@@ -208,6 +211,14 @@ fn parse(text: &str) -> Option<Answer> {
         }
         _ => None,
     }
+}
+
+/// The id of a run. It stands in commands that a person is told to type, so
+/// nothing else that a target says passes for one.
+fn run_id(text: &str) -> Option<RunId> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (text.len() <= 64 && text.chars().all(plain) && !text.starts_with('-'))
+        .then(|| RunId::new(text))
 }
 
 /// One line without control characters, not too long.
