@@ -23,7 +23,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
 }
 
 /// What a CI runner takes for a command wherever it stands in a line.
-const MARKS: [&str; 2] = ["##vso[", "##teamcity["];
+const MARKS: [&str; 3] = ["##[", "##vso[", "##teamcity["];
 
 /// The same text, in which no runner finds a command.
 fn without_marks(text: Cow<'_, str>) -> Cow<'_, str> {
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn a_runner_finds_no_command_in_the_middle_of_a_line() {
         for clean in [line, output, block] {
-            assert_eq!(clean("a ##vso[x]y"), "a # #vso[x]y");
+            assert_eq!(clean("a ##vso[x]y ##[z]"), "a # #vso[x]y # #[z]");
             assert_eq!(clean("\u{1b}[1ma ##teamcity[x]"), "a # #teamcity[x]");
         }
         assert_eq!(json_text("\"##vso[x]\""), "\"##vso\\u005bx]\"");

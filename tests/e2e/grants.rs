@@ -193,8 +193,8 @@ fn by_word(base: &Base) -> Result<()> {
         { "do": "probe", "argv": ["sh", "-s", "--", "facts"], "stdin": "touch changed" },
     ]);
     project(&site, &["probe:sh -s -- facts **", "npm ci"], &run)?;
-    let warning = "the plugin `third` is not part of vdeploy and can do anything on the target \
-                   (`probe:sh -s -- facts **`): it looks only, by its own word";
+    let warning = "the plugin `third` is not part of vdeploy and could change the target \
+                   (`probe:sh -s -- facts **`, `npm ci`): it looks only, by its own word";
     let shown = site
         .vdeploy(&["plan", "show", "calls"])?
         .expect_code(0)?
@@ -240,7 +240,12 @@ fn by_word(base: &Base) -> Result<()> {
 
 fn bounded(base: &Base) -> Result<()> {
     let site = base.site()?;
-    project(&site, &["probe:df -P /", "npm ci"], &json!([]))?;
+    // A scope for changes covers what a plugin calls a probe too.
+    project(&site, &["npm ci"], &json!([]))?;
+    site.vdeploy(&["plan", "check", "calls"])?
+        .expect_code(0)?
+        .expect_text("could change the target (`npm ci`)")?;
+    project(&site, &["probe:df -P /"], &json!([]))?;
     for args in [
         &["plan", "check", "calls"][..],
         &["run", "--plan", "calls", "--dry-run"],

@@ -177,6 +177,8 @@ proptest! {
         prefix in prop::sample::select(vec!["app | ", "> ", "2026-11-29T00:00:00Z web[1]: "]),
     ) {
         let (form, _) = encoded(&secret, "", how);
+        // Four characters a byte: known whole only, see `Pieces::new`.
+        prop_assume!(!form.starts_with("\\x") && !form.starts_with("0x"));
         let text = wrapped(&form, width, &format!("\n{prefix}"));
         let whole = masker(&secret).mask(&text).into_owned();
         // The last line may be shorter than what is known by itself.
