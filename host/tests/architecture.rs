@@ -64,6 +64,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ids",
             "backoff",
             "tls",
+            "clean",
             "target",
             "capability",
             "http",

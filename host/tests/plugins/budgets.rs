@@ -77,7 +77,8 @@ async fn the_journal_of_a_step_has_an_end_in_answers_and_in_arguments() {
     for call in [
         json!({ "do": "probe", "argv": ["echo", text], "try": true }),
         json!({ "do": "exec", "argv": ["echo", text], "try": true }),
-        json!({ "do": "http", "method": "GET", "url": format!("/{text}"), "try": true }),
+        // The longest address is 8 KiB.
+        json!({ "do": "http", "method": "GET", "url": format!("/{}", "x".repeat(8_000)), "try": true }),
         json!({ "do": "http", "method": "GET", "url": "/x", "read-back": ["/y", text], "try": true }),
         json!({ "do": "put", "key": "k", "value": zeros, "try": true }),
         json!({ "do": "get", "key": text, "try": true }),

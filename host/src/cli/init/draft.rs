@@ -2,6 +2,7 @@
 //! comments. Pure.
 
 use super::seen::Seen;
+use crate::clean;
 use std::fmt::Write as _;
 
 /// Where it is to deploy.
@@ -272,8 +273,8 @@ impl Draft<'_> {
         let mut out = format!(
             "wrote {file}: target {}, plan default, {} of {}\n",
             self.target.name(),
-            self.reference,
-            self.app_dir
+            clean::line(&self.reference),
+            clean::line(&self.app_dir)
         );
         let needed: &[&str] = match &self.target {
             Target::Vers {
