@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use std::fs;
 use vdeploy_tests::{Base, Ran, Site};
 
+type Test = fn(&Base) -> Result<()>;
+
 pub fn add(add: &mut Add<'_>) {
-    let tests: [(&str, fn(&Base) -> Result<()>); 7] = [
+    let tests: [(&str, Test); 7] = [
         ("a_failed_check_fails_its_step_and_the_run", failed_check),
         (
             "a_failed_check_after_a_deploy_brings_the_old_version_back",

@@ -122,7 +122,7 @@ fn inside(base: &Base) -> Result<()> {
     });
     let urls = [format!("http://{name}:{port}/internal")];
     let by_name = format!("GET http://{name}:{port}/**");
-    site.write_project(&project(&[by_name.clone()], &urls)?)?;
+    site.write_project(&project(std::slice::from_ref(&by_name), &urls)?)?;
     let ran = site
         .vdeploy(&["run", "--plan", "ask", "--json"])?
         .expect_code(0)?

@@ -18,7 +18,8 @@ async fn the_targets_tls_settings_count_for_the_target_and_its_platform_only() {
         ..Ports::default()
     };
     for excepted in [tls(None, false), tls(Some(at_target.ca_file.clone()), true)] {
-        let http = ReqwestHttp::new(&tls(None, true), &excepted, &[api.clone()]).unwrap();
+        let http =
+            ReqwestHttp::new(&tls(None, true), &excepted, std::slice::from_ref(&api)).unwrap();
         for url in [format!("{target}/x"), format!("{api}vms")] {
             let answer = http.send(&request("GET", &url), &policy).await.unwrap();
             assert_eq!(text(&answer), "ok", "{url}");

@@ -330,7 +330,8 @@ pub(crate) fn snapshot_pause_old(vm: &str) -> Result<(), Error> {
     let passage = world.pass(Call::SnapshotPauseOld { vm: vm.to_owned() })?;
     let is_target = world.target_vm.as_deref() == Some(vm);
     // In a dry run the restore was not made, so the old VM is still the target.
-    if !world.left_vms.contains(vm) && !(is_target && passage == Passage::Pretend) {
+    let pretended = is_target && passage == Passage::Pretend;
+    if !world.left_vms.contains(vm) && !pretended {
         return Err(Error::new(
             ErrorKind::Denied,
             "snapshot.not-left",

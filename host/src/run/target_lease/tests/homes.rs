@@ -149,10 +149,13 @@ impl Homes {
     /// Takes it for a process of the run that asks for the first time.
     pub(super) async fn take(&self, run: &str) -> Answer {
         let claim = ClaimId::generate();
+        self.keep(run, &claim);
+        self.take_as(run, &claim).await
+    }
+
+    fn keep(&self, run: &str, claim: &ClaimId) {
         let mut claims = self.claims.lock().unwrap();
         claims.insert(run.to_owned(), claim.clone());
-        drop(claims);
-        self.take_as(run, &claim).await
     }
 
     pub(super) async fn take_as(&self, run: &str, claim: &ClaimId) -> Answer {
