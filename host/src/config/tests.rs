@@ -1,5 +1,6 @@
 //! The language as a whole: what an operator writes, and what is said about
-//! what is wrong with it.
+//! what is wrong with it. Over 500 lines: mistakes in every part of a
+//! project file, told with the same few helpers; to be split by those parts.
 
 use super::*;
 use crate::ids::{PlanName, StepId};

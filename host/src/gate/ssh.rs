@@ -15,7 +15,7 @@ use std::sync::Mutex;
 
 /// Most bytes of one text in the journal.
 const MAX_KEPT: usize = 256 * 1024;
-/// Most of a command's line that is looked at for one that is shown, in bytes.
+/// Most of a command's line that is read for the part that is shown, in bytes.
 const MAX_SHOWN: usize = 1024;
 /// Longest line of live output that is shown as one.
 const MAX_LINE: usize = 8 * 1024;

@@ -1,6 +1,6 @@
 //! Name resolution for HTTP clients: names under `localhost` stay on this
 //! machine, and a name that leads into its network is not followed by itself.
-//! A client connects to the addresses that were looked at, with no second
+//! A client connects to the addresses that were checked, with no second
 //! question in between.
 
 use crate::resolve::{self, inside, is_link_local, is_localhost};

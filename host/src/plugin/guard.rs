@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 /// So long a call may keep its thread once it should have ended.
 const STUCK: Duration = Duration::from_secs(5);
-/// How often that is looked at.
+/// How often that is checked.
 const EVERY: Duration = Duration::from_millis(250);
 
 /// One call, seen from outside.

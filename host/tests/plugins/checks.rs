@@ -33,7 +33,7 @@ async fn a_step_that_passes_a_failed_check_over_has_failed() {
         // The last status of a name counts.
         let again = call(json!([check("version", false), check("version", true)])).await;
         assert!(again.result.is_ok(), "{phase:?}: {:?}", again.result);
-        // And an error of the step's own is the one that is told.
+        // A step's own error is the one that is reported.
         let own = json!({ "do": "fail", "code": "a.b", "message": "no" });
         let own = call(json!([check("version", false), own])).await;
         assert_eq!(code(&own.result.unwrap_err()), "a.b", "{phase:?}");

@@ -176,7 +176,7 @@ async fn the_address_that_was_looked_at_is_the_one_connected_to() {
     let http = in_zone();
     let answer = http.send(&r, &named).await.unwrap();
     assert_eq!(text(&answer), "first");
-    // The next request is looked at anew, and finds no connection to reuse.
+    // The next request is checked anew, and finds no connection to reuse.
     let error = http.send(&r, &named).await.unwrap_err();
     assert!(
         error.message.contains("192.0.2.1, a reserved address"),

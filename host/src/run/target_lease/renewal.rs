@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 /// First wait after a renewal that failed; doubles each time.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// Longest such wait: a target that is back is asked soon who has it.
+/// Longest such wait: a target that is back is soon asked for its lease holder.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 
 pub(super) type Moves = watch::Receiver<TargetFacts>;

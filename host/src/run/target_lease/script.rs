@@ -213,7 +213,7 @@ fn parse(text: &str) -> Option<Answer> {
     }
 }
 
-/// The id of a run. It stands in commands that a person is told to type, so
+/// The id of a run. It is part of commands that vdeploy recommends, so
 /// nothing else that a target says passes for one.
 fn run_id(text: &str) -> Option<RunId> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
