@@ -15,25 +15,24 @@
     )
 )]
 
-pub mod backoff;
-pub mod capability;
-pub mod clean;
 pub mod cli;
-pub mod config;
-pub mod event;
-pub mod gate;
-pub mod http;
-pub mod ids;
-pub mod journal;
-pub mod local;
-pub mod openssh;
-pub mod ownership;
-pub mod plan;
-pub mod plugin;
-pub mod report;
-pub mod resolve;
-pub mod run;
-pub mod ssh;
-pub mod target;
-pub mod tls;
-pub mod vers;
+
+pub use vdeploy_config as config;
+pub use vdeploy_core::{backoff, capability, clean, event, ids, plan, target};
+pub use vdeploy_files as ownership;
+pub use vdeploy_gate as gate;
+pub use vdeploy_http as http;
+pub use vdeploy_journal as journal;
+pub use vdeploy_local_cloud as local;
+pub use vdeploy_net::{resolve, tls};
+pub use vdeploy_report as report;
+pub use vdeploy_run as run;
+pub use vdeploy_ssh as ssh;
+pub use vdeploy_ssh::openssh;
+pub use vdeploy_vers as vers;
+
+/// The plugin engine, and the plugins that the binary carries.
+pub mod plugin {
+    pub use vdeploy_builtin as builtin;
+    pub use vdeploy_wasm::*;
+}

@@ -8,10 +8,10 @@ use super::plugins::PluginSource;
 use super::project::{FILE_NAME, Project};
 use super::span::{ConfigError, Problem};
 use super::targets::{TargetConfig, UserConfig};
-use crate::ownership::{Judge, Untrusted};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use vdeploy_files::{Judge, Untrusted};
 
 /// The nearest file of that name, from `cwd` upwards. What is there and is no
 /// readable file counts too: none further up is taken in its place.

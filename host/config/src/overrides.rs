@@ -3,10 +3,10 @@
 use super::json::{below, json_of_toml};
 use super::nearest::did_you_mean;
 use super::span::{ConfigError, Problem};
-use crate::ids::StepId;
-use crate::plan::{OnFailure, Plan, Step};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use vdeploy_core::ids::StepId;
+use vdeploy_core::plan::{OnFailure, Plan, Step};
 
 /// Where the command line has set values: by step and JSON pointer, the argument
 /// and the column in it.
@@ -180,7 +180,7 @@ fn steps_mut(plan: &mut Plan) -> impl Iterator<Item = &mut Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Project;
+    use crate::Project;
     use serde_json::json;
 
     fn plan() -> Plan {

@@ -3,10 +3,10 @@
 
 use super::nearest::did_you_mean;
 use super::span::{Place, Problem, Source};
-use crate::ids::is_name;
 use std::cell::RefCell;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use vdeploy_core::ids::is_name;
 
 /// A value with its place.
 #[derive(Clone, PartialEq, Eq, Debug)]

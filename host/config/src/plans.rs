@@ -6,9 +6,9 @@ use super::nearest::{did_you_mean, nearest};
 use super::parse::At;
 use super::raw_plan::{LISTS, Placed, Position, RawPlan, RawStep};
 use super::span::{Place, Problem};
-use crate::ids::{PlanName, StepId};
-use crate::plan::{OnFailure, Plan, RollbackTo, Step};
 use std::collections::BTreeMap;
+use vdeploy_core::ids::{PlanName, StepId};
+use vdeploy_core::plan::{OnFailure, Plan, RollbackTo, Step};
 
 /// A plan while it is built.
 #[derive(Clone, Debug, Default)]

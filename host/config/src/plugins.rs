@@ -4,14 +4,14 @@ use super::builtin::BUILTIN_PLUGINS;
 use super::nearest::did_you_mean;
 use super::parse::{At, TableReader};
 use super::span::Place;
-use crate::capability::Grants;
-use crate::capability::grant::ScopeError;
-use crate::capability::http::HttpScope;
-use crate::capability::secrets::SecretScope;
-use crate::capability::snapshot::SnapshotScope;
-use crate::capability::ssh::SshScope;
-use crate::ids::{Digest, is_name};
 use std::path::{Path, PathBuf};
+use vdeploy_core::capability::Grants;
+use vdeploy_core::capability::grant::ScopeError;
+use vdeploy_core::capability::http::HttpScope;
+use vdeploy_core::capability::secrets::SecretScope;
+use vdeploy_core::capability::snapshot::SnapshotScope;
+use vdeploy_core::capability::ssh::SshScope;
+use vdeploy_core::ids::{Digest, is_name};
 
 /// Where a plugin's bytes are.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -13,12 +13,12 @@ use super::raw_plan::RawPlan;
 use super::secrets::SecretSource;
 use super::span::{ConfigError, Place, Problem, Source};
 use super::targets::TargetConfig;
-use crate::ids::{PlanName, PluginName, StepId, TargetName};
-use crate::plan::Plan;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use vdeploy_core::ids::{PlanName, PluginName, StepId, TargetName};
+use vdeploy_core::plan::Plan;
 
 /// The file's name.
 pub const FILE_NAME: &str = "vdeploy.toml";

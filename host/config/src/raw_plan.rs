@@ -4,10 +4,10 @@ use super::duration;
 use super::json::Pointers;
 use super::parse::{At, TableReader};
 use super::span::Place;
-use crate::ids::{StepId, is_name};
-use crate::plan::{OnFailure, Retry, RollbackTo, Step};
 use serde_json::{Map, Value};
 use std::time::Duration;
+use vdeploy_core::ids::{StepId, is_name};
+use vdeploy_core::plan::{OnFailure, Retry, RollbackTo, Step};
 
 /// Deadline of one attempt when a step names none.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);

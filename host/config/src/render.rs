@@ -3,13 +3,13 @@
 use super::duration;
 use super::plugins::PluginSource;
 use super::project::Project;
-use crate::capability::Grants;
-use crate::clean;
-use crate::ids::is_name;
-use crate::plan::{OnFailure, Plan, Retry, RollbackTo, Step};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fmt::{Display, Write as _};
+use vdeploy_core::capability::Grants;
+use vdeploy_core::clean;
+use vdeploy_core::ids::is_name;
+use vdeploy_core::plan::{OnFailure, Plan, Retry, RollbackTo, Step};
 
 /// The plan with everything it inherits, and the plugins it uses with their
 /// grants, each explained in a comment.

@@ -7,17 +7,17 @@ use super::parse::TableReader;
 use super::project::Project;
 use super::span::Place;
 use super::targets::TargetConfig;
-use crate::capability::mask::{Masker, SHORTEST_SECRET};
-use crate::capability::quote;
-use crate::capability::secrets::{LoadedSecrets, SecretValue};
-use crate::ids::TargetName;
-use crate::plan::Plan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use vdeploy_core::capability::mask::{Masker, SHORTEST_SECRET};
+use vdeploy_core::capability::quote;
+use vdeploy_core::capability::secrets::{LoadedSecrets, SecretValue};
+use vdeploy_core::ids::TargetName;
+use vdeploy_core::plan::Plan;
 use zeroize::Zeroizing;
 
 /// How long a source may take.
@@ -346,8 +346,8 @@ fn text(bytes: Zeroizing<Vec<u8>>) -> Fetched {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capability::secrets::Secrets as _;
     use std::ffi::OsString;
+    use vdeploy_core::capability::secrets::Secrets as _;
 
     fn project(text: &str, dir: &Path) -> Project {
         Project::from_text("vdeploy.toml", text, dir).unwrap()

@@ -3,11 +3,11 @@
 //! project file, told with the same few helpers; to be split by those parts.
 
 use super::*;
-use crate::ids::{PlanName, StepId};
-use crate::plan::{OnFailure, Plan, RollbackTo, Step};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
+use vdeploy_core::ids::{PlanName, StepId};
+use vdeploy_core::plan::{OnFailure, Plan, RollbackTo, Step};
 
 fn load(text: &str) -> Result<Project, ConfigError> {
     Project::from_text("vdeploy.toml", text, Path::new("/p"))
@@ -178,7 +178,7 @@ plugin = "own-check"
     assert_eq!(own.source, PluginSource::Path("/p/checks/own.wasm".into()));
     let own = project.plugin(&"own-restart".into()).unwrap();
     assert_eq!(own.source, PluginSource::Path("/abs/restart.wasm".into()));
-    assert_eq!(own.grants, crate::capability::Grants::default());
+    assert_eq!(own.grants, vdeploy_core::capability::Grants::default());
     let place = project.place_of(&"default".into(), &StepId::from("own-check"), "/path/deep");
     assert_eq!(place.unwrap().to_string(), "vdeploy.toml:20:12");
 }

@@ -7,11 +7,11 @@
 //! code, whatever the plugin returns. Who calls again gets no answer any more:
 //! the function is ended there.
 
-use crate::capability::{EffectError, ErrorKind};
 use serde_json::Value;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use vdeploy_core::capability::{EffectError, ErrorKind};
 
 /// Most calls of capabilities, those of the clock included.
 pub const MAX_CALLS: u64 = 100_000;

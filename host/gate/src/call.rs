@@ -1,7 +1,7 @@
 //! What the gate is told about one capability call.
 
-use crate::capability::EffectError;
 use serde_json::Value;
+use vdeploy_core::capability::EffectError;
 
 /// What a call does to the world.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

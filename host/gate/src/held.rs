@@ -3,10 +3,10 @@
 
 use super::pass::{CUT, Gate};
 use super::rules::{late, stopped};
-use crate::capability::held::Loss;
-use crate::capability::http::{Request, Response};
-use crate::capability::{EffectError, World};
-use crate::event::RunEvent;
+use vdeploy_core::capability::held::Loss;
+use vdeploy_core::capability::http::{Request, Response};
+use vdeploy_core::capability::{EffectError, World};
+use vdeploy_core::event::RunEvent;
 
 /// What is said while a change waits.
 const WAITS: &str = "waiting until it is known that this run still holds the target";

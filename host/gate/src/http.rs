@@ -4,15 +4,15 @@ use super::call::{Call, Effect, Unknown};
 use super::pass::{Gate, Passing, denied, refused};
 use super::recall;
 use super::ssh::text;
-use crate::capability::address::same_origin;
-use crate::capability::grant::Grants;
-use crate::capability::http::{HeaderText, HopPolicy, Nearness, Request, Response};
-use crate::capability::http_rules;
-use crate::capability::{EffectError, ErrorKind};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use url::Url;
+use vdeploy_core::capability::address::same_origin;
+use vdeploy_core::capability::grant::Grants;
+use vdeploy_core::capability::http::{HeaderText, HopPolicy, Nearness, Request, Response};
+use vdeploy_core::capability::http_rules;
+use vdeploy_core::capability::{EffectError, ErrorKind};
 
 impl Gate {
     /// Sends one request.

@@ -3,9 +3,9 @@
 //! although the platform would take them.
 
 use super::pass::Gate;
-use crate::capability::{EffectError, ErrorKind};
-use crate::ids::{RunId, SnapshotId, VmId};
-use crate::journal::{Entry, StoreError};
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::ids::{RunId, SnapshotId, VmId};
+use vdeploy_journal::{Entry, StoreError};
 
 impl Gate {
     /// Whether a restore of this run, or of the run that it rolls back, has

@@ -4,12 +4,12 @@ use super::call::{Call, Effect, Unknown};
 use super::pass::{Answer, CUT, Gate, Passing, SLEEP, denied, millis};
 use super::recall::{Recall, bytes};
 use super::rules::late;
-use crate::capability::grant::Grants;
-use crate::capability::secrets::Secret;
-use crate::capability::state::{MAX_KEY, MAX_VALUE};
-use crate::capability::{EffectError, ErrorKind};
 use serde_json::{Value, json};
 use std::time::Duration;
+use vdeploy_core::capability::grant::Grants;
+use vdeploy_core::capability::secrets::Secret;
+use vdeploy_core::capability::state::{MAX_KEY, MAX_VALUE};
+use vdeploy_core::capability::{EffectError, ErrorKind};
 
 /// A sleep from this length on is resumed; a shorter one begins anew.
 const LASTING: Duration = Duration::from_secs(1);

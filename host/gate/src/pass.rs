@@ -7,16 +7,16 @@ use super::recall::Recall;
 use super::rules::{Decision, Situation, decide, stopped};
 use super::shared::RunShared;
 use super::tape::{Came, Recorded};
-use crate::capability::grant::Grants;
-use crate::capability::snapshot::SnapshotScope;
-use crate::capability::{EffectError, ErrorKind};
-use crate::event::{CheckStatus, Level, Phase, RunEvent};
-use crate::ids::{PluginName, StepId};
-use crate::journal::{Entry, StoreError};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use vdeploy_core::capability::grant::Grants;
+use vdeploy_core::capability::snapshot::SnapshotScope;
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::event::{CheckStatus, Level, Phase, RunEvent};
+use vdeploy_core::ids::{PluginName, StepId};
+use vdeploy_journal::{Entry, StoreError};
 
 /// The result of a change in a dry run, in the journal.
 pub(super) const NOT_MADE: &str = "not made: dry run";

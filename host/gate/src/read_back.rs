@@ -2,9 +2,9 @@
 //! not get: its declared read-back tells.
 
 use super::pass::{Gate, unanswered};
-use crate::capability::EffectError;
-use crate::capability::http::{ReadBack, Request, Response};
 use std::time::Duration;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::http::{ReadBack, Request, Response};
 
 /// So long after it was sent a change may still be on its way.
 const ON_ITS_WAY: Duration = Duration::from_secs(10);

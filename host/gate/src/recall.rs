@@ -1,12 +1,12 @@
 //! Answers of calls, back from the form that they have in the journal.
 
 use super::pass::Answer;
-use crate::capability::http::Response;
-use crate::capability::secrets::Secret;
-use crate::capability::ssh::Output;
-use crate::ids::{SnapshotId, VmId};
 use base64::Engine as _;
 use serde_json::{Value, json};
+use vdeploy_core::capability::http::Response;
+use vdeploy_core::capability::secrets::Secret;
+use vdeploy_core::capability::ssh::Output;
+use vdeploy_core::ids::{SnapshotId, VmId};
 
 /// An answer that the journal can give again.
 pub(super) trait Recall: Sized {

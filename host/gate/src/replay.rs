@@ -6,14 +6,14 @@ use super::pass::{Answer, Gate, NOT_MADE, Passing, SLEEP};
 use super::recall::Recall;
 use super::shared::RunShared;
 use super::tape::{Came, Recorded, Tape};
-use crate::capability::ssh::Stream;
-use crate::capability::{EffectError, ErrorKind};
-use crate::event::{Level, RunEvent};
-use crate::ids::{SnapshotId, VmId};
-use crate::journal::StoreError;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
+use vdeploy_core::capability::ssh::Stream;
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::event::{Level, RunEvent};
+use vdeploy_core::ids::{SnapshotId, VmId};
+use vdeploy_journal::StoreError;
 
 /// What was recorded of one call of a plugin's function.
 #[derive(Clone, Debug, Default)]

@@ -1,8 +1,8 @@
 //! The gate's decision, as a pure function.
 
 use super::call::{Call, Effect};
-use crate::capability::{EffectError, ErrorKind};
-use crate::event::Phase;
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::event::Phase;
 
 /// What is done with a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -103,7 +103,7 @@ pub fn decide(call: &Call, now: Situation) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::call::Unknown;
+    use crate::call::Unknown;
     use serde_json::Value;
 
     fn call(effect: Effect) -> Call {

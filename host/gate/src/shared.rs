@@ -3,19 +3,19 @@
 
 use super::replay::Replay;
 use super::tape::{Recorded, Tape};
-use crate::capability::World;
-use crate::capability::held::Loss;
-use crate::capability::mask::Masker;
-use crate::event::RunEvent;
-use crate::ids::{PluginName, RunId, SnapshotId, StepId, VmId};
-use crate::journal::store::Granted;
-use crate::journal::{Entry, Store, StoreError, moves};
-use crate::target::TargetFacts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
+use vdeploy_core::capability::World;
+use vdeploy_core::capability::held::Loss;
+use vdeploy_core::capability::mask::Masker;
+use vdeploy_core::event::RunEvent;
+use vdeploy_core::ids::{PluginName, RunId, SnapshotId, StepId, VmId};
+use vdeploy_core::target::TargetFacts;
+use vdeploy_journal::store::Granted;
+use vdeploy_journal::{Entry, Store, StoreError, moves};
 
 /// So many probe results are written in the background, if no durable entry
 /// takes them along before.

@@ -3,12 +3,12 @@
 
 use super::call::{Call, Effect, Unknown};
 use super::pass::{Answer, Gate, Passing, denied, in_doubt};
-use crate::capability::EffectError;
-use crate::capability::grant::Grants;
-use crate::capability::snapshot::{Progress, SnapshotScope, check_declared};
-use crate::event::{Level, RunEvent};
-use crate::ids::{SnapshotId, VmId};
 use serde_json::{Value, json};
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::grant::Grants;
+use vdeploy_core::capability::snapshot::{Progress, SnapshotScope, check_declared};
+use vdeploy_core::event::{Level, RunEvent};
+use vdeploy_core::ids::{SnapshotId, VmId};
 
 impl Gate {
     /// Takes a snapshot of the target. The same label in the same run answers

@@ -3,15 +3,15 @@
 use super::call::{Call, Effect, Unknown};
 use super::pass::{Gate, Passing, denied, refused};
 use super::recall::{self, bytes as encoded};
-use crate::capability::EffectError;
-use crate::capability::grant::Grants;
-use crate::capability::mask::MaskedLines;
-use crate::capability::quote::sh;
-use crate::capability::snapshot::Progress;
-use crate::capability::ssh::{Command, JobId, LiveOutput, Output, Stream};
-use crate::event::RunEvent;
 use serde_json::{Value, json};
 use std::sync::Mutex;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::grant::Grants;
+use vdeploy_core::capability::mask::MaskedLines;
+use vdeploy_core::capability::quote::sh;
+use vdeploy_core::capability::snapshot::Progress;
+use vdeploy_core::capability::ssh::{Command, JobId, LiveOutput, Output, Stream};
+use vdeploy_core::event::RunEvent;
 
 /// Most bytes of one text in the journal.
 const MAX_KEPT: usize = 256 * 1024;

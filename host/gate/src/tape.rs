@@ -3,10 +3,10 @@
 //!
 //! Plain data. Who reads a journal fills it, and the gate answers from it.
 
-use crate::capability::EffectError;
-use crate::ids::StepId;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::ids::StepId;
 
 /// A call that was made before.
 #[derive(Clone, PartialEq, Debug)]

@@ -1,13 +1,13 @@
 //! What went wrong with a request, in the contract's codes.
 
 use super::names::NameError;
-use crate::capability::http::Request;
-use crate::capability::{EffectError, ErrorKind};
-use crate::resolve::inside;
-use crate::tls::{cause, find_rustls_error};
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use url::{Host, Url};
+use vdeploy_core::capability::http::Request;
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_net::resolve::inside;
+use vdeploy_net::tls::{cause, find_rustls_error};
 
 /// An address without what may be private: query, fragment, user.
 pub(super) fn shown(url: &Url) -> String {

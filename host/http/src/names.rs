@@ -3,11 +3,11 @@
 //! A client connects to the addresses that were checked, with no second
 //! question in between.
 
-use crate::resolve::{self, inside, is_link_local, is_localhost};
 use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use vdeploy_net::resolve::{self, inside, is_link_local, is_localhost};
 
 /// Why a name was not resolved.
 #[derive(Debug, thiserror::Error)]

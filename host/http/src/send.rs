@@ -4,11 +4,6 @@ use super::failure::{
     classify, denied, inside_addresses, invalid, leads_inside, literal, shown, timed_out, too_large,
 };
 use super::names::{CheckedNames, Lookup, Refuses, of_this_machine};
-use crate::backoff::deadline;
-use crate::capability::http::{HeaderText, HopPolicy, Http, Nearness, Request, Response};
-use crate::capability::{EffectError, ErrorKind};
-use crate::resolve::{inside, is_link_local};
-use crate::tls::Tls;
 use async_trait::async_trait;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder};
@@ -17,6 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use url::{Origin, Url};
+use vdeploy_core::backoff::deadline;
+use vdeploy_core::capability::http::{HeaderText, HopPolicy, Http, Nearness, Request, Response};
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_net::resolve::{inside, is_link_local};
+use vdeploy_net::tls::Tls;
 use zeroize::Zeroizing;
 
 /// Redirects followed for one probe.

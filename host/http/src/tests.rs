@@ -3,12 +3,6 @@
 mod elsewhere;
 
 use super::ReqwestHttp;
-use crate::capability::address::same_origin;
-use crate::capability::http::{HeaderText, HopPolicy, Http, Nearness, Request, Response};
-use crate::capability::secrets::{Secret, SecretValue};
-use crate::capability::{EffectError, ErrorKind};
-use crate::tls::fixtures::{TestTls, test_tls};
-use crate::tls::{Tls, TlsOptions};
 use axum::Router;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Redirect};
@@ -20,6 +14,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use url::Url;
+use vdeploy_core::capability::address::same_origin;
+use vdeploy_core::capability::http::{HeaderText, HopPolicy, Http, Nearness, Request, Response};
+use vdeploy_core::capability::secrets::{Secret, SecretValue};
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_net::fixtures::{TestTls, test_tls};
+use vdeploy_net::tls::{Tls, TlsOptions};
 
 /// Allows the ports in the list, and the secret to the first of them.
 #[derive(Default)]

@@ -3,8 +3,8 @@
 //! its lease too.
 
 use super::store::{Store, StoreError};
-use crate::ids::{RunId, TargetName};
 use serde::{Deserialize, Serialize};
+use vdeploy_core::ids::{RunId, TargetName};
 
 /// The fact with the newest break of a target.
 pub(super) const NEWEST: &str = "lease-broken";
@@ -87,7 +87,7 @@ fn corrupt(error: &serde_json::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::SqliteStore;
+    use crate::SqliteStore;
 
     #[test]
     fn the_newest_and_that_of_each_run_are_remembered() {

@@ -5,10 +5,10 @@ use super::breaks::LeaseBreak;
 use super::entry::Entry;
 use super::prune::Surveyed;
 use super::store::{Compacted, Granted, Holder, RunRecord, RunSummary, Store, StoreError, Stored};
-use crate::ids::{PluginName, RunId, TargetName};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use vdeploy_core::ids::{PluginName, RunId, TargetName};
 
 /// A store whose journal takes so many writes and none after them: to a run it
 /// is as if its process were killed there. That a run is removed is a write of

@@ -1,12 +1,12 @@
 //! One line of a run's journal. Versioned: a reader of today reads yesterday's.
 //! Everything in it is masked; no secret ever gets here.
 
-use crate::capability::EffectError;
-use crate::event::Outcome;
-use crate::event::{Phase, Section, StepFailure};
-use crate::ids::{PluginName, SnapshotId, StepId, VmId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::event::Outcome;
+use vdeploy_core::event::{Phase, Section, StepFailure};
+use vdeploy_core::ids::{PluginName, SnapshotId, StepId, VmId};
 
 /// Version of the entry format written by this build.
 ///

@@ -3,6 +3,7 @@
 
 pub mod breaks;
 pub mod changed;
+#[cfg(any(test, feature = "testing"))]
 pub mod doubles;
 pub mod entry;
 pub mod moves;

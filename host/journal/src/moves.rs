@@ -2,7 +2,7 @@
 //! names the old one. Kept as facts of the target, so the next run finds it.
 
 use super::store::{Store, StoreError};
-use crate::ids::{TargetName, VmId};
+use vdeploy_core::ids::{TargetName, VmId};
 
 /// More moves than any target makes; a longer chain is broken data.
 const MAX_MOVES: usize = 10_000;
@@ -62,7 +62,7 @@ pub fn remember(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::sqlite::SqliteStore;
+    use crate::sqlite::SqliteStore;
 
     #[test]
     fn a_chain_of_moves_is_followed_to_its_end() {

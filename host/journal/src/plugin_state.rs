@@ -3,11 +3,11 @@
 //! database.
 
 use super::store::{Store, StoreError};
-use crate::capability::state::{MAX_KEY, MAX_VALUE, State};
-use crate::capability::{EffectError, ErrorKind};
-use crate::ids::{PluginName, TargetName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use vdeploy_core::capability::state::{MAX_KEY, MAX_VALUE, State};
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::ids::{PluginName, TargetName};
 
 /// Whose values a project's plugins read and write. Names alone are not enough:
 /// another project may use the same ones.
@@ -132,7 +132,7 @@ fn from_store(error: &StoreError) -> EffectError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::SqliteStore;
+    use crate::SqliteStore;
 
     fn state() -> (StoreState, PluginName, TargetName) {
         let store = Arc::new(SqliteStore::in_memory().unwrap());

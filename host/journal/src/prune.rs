@@ -5,10 +5,10 @@
 
 use super::standing::{Is, Passed, Walk};
 use super::unfinished;
-use crate::event::Outcome;
-use crate::ids::{PlanName, RunId, TargetName, VmId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use vdeploy_core::event::Outcome;
+use vdeploy_core::ids::{PlanName, RunId, TargetName, VmId};
 
 /// The runs that an operator wants to be rid of. A run is meant when all that
 /// is given here matches.

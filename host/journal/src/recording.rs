@@ -8,10 +8,10 @@
 
 use super::entry::FORMAT as JOURNAL_FORMAT;
 use super::store::{RunRecord, Stored};
-use crate::ids::{RunId, StepId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use vdeploy_core::ids::{RunId, StepId};
 
 /// Version of the file's format.
 pub const FORMAT: u32 = 1;

@@ -1,8 +1,8 @@
 use super::*;
-use crate::event::Outcome;
-use crate::journal::Entry;
-use crate::plan::Plan;
+use crate::Entry;
 use serde_json::json;
+use vdeploy_core::event::Outcome;
+use vdeploy_core::plan::Plan;
 
 fn recording() -> Recording {
     let plan = Plan::bare("default");

@@ -20,7 +20,6 @@ use super::breaks::{self, LeaseBreak};
 use super::entry::Entry;
 use super::prune::Surveyed;
 use super::store::{Compacted, Granted, Holder, RunRecord, RunSummary, Store, StoreError, Stored};
-use crate::ids::{PluginName, RunId, TargetName};
 use rusqlite::{
     Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
@@ -31,6 +30,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use vdeploy_core::ids::{PluginName, RunId, TargetName};
 
 /// How long a call waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(10);
@@ -435,13 +435,16 @@ impl Store for SqliteStore {
 }
 
 /// For tests that break or block a store.
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
+#[allow(clippy::unwrap_used)]
 impl SqliteStore {
-    pub(crate) fn execute(&self, sql: &str) {
+    /// Runs statements past every rule of the store.
+    pub fn execute(&self, sql: &str) {
         self.db().execute_batch(sql).unwrap();
     }
 
-    pub(crate) fn hold(&self, during: impl FnOnce()) {
+    /// Keeps the database locked in this process while `during` runs.
+    pub fn hold(&self, during: impl FnOnce()) {
         let _db = self.db();
         during();
     }

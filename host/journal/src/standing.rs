@@ -5,9 +5,9 @@
 //! first.
 
 use super::store::RunSummary;
-use crate::event::Outcome;
-use crate::ids::{RunId, TargetName};
 use std::collections::BTreeMap;
+use vdeploy_core::event::Outcome;
+use vdeploy_core::ids::{RunId, TargetName};
 
 /// A walk through the runs of one target.
 #[derive(Debug, Default)]

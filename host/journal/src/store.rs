@@ -4,13 +4,13 @@
 use super::breaks::LeaseBreak;
 use super::entry::Entry;
 use super::prune::Surveyed;
-use crate::event::Outcome;
-use crate::ids::{Digest, PlanName, PluginName, RunId, StepId, TargetName};
-use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
+use vdeploy_core::event::Outcome;
+use vdeploy_core::ids::{Digest, PlanName, PluginName, RunId, StepId, TargetName};
+use vdeploy_core::plan::Plan;
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -99,10 +99,10 @@ pub struct RunRecord {
     pub dry_run: bool,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 impl RunRecord {
     /// A run of nothing on a target, for tests.
-    pub(crate) fn bare(id: &str, target: &str, plan: Plan) -> Self {
+    pub fn bare(id: &str, target: &str, plan: Plan) -> Self {
         Self {
             id: id.into(),
             plan,

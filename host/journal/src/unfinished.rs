@@ -4,8 +4,8 @@
 
 use super::entry::Entry;
 use super::store::{RunRecord, Store, StoreError, Stored};
-use crate::event::Outcome;
-use crate::ids::{StepId, TargetName, VmId};
+use vdeploy_core::event::Outcome;
+use vdeploy_core::ids::{StepId, TargetName, VmId};
 
 /// How many runs of a target are looked at.
 const LOOK_BACK: u32 = 100;
@@ -145,11 +145,11 @@ pub(super) fn look(journal: &[Stored]) -> Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Phase, Section};
-    use crate::ids::RunId;
-    use crate::journal::sqlite::SqliteStore;
-    use crate::plan::Plan;
+    use crate::sqlite::SqliteStore;
     use serde_json::Value;
+    use vdeploy_core::event::{Phase, Section};
+    use vdeploy_core::ids::RunId;
+    use vdeploy_core::plan::Plan;
 
     fn run(store: &SqliteStore, id: &str, at: u64, entries: &[Entry]) {
         let plan = Plan::bare("default");

@@ -17,7 +17,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::VM_DOMAIN;
 use super::error::LocalError;
 use super::state_file::write_private_bytes;
-use crate::ownership::make_private_dir;
+use vdeploy_files::make_private_dir;
 
 /// The files of the certificates.
 pub(super) struct Certificates {

@@ -18,7 +18,7 @@ use super::error::LocalError;
 use super::state_file::{ListenPorts, Records, VmRecord, write_private_bytes};
 use super::vm::Vm;
 use super::{VM_DOMAIN, api, gateway, router};
-use crate::ownership::make_private_dir;
+use vdeploy_files::make_private_dir;
 
 /// How long open connections may take to end at a shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);

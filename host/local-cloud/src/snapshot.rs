@@ -13,7 +13,7 @@ use super::error::LocalError;
 use super::service::ServiceList;
 use super::state_file::{read_json, write_private};
 use super::vm::Vm;
-use crate::ownership::make_private_dir;
+use vdeploy_files::make_private_dir;
 
 /// Ending of the directory of a commit that is being made.
 const PARTIAL: &str = "partial";

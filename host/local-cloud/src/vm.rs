@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::error::LocalError;
 use super::state_file::write_private_bytes;
-use crate::ownership::make_private_dir;
+use vdeploy_files::make_private_dir;
 
 /// A VM that exists on disk. What its state is, the records say.
 pub(super) struct Vm {

@@ -6,10 +6,10 @@
 mod waiting;
 
 use super::Reporter;
-use crate::event::RunEvent;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use vdeploy_core::event::RunEvent;
 use waiting::Waiting;
 
 /// Most events handed over at once.

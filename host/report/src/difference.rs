@@ -1,7 +1,7 @@
 //! Two JSON values side by side: where they differ, and how. Pure.
 
-use crate::clean;
 use serde_json::Value;
+use vdeploy_core::clean;
 
 /// Places shown at most.
 const PLACES: usize = 8;

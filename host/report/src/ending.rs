@@ -4,9 +4,9 @@
 use super::narrator::Line;
 use super::story::{Failed, Story};
 use super::text::{self, AS_BEFORE, BROUGHT_BACK, NOTHING_LEFT, Tone, duration};
-use crate::clean;
-use crate::event::{Outcome, RunEvent};
-use crate::event::{Phase, Section};
+use vdeploy_core::clean;
+use vdeploy_core::event::{Outcome, RunEvent};
+use vdeploy_core::event::{Phase, Section};
 
 /// Checks shown at most.
 const CHECKS: usize = 10;

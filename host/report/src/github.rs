@@ -7,10 +7,10 @@
 
 use super::ending::{headline, headline_of};
 use super::{PlainReporter, Reporter, Sink};
-use crate::clean;
-use crate::event::Outcome;
-use crate::event::Phase;
-use crate::event::RunEvent;
+use vdeploy_core::clean;
+use vdeploy_core::event::Outcome;
+use vdeploy_core::event::Phase;
+use vdeploy_core::event::RunEvent;
 
 /// Writes plain lines with GitHub's folds and annotations.
 #[derive(Debug)]
@@ -128,8 +128,8 @@ fn property(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::script;
-    use crate::report::sink::tests::Kept;
+    use crate::script;
+    use crate::sink::tests::Kept;
 
     fn text(events: &[RunEvent]) -> String {
         let kept = Kept::default();

@@ -7,13 +7,13 @@
 
 use super::narrator::{Detail, Narrator};
 use super::{Reporter, Sink};
-use crate::clean;
-use crate::event::RunEvent;
-use crate::event::{Phase, Section};
-use crate::ids::StepId;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt;
 use std::time::Duration;
+use vdeploy_core::clean;
+use vdeploy_core::event::RunEvent;
+use vdeploy_core::event::{Phase, Section};
+use vdeploy_core::ids::StepId;
 
 /// Between two pictures of the spinner.
 const TICK: Duration = Duration::from_millis(100);
@@ -172,7 +172,7 @@ impl Drop for HumanReporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::script;
+    use crate::script;
     use indicatif::TermLike;
     use std::io;
     use std::sync::{Arc, Mutex};

@@ -7,11 +7,11 @@
 //! do not know.
 
 use super::{Reporter, Sink};
-use crate::clean;
-use crate::event::RunEvent;
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
+use vdeploy_core::clean;
+use vdeploy_core::event::RunEvent;
 
 /// Version of the line format.
 pub const FORMAT: u32 = 1;

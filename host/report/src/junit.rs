@@ -10,12 +10,12 @@ use super::ending::headline_of;
 use super::story::Story;
 use super::text;
 use super::whole::{self, Readers};
-use crate::clean;
-use crate::event::RunEvent;
-use crate::event::{CheckStatus, Phase, Section};
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
+use vdeploy_core::clean;
+use vdeploy_core::event::RunEvent;
+use vdeploy_core::event::{CheckStatus, Phase, Section};
 
 /// Writes a JUnit file at the end of a run.
 #[derive(Debug)]

@@ -43,7 +43,7 @@ pub use junit::JunitReporter;
 pub use plain::PlainReporter;
 pub use sink::Sink;
 
-use crate::event::RunEvent;
+use vdeploy_core::event::RunEvent;
 
 /// Shows events. Called in order, one at a time, never on a runtime thread: it
 /// may block, and it must not fail.

@@ -5,11 +5,11 @@ use super::ending;
 use super::runs::moment;
 use super::story::Story;
 use super::text::{self, Tone, duration};
-use crate::capability::ssh::Stream;
-use crate::clean;
-use crate::event::RunEvent;
-use crate::event::{CheckStatus, Level, Phase};
 use std::fmt::Write as _;
+use vdeploy_core::capability::ssh::Stream;
+use vdeploy_core::clean;
+use vdeploy_core::event::RunEvent;
+use vdeploy_core::event::{CheckStatus, Level, Phase};
 
 /// How much is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

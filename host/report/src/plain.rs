@@ -4,9 +4,9 @@
 use super::narrator::{Detail, Line, Narrator};
 use super::text;
 use super::{Reporter, Sink};
-use crate::event::RunEvent;
 use std::fmt;
 use std::time::Instant;
+use vdeploy_core::event::RunEvent;
 
 /// Milliseconds since the run started.
 type Elapsed = Box<dyn Fn() -> u64 + Send>;

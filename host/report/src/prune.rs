@@ -3,11 +3,11 @@
 
 use super::runs::State;
 use super::text::{age, size, table};
-use crate::clean;
-use crate::event::Outcome;
-use crate::journal::prune::{Hold, Surveyed, Why};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use vdeploy_core::clean;
+use vdeploy_core::event::Outcome;
+use vdeploy_journal::prune::{Hold, Surveyed, Why};
 
 /// Version of the JSON form.
 pub const FORMAT: u32 = 1;

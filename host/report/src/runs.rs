@@ -2,14 +2,14 @@
 //! JSON. Pure: takes what the store gave and the time, returns what to print.
 
 use super::text::{self, BROUGHT_BACK, NOTHING_LEFT, duration, table};
-use crate::clean;
-use crate::event::{Outcome, Phase, says_nothing_left};
-use crate::journal::changed::TargetChanged;
-use crate::journal::store::{RunRecord, RunSummary, Stored};
-use crate::journal::{Entry, unfinished};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use vdeploy_core::clean;
+use vdeploy_core::event::{Outcome, Phase, says_nothing_left};
+use vdeploy_journal::changed::TargetChanged;
+use vdeploy_journal::store::{RunRecord, RunSummary, Stored};
+use vdeploy_journal::{Entry, unfinished};
 
 mod standing;
 

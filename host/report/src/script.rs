@@ -1,11 +1,11 @@
 //! Scripted runs for the tests of all reporters.
 
-use crate::capability::ssh::Stream;
-use crate::capability::{EffectError, ErrorKind};
-use crate::event::Outcome;
-use crate::event::RunEvent;
-use crate::event::{CheckStatus, Level, Phase, Section, StepFailure};
 use serde_json::json;
+use vdeploy_core::capability::ssh::Stream;
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::event::Outcome;
+use vdeploy_core::event::RunEvent;
+use vdeploy_core::event::{CheckStatus, Level, Phase, Section, StepFailure};
 
 pub(super) const RUN: &str = "01K0RUN";
 

@@ -1,9 +1,9 @@
 //! Lines to a stream that may go away: the first error silences it.
 
-use crate::clean;
 use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
+use vdeploy_core::clean;
 
 /// How long a full pipe in non-blocking mode may stay full.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -86,7 +86,7 @@ pub(super) mod tests {
 
     /// Keeps what is written, for the tests of all reporters.
     #[derive(Clone, Default)]
-    pub(in crate::report) struct Kept(pub Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Kept(pub Arc<Mutex<Vec<u8>>>);
 
     impl Kept {
         pub fn text(&self) -> String {

@@ -1,10 +1,10 @@
 //! What a report remembers of a run: enough to say at its end why it failed.
 
-use crate::capability::EffectError;
-use crate::event::{CheckStatus, Phase, Section};
-use crate::event::{RunEvent, says_nothing_left};
-use crate::ids::{PlanName, RunId, SnapshotId, StepId, TargetName, VmId};
 use std::collections::VecDeque;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::event::{CheckStatus, Phase, Section};
+use vdeploy_core::event::{RunEvent, says_nothing_left};
+use vdeploy_core::ids::{PlanName, RunId, SnapshotId, StepId, TargetName, VmId};
 
 /// Lines of output kept of the last command.
 const TAIL: usize = 10;

@@ -1,11 +1,11 @@
 //! Words and numbers as people read them.
 
-use crate::clean;
-use crate::event::Outcome;
-use crate::event::{Phase, Section};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use unicode_width::UnicodeWidthStr as _;
+use vdeploy_core::clean;
+use vdeploy_core::event::Outcome;
+use vdeploy_core::event::{Phase, Section};
 
 /// How good or bad a piece of text is; colours follow from it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

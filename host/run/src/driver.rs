@@ -6,19 +6,19 @@ use super::machine::{self, Action, Ended, History, Place, Traits};
 use super::names;
 use super::prepare::{Configs, Plugins};
 use super::verdict;
-use crate::capability::{EffectError, ErrorKind};
-use crate::event::Outcome;
-use crate::event::{Phase, RunEvent, Section, StepFailure};
-use crate::gate::{Budget, Gate, RunShared};
-use crate::ids::{RunId, StepId};
-use crate::journal::{Entry, StoreError};
-use crate::plan::{Plan, Step};
-use crate::plugin::{Invocation, PluginError, StepContext};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::event::Outcome;
+use vdeploy_core::event::{Phase, RunEvent, Section, StepFailure};
+use vdeploy_core::ids::{RunId, StepId};
+use vdeploy_core::plan::{Plan, Step};
+use vdeploy_gate::{Budget, Gate, RunShared};
+use vdeploy_journal::{Entry, StoreError};
+use vdeploy_wasm::{Invocation, PluginError, StepContext};
 
 /// Longest wait before a retry.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);

@@ -6,16 +6,16 @@
 
 use super::driver::StepProblem;
 use super::machine::{self, Ended, History, Place};
-use crate::capability::{EffectError, ErrorKind};
-use crate::event::{self, Phase, Section, StepFailure};
-use crate::gate::{self, Came, Recorded, Tape};
-use crate::ids::{StepId, VmId};
-use crate::journal::Entry;
-use crate::journal::changed::TargetChanged;
-use crate::journal::store::{RunRecord, Stored};
-use crate::plan::Plan;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::event::{self, Phase, Section, StepFailure};
+use vdeploy_core::ids::{StepId, VmId};
+use vdeploy_core::plan::Plan;
+use vdeploy_gate::{Came, Recorded, Tape};
+use vdeploy_journal::Entry;
+use vdeploy_journal::changed::TargetChanged;
+use vdeploy_journal::store::{RunRecord, Stored};
 
 /// How far the run is.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +35,7 @@ pub struct SoFar {
     /// Where the target went in this run.
     pub moves: Vec<(VmId, VmId)>,
     /// For the gate.
-    pub gate: gate::Earlier,
+    pub gate: vdeploy_gate::Earlier,
 }
 
 /// Whether a step says that it has taken the first deploy away, so that nothing

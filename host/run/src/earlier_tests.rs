@@ -1,9 +1,9 @@
 use super::*;
-use crate::capability::EffectError;
-use crate::journal::sqlite::SqliteStore;
-use crate::plan::{OnFailure, Retry, RollbackTo, Step};
-use crate::run::machine::{Action, Traits, next};
+use crate::machine::{Action, Traits, next};
 use std::time::Duration;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::plan::{OnFailure, Retry, RollbackTo, Step};
+use vdeploy_journal::sqlite::SqliteStore;
 
 fn step(id: &str) -> Step {
     Step {
@@ -320,7 +320,7 @@ fn what_format_1_wrote_is_read() {
          INSERT INTO journal (run, seq, at, format, entry) VALUES ('01A', 1, 5, 1,
          '{{\"entry\":\"step-started\",\"step\":\"deploy\",\"section\":\"steps\",\"phase\":\"run\",\"attempt\":1}}');"
     ));
-    use crate::journal::Store as _;
+    use vdeploy_journal::Store as _;
     let read = store.run("01A").unwrap();
     assert!(read.configs.is_empty());
     let journal = store.journal(&"01A".into()).unwrap();

@@ -6,15 +6,15 @@
 //! renewed, so it gives up no later than the store lets another run in. The
 //! last word is the store's: every journal write carries the token.
 
-use crate::capability::held::{Held, Loss, Moment};
-use crate::ids::{RunId, TargetName};
-use crate::journal::store::{Granted, Holder, Store, StoreError};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout_at};
+use vdeploy_core::capability::held::{Held, Loss, Moment};
+use vdeploy_core::ids::{RunId, TargetName};
+use vdeploy_journal::store::{Granted, Holder, Store, StoreError};
 
 /// How long a lease lasts without renewal, unless told otherwise. A killed run
 /// blocks its target for this long at most.
@@ -254,8 +254,8 @@ async fn on_own_thread<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::SqliteStore;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use vdeploy_journal::SqliteStore;
 
     /// Far longer than anything here takes: a test that gets there hangs.
     const PATIENCE: Duration = Duration::from_secs(20);

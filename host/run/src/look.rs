@@ -5,7 +5,7 @@
 
 use super::driver::{Execution, Progress, StepProblem};
 use super::machine::{self, Place};
-use crate::event::{Phase, Section};
+use vdeploy_core::event::{Phase, Section};
 
 impl Execution {
     /// Looks, step after step; `between` is called after each. Returns what

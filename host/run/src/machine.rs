@@ -1,10 +1,10 @@
 //! What to do next, as a pure function of the plan and of what happened. Does
 //! no I/O, reads no clock, spawns nothing.
 
-use crate::event::Outcome;
-use crate::event::{Phase, Section};
-use crate::plan::{OnFailure, Plan, RollbackTo, Step};
 use std::collections::{BTreeMap, BTreeSet};
+use vdeploy_core::event::Outcome;
+use vdeploy_core::event::{Phase, Section};
+use vdeploy_core::plan::{OnFailure, Plan, RollbackTo, Step};
 
 /// Where a step stands in a plan.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]

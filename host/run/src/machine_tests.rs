@@ -1,10 +1,10 @@
 //! Table and property-like tests of the transition function.
 
 use super::*;
-use crate::ids::StepId;
-use crate::plan::Retry;
 use serde_json::Map;
 use std::time::Duration;
+use vdeploy_core::ids::StepId;
+use vdeploy_core::plan::Retry;
 
 fn step(id: &str) -> Step {
     Step {

@@ -2,12 +2,12 @@
 //! step's configuration complete, what each step may change known.
 
 use super::machine::Traits;
-use crate::capability::grant::Grants;
-use crate::ids::{Digest, PluginName, StepId};
-use crate::plan::{Plan, RollbackTo};
-use crate::plugin::{self, Plugin, PluginError};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use vdeploy_core::capability::grant::Grants;
+use vdeploy_core::ids::{Digest, PluginName, StepId};
+use vdeploy_core::plan::{Plan, RollbackTo};
+use vdeploy_wasm::{Plugin, PluginError};
 
 /// Plugins by their name in the project.
 pub type Plugins = BTreeMap<PluginName, Plugin>;
@@ -77,7 +77,7 @@ pub fn recipe(plan: &Plan, plugins: &Plugins, configs: &Configs) -> Digest {
         let digest = &plugin.description.digest;
         text.push_str(&format!("{} {digest} {config}\n", step.id));
     }
-    plugin::digest(text.as_bytes())
+    vdeploy_wasm::digest(text.as_bytes())
 }
 
 /// Tells the steps that skip what is unchanged to skip nothing: those whose

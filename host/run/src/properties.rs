@@ -4,17 +4,17 @@
 
 use super::earlier::so_far;
 use super::machine::{Action, Ended, Place, Traits, next, places};
-use crate::capability::{EffectError, ErrorKind};
-use crate::event::{Outcome, Phase, Section, StepFailure};
-use crate::gate::Came;
-use crate::ids::StepId;
-use crate::journal::Entry;
-use crate::journal::store::{RunRecord, Stored};
-use crate::plan::{OnFailure, Plan, Retry, RollbackTo, Step};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::event::{Outcome, Phase, Section, StepFailure};
+use vdeploy_core::ids::StepId;
+use vdeploy_core::plan::{OnFailure, Plan, Retry, RollbackTo, Step};
+use vdeploy_gate::Came;
+use vdeploy_journal::Entry;
+use vdeploy_journal::store::{RunRecord, Stored};
 
 /// A run as it is decided before it begins.
 #[derive(Clone, Debug)]

@@ -5,14 +5,14 @@
 
 use super::earlier::only_stopped;
 use super::machine::{self, Place};
-use crate::capability::EffectError;
-use crate::event::{Phase, StepFailure};
-use crate::gate::{Came, Recorded, Track};
-use crate::ids::StepId;
-use crate::journal::Entry;
-use crate::journal::store::Stored;
-use crate::plan::Plan;
 use serde_json::Value;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::event::{Phase, StepFailure};
+use vdeploy_core::ids::StepId;
+use vdeploy_core::plan::Plan;
+use vdeploy_gate::{Came, Recorded, Track};
+use vdeploy_journal::Entry;
+use vdeploy_journal::store::Stored;
 
 /// A function of a plugin that was called.
 #[derive(Clone, Debug)]

@@ -1,9 +1,9 @@
 use super::*;
-use crate::capability::ErrorKind;
-use crate::event::Section;
-use crate::plan::{OnFailure, Retry, RollbackTo, Step};
 use serde_json::json;
 use std::time::Duration;
+use vdeploy_core::capability::ErrorKind;
+use vdeploy_core::event::Section;
+use vdeploy_core::plan::{OnFailure, Retry, RollbackTo, Step};
 
 fn plan() -> Plan {
     let step = |id: &str| Step {

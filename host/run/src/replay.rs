@@ -5,10 +5,10 @@
 use super::driver::{Execution, Progress};
 use super::machine::Ended;
 use super::recorded::{Ending, Function};
-use crate::event::{Phase, RunEvent, Section};
-use crate::gate::{Halt, Repeated};
-use crate::ids::StepId;
 use serde_json::Value;
+use vdeploy_core::event::{Phase, RunEvent, Section};
+use vdeploy_core::ids::StepId;
+use vdeploy_gate::{Halt, Repeated};
 
 /// What came of it.
 #[derive(Clone, PartialEq, Debug, Default)]

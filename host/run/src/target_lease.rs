@@ -26,10 +26,6 @@ mod tests;
 pub use script::{TargetHolder, TargetLeaseError};
 
 use super::lease::{LeaseLost, when_lost};
-use crate::capability::held::{Held, Loss, Moment};
-use crate::capability::ssh::Ssh;
-use crate::ids::RunId;
-use crate::target::TargetHandle;
 use keeper::{Keeper, Took, unexpected};
 use renewal::Moves;
 use script::{Answer, Ask, ClaimId, ask};
@@ -38,6 +34,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use vdeploy_core::capability::held::{Held, Loss, Moment};
+use vdeploy_core::capability::ssh::Ssh;
+use vdeploy_core::ids::RunId;
+use vdeploy_core::target::TargetHandle;
 
 /// How long a lease on a target lasts without renewal. Longer than the store's:
 /// a busy target may answer late, and a run that has to end for it has done

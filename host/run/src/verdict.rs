@@ -2,12 +2,12 @@
 //! next.
 
 use super::driver::{Execution, Finished, StepProblem};
-use crate::capability::ErrorKind;
-use crate::event::Outcome;
-use crate::event::{Phase, Section};
-use crate::gate::Broken;
-use crate::ids::RunId;
 use std::fmt::Write as _;
+use vdeploy_core::capability::ErrorKind;
+use vdeploy_core::event::Outcome;
+use vdeploy_core::event::{Phase, Section};
+use vdeploy_core::ids::RunId;
+use vdeploy_gate::Broken;
 
 /// What the verdict is made from.
 #[derive(Debug)]

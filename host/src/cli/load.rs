@@ -38,6 +38,7 @@ pub fn engine(state_dir: &Path) -> Result<Engine, CliError> {
     Ok(Engine::new(Setup {
         cache,
         compiler: Some(Compiler::new(compiles::own_program()?)),
+        is_builtin: Some(builtin::is_one),
         on_compile: Some(compiles::announce()),
     })?)
 }

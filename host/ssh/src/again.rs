@@ -2,10 +2,10 @@
 //! last. For commands that may be asked for more than once.
 
 use super::OUTAGE;
-use crate::backoff::Backoff;
-use crate::capability::EffectError;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
+use vdeploy_core::backoff::Backoff;
+use vdeploy_core::capability::EffectError;
 
 /// The tries of one command.
 pub(super) struct Again {

@@ -7,7 +7,6 @@
 //! command, and it is what the next command gets.
 
 use super::connect::Connection;
-use crate::backoff::Backoff;
 use russh::client::Msg;
 use russh::{Channel, ChannelOpenFailure};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+use vdeploy_core::backoff::Backoff;
 
 /// For a server that is there, opening a session is one round trip.
 const OPEN: Duration = Duration::from_secs(15);

@@ -8,11 +8,11 @@
 //! one line a secret from standard input; the program gets the rest.
 
 use super::group;
-use crate::capability::EffectError;
-use crate::capability::ErrorKind;
-use crate::capability::quote::sh;
-use crate::capability::ssh::Command;
-use crate::capability::variables::is_variable_name;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::ErrorKind;
+use vdeploy_core::capability::quote::sh;
+use vdeploy_core::capability::ssh::Command;
+use vdeploy_core::capability::variables::is_variable_name;
 use zeroize::Zeroizing;
 
 /// Linux takes no single argument longer than this, and sshd hands the line
@@ -199,9 +199,9 @@ fn variable_name(name: &str) -> Result<(), EffectError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capability::secrets::{Secret, SecretValue};
     use std::io::Write;
     use std::process::Stdio;
+    use vdeploy_core::capability::secrets::{Secret, SecretValue};
 
     fn secret(name: &str, value: &str) -> (String, Secret) {
         let secret = Secret {

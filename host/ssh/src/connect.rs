@@ -9,7 +9,6 @@ use super::host_key::{Announced, Ended, HostKeyCheck};
 use super::limits::Limits;
 use super::place::Place;
 use super::rsa::proved_with_sha1;
-use crate::resolve;
 use russh::client;
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use vdeploy_net::resolve;
 
 /// An SSH client on a connection.
 pub(super) type Client = client::Handle<HostKeyCheck>;

@@ -4,11 +4,11 @@ use super::connect::Peer;
 use super::host_key::{Mismatch, Refusal, fingerprint};
 use super::login::Refused;
 use super::rsa::ONLY_SHA1;
-use crate::capability::{EffectError, ErrorKind};
-use crate::tls::cause;
 use russh::AlgorithmKind;
 use std::io;
 use std::time::Duration;
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_net::tls::cause;
 
 /// What stopped a connection.
 #[derive(Debug, thiserror::Error)]

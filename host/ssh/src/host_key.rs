@@ -3,8 +3,6 @@
 //! stored fingerprints live is the caller's business; the user's own files are
 //! only read.
 
-use crate::capability::{EffectError, ErrorKind};
-use crate::ids::VmId;
 use crate::openssh::{Known, KnownFiles, Verdict};
 use russh::client;
 use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
@@ -13,6 +11,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::ids::VmId;
 
 /// Keeps fingerprints between runs, each under the name of what has the key:
 /// a VM id, or a server's name as files of known hosts write it.

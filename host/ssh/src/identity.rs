@@ -1,11 +1,11 @@
 //! Private keys of the user: files, a secret, certificates. Reads them; says
 //! in words why one cannot be used. Knows nothing of connections.
 
-use crate::capability::secrets::Secret;
 use russh::keys::{Certificate, Error, PrivateKey, PublicKey, decode_secret_key};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use vdeploy_core::capability::secrets::Secret;
 use zeroize::Zeroizing;
 
 /// No key and no certificate is larger.

@@ -18,6 +18,7 @@ mod identity;
 mod job;
 mod limits;
 mod login;
+pub mod openssh;
 mod place;
 mod private_key;
 mod proxy;
@@ -25,8 +26,10 @@ mod rsa;
 mod server;
 mod session;
 mod sessions;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod vm;
 
 pub use host_key::{HostKeyPolicy, HostKeyStore, MemoryHostKeys};
@@ -36,12 +39,6 @@ pub use private_key::KeySource;
 pub use server::{Hop, ServerConfig};
 pub use vm::SshConfig;
 
-use crate::backoff::{Backoff, Patience, deadline};
-use crate::capability::snapshot::{NoProgress, Progress};
-use crate::capability::ssh::{Command, JobId, LiveOutput, Output, Ssh};
-use crate::capability::{EffectError, ErrorKind};
-use crate::ids::{RunId, VmId};
-use crate::target::TargetHandle;
 use again::Again;
 use ahead::NoSession;
 use async_trait::async_trait;
@@ -57,6 +54,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use vdeploy_core::backoff::{Backoff, Patience, deadline};
+use vdeploy_core::capability::snapshot::{NoProgress, Progress};
+use vdeploy_core::capability::ssh::{Command, JobId, LiveOutput, Output, Ssh};
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::ids::{RunId, VmId};
+use vdeploy_core::target::TargetHandle;
 use vm::VmWay;
 
 /// How long a target that was reached before may be away.

@@ -1,8 +1,8 @@
 //! What a connection goes to.
 
-use crate::ids::VmId;
 use std::fmt;
 use std::sync::Arc;
+use vdeploy_core::ids::VmId;
 
 /// A VM of a platform, or the one server of the target.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

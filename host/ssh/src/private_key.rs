@@ -1,13 +1,13 @@
 //! The private key of a VM: asked of a source, held in memory only.
 
 use super::error::ConnectError;
-use crate::capability::EffectError;
-use crate::capability::secrets::SecretValue;
-use crate::ids::VmId;
 use async_trait::async_trait;
 use russh::keys::PrivateKey;
 use std::fmt::Debug;
 use std::sync::Arc;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::secrets::SecretValue;
+use vdeploy_core::ids::VmId;
 
 /// Where the private key of a VM comes from.
 #[async_trait]

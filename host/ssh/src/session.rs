@@ -7,14 +7,14 @@ use super::capture::Capture;
 use super::command_line::CommandLine;
 use super::connect::Connection;
 use super::group::{self, GroupFilter};
-use crate::capability::mask::{MaskedStream, Masker};
-use crate::capability::ssh::{Command, LiveOutput, Output, Stream};
-use crate::capability::{EffectError, ErrorKind};
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
+use vdeploy_core::capability::mask::{MaskedStream, Masker};
+use vdeploy_core::capability::ssh::{Command, LiveOutput, Output, Stream};
+use vdeploy_core::capability::{EffectError, ErrorKind};
 
 /// How long a command may take to end after TERM, and again after KILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -166,7 +166,7 @@ impl Drop for Session {
         let mut seen = std::mem::replace(&mut self.seen, Seen::new(0, &Masker::none()));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let nobody = crate::capability::ssh::NoLiveOutput;
+                let nobody = vdeploy_core::capability::ssh::NoLiveOutput;
                 stop(&connection, &mut read, &write, &mut seen, &nobody).await;
             });
         }
@@ -414,7 +414,7 @@ fn signal_text(signal: &Sig) -> String {
 #[cfg(test)]
 mod kept_tests {
     use super::*;
-    use crate::capability::secrets::SecretValue;
+    use vdeploy_core::capability::secrets::SecretValue;
 
     #[test]
     fn a_secret_at_the_cut_is_hidden_whole() {

@@ -5,12 +5,12 @@ use super::ahead::NoSession;
 use super::connect::Connection;
 use super::error::ConnectError;
 use super::place::Place;
-use crate::capability::{EffectError, ErrorKind};
 use russh::Channel;
 use russh::client::Msg;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::OwnedSemaphorePermit;
+use vdeploy_core::capability::{EffectError, ErrorKind};
 
 /// A channel on which nothing was asked for yet.
 pub(super) struct OpenSession {

@@ -8,9 +8,6 @@ use super::limits::Limits;
 use super::place::Place;
 use super::private_key::{KeySource, LoadedKey};
 use super::rsa::{UserHash, user_hash};
-use crate::capability::EffectError;
-use crate::ids::VmId;
-use crate::tls::{Tls, cause, find_rustls_error};
 use russh::client::AuthResult;
 use russh::keys::PrivateKeyWithHashAlg;
 use rustls_pki_types::ServerName;
@@ -19,6 +16,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::ids::VmId;
+use vdeploy_net::tls::{Tls, cause, find_rustls_error};
 
 /// What to look at when a VM does not answer.
 const ADVICE: &str = "check the VM id, `vm-domain`, that the VM and its SSH server are running, and \

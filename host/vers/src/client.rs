@@ -2,14 +2,14 @@
 
 use super::clock::ServerClock;
 use super::error::VersError;
-use crate::capability::held::Leases;
-use crate::capability::secrets::SecretValue;
-use crate::http::LocalNames;
-use crate::tls::{Tls, TlsOptions};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
+use vdeploy_core::capability::held::Leases;
+use vdeploy_core::capability::secrets::SecretValue;
+use vdeploy_http::LocalNames;
+use vdeploy_net::tls::{Tls, TlsOptions};
 
 /// Where the platform is and who asks.
 #[derive(Clone, Debug)]
@@ -134,8 +134,8 @@ impl VersClient {
     }
 
     /// How the platform's VMs are reached by SSH.
-    pub fn ssh_config(&self) -> crate::ssh::SshConfig {
-        let mut config = crate::ssh::SshConfig::new(&*self.vm_domain, self.tls.clone());
+    pub fn ssh_config(&self) -> vdeploy_ssh::SshConfig {
+        let mut config = vdeploy_ssh::SshConfig::new(&*self.vm_domain, self.tls.clone());
         config.gateway = self.gateway.clone();
         config
     }

@@ -6,12 +6,12 @@ use super::error::VersError;
 use super::progress::awaited;
 use super::request::Call;
 use super::types::{Commit, CommitId, CommitPage};
-use crate::backoff::deadline;
-use crate::capability::snapshot::Progress;
-use crate::ids::{SnapshotId, VmId};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
+use vdeploy_core::backoff::deadline;
+use vdeploy_core::capability::snapshot::Progress;
+use vdeploy_core::ids::{SnapshotId, VmId};
 
 /// The largest page that the API gives.
 const PAGE: usize = 100;

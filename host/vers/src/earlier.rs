@@ -5,12 +5,12 @@ use super::client::VersClient;
 use super::commits::CLOCK_SKEW;
 use super::error::VersError;
 use super::progress::awaited;
-use crate::backoff::Backoff;
-use crate::capability::snapshot::Progress;
-use crate::ids::{SnapshotId, VmId};
 use jiff::Timestamp;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, sleep};
+use vdeploy_core::backoff::Backoff;
+use vdeploy_core::capability::snapshot::Progress;
+use vdeploy_core::ids::{SnapshotId, VmId};
 
 impl VersClient {
     /// Until when the effect of a call that was made at `since` (milliseconds

@@ -1,8 +1,8 @@
 //! What a call of the API can end in, with what to do about it.
 
-use crate::capability::{EffectError, ErrorKind};
-use crate::tls::TlsError;
 use std::time::Duration;
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_net::tls::TlsError;
 
 /// Why a call failed. `call` names it, for example `commit vm 4f…`; `body` is
 /// a short excerpt of the answer without secrets.

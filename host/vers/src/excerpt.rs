@@ -2,8 +2,8 @@
 //! secrets. Of a page, which a proxy sends and not the API, only what a person
 //! would see of it first.
 
-use crate::capability::secrets::SecretValue;
-use crate::clean;
+use vdeploy_core::capability::secrets::SecretValue;
+use vdeploy_core::clean;
 
 /// Characters of an answer in a message.
 const LONGEST: usize = 200;

@@ -3,7 +3,7 @@
 use super::client::VersClient;
 use super::error::VersError;
 use super::types::Commit;
-use crate::ids::{SnapshotId, VmId};
+use vdeploy_core::ids::{SnapshotId, VmId};
 
 impl VersClient {
     /// Whether the commit was taken of `vm`, or of one that `vm` was restored

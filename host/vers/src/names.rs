@@ -4,11 +4,11 @@
 
 use super::progress::awaited;
 use super::snapshot::VersSnapshot;
-use crate::capability::ErrorKind;
-use crate::capability::snapshot::Progress;
-use crate::capability::ssh::{Command, NoLiveOutput, Ssh as _};
-use crate::ids::VmId;
 use std::time::Duration;
+use vdeploy_core::capability::ErrorKind;
+use vdeploy_core::capability::snapshot::Progress;
+use vdeploy_core::capability::ssh::{Command, NoLiveOutput, Ssh as _};
+use vdeploy_core::ids::VmId;
 
 /// A resolver without servers takes its time before it gives up.
 const WITHIN: Duration = Duration::from_secs(45);

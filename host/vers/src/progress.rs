@@ -1,9 +1,9 @@
 //! Says what is waited for and since when, while it is waited for.
 
-use crate::backoff::Patience;
-use crate::capability::snapshot::Progress;
 use std::pin::pin;
 use tokio::time::sleep_until;
+use vdeploy_core::backoff::Patience;
+use vdeploy_core::capability::snapshot::Progress;
 
 /// Awaits `what`, and says so with `text`: at once, and then again with the
 /// time that has passed.

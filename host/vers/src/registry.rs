@@ -5,13 +5,13 @@
 use super::client::VersClient;
 use super::error::VersError;
 use super::types::VmState;
-use crate::backoff::Backoff;
-use crate::capability::secrets::SecretValue;
-use crate::ids::VmId;
-use crate::tls::find_rustls_error;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
+use vdeploy_core::backoff::Backoff;
+use vdeploy_core::capability::secrets::SecretValue;
+use vdeploy_core::ids::VmId;
+use vdeploy_net::tls::find_rustls_error;
 
 const TRIES: usize = 3;
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;

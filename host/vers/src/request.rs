@@ -4,14 +4,14 @@
 use super::client::VersClient;
 use super::error::VersError;
 use super::excerpt::excerpt;
-use crate::backoff::{Backoff, deadline};
-use crate::tls::cause;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
+use vdeploy_core::backoff::{Backoff, deadline};
+use vdeploy_net::tls::cause;
 use zeroize::Zeroizing;
 
 /// Tries of a call that may be repeated.

@@ -3,11 +3,11 @@
 use super::client::VersClient;
 use super::error::VersError;
 use super::types::{PowerState, VmState};
-use crate::backoff::{Backoff, Patience, deadline};
-use crate::capability::snapshot::Progress;
-use crate::ids::VmId;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
+use vdeploy_core::backoff::{Backoff, Patience, deadline};
+use vdeploy_core::capability::snapshot::Progress;
+use vdeploy_core::ids::VmId;
 
 impl VersClient {
     /// Waits until the VM runs; one that is frozen is told to go on. A platform

@@ -5,16 +5,16 @@ use super::commits::CommitMark;
 use super::error::VersError;
 use super::progress::awaited;
 use super::types::{PowerState, VmState};
-use crate::capability::snapshot::{Progress, Snapshot, Wake};
-use crate::capability::ssh::{Command, NoLiveOutput, Output, Ssh as _};
-use crate::capability::{EffectError, ErrorKind};
-use crate::ids::{RunId, SnapshotId, VmId};
-use crate::ssh::RusshSsh;
-use crate::target::TargetHandle;
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
+use vdeploy_core::capability::snapshot::{Progress, Snapshot, Wake};
+use vdeploy_core::capability::ssh::{Command, NoLiveOutput, Output, Ssh as _};
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::ids::{RunId, SnapshotId, VmId};
+use vdeploy_core::target::TargetHandle;
+use vdeploy_ssh::RusshSsh;
 
 /// Characters of a label in a commit's name.
 const LONGEST_NAME: usize = 64;

@@ -1,10 +1,10 @@
 //! The objects of the API, as far as they are used. Unknown fields are
 //! ignored, fields that some versions leave out are optional.
 
-use crate::capability::secrets::SecretValue;
-use crate::ids::{SnapshotId, VmId};
 use jiff::Timestamp;
 use serde::Deserialize;
+use vdeploy_core::capability::secrets::SecretValue;
+use vdeploy_core::ids::{SnapshotId, VmId};
 
 /// What a VM is doing, as the API says it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]

@@ -6,16 +6,16 @@ use super::error::VersError;
 use super::progress::awaited;
 use super::request::{Answer, Call};
 use super::types::{Branched, KeyAnswer, PowerState, Vm, VmKey};
-use crate::backoff::deadline;
-use crate::capability::EffectError;
-use crate::capability::secrets::SecretValue;
-use crate::capability::snapshot::Progress;
-use crate::ids::{SnapshotId, VmId};
-use crate::ssh::KeySource;
 use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::json;
 use std::collections::BTreeSet;
+use vdeploy_core::backoff::deadline;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::secrets::SecretValue;
+use vdeploy_core::capability::snapshot::Progress;
+use vdeploy_core::ids::{SnapshotId, VmId};
+use vdeploy_ssh::KeySource;
 
 impl VersClient {
     /// Every VM of the organisation, also those of other accounts in it.

@@ -3,14 +3,14 @@
 
 use super::snapshot::VersSnapshot;
 use super::types::VmState;
-use crate::capability::snapshot::{Progress, Wake};
-use crate::capability::{EffectError, ErrorKind};
+use vdeploy_core::capability::snapshot::{Progress, Wake};
+use vdeploy_core::capability::{EffectError, ErrorKind};
 
 /// What a target without an answer is reported under.
 const CODE: &str = "ssh.unreachable";
 
 impl VersSnapshot {
-    /// See [`crate::capability::snapshot::Snapshot::wake`].
+    /// See [`vdeploy_core::capability::snapshot::Snapshot::wake`].
     pub(super) async fn woken(
         &self,
         change: bool,

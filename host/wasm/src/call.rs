@@ -10,14 +10,14 @@ use super::guard::{Guard, OwnTask, Watched};
 use super::imports::effect_error;
 use super::meter::{Meter, Over};
 use super::state::{HostState, cut};
-use crate::capability::EffectError;
-use crate::event::Phase;
-use crate::gate::{Gate, RunShared, stopped};
-use crate::ids::{PlanName, StepId};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::event::Phase;
+use vdeploy_core::ids::{PlanName, StepId};
+use vdeploy_gate::{Gate, RunShared, stopped};
 use wasmtime::component::{ComponentNamedList, Instance, Lift, Lower, TypedFunc};
 use wasmtime::{Store, UpdateDeadline, WasmBacktrace};
 

@@ -3,11 +3,11 @@
 //! behind has failed.
 
 use super::component::digest;
-use crate::capability::mask::Masker;
-use crate::capability::{EffectError, ErrorKind};
-use crate::event::CheckStatus;
-use crate::ids::Digest;
 use std::collections::BTreeMap;
+use vdeploy_core::capability::mask::Masker;
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::event::CheckStatus;
+use vdeploy_core::ids::Digest;
 
 /// The code of a call that left a failed check behind.
 const FAILED: &str = "check.failed";

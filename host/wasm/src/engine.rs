@@ -6,17 +6,16 @@
 //! deadline is wall clock (see `call`). Both need the ticks of this engine, so
 //! whatever can be called holds one of its handles.
 
-use super::builtin;
 use super::cache::CodeCache;
 use super::compiler::{self, Compiler};
 use super::error::PluginError;
 use super::features;
 use super::native;
-use crate::ids::{Digest, PluginName};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use vdeploy_core::ids::{Digest, PluginName};
 use wasmtime::component::Component;
 
 /// How often the epoch moves.
@@ -61,6 +60,9 @@ pub struct Setup {
     pub cache: Option<CodeCache>,
     /// Compiles what is not built in, in a process of its own.
     pub compiler: Option<Compiler>,
+    /// Whether these bytes are a plugin that the program carries; such a
+    /// plugin is compiled in this process. Without it none is.
+    pub is_builtin: Option<fn(&[u8]) -> bool>,
     /// Called before something is compiled, since that takes its time.
     pub on_compile: Option<OnCompile>,
 }
@@ -137,7 +139,7 @@ impl Engine {
                 Err(error) => tracing::warn!(%error, "kept code is compiled again"),
             }
         }
-        let is_builtin = builtin::is_one(bytes);
+        let is_builtin = self.setup.is_builtin.is_some_and(|is| is(bytes));
         if let Some(announce) = &self.setup.on_compile {
             announce(name, is_builtin);
         }

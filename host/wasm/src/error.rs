@@ -1,8 +1,8 @@
 //! Why a plugin could not be loaded or did not finish.
 
-use crate::capability::EffectError;
-use crate::ids::{PluginName, StepId};
 use std::time::Duration;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::ids::{PluginName, StepId};
 
 /// Problems with a plugin. `Failed` is what the plugin itself reports; the
 /// others are the host's.

@@ -5,13 +5,13 @@
 //! next is refused.
 
 use super::error::PluginError;
-use crate::gate::{RunShared, stopped};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
+use vdeploy_gate::{RunShared, stopped};
 
 /// So long a call may keep its thread once it should have ended.
 const STUCK: Duration = Duration::from_secs(5);

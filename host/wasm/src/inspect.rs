@@ -4,16 +4,16 @@
 use super::component::Description;
 use super::error::PluginError;
 use super::manifest::{Manifest, Request};
-use crate::capability::Grants;
-use crate::capability::http::HttpScope;
-use crate::capability::secrets::SecretScope;
-use crate::capability::snapshot::SnapshotScope;
-use crate::capability::ssh::SshScope;
-use crate::clean;
-use crate::ids::{PluginName, is_name};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
+use vdeploy_core::capability::Grants;
+use vdeploy_core::capability::http::HttpScope;
+use vdeploy_core::capability::secrets::SecretScope;
+use vdeploy_core::capability::snapshot::SnapshotScope;
+use vdeploy_core::capability::ssh::SshScope;
+use vdeploy_core::clean;
+use vdeploy_core::ids::{PluginName, is_name};
 
 /// The powers of a plugin, for people and for `--json`.
 #[derive(Clone, Debug, Serialize)]

@@ -3,7 +3,6 @@
 
 mod bindings;
 mod bounds;
-pub mod builtin;
 pub mod cache;
 mod call;
 mod checks;

@@ -3,10 +3,10 @@
 //! configured. Read without running any of its code.
 
 use super::manifest_rules;
-use crate::capability::error::ErrorKind;
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
+use vdeploy_core::capability::error::ErrorKind;
 
 /// The custom section's name.
 pub const SECTION: &str = "vdeploy:manifest";

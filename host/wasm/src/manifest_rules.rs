@@ -3,16 +3,16 @@
 //! way to a plugin (load, inspect, check) comes through here.
 
 use super::manifest::{Manifest, Request};
-use crate::capability::http::HttpScope;
-use crate::capability::secrets::SecretScope;
-use crate::capability::snapshot::SnapshotScope;
-use crate::capability::ssh::SshScope;
-use crate::ids::is_name;
 use jsonschema::Validator;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::ops::Range;
 use toml::Spanned;
+use vdeploy_core::capability::http::HttpScope;
+use vdeploy_core::capability::secrets::SecretScope;
+use vdeploy_core::capability::snapshot::SnapshotScope;
+use vdeploy_core::capability::ssh::SshScope;
+use vdeploy_core::ids::is_name;
 
 /// Major and minor version of the contract that this host offers.
 pub(super) const OFFERED: (u64, u64) = (1, 0);
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_interfaces_that_need_a_grant_are_the_capabilities() {
-        let grants = crate::capability::Grants::default();
+        let grants = vdeploy_core::capability::Grants::default();
         for capability in CAPABILITIES {
             assert!(!grants.gives_interface(capability), "{capability}");
         }

@@ -5,10 +5,10 @@ use super::checks::Checks;
 use super::engine::Limits;
 use super::limiter::Limiter;
 use super::meter::Over;
-use crate::capability::{EffectError, ErrorKind};
-use crate::event::{CheckStatus, Level};
-use crate::gate::Gate;
 use std::collections::VecDeque;
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::event::{CheckStatus, Level};
+use vdeploy_gate::Gate;
 use wasmtime::Result;
 use wasmtime::component::ResourceTable;
 

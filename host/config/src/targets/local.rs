@@ -1,9 +1,9 @@
 //! `type = "local"`: a VM of the local cloud.
 
 use super::parts::parse_vm;
-use crate::config::parse::TableReader;
-use crate::ids::VmId;
+use crate::parse::TableReader;
 use std::path::{Path, PathBuf};
+use vdeploy_core::ids::VmId;
 
 /// Every key of the table.
 pub(super) const KEYS: [&str; 3] = ["type", "dir", "vm"];

@@ -1,10 +1,10 @@
 //! What several kinds of target have in common: VM ids, host keys, users, URLs.
 
 use super::registry::RegistrySource;
-use crate::capability::address::has_credentials;
-use crate::config::span::{Place, Problem};
-use crate::ids::VmId;
+use crate::span::{Place, Problem};
 use url::Url;
+use vdeploy_core::capability::address::has_credentials;
+use vdeploy_core::ids::VmId;
 
 /// Where a VM id comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]

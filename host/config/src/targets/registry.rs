@@ -2,8 +2,8 @@
 //! that a service keeps.
 
 use super::parts::parse_origin;
-use crate::capability::address::is_loopback;
-use crate::config::parse::{At, TableReader};
+use crate::parse::{At, TableReader};
+use vdeploy_core::capability::address::is_loopback;
 
 /// The registry that names the VM.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,7 +64,7 @@ fn parse_url(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Project, TargetConfig, VmSource};
+    use crate::{Project, TargetConfig, VmSource};
     use std::path::Path;
 
     fn project(lines: &str) -> Result<Project, String> {

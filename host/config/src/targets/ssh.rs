@@ -2,8 +2,8 @@
 //! configuration says. What stands here goes over that configuration.
 
 use super::parts::{parse_fingerprint, parse_origin, parse_user};
-use crate::config::duration;
-use crate::config::parse::{At, TableReader};
+use crate::duration;
+use crate::parse::{At, TableReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -119,7 +119,7 @@ pub(super) fn read(what: &str, table: TableReader<'_>, base: &Path) -> Option<Ss
         && config == UserConfig::None
     {
         table.report(
-            crate::config::Problem::at(&place, "`passphrase` opens no key").help(
+            crate::Problem::at(&place, "`passphrase` opens no key").help(
                 "name the key: identity-file = \"PATH\", or identity-secret = \"NAME\" for a key \
                  that is a secret",
             ),

@@ -2,13 +2,13 @@
 
 use super::parts::{VmSource, parse_fingerprint, parse_origin, parse_user, parse_vm};
 use super::registry;
-use crate::capability::address::is_loopback;
-use crate::capability::http::parse_host_and_port;
-use crate::config::duration;
-use crate::config::parse::{At, TableReader};
+use crate::duration;
+use crate::parse::{At, TableReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use url::Url;
+use vdeploy_core::capability::address::is_loopback;
+use vdeploy_core::capability::http::parse_host_and_port;
 
 /// The platform's API when a target names none.
 pub const DEFAULT_API_URL: &str = "https://api.vers.sh";

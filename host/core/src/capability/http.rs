@@ -200,7 +200,7 @@ fn parse_place(address: &str) -> Result<(Place, &str), String> {
 }
 
 /// `HOST` or `HOST:PORT`; a colon inside `[…]` is not a port's.
-pub(crate) fn parse_host_and_port(text: &str) -> Result<(HostPattern, Option<u16>), String> {
+pub fn parse_host_and_port(text: &str) -> Result<(HostPattern, Option<u16>), String> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (text, None),

@@ -92,10 +92,10 @@ impl Plan {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 impl Plan {
     /// A plan of nothing, for tests.
-    pub(crate) fn bare(name: &str) -> Self {
+    pub fn bare(name: &str) -> Self {
         Self {
             name: name.into(),
             summary: String::new(),

@@ -1,6 +1,6 @@
 //! SQLite errors as a person can act on them.
 
-use crate::journal::StoreError;
+use crate::StoreError;
 use rusqlite::ErrorCode;
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! Facts about targets in the database.
 
 use super::Failure;
-use crate::ids::TargetName;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use vdeploy_core::ids::TargetName;
 
 pub(super) fn read(
     db: &Connection,

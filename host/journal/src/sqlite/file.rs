@@ -3,12 +3,12 @@
 //! gone with the process.
 
 use super::error;
-use crate::journal::StoreError;
-use crate::ownership::{Judge, make_private_dir};
+use crate::StoreError;
 use std::fs::{Metadata, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use vdeploy_files::{Judge, make_private_dir};
 
 /// Makes the directory and an empty file, readable by their owner alone, and
 /// gives the path without links, which SQLite can be told to follow none of. An

@@ -7,12 +7,12 @@
 //! back) is cut to that length.
 
 use super::{Failure, facts, from_db, to_db};
-use crate::ids::{RunId, TargetName};
-use crate::journal::StoreError;
-use crate::journal::breaks::{self, LeaseBreak};
-use crate::journal::store::{Granted, Holder};
+use crate::StoreError;
+use crate::breaks::{self, LeaseBreak};
+use crate::store::{Granted, Holder};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::time::Duration;
+use vdeploy_core::ids::{RunId, TargetName};
 
 struct Stored {
     token: u64,

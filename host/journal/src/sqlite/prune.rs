@@ -2,13 +2,13 @@
 //! itself, which looks again inside of its transaction.
 
 use super::{Failure, breaks, facts, from_db, runs, to_db, unjson};
-use crate::ids::{RunId, TargetName, VmId};
-use crate::journal::entry::Entry;
-use crate::journal::moves;
-use crate::journal::prune::{Hold, Surveyed};
-use crate::journal::store::{RunSummary, Stored};
-use crate::journal::unfinished;
+use crate::entry::Entry;
+use crate::moves;
+use crate::prune::{Hold, Surveyed};
+use crate::store::{RunSummary, Stored};
+use crate::unfinished;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use vdeploy_core::ids::{RunId, TargetName, VmId};
 
 pub(super) fn survey(
     db: &Connection,

@@ -1,8 +1,8 @@
 //! How much room the database takes, and giving back what is free in it.
 
 use super::{Failure, error, from_db, to_db};
-use crate::journal::StoreError;
-use crate::journal::store::Compacted;
+use crate::StoreError;
+use crate::store::Compacted;
 use rusqlite::{Connection, OptionalExtension};
 
 pub(super) fn size(db: &Connection, path: &str) -> Result<u64, Failure> {

@@ -1,12 +1,12 @@
 //! Runs and their journals in the database.
 
 use super::{Failure, from_db, json, to_db, unjson};
-use crate::event::Outcome;
-use crate::ids::{RunId, TargetName};
-use crate::journal::StoreError;
-use crate::journal::entry::{Entry, FORMAT};
-use crate::journal::store::{Granted, RunRecord, RunSummary, Stored};
+use crate::StoreError;
+use crate::entry::{Entry, FORMAT};
+use crate::store::{Granted, RunRecord, RunSummary, Stored};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use vdeploy_core::event::Outcome;
+use vdeploy_core::ids::{RunId, TargetName};
 
 /// How many runs an ambiguous prefix names at most.
 const MATCHES: u32 = 8;

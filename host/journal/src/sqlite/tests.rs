@@ -1,11 +1,11 @@
 use super::*;
-use crate::event::Outcome;
-use crate::event::{Phase, Section};
-use crate::ids::StepId;
-use crate::journal::breaks;
-use crate::journal::entry::FORMAT;
-use crate::plan::Plan;
+use crate::breaks;
+use crate::entry::FORMAT;
 use std::sync::atomic::{AtomicU64, Ordering};
+use vdeploy_core::event::Outcome;
+use vdeploy_core::event::{Phase, Section};
+use vdeploy_core::ids::StepId;
+use vdeploy_core::plan::Plan;
 
 const TTL: Duration = Duration::from_secs(15);
 

@@ -3,9 +3,9 @@
 //! memory: beyond a bound lines of output are left out, and one line says in
 //! their place how many. Every other event is kept.
 
-use crate::event::{Level, RunEvent};
-use crate::ids::StepId;
 use std::collections::VecDeque;
+use vdeploy_core::event::{Level, RunEvent};
+use vdeploy_core::ids::StepId;
 
 /// Most lines of output that wait.
 pub(super) const MAX_LINES: usize = 32 * 1024;
@@ -87,11 +87,11 @@ fn said(item: Item) -> RunEvent {
 }
 
 #[cfg(test)]
-pub(in crate::report) mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::capability::ssh::Stream;
+    use vdeploy_core::capability::ssh::Stream;
 
-    pub(in crate::report) fn output(line: &str) -> RunEvent {
+    pub(crate) fn output(line: &str) -> RunEvent {
         RunEvent::Output {
             step: "build".into(),
             stream: Stream::Stdout,

@@ -1,6 +1,6 @@
 use super::*;
-use crate::report::script;
-use crate::report::sink::tests::Kept;
+use crate::script;
+use crate::sink::tests::Kept;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,9 +1,9 @@
 use super::*;
-use crate::event::Outcome;
-use crate::report::Sink;
-use crate::report::script;
-use crate::report::sink::tests::Kept;
+use crate::Sink;
+use crate::script;
+use crate::sink::tests::Kept;
 use std::fs;
+use vdeploy_core::event::Outcome;
 
 fn xml(events: &[RunEvent]) -> String {
     let dir = tempfile::tempdir().unwrap();

@@ -1,9 +1,9 @@
 use super::*;
-use crate::event::Outcome;
-use crate::event::{Phase, Section};
-use crate::report::script;
-use crate::report::sink::tests::Kept;
+use crate::script;
+use crate::sink::tests::Kept;
 use std::sync::atomic::{AtomicU64, Ordering};
+use vdeploy_core::event::Outcome;
+use vdeploy_core::event::{Phase, Section};
 
 /// The text of a run in which each event comes a second after the other.
 fn text(events: &[RunEvent], verbose: bool) -> String {

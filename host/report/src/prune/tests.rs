@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::Outcome;
+use vdeploy_core::event::Outcome;
 
 const NOW: u64 = 10_000_000;
 

@@ -1,10 +1,10 @@
 //! How a run stands: how it ended, and what later runs have made of it.
 
-use crate::event::Outcome;
-use crate::ids::RunId;
-use crate::journal::standing;
-use crate::journal::store::RunSummary;
 use std::collections::BTreeMap;
+use vdeploy_core::event::Outcome;
+use vdeploy_core::ids::RunId;
+use vdeploy_journal::standing;
+use vdeploy_journal::store::RunSummary;
 
 /// How a run stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

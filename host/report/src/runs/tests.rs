@@ -1,8 +1,8 @@
 use super::*;
-use crate::capability::{EffectError, ErrorKind};
-use crate::event::{Section, StepFailure};
-use crate::ids::RunId;
-use crate::plan::Plan;
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::event::{Section, StepFailure};
+use vdeploy_core::ids::RunId;
+use vdeploy_core::plan::Plan;
 
 const START: u64 = 1_700_000_000_000;
 

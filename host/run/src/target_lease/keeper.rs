@@ -3,12 +3,12 @@
 
 use super::script::{Answer, Ask, ClaimId, TargetHolder, TargetLeaseError, ask};
 use super::{Claim, break_as};
-use crate::capability::held::Held;
-use crate::ids::{RunId, VmId};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::timeout;
+use vdeploy_core::capability::held::Held;
+use vdeploy_core::ids::{RunId, VmId};
 
 #[derive(Debug)]
 pub(super) struct Keeper {

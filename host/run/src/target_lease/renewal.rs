@@ -3,15 +3,15 @@
 use super::keeper::{Keeper, Kept};
 use super::script::{TargetHolder, TargetLeaseError};
 use super::{Absence, Claim};
-use crate::capability::held::Moment;
-use crate::ids::VmId;
-use crate::run::lease::LeaseLost;
-use crate::target::TargetFacts;
+use crate::lease::LeaseLost;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
+use vdeploy_core::capability::held::Moment;
+use vdeploy_core::ids::VmId;
+use vdeploy_core::target::TargetFacts;
 
 /// First wait after a renewal that failed; doubles each time.
 const BACK_OFF: Duration = Duration::from_millis(50);

@@ -1,10 +1,10 @@
 //! The conversation with `target_lease.sh` on the target: one command, one
 //! answer. Knows nothing of time and of what an answer means for the run.
 
-use crate::capability::EffectError;
-use crate::capability::ssh::{Command, NoLiveOutput, Ssh};
-use crate::ids::RunId;
 use std::time::Duration;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::ssh::{Command, NoLiveOutput, Ssh};
+use vdeploy_core::ids::RunId;
 
 const SCRIPT: &str = include_str!("../target_lease.sh");
 

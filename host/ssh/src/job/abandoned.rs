@@ -2,14 +2,14 @@
 
 use super::follow::Follower;
 use super::heard::Heard;
-use crate::capability::ssh::{JobId, LiveOutput, NoLiveOutput};
-use crate::ssh::place::Place;
+use crate::place::Place;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
+use vdeploy_core::capability::ssh::{JobId, LiveOutput, NoLiveOutput};
 
 /// The jobs of a run that may still go on, and the VMs that had jobs.
 #[derive(Clone, Debug, Default)]
-pub(in crate::ssh) struct Abandoned(Arc<Mutex<Known>>);
+pub(crate) struct Abandoned(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -50,7 +50,7 @@ impl Abandoned {
     }
 
     /// There may be jobs that this process has not started.
-    pub(in crate::ssh) fn expect(&self) {
+    pub(crate) fn expect(&self) {
         self.lock().expected = true;
     }
 }

@@ -2,8 +2,8 @@
 
 use super::follow::Limit;
 use super::heard::Heard;
-use crate::capability::ssh::{Command, JobId, Output};
-use crate::capability::{EffectError, ErrorKind};
+use vdeploy_core::capability::ssh::{Command, JobId, Output};
+use vdeploy_core::capability::{EffectError, ErrorKind};
 
 pub(super) fn ended(
     heard: Heard,

@@ -4,14 +4,14 @@
 use super::heard::Heard;
 use super::line::{ask_to_stop, tick};
 use super::marks::{Marks, Piece};
-use crate::capability::ssh::{LiveOutput, Stream};
-use crate::ssh::connect::Connection;
+use crate::connect::Connection;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
+use vdeploy_core::capability::ssh::{LiveOutput, Stream};
 
 /// How often the target is asked whether there is more output: soon at first
 /// and while there is some, less often when there is not.
@@ -226,7 +226,7 @@ impl Follower {
 
     /// Waits for the answer of a script that was started only to end the job.
     pub(super) async fn stopped(&mut self) -> Result<bool, String> {
-        let nobody = crate::capability::ssh::NoLiveOutput;
+        let nobody = vdeploy_core::capability::ssh::NoLiveOutput;
         let mut heard = Heard::nothing();
         let mut outputs = Outputs::new(&self.mark);
         let answered = async {

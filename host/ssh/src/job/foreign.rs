@@ -2,11 +2,11 @@
 //! changes the target beside them.
 
 use super::RusshSsh;
-use crate::backoff::deadline;
-use crate::capability::ssh::{Command, JobId, NoLiveOutput, Ssh as _};
-use crate::capability::{EffectError, ErrorKind};
-use crate::ids::RunId;
 use std::time::Duration;
+use vdeploy_core::backoff::deadline;
+use vdeploy_core::capability::ssh::{Command, JobId, NoLiveOutput, Ssh as _};
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::ids::RunId;
 
 /// All of it may take so long.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ done"#;
 
 impl RusshSsh {
     /// Ends every job of the run that may still go on; which ones those were.
-    pub(in crate::ssh) async fn end_foreign(&self, run: &RunId) -> Result<Vec<JobId>, EffectError> {
+    pub(crate) async fn end_foreign(&self, run: &RunId) -> Result<Vec<JobId>, EffectError> {
         let until = deadline(WITHIN);
         let mut command = Command::new("sh");
         let words = ["-c", SCRIPT, "sh", run.as_str()];

@@ -1,10 +1,10 @@
 //! What a job has printed so far, over all connections.
 
 use super::line::Offsets;
-use crate::capability::mask::Masker;
-use crate::capability::ssh::{Command, Output, Stream};
-use crate::capability::{EffectError, ErrorKind};
-use crate::ssh::session::{Kept, with_last_words};
+use crate::session::{Kept, with_last_words};
+use vdeploy_core::capability::mask::Masker;
+use vdeploy_core::capability::ssh::{Command, Output, Stream};
+use vdeploy_core::capability::{EffectError, ErrorKind};
 
 pub(super) struct Heard {
     stdout: Kept,

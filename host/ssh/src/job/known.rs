@@ -1,10 +1,10 @@
 //! Which jobs of a run the target knows.
 
 use super::RusshSsh;
-use crate::capability::ssh::{Command, NoLiveOutput, Ssh as _};
-use crate::capability::{EffectError, ErrorKind};
-use crate::ids::RunId;
 use std::time::Duration;
+use vdeploy_core::capability::ssh::{Command, NoLiveOutput, Ssh as _};
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::ids::RunId;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -15,7 +15,7 @@ done"#;
 
 impl RusshSsh {
     /// Their numbers.
-    pub(in crate::ssh) async fn known_jobs(&self, run: &RunId) -> Result<Vec<u64>, EffectError> {
+    pub(crate) async fn known_jobs(&self, run: &RunId) -> Result<Vec<u64>, EffectError> {
         let mut command = Command::new("sh");
         let words = ["-c", SCRIPT, "sh", run.as_str()];
         command.args = words.map(str::to_owned).to_vec();

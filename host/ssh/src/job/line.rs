@@ -3,11 +3,11 @@
 //! The script comes along with each command: there is nothing to install on a
 //! target and no version of it to find there.
 
-use crate::capability::EffectError;
-use crate::capability::quote::sh;
-use crate::capability::ssh::{Command, JobId};
-use crate::ssh::command_line::{self, CommandLine, Launch};
+use crate::command_line::{self, CommandLine, Launch};
 use std::time::Duration;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::quote::sh;
+use vdeploy_core::capability::ssh::{Command, JobId};
 
 fn script() -> String {
     command_line::functions() + &command_line::compact(include_str!("job.sh"))

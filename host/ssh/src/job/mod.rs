@@ -20,17 +20,17 @@ mod script_tests;
 pub(super) use abandoned::Abandoned;
 
 use super::{OUTAGE, OpenSession, RusshSsh, Unopened};
-use crate::backoff::{Backoff, deadline};
-use crate::capability::ssh::{Command, JobId, LiveOutput, Output};
-use crate::capability::{EffectError, ErrorKind};
-use crate::ids::RunId;
-use crate::ssh::place::Place;
+use crate::place::Place;
 use abandoned::Watched;
 use endings::{ended, gone_silent, late, lost, not_started, silent};
 use follow::{End, Follower, Limits, Over};
 use heard::Heard;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
+use vdeploy_core::backoff::{Backoff, deadline};
+use vdeploy_core::capability::ssh::{Command, JobId, LiveOutput, Output};
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::ids::RunId;
 
 /// Scripts that end without a word before that is taken for the answer.
 const SILENCES: usize = 3;

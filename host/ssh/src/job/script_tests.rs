@@ -7,13 +7,13 @@ mod variables;
 
 use self::small_disk::SmallDisk;
 use super::line::{self, Offsets};
-use crate::capability::ssh::{Command, JobId};
-use crate::ssh::tests::fixture::shell;
-use crate::ssh::tests::processes::{eventually, gone, runs, with_argument};
+use crate::testing::fixture::shell;
+use crate::testing::processes::{eventually, gone, runs, with_argument};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::time::Duration;
+use vdeploy_core::capability::ssh::{Command, JobId};
 
 const MARK: &str = "\u{1e}MARK";
 const SHELLS: [&[&str]; 3] = [&["dash"], &["bash"], &["busybox", "sh"]];

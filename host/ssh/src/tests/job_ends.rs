@@ -1,11 +1,11 @@
 //! How a change ends that does not end well, on a real OpenSSH server.
 
-use super::fixture::{Sshd, Watch, shell};
 use super::jobs::{Home, change, spawn, text, waiting};
-use super::processes::{eventually, gone, kill, runs};
-use crate::capability::ssh::{NoLiveOutput, Ssh};
+use crate::testing::fixture::{Sshd, Watch, shell};
+use crate::testing::processes::{eventually, gone, kill, runs};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use vdeploy_core::capability::ssh::{NoLiveOutput, Ssh};
 
 /// The process that waits for the command.
 fn recorder(sshd: &Sshd) -> String {

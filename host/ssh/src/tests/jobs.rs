@@ -1,15 +1,15 @@
 //! Changes that outlive their connection, on a real OpenSSH server.
 
-use super::fixture::{Client, Sshd, Watch, client_with, shell};
-use super::processes::{eventually, is_in_files, runs, with_argument};
-use crate::capability::EffectError;
-use crate::capability::secrets::{Secret, SecretValue};
-use crate::capability::ssh::{Command, JobId, NoLiveOutput, Output, Ssh};
+use crate::testing::fixture::{Client, Sshd, Watch, client_with, shell};
+use crate::testing::processes::{eventually, is_in_files, runs, with_argument};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::secrets::{Secret, SecretValue};
+use vdeploy_core::capability::ssh::{Command, JobId, NoLiveOutput, Output, Ssh};
 
 pub(super) const RUN: &str = "01RUN";
 

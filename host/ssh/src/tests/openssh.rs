@@ -1,12 +1,12 @@
 //! Against a real OpenSSH server.
 
-use super::fixture::{Sshd, Watch, client_with, shell};
-use super::processes::gone;
-use crate::capability::secrets::{Secret, SecretValue};
-use crate::capability::ssh::{Command, NoLiveOutput, Ssh};
+use crate::testing::fixture::{Sshd, Watch, client_with, shell};
+use crate::testing::processes::gone;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use vdeploy_core::capability::secrets::{Secret, SecretValue};
+use vdeploy_core::capability::ssh::{Command, NoLiveOutput, Ssh};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()

@@ -1,10 +1,10 @@
 //! How many round trips things take on a real OpenSSH server, where nothing
 //! else keeps a connection busy: keepalives come once an hour here.
 
-use super::fixture::{Client, Sshd, client_with, shell};
-use crate::capability::ssh::{NoLiveOutput, Ssh};
+use crate::testing::fixture::{Client, Sshd, client_with, shell};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
+use vdeploy_core::capability::ssh::{NoLiveOutput, Ssh};
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Far longer than any of it takes. A question that waits for a keepalive is given
@@ -14,7 +14,7 @@ const LONG: Duration = Duration::from_secs(120);
 /// A client that has run one command, and with it done all that it does after a
 /// login.
 async fn settled(sshd: &Sshd) -> Client {
-    let rare = |config: &mut crate::ssh::SshConfig| config.limits.keepalive = HOUR;
+    let rare = |config: &mut crate::SshConfig| config.limits.keepalive = HOUR;
     let c = client_with(&sshd.front, &sshd.user_key, rare, None);
     run(&c).await;
     // What was still under way when the command ended is before its answer.

@@ -1,12 +1,12 @@
 //! A server by plain TCP, with the user's own keys, against a real OpenSSH
 //! server.
 
-use super::fixture::{Sshd, fingerprint, keys_in, new_key, shell, to_server};
-use crate::capability::secrets::{Secret, SecretValue};
-use crate::capability::ssh::{NoLiveOutput, Ssh};
-use crate::ssh::{HostKeyPolicy, HostKeyStore, MemoryHostKeys, RusshSsh};
+use crate::testing::fixture::{Sshd, fingerprint, keys_in, new_key, shell, to_server};
+use crate::{HostKeyPolicy, HostKeyStore, MemoryHostKeys, RusshSsh};
 use russh::keys::ssh_key::LineEnding;
 use std::sync::Arc;
+use vdeploy_core::capability::secrets::{Secret, SecretValue};
+use vdeploy_core::capability::ssh::{NoLiveOutput, Ssh};
 
 fn pinned(sshd: &Sshd) -> HostKeyPolicy {
     HostKeyPolicy::Pinned(fingerprint(&sshd.host_key))

@@ -1,15 +1,15 @@
 //! Signatures with SHA-1 (`ssh-rsa`): neither taken nor made.
 
-use super::fixture::{Front, Sshd, client, new_key, shell, to_server};
-use crate::capability::EffectError;
-use crate::capability::ssh::{NoLiveOutput, Ssh};
-use crate::ssh::{HostKeyPolicy, MemoryHostKeys};
+use crate::testing::fixture::{Front, Sshd, client, new_key, shell, to_server};
+use crate::{HostKeyPolicy, MemoryHostKeys};
 use russh::Preferred;
 use russh::keys::{Algorithm, PrivateKey};
 use russh::server::{self, Auth, VerifiedPublicKey};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::ssh::{NoLiveOutput, Ssh};
 
 /// An RSA key in `dir`, made by OpenSSH.
 fn rsa_key(dir: &Path, name: &str) -> PrivateKey {

@@ -1,12 +1,12 @@
 //! Host keys, certificates and keys of users, against a real OpenSSH server.
 
-use super::fixture::{Front, Sshd, client, client_with, fingerprint, new_key, shell};
-use crate::capability::snapshot::Progress;
-use crate::capability::ssh::{NoLiveOutput, Ssh};
-use crate::ssh::{HostKeyPolicy, HostKeyStore};
-use crate::tls::{Tls, TlsOptions};
+use crate::testing::fixture::{Front, Sshd, client, client_with, fingerprint, new_key, shell};
+use crate::{HostKeyPolicy, HostKeyStore};
 use std::sync::Mutex;
 use std::time::Duration;
+use vdeploy_core::capability::snapshot::Progress;
+use vdeploy_core::capability::ssh::{NoLiveOutput, Ssh};
+use vdeploy_net::tls::{Tls, TlsOptions};
 
 #[derive(Default)]
 struct Said(Mutex<Vec<String>>);
@@ -111,7 +111,7 @@ async fn a_certificate_of_an_unknown_ca_needs_the_opt_out() {
 #[tokio::test]
 async fn a_certificate_for_another_name_is_refused() {
     let sshd = Sshd::start().await;
-    let other = |c: &mut crate::ssh::SshConfig| c.vm_domain = "elsewhere.localhost".into();
+    let other = |c: &mut crate::SshConfig| c.vm_domain = "elsewhere.localhost".into();
     let c = client_with(&sshd.front, &sshd.user_key, other, None);
     assert_eq!(c.ssh.connect().await.unwrap_err().code, "ssh.tls");
 }
@@ -124,8 +124,7 @@ async fn nothing_listening_and_nothing_answering_are_unreachable() {
     })
     .await;
     let key = new_key();
-    let quick =
-        |c: &mut crate::ssh::SshConfig| c.limits.connect_timeout = Duration::from_millis(300);
+    let quick = |c: &mut crate::SshConfig| c.limits.connect_timeout = Duration::from_millis(300);
     let c = client_with(&front, &key, quick, None);
     let error = c.ssh.connect().await.unwrap_err();
     assert_eq!(

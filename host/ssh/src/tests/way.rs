@@ -1,15 +1,17 @@
 //! Ways to a server: known hosts, agent, certificates, jump hosts, a program.
 //! Every server and every agent is a real one of OpenSSH.
 
-use super::fixture::{Sshd, fingerprint, keys_in, new_key, shell, to_server, user, way_to};
-use crate::capability::ssh::{NoLiveOutput, Ssh};
 use crate::openssh::KnownFiles;
-use crate::ssh::{Agent, Hop, HostKeyPolicy, HostKeyStore, MemoryHostKeys, RusshSsh};
+use crate::testing::fixture::{
+    Sshd, fingerprint, keys_in, new_key, shell, to_server, user, way_to,
+};
+use crate::{Agent, Hop, HostKeyPolicy, HostKeyStore, MemoryHostKeys, RusshSsh};
 use russh::keys::PrivateKey;
 use russh::keys::ssh_key::LineEnding;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use vdeploy_core::capability::ssh::{NoLiveOutput, Ssh};
 
 fn pinned(sshd: &Sshd) -> HostKeyPolicy {
     HostKeyPolicy::Pinned(fingerprint(&sshd.host_key))
@@ -216,7 +218,8 @@ impl SshAgent {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let mut backoff = crate::backoff::Backoff::up_to(std::time::Duration::from_millis(200));
+        let mut backoff =
+            vdeploy_core::backoff::Backoff::up_to(std::time::Duration::from_millis(200));
         for _ in 0..100 {
             if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
                 break;

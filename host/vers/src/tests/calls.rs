@@ -1,13 +1,13 @@
 //! Single calls: shapes, statuses, retries.
 
 use super::fake::{Fake, Fault, KEY, vm};
-use crate::capability::ErrorKind;
-use crate::capability::held::{Held, Keeps, Loss, Moment};
-use crate::capability::secrets::SecretValue;
-use crate::capability::snapshot::NoProgress;
-use crate::vers::{PowerState, VersClient, VersError, VmState};
+use crate::{PowerState, VersClient, VersError, VmState};
 use serde_json::json;
 use std::time::Duration;
+use vdeploy_core::capability::ErrorKind;
+use vdeploy_core::capability::held::{Held, Keeps, Loss, Moment};
+use vdeploy_core::capability::secrets::SecretValue;
+use vdeploy_core::capability::snapshot::NoProgress;
 
 #[tokio::test]
 async fn vms_are_listed_and_looked_at_whatever_their_states_are_called() {

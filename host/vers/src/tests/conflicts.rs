@@ -3,13 +3,13 @@
 //! list.
 
 use super::fake::{Fake, Fault, KEY, now, vm};
-use crate::capability::ErrorKind;
-use crate::capability::secrets::SecretValue;
-use crate::capability::snapshot::NoProgress;
-use crate::vers::{PowerState, VersClient, VersError, VmState};
+use crate::{PowerState, VersClient, VersError, VmState};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
+use vdeploy_core::capability::ErrorKind;
+use vdeploy_core::capability::secrets::SecretValue;
+use vdeploy_core::capability::snapshot::NoProgress;
 
 const FORBIDDEN: &str = r#"{"error":"Forbidden","success":false}"#;
 

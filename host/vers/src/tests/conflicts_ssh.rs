@@ -3,17 +3,17 @@
 
 use super::fake::{Fake, Fault, vm};
 use super::restore::Said;
-use crate::capability::ErrorKind;
-use crate::capability::snapshot::{Progress, Snapshot, Wake};
-use crate::capability::ssh::Ssh;
-use crate::ids::RunId;
-use crate::ssh::tests::fixture::{Front, Sshd};
-use crate::ssh::{HostKeyPolicy, MemoryHostKeys, RusshSsh};
-use crate::target::TargetHandle;
-use crate::vers::{SnapshotConfig, VersClient, VersConfig, VersSnapshot};
+use crate::{SnapshotConfig, VersClient, VersConfig, VersSnapshot};
 use russh::keys::ssh_key::LineEnding;
 use std::sync::Arc;
 use std::time::Duration;
+use vdeploy_core::capability::ErrorKind;
+use vdeploy_core::capability::snapshot::{Progress, Snapshot, Wake};
+use vdeploy_core::capability::ssh::Ssh;
+use vdeploy_core::ids::RunId;
+use vdeploy_core::target::TargetHandle;
+use vdeploy_ssh::testing::fixture::{Front, Sshd};
+use vdeploy_ssh::{HostKeyPolicy, MemoryHostKeys, RusshSsh};
 
 /// A VM of the fake whose SSH is a real server.
 struct Guest {
@@ -45,7 +45,7 @@ impl Guest {
             first_use: true,
         };
         let mut ssh_config = client.ssh_config();
-        ssh_config.user = crate::ssh::tests::fixture::user();
+        ssh_config.user = vdeploy_ssh::testing::fixture::user();
         let ssh = Arc::new(RusshSsh::new(
             target.clone(),
             ssh_config,

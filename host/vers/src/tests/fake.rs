@@ -1,8 +1,6 @@
 //! A fake of the API: VMs and commits in memory, and faults on request.
 
-use crate::capability::secrets::SecretValue;
-use crate::ids::VmId;
-use crate::vers::{VersClient, VersConfig};
+use crate::{VersClient, VersConfig};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -14,6 +12,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use vdeploy_core::capability::secrets::SecretValue;
+use vdeploy_core::ids::VmId;
 
 pub(super) const KEY: &str = "00000000-0000-0000-0000-000000000000s3cr3tkey";
 

@@ -1,10 +1,10 @@
 //! A commit or restore whose answer is lost is found again and never repeated.
 
 use super::fake::{Fake, Fault, vm};
-use crate::capability::snapshot::NoProgress;
-use crate::vers::{VersClient, VersError};
+use crate::{VersClient, VersError};
 use serde_json::json;
 use std::time::Duration;
+use vdeploy_core::capability::snapshot::NoProgress;
 
 fn faults_after() -> [Fault; 7] {
     [

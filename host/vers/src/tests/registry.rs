@@ -1,14 +1,14 @@
 //! The VM from the registry of a service: one entry among others, or a list.
 
 use super::fake::{Fake, vm};
-use crate::capability::secrets::SecretValue;
-use crate::vers::{RegistryError, RegistryQuery, VersClient};
+use crate::{RegistryError, RegistryQuery, VersClient};
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use vdeploy_core::capability::secrets::SecretValue;
 
 fn entry(id: &str, status: &str) -> Value {
     json!({

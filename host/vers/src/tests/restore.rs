@@ -1,17 +1,17 @@
 //! Snapshots of a target: the fake API together with an SSH server.
 
 use super::fake::{Fake, Fault, vm};
-use crate::capability::ErrorKind;
-use crate::capability::snapshot::{Progress, Snapshot};
-use crate::ids::RunId;
-use crate::ssh::tests::faults::open_door;
-use crate::ssh::tests::fixture::{Front, new_key};
-use crate::ssh::{HostKeyPolicy, HostKeyStore, MemoryHostKeys, RusshSsh};
-use crate::target::TargetHandle;
-use crate::vers::{SnapshotConfig, VersClient, VersSnapshot};
+use crate::{SnapshotConfig, VersClient, VersSnapshot};
 use russh::keys::ssh_key::LineEnding;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use vdeploy_core::capability::ErrorKind;
+use vdeploy_core::capability::snapshot::{Progress, Snapshot};
+use vdeploy_core::ids::RunId;
+use vdeploy_core::target::TargetHandle;
+use vdeploy_ssh::testing::faulty::open_door;
+use vdeploy_ssh::testing::fixture::{Front, new_key};
+use vdeploy_ssh::{HostKeyPolicy, HostKeyStore, MemoryHostKeys, RusshSsh};
 
 #[derive(Default)]
 pub(super) struct Said(Mutex<Vec<String>>);
@@ -187,7 +187,7 @@ async fn a_restored_vm_that_is_not_reached_leaves_the_target_where_it_was() {
     assert_eq!(s.target.facts().vm, Some(vm("vm-1")));
 
     // Another machine answers under the new name: its host key is not the old one.
-    let other = crate::ssh::tests::fixture::fingerprint(&new_key());
+    let other = vdeploy_ssh::testing::fixture::fingerprint(&new_key());
     s.pins.set("vm-1", &other).unwrap();
     s.fake.fault(
         "GET /vm/restored-2/status",

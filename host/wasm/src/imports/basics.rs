@@ -1,10 +1,10 @@
 //! context, log, checks and clock: given to every plugin.
 
-use crate::event::{CheckStatus, Level};
-use crate::gate::LATE;
-use crate::plugin::bindings::vdeploy::plugin::{checks, clock, context, log};
-use crate::plugin::state::HostState;
+use crate::bindings::vdeploy::plugin::{checks, clock, context, log};
+use crate::state::HostState;
 use std::time::Duration;
+use vdeploy_core::event::{CheckStatus, Level};
+use vdeploy_gate::LATE;
 use wasmtime::Result;
 
 impl context::Host for HostState {

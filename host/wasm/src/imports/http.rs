@@ -1,13 +1,13 @@
 //! http: building requests and sending them.
 
 use super::error;
-use crate::capability::http::{HeaderText, ReadBack, Request, Response};
-use crate::capability::secrets::Secret;
-use crate::capability::{EffectError, ErrorKind};
-use crate::plugin::bindings::vdeploy::plugin::{http, types};
-use crate::plugin::state::{HANDLE, HostState};
+use crate::bindings::vdeploy::plugin::{http, types};
+use crate::state::{HANDLE, HostState};
 use std::time::Duration;
 use url::Url;
+use vdeploy_core::capability::http::{HeaderText, ReadBack, Request, Response};
+use vdeploy_core::capability::secrets::Secret;
+use vdeploy_core::capability::{EffectError, ErrorKind};
 use wasmtime::Result;
 use wasmtime::component::Resource;
 

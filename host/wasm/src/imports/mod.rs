@@ -9,7 +9,7 @@ pub mod ssh;
 pub mod state;
 
 use super::bindings::vdeploy::plugin::types;
-use crate::capability::{EffectError, ErrorKind};
+use vdeploy_core::capability::{EffectError, ErrorKind};
 
 impl types::Host for super::state::HostState {}
 

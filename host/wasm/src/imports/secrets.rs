@@ -1,9 +1,9 @@
 //! secrets and secrets-reveal.
 
 use super::error;
-use crate::capability::secrets::Secret;
-use crate::plugin::bindings::vdeploy::plugin::{secrets, secrets_reveal, types};
-use crate::plugin::state::{HANDLE, HostState};
+use crate::bindings::vdeploy::plugin::{secrets, secrets_reveal, types};
+use crate::state::{HANDLE, HostState};
+use vdeploy_core::capability::secrets::Secret;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 

@@ -1,9 +1,9 @@
 //! snapshot.
 
 use super::error;
-use crate::ids::{SnapshotId, VmId};
-use crate::plugin::bindings::vdeploy::plugin::{snapshot, types};
-use crate::plugin::state::HostState;
+use crate::bindings::vdeploy::plugin::{snapshot, types};
+use crate::state::HostState;
+use vdeploy_core::ids::{SnapshotId, VmId};
 use wasmtime::Result;
 
 impl snapshot::Host for HostState {

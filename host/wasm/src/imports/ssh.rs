@@ -1,11 +1,11 @@
 //! ssh: building a command and running it.
 
 use super::error;
-use crate::capability::secrets::Secret;
-use crate::capability::ssh::{Command, Output};
-use crate::plugin::bindings::vdeploy::plugin::{ssh, types};
-use crate::plugin::state::{HANDLE, HostState};
+use crate::bindings::vdeploy::plugin::{ssh, types};
+use crate::state::{HANDLE, HostState};
 use std::time::Duration;
+use vdeploy_core::capability::secrets::Secret;
+use vdeploy_core::capability::ssh::{Command, Output};
 use wasmtime::Result;
 use wasmtime::component::Resource;
 

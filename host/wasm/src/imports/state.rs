@@ -1,8 +1,8 @@
 //! state.
 
 use super::error;
-use crate::plugin::bindings::vdeploy::plugin::{state, types};
-use crate::plugin::state::HostState;
+use crate::bindings::vdeploy::plugin::{state, types};
+use crate::state::HostState;
 use wasmtime::Result;
 
 impl state::Host for HostState {

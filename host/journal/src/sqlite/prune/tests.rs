@@ -1,17 +1,17 @@
-use crate::event::{Outcome, Phase, Section};
-use crate::ids::{RunId, TargetName};
-use crate::journal::doubles::FailsAfter;
-use crate::journal::prune::{Choice, Filter, Hold, Surveyed, Why, choose};
-use crate::journal::sqlite::SqliteStore;
-use crate::journal::store::{Compacted, RunRecord, Store};
-use crate::journal::{Entry, StoreError, breaks, moves};
-use crate::plan::Plan;
+use crate::doubles::FailsAfter;
+use crate::prune::{Choice, Filter, Hold, Surveyed, Why, choose};
+use crate::sqlite::SqliteStore;
+use crate::store::{Compacted, RunRecord, Store};
+use crate::{Entry, StoreError, breaks, moves};
 use rusqlite::Connection;
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use vdeploy_core::event::{Outcome, Phase, Section};
+use vdeploy_core::ids::{RunId, TargetName};
+use vdeploy_core::plan::Plan;
 
 const TTL: Duration = Duration::from_secs(15);
 

@@ -3,8 +3,6 @@
 
 use super::super::script::{Answer, Ask, ClaimId, ask};
 use super::super::*;
-use crate::capability::ssh::{Command, LiveOutput, Output};
-use crate::capability::{EffectError, ErrorKind};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -15,6 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tempfile::TempDir;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
+use vdeploy_core::capability::ssh::{Command, LiveOutput, Output};
+use vdeploy_core::capability::{EffectError, ErrorKind};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const LONG: Duration = Duration::from_secs(60);

@@ -3,20 +3,20 @@
 //! past it.
 
 use super::{SHELLS, Target, targets};
-use crate::capability::quote::sh;
-use crate::capability::secrets::{Secret, SecretValue};
-use crate::capability::ssh::Command;
-use crate::ssh::command_line;
-use crate::ssh::job::line::forget;
-use crate::ssh::job::{foreign, known};
+use crate::command_line;
+use crate::job::line::forget;
+use crate::job::{foreign, known};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use vdeploy_core::capability::quote::sh;
+use vdeploy_core::capability::secrets::{Secret, SecretValue};
+use vdeploy_core::capability::ssh::Command;
 
 const JOB: &str = include_str!("../job.sh");
 const LAUNCH: &str = include_str!("../../launch.sh");
-const LEASE: &str = include_str!("../../../run/target_lease.sh");
+const LEASE: &str = include_str!("../../../../run/src/target_lease.sh");
 
 /// Variables that mean something to a shell or to the programs that it starts.
 const OF_SHELLS: &[&str] = &[

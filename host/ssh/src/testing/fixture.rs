@@ -2,17 +2,10 @@
 
 use super::processes;
 use super::traffic::Traffic;
-use crate::capability::EffectError;
-use crate::capability::secrets::SecretValue;
-use crate::capability::ssh::{Command, LiveOutput, Stream};
-use crate::ids::VmId;
-use crate::ssh::{
+use crate::{
     Agent, Hop, HostKeyPolicy, Identities, IdentityFile, KeySource, Limits, MemoryHostKeys,
     RusshSsh, ServerConfig, SshConfig,
 };
-use crate::target::TargetHandle;
-use crate::tls::fixtures::{TestTls, test_tls};
-use crate::tls::{Tls, TlsOptions};
 use async_trait::async_trait;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, HashAlg, PrivateKey};
@@ -25,8 +18,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::secrets::SecretValue;
+use vdeploy_core::capability::ssh::{Command, LiveOutput, Stream};
+use vdeploy_core::ids::VmId;
+use vdeploy_core::target::TargetHandle;
+use vdeploy_net::fixtures::{TestTls, test_tls};
+use vdeploy_net::tls::{Tls, TlsOptions};
 
-pub(crate) fn new_key() -> PrivateKey {
+pub fn new_key() -> PrivateKey {
     PrivateKey::random(&mut rng(), Algorithm::Ed25519).unwrap()
 }
 
@@ -34,15 +34,15 @@ fn rng() -> impl russh::keys::ssh_key::rand_core::CryptoRng {
     russh::keys::key::safe_rng()
 }
 
-pub(crate) fn fingerprint(key: &PrivateKey) -> String {
+pub fn fingerprint(key: &PrivateKey) -> String {
     key.public_key().fingerprint(HashAlg::Sha256).to_string()
 }
 
 /// Gives one key for every VM and counts how often it is asked.
 #[derive(Debug)]
-pub(crate) struct OneKey {
-    pub(crate) key: PrivateKey,
-    pub(crate) asked: Mutex<Vec<VmId>>,
+pub struct OneKey {
+    pub key: PrivateKey,
+    pub asked: Mutex<Vec<VmId>>,
 }
 
 #[async_trait]
@@ -55,18 +55,18 @@ impl KeySource for OneKey {
 }
 
 /// Ends TLS and hands each connection on, like the platform's proxy.
-pub(crate) struct Front {
-    pub(crate) address: SocketAddr,
-    pub(crate) names: Arc<Mutex<Vec<String>>>,
-    pub(crate) tls: TestTls,
+pub struct Front {
+    pub address: SocketAddr,
+    pub names: Arc<Mutex<Vec<String>>>,
+    pub tls: TestTls,
     /// So many of the next connections are closed at once.
-    pub(crate) away: Arc<AtomicUsize>,
+    pub away: Arc<AtomicUsize>,
     open: Arc<Mutex<Vec<AbortHandle>>>,
     accept: AbortHandle,
 }
 
 impl Front {
-    pub(crate) async fn start<F, Fut>(serve: F) -> Self
+    pub async fn start<F, Fut>(serve: F) -> Self
     where
         F: Fn(TlsStream<TcpStream>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -110,13 +110,13 @@ impl Front {
         }
     }
 
-    pub(crate) fn cut_all(&self) {
+    pub fn cut_all(&self) {
         for task in self.open.lock().unwrap().drain(..) {
             task.abort();
         }
     }
 
-    pub(crate) fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.names.lock().unwrap().len()
     }
 }
@@ -129,18 +129,18 @@ impl Drop for Front {
 }
 
 /// A client of a front.
-pub(crate) struct Client {
-    pub(crate) ssh: Arc<RusshSsh>,
-    pub(crate) target: TargetHandle,
-    pub(crate) keys: Arc<OneKey>,
-    pub(crate) pins: Arc<MemoryHostKeys>,
+pub struct Client {
+    pub ssh: Arc<RusshSsh>,
+    pub target: TargetHandle,
+    pub keys: Arc<OneKey>,
+    pub pins: Arc<MemoryHostKeys>,
 }
 
-pub(crate) fn client(front: &Front, user_key: &PrivateKey) -> Client {
+pub fn client(front: &Front, user_key: &PrivateKey) -> Client {
     client_with(front, user_key, |_| {}, None)
 }
 
-pub(crate) fn client_with(
+pub fn client_with(
     front: &Front,
     user_key: &PrivateKey,
     change: impl FnOnce(&mut SshConfig),
@@ -174,7 +174,7 @@ pub(crate) fn client_with(
     }
 }
 
-pub(crate) fn user() -> String {
+pub fn user() -> String {
     let out = std::process::Command::new("id")
         .arg("-un")
         .output()
@@ -183,17 +183,17 @@ pub(crate) fn user() -> String {
 }
 
 /// A real OpenSSH server with its own configuration, behind a front.
-pub(crate) struct Sshd {
-    pub(crate) front: Front,
-    pub(crate) host_key: PrivateKey,
-    pub(crate) user_key: PrivateKey,
+pub struct Sshd {
+    pub front: Front,
+    pub host_key: PrivateKey,
+    pub user_key: PrivateKey,
     /// The home of whoever logs in.
-    pub(crate) home: PathBuf,
-    pub(crate) traffic: Arc<Traffic>,
+    pub home: PathBuf,
+    pub traffic: Arc<Traffic>,
     hole: tokio::sync::watch::Sender<()>,
     server: tokio::process::Child,
     /// Where it listens itself, without TLS.
-    pub(crate) inner: SocketAddr,
+    pub inner: SocketAddr,
     dir: tempfile::TempDir,
 }
 
@@ -211,13 +211,13 @@ fn sshd() -> PathBuf {
 
 impl Sshd {
     /// Starts one. A machine without OpenSSH fails the test.
-    pub(crate) async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::start_with("", |_| {}).await
     }
 
     /// The same with more lines of configuration, and with more files in its
     /// directory, which `DIR` stands for.
-    pub(crate) async fn start_with(more: &str, prepare: impl FnOnce(&Path)) -> Self {
+    pub async fn start_with(more: &str, prepare: impl FnOnce(&Path)) -> Self {
         let (host_key, user_key) = (new_key(), new_key());
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -285,12 +285,12 @@ impl Sshd {
     }
 
     /// The open connections pass nothing on any more and stay open.
-    pub(crate) fn swallow_all(&self) {
+    pub fn swallow_all(&self) {
         self.hole.send_replace(());
     }
 
     /// Ends the server and its sessions, and starts it again.
-    pub(crate) async fn restart(&mut self) {
+    pub async fn restart(&mut self) {
         let parent = self.server.id().unwrap().to_string();
         let sessions = processes::children_of(&parent);
         self.server.kill().await.unwrap();
@@ -301,25 +301,25 @@ impl Sshd {
         assert!(listens(self.inner, &mut self.server).await);
     }
 
-    pub(crate) fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         client(&self.front, &self.user_key)
     }
 
     /// A file of the given text that only its owner can read.
-    pub(crate) fn private_file(&self, name: &str, text: &str) -> PathBuf {
+    pub fn private_file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.dir.path().join(name);
         write_private(&path, text);
         path
     }
 
     /// The key that it lets in, in a file.
-    pub(crate) fn key_file(&self) -> PathBuf {
+    pub fn key_file(&self) -> PathBuf {
         let text = self.user_key.to_openssh(LineEnding::LF).unwrap();
         self.private_file("user_key", &text)
     }
 
     /// A way there with one key in a file.
-    pub(crate) fn hop(&self, host_keys: HostKeyPolicy) -> Hop {
+    pub fn hop(&self, host_keys: HostKeyPolicy) -> Hop {
         Hop {
             name: "db".to_owned(),
             host: self.inner.ip().to_string(),
@@ -334,7 +334,7 @@ impl Sshd {
 }
 
 /// Those keys and no others.
-pub(crate) fn keys_in(files: &[PathBuf]) -> Identities {
+pub fn keys_in(files: &[PathBuf]) -> Identities {
     let named = |path: &PathBuf| IdentityFile {
         path: path.clone(),
         named: true,
@@ -350,12 +350,12 @@ pub(crate) fn keys_in(files: &[PathBuf]) -> Identities {
 }
 
 /// A client of a server by plain TCP.
-pub(crate) fn to_server(server: Hop) -> RusshSsh {
+pub fn to_server(server: Hop) -> RusshSsh {
     way_to(Vec::new(), server)
 }
 
 /// The same through jump hosts.
-pub(crate) fn way_to(through: Vec<Hop>, server: Hop) -> RusshSsh {
+pub fn way_to(through: Vec<Hop>, server: Hop) -> RusshSsh {
     let config = ServerConfig {
         limits: Limits::default(),
         through,
@@ -375,7 +375,7 @@ fn serve(config: &Path) -> tokio::process::Child {
 }
 
 async fn listens(address: SocketAddr, server: &mut tokio::process::Child) -> bool {
-    let mut backoff = crate::backoff::Backoff::up_to(Duration::from_millis(200));
+    let mut backoff = vdeploy_core::backoff::Backoff::up_to(Duration::from_millis(200));
     for _ in 0..100 {
         if TcpStream::connect(address).await.is_ok() {
             return true;
@@ -395,7 +395,7 @@ fn write_private(path: &Path, text: &str) {
 }
 
 /// `sh -c script`.
-pub(crate) fn shell(script: &str) -> Command {
+pub fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");
     command.args = vec!["-c".into(), script.into()];
     command.timeout = Duration::from_secs(60);
@@ -404,10 +404,10 @@ pub(crate) fn shell(script: &str) -> Command {
 
 /// Collects live output and tells when some text has arrived.
 #[derive(Default)]
-pub(crate) struct Watch {
+pub struct Watch {
     text: Mutex<String>,
-    pub(crate) bytes: AtomicUsize,
-    pub(crate) waits: Mutex<Vec<String>>,
+    pub bytes: AtomicUsize,
+    pub waits: Mutex<Vec<String>>,
     more: tokio::sync::Notify,
 }
 
@@ -430,7 +430,7 @@ impl LiveOutput for Watch {
 
 impl Watch {
     /// What is being waited for, as it is said first.
-    pub(crate) async fn wait(&self) -> String {
+    pub async fn wait(&self) -> String {
         loop {
             if let Some(text) = self.waits.lock().unwrap().first() {
                 return text.clone();
@@ -440,14 +440,14 @@ impl Watch {
     }
 
     /// So many whole lines.
-    pub(crate) async fn lines(&self, count: usize) {
+    pub async fn lines(&self, count: usize) {
         while self.text.lock().unwrap().matches('\n').count() < count {
             self.more.notified().await;
         }
     }
 
     /// The first whole line.
-    pub(crate) async fn line(&self) -> String {
+    pub async fn line(&self) -> String {
         loop {
             if let Some((line, _)) = self.text.lock().unwrap().split_once('\n') {
                 return line.to_owned();

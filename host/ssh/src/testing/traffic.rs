@@ -7,7 +7,7 @@ use tokio_rustls::server::TlsStream;
 
 /// Counts of all connections together.
 #[derive(Default)]
-pub(crate) struct Traffic {
+pub struct Traffic {
     sent: AtomicUsize,
     turns: AtomicUsize,
     clients_turn: AtomicBool,
@@ -15,13 +15,13 @@ pub(crate) struct Traffic {
 
 impl Traffic {
     /// Bytes that clients sent.
-    pub(crate) fn sent(&self) -> usize {
+    pub fn sent(&self) -> usize {
         self.sent.load(Ordering::SeqCst)
     }
 
     /// How often a client began to speak after the server had spoken: round
     /// trips, where each question waits for its answer.
-    pub(crate) fn turns(&self) -> usize {
+    pub fn turns(&self) -> usize {
         self.turns.load(Ordering::SeqCst)
     }
 

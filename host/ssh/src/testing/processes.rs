@@ -1,11 +1,11 @@
 //! Processes of this machine, as the tests look at them.
 
-use crate::backoff::Backoff;
 use std::path::Path;
 use std::time::Duration;
+use vdeploy_core::backoff::Backoff;
 
 /// Waits until `true`, for as long as a slow machine may need.
-pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let mut backoff = Backoff::up_to(Duration::from_millis(200));
     for _ in 0..300 {
         if holds() {
@@ -17,13 +17,13 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Whether the process runs; one that only waits to be reaped does not.
-pub(crate) fn runs(pid: &str) -> bool {
+pub fn runs(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !stat.is_empty() && !stat.contains(") Z ")
 }
 
 /// Waits until the process is gone (or only waits to be reaped).
-pub(crate) async fn gone(pid: &str) -> bool {
+pub async fn gone(pid: &str) -> bool {
     let mut backoff = Backoff::up_to(Duration::from_millis(200));
     for _ in 0..100 {
         if !runs(pid) {
@@ -44,7 +44,7 @@ fn all() -> Vec<String> {
 }
 
 /// Those whose parent is `parent`.
-pub(crate) fn children_of(parent: &str) -> Vec<String> {
+pub fn children_of(parent: &str) -> Vec<String> {
     all()
         .into_iter()
         .filter(|pid| {
@@ -56,7 +56,7 @@ pub(crate) fn children_of(parent: &str) -> Vec<String> {
 }
 
 /// Signals exactly this process.
-pub(crate) fn kill(pid: &str, signal: &str) {
+pub fn kill(pid: &str, signal: &str) {
     let _ = std::process::Command::new("kill")
         .args(["-s", signal, pid])
         .status()
@@ -64,7 +64,7 @@ pub(crate) fn kill(pid: &str, signal: &str) {
 }
 
 /// Those with `text` among their arguments.
-pub(crate) fn with_argument(text: &str) -> Vec<String> {
+pub fn with_argument(text: &str) -> Vec<String> {
     let has = |pid: &String| {
         let args = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&args).contains(text)
@@ -73,7 +73,7 @@ pub(crate) fn with_argument(text: &str) -> Vec<String> {
 }
 
 /// Whether a file below `dir` has `text` in its name or content.
-pub(crate) fn is_in_files(dir: &Path, text: &str) -> bool {
+pub fn is_in_files(dir: &Path, text: &str) -> bool {
     std::fs::read_dir(dir).unwrap().flatten().any(|entry| {
         let path = entry.path();
         if path.is_dir() {

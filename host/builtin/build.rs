@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-#[path = "../xtask/src/sources_hash.rs"]
+#[path = "../../xtask/src/sources_hash.rs"]
 mod sources_hash;
 
 use sources_hash::{PLUGINS_DIR, SOURCE_DIRS, STAMP};
@@ -35,10 +35,11 @@ fn embed() -> Result<(), String> {
     let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let out_dir = PathBuf::from(variable("OUT_DIR")?);
     let root = manifest_dir
-        .parent()
-        .ok_or("the host package has no directory above it")?;
+        .ancestors()
+        .nth(2)
+        .ok_or("this package has no workspace above it")?;
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=../xtask/src/sources_hash.rs");
+    println!("cargo::rerun-if-changed=../../xtask/src/sources_hash.rs");
     println!("cargo::rerun-if-env-changed={PLUGINS_DIR_VARIABLE}");
     for dir in SOURCE_DIRS {
         println!("cargo::rerun-if-changed={}", root.join(dir).display());
