@@ -255,13 +255,13 @@ fn rows(document: &str, variants: &[(String, Vec<String>)]) {
 
 #[test]
 fn every_event_and_member_is_documented() {
-    let events = variants("host/src/event/run_event.rs", "RunEvent");
+    let events = variants("host/core/src/event/run_event.rs", "RunEvent");
     rows("docs/events.md", &events);
 }
 
 #[test]
 fn every_entry_of_the_journal_is_documented() {
-    let entries = variants("host/src/journal/entry.rs", "Entry");
+    let entries = variants("host/journal/src/entry.rs", "Entry");
     rows("docs/recordings.md", &entries);
 }
 
@@ -333,7 +333,7 @@ fn host_sources(dir: &Path, text: &mut String) {
 #[test]
 fn every_point_of_the_platform_has_its_test() {
     let mut sources = String::new();
-    host_sources(&top().join("host/src"), &mut sources);
+    host_sources(&top().join("host"), &mut sources);
     let document = read("docs/vers-platform.md");
     for point in 1..=23 {
         let start = format!("| C-{point} | ");
