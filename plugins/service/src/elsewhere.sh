@@ -1,5 +1,6 @@
 # Shell functions about a service that listens on another port than it should; put
 # in front of a script, after `process.sh`.
+# shellcheck disable=SC2154 # session is set by look_at of process.sh
 
 # Prints `ADDRESS:PORT:INODE` of all sockets that listen; the first two in hex.
 all_listening() {

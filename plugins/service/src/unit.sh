@@ -4,6 +4,7 @@
 # $10 the variable that holds the token.
 # Prints what start.sh prints, with the journal of this start as the log. Never
 # prints the unit's environment: it has the token.
+# shellcheck disable=SC2034,SC2154 # shared with process.sh, marker.sh and elsewhere.sh
 control() { systemctl --no-ask-password "$@" </dev/null; }
 
 fact() {
@@ -77,7 +78,7 @@ watch() {
         log=$(lines)
         # systemd has started it anew: the start that is watched has ended.
         if [ "$(fact InvocationID)" != "$invocation" ]; then
-            pid= verdict=died
+            pid='' verdict=died
             return
         fi
         case $log in *"$ready"*) seen=yes ;; *) seen= ;; esac
@@ -87,7 +88,7 @@ watch() {
         case $(fact ActiveState)/$(fact SubState) in
             failed/* | */auto-restart | inactive/*)
                 code=$(fact ExecMainStatus)
-                pid= verdict=died
+                pid='' verdict=died
                 return
                 ;;
         esac
@@ -119,8 +120,8 @@ watch() {
 main() {
     verb=$1 unit=$2 app=$3 port=${4:-${PORT:-3000}} ready=$5 warning=$6 seconds=$7 sha=$8 run=$9
     variable=${10}
-    pid= begin= owner= code= seen= said= log= invocation= forgotten= serves_since=
-    elsewhere= named=
+    pid='' begin='' owner='' code='' seen='' said='' log='' invocation='' forgotten='' serves_since=''
+    elsewhere='' named=''
     started_at=$(date +%s)
     if [ "$verb" = restart ]; then
         if [ -n "$variable" ] && [ "$(has_variable "$variable")" = no ]; then answer no-token; fi
