@@ -155,7 +155,7 @@ impl<'r> Run<'r> {
             ttl: target_lease::TTL,
             absence: match record.plan.rollback_to {
                 RollbackTo::Snapshot => Absence::Tolerated,
-                RollbackTo::Git => Absence::Loses,
+                RollbackTo::InPlace => Absence::Loses,
             },
         };
         let on_target = match TargetLease::take(claim).await? {

@@ -25,7 +25,7 @@ fn record() -> RunRecord {
         rollback: vec![step("verify")],
         finally: vec![step("tell")],
         on_failure: OnFailure::Rollback,
-        rollback_to: RollbackTo::Git,
+        rollback_to: RollbackTo::InPlace,
     };
     RunRecord {
         vm: Some("vm-1".to_owned()),
@@ -308,7 +308,7 @@ fn a_second_interruption_is_read_like_the_first() {
 fn what_format_1_wrote_is_read() {
     let store = SqliteStore::in_memory().unwrap();
     let old = r#"{"id":"01A","plan":{"name":"default","summary":"","steps":[],"rollback":[],
-        "finally":[],"on-failure":"rollback","rollback-to":"git"},"target":"infra","vm":null,
+        "finally":[],"on-failure":"rollback","rollback-to":"in-place"},"target":"infra","vm":null,
         "plugins":{},"rolls-back":null,"started-by":"me","started-at":1,"host-version":"0.1.0",
         "dry-run":false}"#;
     let plan_as_stored = serde_json::to_value(record().plan).unwrap();

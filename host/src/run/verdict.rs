@@ -186,7 +186,7 @@ fn next_commands(facts: &Facts<'_>, run: &str) -> Vec<String> {
             };
             // What failed for a target that was away may work when it is back.
             if facts.outcome != Outcome::RollbackFailed || facts.problems.iter().any(only_away) {
-                next.push(format!("vdeploy rollback {of} --to git"));
+                next.push(format!("vdeploy rollback {of} --to in-place"));
             }
             if snapshot || first.is_some() {
                 next.push(format!("vdeploy rollback {of} --to snapshot"));

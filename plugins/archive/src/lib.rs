@@ -55,7 +55,7 @@ enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum To {
-    Git,
+    InPlace,
     Snapshot,
 }
 

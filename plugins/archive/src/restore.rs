@@ -18,9 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(6 * 60 * 60);
 
 pub(crate) fn restore(cx: &Cx<Config>) -> Result<PutBack, Error> {
     let config = cx.config();
-    if config.to == To::Git {
+    if config.to == To::InPlace {
         return Ok(PutBack {
-            summary: "nothing to restore: the rollback goes by git".to_owned(),
+            summary: "nothing to restore: the rollback is in place".to_owned(),
             ..PutBack::default()
         });
     }
@@ -29,7 +29,7 @@ pub(crate) fn restore(cx: &Cx<Config>) -> Result<PutBack, Error> {
         return Err(Error::failed(
             "archive.none",
             format!(
-                "the run that is rolled back made no archive in its step `{}`; use `--to git`",
+                "the run that is rolled back made no archive in its step `{}`; use `--to in-place`",
                 config.made_by
             ),
         ));

@@ -382,7 +382,7 @@ fn a_tar_that_fails_leaves_no_archive() {
 #[test]
 fn a_rollback_by_git_restores_nothing_and_a_run_without_an_archive_says_so() {
     let home = Home::new();
-    let host = home.host(json!({ "mode": "restore", "to": "git" }));
+    let host = home.host(json!({ "mode": "restore", "to": "in-place" }));
     assert_eq!(
         testing::run::<Archive>(&host).unwrap()["restored"],
         Value::Null

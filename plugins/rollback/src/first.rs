@@ -36,7 +36,7 @@ pub(crate) fn take_away(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
         summary: format!(
             "it was the first deploy, so there is no old version to bring back; {stopped}"
         ),
-        to: "git".to_owned(),
+        to: "in-place".to_owned(),
         nothing_left: true,
         port,
         log: failed.before.log.clone(),

@@ -42,7 +42,7 @@ pub(crate) fn bring_back(
     check_out(cx, failed, goal.head).context("bring the old commit back")?;
     let built_back = put_build_back(cx, failed, &goal, anew).context("bring the old build back")?;
     let back = RolledBack {
-        to: "git".to_owned(),
+        to: "in-place".to_owned(),
         port: before.port,
         log: before.log.clone(),
         sha: before.sha.clone(),

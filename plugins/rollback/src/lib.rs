@@ -62,7 +62,7 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum To {
-    Git,
+    InPlace,
     Snapshot,
 }
 
@@ -94,8 +94,8 @@ impl Step for Rollback {
                 Some(put_back) => own::roll_back(cx, &failed, &put_back),
                 None => snapshot::roll_back(cx, &failed),
             },
-            To::Git if failed.before.first_deploy => first::take_away(cx, &failed),
-            To::Git => git::roll_back(cx, &failed),
+            To::InPlace if failed.before.first_deploy => first::take_away(cx, &failed),
+            To::InPlace => git::roll_back(cx, &failed),
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) fn put_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<Option<Put
         return Err(Error::failed(
             "rollback.not-restored",
             format!(
-                "snapshot {} was made by a plugin, and no step `restore` has put it back; put one before this step, or use `to = \"git\"`",
+                "snapshot {} was made by a plugin, and no step `restore` has put it back; put one before this step, or use `to = \"in-place\"`",
                 failed.snapshot.id.as_deref().unwrap_or("of the run")
             ),
         ));

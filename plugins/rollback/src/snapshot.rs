@@ -36,7 +36,7 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
     let id = failed.snapshot.id.as_deref().ok_or_else(|| {
         Error::failed(
             "rollback.no-snapshot",
-            "the run that is rolled back took no snapshot; use `to = \"git\"`",
+            "the run that is rolled back took no snapshot; use `to = \"in-place\"`",
         )
     })?;
     let restored = restore(cx, failed, id)?;
@@ -104,7 +104,7 @@ fn restore(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<Restored, Er
     if !cx.snapshot().exists(id)? {
         return Err(Error::failed(
             "rollback.snapshot-gone",
-            format!("the platform no longer has snapshot {id}; use `to = \"git\"`"),
+            format!("the platform no longer has snapshot {id}; use `to = \"in-place\"`"),
         ));
     }
     let old_vm = cx.target_vm().or_else(|| failed.snapshot.vm.clone());
