@@ -66,7 +66,7 @@ pub fn settle(
     if question.takes_snapshots || !question.changes {
         return Ok(Vec::new());
     }
-    let own = |step: &&Step| granted(step, SnapshotScope::Own);
+    let own = |step: &&Step| granted(step, SnapshotScope::SelfManaged);
     let makes = plan
         .steps
         .iter()
@@ -95,7 +95,7 @@ pub fn settle(
     if question.without.is_some() {
         let is_snapshot = |step: &Step| {
             step.id.as_str() == SNAPSHOT
-                && (granted(step, SnapshotScope::Own) || granted(step, SnapshotScope::Create))
+                && (granted(step, SnapshotScope::SelfManaged) || granted(step, SnapshotScope::Create))
         };
         let steps = plan.steps.len();
         plan.steps.retain(|step| !is_snapshot(step));

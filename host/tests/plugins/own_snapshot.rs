@@ -13,7 +13,7 @@ use vdeploy::plugin::Plugin;
 /// The scripted step with the grant, as the plugin `scripted`.
 fn maker() -> Plugin {
     let mut grants = all();
-    grants.snapshot = vec![SnapshotScope::Own];
+    grants.snapshot = vec![SnapshotScope::SelfManaged];
     load("scripted", &grants).unwrap()
 }
 

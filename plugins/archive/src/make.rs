@@ -23,7 +23,7 @@ pub(crate) fn make(cx: &Cx<Config>) -> Result<Archived, Error> {
         return Ok(Archived {
             summary: "unchanged, no snapshot needed".to_owned(),
             skipped: true,
-            own: true,
+            self_managed: true,
             ..Archived::default()
         });
     }
@@ -55,7 +55,7 @@ pub(crate) fn make(cx: &Cx<Config>) -> Result<Archived, Error> {
             summary: format!("would archive {}", dirs.join(", ")),
             id: Some(id),
             label,
-            own: true,
+            self_managed: true,
             dirs,
             ..Archived::default()
         });
@@ -147,7 +147,7 @@ fn told(text: &str, id: String, label: String) -> Archived {
         restore_by_hand: Some(format!("stop the service, then on the target: {by_hand}")),
         dirs: fields(text, "dir").map(str::to_owned).collect(),
         id: Some(id),
-        own: true,
+        self_managed: true,
         label,
         store,
         kb,

@@ -11,7 +11,7 @@ use crate::{Config, FailedRun, git};
 pub(crate) fn put_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<Option<PutBack>, Error> {
     let back: Option<PutBack> = cx.output_of("restore")?;
     let back = back.filter(|back| back.restored.is_some());
-    if back.is_none() && failed.snapshot.own {
+    if back.is_none() && failed.snapshot.self_managed {
         return Err(Error::failed(
             "rollback.not-restored",
             format!(

@@ -255,7 +255,7 @@ fn the_rollback_goes_on_without_the_evidence() {
     let stage = Stage::new().unwrap();
     restored_service(&stage);
     // The right to take snapshots was not given.
-    let manifest = MANIFEST.replace("scope = \"create\"", "scope = \"own\"");
+    let manifest = MANIFEST.replace("scope = \"create\"", "scope = \"self-managed\"");
     let refused = host(&stage, FakeHost::new(), json!({})).manifest(&manifest);
     let output = testing::run::<Rollback>(&refused).unwrap();
     assert_eq!(

@@ -212,7 +212,7 @@ pub struct SnapshotTaken {
     pub skipped: bool,
     pub id: Option<String>,
     /// A plugin made it by its own means; the platform does not know it.
-    pub own: bool,
+    pub self_managed: bool,
     pub label: String,
     /// The VM it is a snapshot of.
     pub vm: Option<String>,

@@ -76,7 +76,7 @@ impl Step for Snapshot {
             summary: format!("snapshot {id}, ledger {ledger}"),
             skipped: false,
             id: Some(id),
-            own: false,
+            self_managed: false,
             label,
             vm,
             ledger,
