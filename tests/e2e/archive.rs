@@ -65,7 +65,7 @@ fn failing(base: &Base) -> Result<()> {
         .deploy(&["--rollback-to", "snapshot"])?
         .expect_code(11)?;
     let taken = ran.event_first("snapshot-taken")?;
-    ensure!(text(&taken, "made-by")? == "archive", "{taken}");
+    ensure!(text(&taken, "provider")? == "archive", "{taken}");
     let id = text(&taken, "snapshot")?;
     ensure!(ran.event("target-moved").is_err(), "the target moved");
     is_back(&site)?;

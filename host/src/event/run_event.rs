@@ -244,7 +244,7 @@ pub enum RunEvent {
         /// The plugin that made it by its own means; none for one of the
         /// platform.
         #[serde(skip_serializing_if = "Option::is_none")]
-        made_by: Option<PluginName>,
+        provider: Option<PluginName>,
         /// Whether it was taken before the run changed the target.
         before_changes: bool,
     },

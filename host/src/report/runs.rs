@@ -137,8 +137,8 @@ pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now:
     for stored in journal {
         changed.read(&stored.entry);
         match &stored.entry {
-            Entry::SnapshotTaken { snapshot, made_by } => {
-                let by = made_by
+            Entry::SnapshotTaken { snapshot, provider } => {
+                let by = provider
                     .as_ref()
                     .map_or(String::new(), |plugin| format!(", by the plugin {plugin}"));
                 let when = match changed.is_changed() {

@@ -131,7 +131,7 @@ pub(super) fn success() -> Vec<RunEvent> {
         done("smoke", Steps, Check, None),
         RunEvent::SnapshotTaken {
             snapshot: "c-1".into(),
-            made_by: None,
+            provider: None,
             before_changes: true,
         },
         started("git-pull", Steps, Run),

@@ -131,7 +131,7 @@ fn until_deploy() -> Vec<Entry> {
         intent(1, "snapshot", "snapshot.create", json!({ "label": "pre" })),
         Entry::SnapshotTaken {
             snapshot: "s-1".into(),
-            made_by: None,
+            provider: None,
         },
         result(1, "snapshot", Ok(json!({ "snapshot": "s-1" }))),
         finished(
@@ -190,7 +190,7 @@ fn a_call_is_known_or_in_doubt() {
 fn the_rollback_point_is_the_snapshot_from_before_the_changes() {
     let taken = |id: &str| Entry::SnapshotTaken {
         snapshot: id.into(),
-        made_by: None,
+        provider: None,
     };
     let build = intent(2, "deploy", "ssh.exec", json!("build"));
     let mut entries = until_deploy();

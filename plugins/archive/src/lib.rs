@@ -41,7 +41,7 @@ pub struct Config {
     quiesce: Quiesce,
     label: String,
     when_unchanged: WhenUnchanged,
-    made_by: String,
+    archive_step: String,
     stop_timeout: u64,
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn make(cx: &Cx<Config>) -> Result<Archived, Error> {
     let label = label(config, &baseline);
     let (pid, start) = to_pause(cx, &baseline)?;
     let needed: Archived = cx
-        .rolled_back_output_of(&config.made_by)?
+        .rolled_back_output_of(&config.archive_step)?
         .unwrap_or_default();
     let output = cx
         .script("archive", &script())

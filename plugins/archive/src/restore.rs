@@ -24,13 +24,13 @@ pub(crate) fn restore(cx: &Cx<Config>) -> Result<PutBack, Error> {
             ..PutBack::default()
         });
     }
-    let archived: Option<Archived> = cx.rolled_back_output_of(&config.made_by)?;
+    let archived: Option<Archived> = cx.rolled_back_output_of(&config.archive_step)?;
     let Some((id, archived)) = archived.and_then(|a| Some((a.id.clone()?, a))) else {
         return Err(Error::failed(
             "archive.none",
             format!(
                 "the run that is rolled back made no archive in its step `{}`; use `--to in-place`",
-                config.made_by
+                config.archive_step
             ),
         ));
     };
@@ -100,7 +100,7 @@ fn lost(
         return Ok(Some(Vec::new()));
     }
     // A plan that only rolls back has archived the broken state itself.
-    let own: Archived = cx.output_of(&cx.config().made_by)?.unwrap_or_default();
+    let own: Archived = cx.output_of(&cx.config().archive_step)?.unwrap_or_default();
     let note = match own.id.as_deref() == Some(id) {
         true => "",
         false => RECORDS,

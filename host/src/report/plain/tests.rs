@@ -265,7 +265,7 @@ fn a_rollback_that_was_asked_for_brought_the_version_from_before() {
 fn the_snapshot_at_the_end_is_the_one_to_go_back_to() {
     let taken = |id: &str, before_changes| RunEvent::SnapshotTaken {
         snapshot: id.into(),
-        made_by: None,
+        provider: None,
         before_changes,
     };
     let last = script::finished(Outcome::Deployed, 0, "deployed", &[]);
@@ -297,7 +297,7 @@ fn resumed(target_changed: bool, asked_back: bool, nothing_left: bool) -> RunEve
 fn a_resumed_run_ends_in_the_words_of_one_that_was_not_cut_off() {
     let after = RunEvent::SnapshotTaken {
         snapshot: "after".into(),
-        made_by: None,
+        provider: None,
         before_changes: false,
     };
     let last = script::finished(Outcome::Deployed, 0, "deployed and verified", &[]);

@@ -86,7 +86,7 @@ fn failed_run() -> Vec<Entry> {
     vec![
         Entry::SnapshotTaken {
             snapshot: "c-1".into(),
-            made_by: None,
+            provider: None,
         },
         started("git-pull", Section::Steps, 1),
         intent(1, "git-pull"),
@@ -356,7 +356,7 @@ fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
 fn a_snapshot_says_whether_it_has_the_new_version() {
     let taken = |id: &str| Entry::SnapshotTaken {
         snapshot: id.into(),
-        made_by: (id == "own").then(|| "zfs".into()),
+        provider: (id == "own").then(|| "zfs".into()),
     };
     let entries = journal(vec![
         taken("own"),
