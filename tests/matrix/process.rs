@@ -253,7 +253,7 @@ fn cut_off() -> Finished {
         outcome: Outcome::Interrupted,
         unchanged: false,
         target_changed: false,
-        beside: None,
+        blocking_run: None,
         message: "killed before it began".to_owned(),
         next: Vec::new(),
     }

@@ -274,7 +274,7 @@ pub enum RunEvent {
         /// Whether the run has changed the target, or may have.
         target_changed: bool,
         /// A run that was cut off on the target and that nobody has settled.
-        beside: Option<RunId>,
+        blocking_run: Option<RunId>,
         /// The process's exit code.
         exit_code: u8,
         /// One or more lines for a person: the cause and the state.

@@ -20,7 +20,7 @@ pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
         outcome,
         unchanged,
         target_changed,
-        beside,
+        blocking_run,
         exit_code,
         message,
         next,
@@ -45,7 +45,7 @@ pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
         }
     }
     let mut row = |label: &str, text: &str| lines.push(plain(format!("  {label:<9} {text}")));
-    let words = match beside {
+    let words = match blocking_run {
         Some(run) => format!("not known: run {run} was cut off, and what it did is not settled"),
         None => live(story, *outcome, *unchanged, *target_changed).to_owned(),
     };

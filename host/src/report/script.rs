@@ -107,7 +107,7 @@ pub(super) fn finished(outcome: Outcome, exit_code: u8, message: &str, next: &[&
         outcome,
         unchanged: false,
         target_changed: false,
-        beside: None,
+        blocking_run: None,
         exit_code,
         message: message.to_owned(),
         next: next.iter().map(|&text| text.to_owned()).collect(),

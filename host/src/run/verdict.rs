@@ -71,7 +71,7 @@ pub fn finished(facts: &Facts<'_>) -> Finished {
         outcome: facts.outcome,
         unchanged: facts.unchanged,
         target_changed: may_have_changed(facts),
-        beside: None,
+        blocking_run: None,
         message,
         next: next_commands(facts, run.as_str()),
     }

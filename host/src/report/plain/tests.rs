@@ -380,8 +380,8 @@ fn what_is_live_is_known_where_nothing_was_changed_and_only_there() {
         assert!(live.is_some_and(|l| l.contains("known")), "{ending}");
     }
     let mut refused = script::finished(Outcome::Refused, 3, "", &[]);
-    if let RunEvent::RunFinished { beside, .. } = &mut refused {
-        *beside = Some("01K0CUT".into());
+    if let RunEvent::RunFinished { blocking_run, .. } = &mut refused {
+        *blocking_run = Some("01K0CUT".into());
     }
     let ending = ending_of(Vec::new(), refused);
     assert!(
