@@ -72,8 +72,8 @@ pub struct StepFailure {
 
 /// Whether a step's output says that the first deploy was taken away, so that
 /// nothing is live.
-pub fn says_nothing_left(output: &Value) -> bool {
-    output.get("nothing-left") == Some(&Value::Bool(true))
+pub fn says_no_live_version(output: &Value) -> bool {
+    output.get("no-live-version") == Some(&Value::Bool(true))
 }
 
 /// The run that a rollback undoes.
@@ -132,7 +132,7 @@ pub enum RunEvent {
         asked_back: bool,
         /// Whether the run has taken the first deploy away, so that nothing is
         /// live.
-        nothing_left: bool,
+        no_live_version: bool,
         /// The VM that was the target at the run's start, if it is another now.
         moved_from: Option<VmId>,
     },

@@ -3,7 +3,7 @@
 
 use super::narrator::Line;
 use super::story::{Failed, Story};
-use super::text::{self, AS_BEFORE, BROUGHT_BACK, NOTHING_LEFT, Tone, duration};
+use super::text::{self, AS_BEFORE, BROUGHT_BACK, NO_LIVE_VERSION, Tone, duration};
 use crate::clean;
 use crate::event::{Outcome, RunEvent};
 use crate::event::{Phase, Section};
@@ -74,8 +74,8 @@ pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
 pub(super) fn headline_of(story: &Story, outcome: Outcome, unchanged: bool) -> &'static str {
     match outcome {
         _ if story.dry_run => {}
-        Outcome::RolledBack if story.nothing_left => return NOTHING_LEFT,
-        Outcome::Deployed if story.nothing_left && story.asked_back => return NOTHING_LEFT,
+        Outcome::RolledBack if story.no_live_version => return NO_LIVE_VERSION,
+        Outcome::Deployed if story.no_live_version && story.asked_back => return NO_LIVE_VERSION,
         Outcome::Deployed if unchanged => {}
         Outcome::Deployed if story.asked_back => return BROUGHT_BACK,
         Outcome::Deployed if !story.changed => return "verified: nothing was changed",
@@ -88,8 +88,8 @@ pub(super) fn headline_of(story: &Story, outcome: Outcome, unchanged: bool) -> &
 fn live(story: &Story, outcome: Outcome, unchanged: bool, target_changed: bool) -> &'static str {
     match outcome {
         _ if story.dry_run => {}
-        Outcome::RolledBack if story.nothing_left => return "nothing, as before the run",
-        Outcome::Deployed if story.asked_back && story.nothing_left => return "nothing",
+        Outcome::RolledBack if story.no_live_version => return "nothing, as before the run",
+        Outcome::Deployed if story.asked_back && story.no_live_version => return "nothing",
         Outcome::Deployed if story.asked_back => return "the version from before, verified",
         Outcome::Interrupted | Outcome::Internal if !target_changed && !story.resumed => {
             return AS_BEFORE;

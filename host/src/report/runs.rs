@@ -1,9 +1,9 @@
 //! `vdeploy runs list` and `vdeploy runs show`: stored runs as text and as
 //! JSON. Pure: takes what the store gave and the time, returns what to print.
 
-use super::text::{self, BROUGHT_BACK, NOTHING_LEFT, duration, table};
+use super::text::{self, BROUGHT_BACK, NO_LIVE_VERSION, duration, table};
 use crate::clean;
-use crate::event::{Outcome, Phase, says_nothing_left};
+use crate::event::{Outcome, Phase, says_no_live_version};
 use crate::journal::changed::TargetChanged;
 use crate::journal::store::{RunRecord, RunSummary, Stored};
 use crate::journal::{Entry, unfinished};
@@ -222,14 +222,14 @@ pub fn show_json(record: &RunRecord, journal: &[Stored], standing: Standing<'_>)
 
 /// How a run ended, in words.
 fn words(record: &RunRecord, journal: &[Stored], outcome: Outcome) -> &'static str {
-    let nothing_left = journal.iter().any(|stored| match &stored.entry {
-        Entry::StepFinished { output, .. } => output.as_ref().is_some_and(says_nothing_left),
+    let no_live_version = journal.iter().any(|stored| match &stored.entry {
+        Entry::StepFinished { output, .. } => output.as_ref().is_some_and(says_no_live_version),
         _ => false,
     });
     match outcome {
         _ if record.dry_run => {}
-        Outcome::RolledBack if nothing_left => return NOTHING_LEFT,
-        Outcome::Deployed if record.rolls_back.is_some() && nothing_left => return NOTHING_LEFT,
+        Outcome::RolledBack if no_live_version => return NO_LIVE_VERSION,
+        Outcome::Deployed if record.rolls_back.is_some() && no_live_version => return NO_LIVE_VERSION,
         Outcome::Deployed if record.rolls_back.is_some() => return BROUGHT_BACK,
         _ => {}
     }

@@ -2,7 +2,7 @@
 
 use crate::capability::EffectError;
 use crate::event::{CheckStatus, Phase, Section};
-use crate::event::{RunEvent, says_nothing_left};
+use crate::event::{RunEvent, says_no_live_version};
 use crate::ids::{PlanName, RunId, SnapshotId, StepId, TargetName, VmId};
 use std::collections::VecDeque;
 
@@ -61,7 +61,7 @@ pub(super) struct Story {
     /// A person asked for a rollback: the run is one.
     pub asked_back: bool,
     /// The first deploy was taken away: nothing is live.
-    pub nothing_left: bool,
+    pub no_live_version: bool,
     /// An earlier process began the run.
     pub resumed: bool,
     /// Some call was a change.
@@ -96,7 +96,7 @@ impl Story {
                 target_changed,
                 snapshot,
                 asked_back,
-                nothing_left,
+                no_live_version,
                 moved_from,
                 ..
             } => {
@@ -104,14 +104,14 @@ impl Story {
                 self.changed |= *target_changed;
                 self.snapshot.clone_from(snapshot);
                 self.asked_back |= *asked_back;
-                self.nothing_left |= *nothing_left;
+                self.no_live_version |= *no_live_version;
                 self.moved_from.clone_from(moved_from);
             }
             RunEvent::StepStarted { .. } => self.attempt = Attempt::default(),
             RunEvent::StepFinished {
                 output: Some(output),
                 ..
-            } => self.nothing_left |= says_nothing_left(output),
+            } => self.no_live_version |= says_no_live_version(output),
             RunEvent::CallStarted { action, change, .. } => {
                 self.changed |= *change;
                 self.attempt.call_began(action);

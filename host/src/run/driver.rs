@@ -134,7 +134,7 @@ impl Execution {
             problems: &progress.problems,
             broken: self.shared.broken(),
             by_hand: self.by_hand(progress),
-            nothing_left: earlier::nothing_left(&progress.outputs),
+            no_live_version: earlier::no_live_version(&progress.outputs),
         });
         // A journal that cannot be written was the reason already; otherwise
         // the outcome is not believed without its entry.

@@ -40,8 +40,8 @@ pub struct SoFar {
 
 /// Whether a step says that it has taken the first deploy away, so that nothing
 /// is live.
-pub fn nothing_left(outputs: &BTreeMap<StepId, Value>) -> bool {
-    outputs.values().any(event::says_nothing_left)
+pub fn no_live_version(outputs: &BTreeMap<StepId, Value>) -> bool {
+    outputs.values().any(event::says_no_live_version)
 }
 
 /// A plugin function that was called and has not ended.

@@ -37,7 +37,7 @@ pub(crate) fn take_away(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
             "it was the first deploy, so there is no old version to bring back; {stopped}"
         ),
         to: "in-place".to_owned(),
-        nothing_left: true,
+        no_live_version: true,
         port,
         log: failed.before.log.clone(),
         ..RolledBack::default()

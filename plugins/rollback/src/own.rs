@@ -37,7 +37,7 @@ pub(crate) fn roll_back(
                 kept(put_back)
             ),
             to: "snapshot".to_owned(),
-            nothing_left: true,
+            no_live_version: true,
             app_dir: before.app_dir.clone(),
             port: before.port,
             log: before.log.clone(),

@@ -65,7 +65,7 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
     let token = cx.secret(&cx.config().auth_secret)?;
     let (service, from_memory) = if before.service.is_none() && before.first_deploy {
         // Nothing ran when the snapshot was taken.
-        back.nothing_left = true;
+        back.no_live_version = true;
         (None, false)
     } else {
         let found = serve(cx, failed, &token)?;

@@ -35,7 +35,7 @@ pub struct RolledBack {
     pub untouched: bool,
     /// It was the first deploy: the new version was taken away and there is
     /// no old one to bring back.
-    pub nothing_left: bool,
+    pub no_live_version: bool,
     /// Absolute path of the checkout.
     pub app_dir: String,
     pub port: u16,

@@ -96,18 +96,18 @@ impl Step for Smoke {
         let config = cx.config();
         let earlier = Earlier::read(cx)?;
         let mut report = Report::new(cx);
-        let nothing_left = earlier
+        let no_live_version = earlier
             .rolled_back
             .as_ref()
-            .is_some_and(|back| back.nothing_left);
+            .is_some_and(|back| back.no_live_version);
         let not_started = cx.dry_run()
             && match (&earlier.rolled_back, &earlier.before) {
                 (Some(back), _) => back.service.is_none(),
                 (None, Some(before)) => earlier.own && before.service.is_none(),
                 (None, None) => false,
             };
-        if nothing_left || not_started {
-            let why = match (nothing_left, &earlier.rolled_back) {
+        if no_live_version || not_started {
+            let why = match (no_live_version, &earlier.rolled_back) {
                 (true, _) => "the first deploy was taken back, so there is no service to test",
                 (false, Some(_)) => {
                     "a dry run does not start the old version, and what runs now is the one that is left"

@@ -298,7 +298,7 @@ fn the_other_token_of_a_process_that_was_never_stopped_is_no_failed_rollback() {
 #[test]
 fn a_first_deploy_that_was_taken_back_leaves_nothing_to_test() {
     let back = RolledBack {
-        nothing_left: true,
+        no_live_version: true,
         ..RolledBack::default()
     };
     let host = FakeHost::new()

@@ -278,7 +278,7 @@ fn the_snapshot_at_the_end_is_the_one_to_go_back_to() {
 }
 
 /// What an earlier process of the run has come to.
-fn resumed(target_changed: bool, asked_back: bool, nothing_left: bool) -> RunEvent {
+fn resumed(target_changed: bool, asked_back: bool, no_live_version: bool) -> RunEvent {
     RunEvent::RunResumed {
         run: script::RUN.into(),
         finished: Vec::new(),
@@ -288,7 +288,7 @@ fn resumed(target_changed: bool, asked_back: bool, nothing_left: bool) -> RunEve
         target_changed,
         snapshot: Some("before".into()),
         asked_back,
-        nothing_left,
+        no_live_version,
         moved_from: Some("vm-0".into()),
     }
 }
@@ -331,7 +331,7 @@ fn a_first_deploy_that_was_taken_away_leaves_nothing_live() {
         section: Section::Rollback,
         phase: Phase::Run,
         summary: None,
-        output: Some(serde_json::json!({ "nothing-left": true })),
+        output: Some(serde_json::json!({ "no-live-version": true })),
         duration_ms: 1,
     };
     let asked = || RunEvent::RollbackStarted {

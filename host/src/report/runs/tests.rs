@@ -340,14 +340,14 @@ fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
         shown.contains("outcome   rolled back: the version from before is live"),
         "{shown}"
     );
-    let nothing = done(json!({ "nothing-left": true }));
+    let nothing = done(json!({ "no-live-version": true }));
     let shown = show(&rollback, &nothing, standing, START);
     assert!(
         shown.contains("outcome   rolled back: nothing was live before"),
         "{shown}"
     );
     rollback.dry_run = true;
-    let rehearsed = ended(json!({ "nothing-left": true }), Outcome::Rehearsed);
+    let rehearsed = ended(json!({ "no-live-version": true }), Outcome::Rehearsed);
     let shown = show(&rollback, &rehearsed, standing, START);
     assert!(shown.contains("outcome   dry run:"), "{shown}");
 }
