@@ -172,7 +172,7 @@ impl Resumed {
             in_doubt: doubtful,
             target_changed: self.so_far.gate.target_changed,
             snapshot: self.so_far.gate.snapshots.first.clone(),
-            asked_back: self.record.rolls_back.is_some(),
+            operator_requested: self.record.rolls_back.is_some(),
             no_live_version: no_live_version(&self.so_far.outputs),
             moved_from: self.so_far.moves.first().map(|(from, _)| from.clone()),
         }

@@ -129,7 +129,7 @@ pub enum RunEvent {
         /// The snapshot that was taken before it did.
         snapshot: Option<SnapshotId>,
         /// Whether the run is a rollback that a person asked for.
-        asked_back: bool,
+        operator_requested: bool,
         /// Whether the run has taken the first deploy away, so that nothing is
         /// live.
         no_live_version: bool,

@@ -75,9 +75,9 @@ pub(super) fn headline_of(story: &Story, outcome: Outcome, unchanged: bool) -> &
     match outcome {
         _ if story.dry_run => {}
         Outcome::RolledBack if story.no_live_version => return NO_LIVE_VERSION,
-        Outcome::Deployed if story.no_live_version && story.asked_back => return NO_LIVE_VERSION,
+        Outcome::Deployed if story.no_live_version && story.operator_requested => return NO_LIVE_VERSION,
         Outcome::Deployed if unchanged => {}
-        Outcome::Deployed if story.asked_back => return BROUGHT_BACK,
+        Outcome::Deployed if story.operator_requested => return BROUGHT_BACK,
         Outcome::Deployed if !story.changed => return "verified: nothing was changed",
         _ => {}
     }
@@ -89,8 +89,8 @@ fn live(story: &Story, outcome: Outcome, unchanged: bool, target_changed: bool) 
     match outcome {
         _ if story.dry_run => {}
         Outcome::RolledBack if story.no_live_version => return "nothing, as before the run",
-        Outcome::Deployed if story.asked_back && story.no_live_version => return "nothing",
-        Outcome::Deployed if story.asked_back => return "the version from before, verified",
+        Outcome::Deployed if story.operator_requested && story.no_live_version => return "nothing",
+        Outcome::Deployed if story.operator_requested => return "the version from before, verified",
         Outcome::Interrupted | Outcome::Internal if !target_changed && !story.resumed => {
             return AS_BEFORE;
         }

@@ -59,7 +59,7 @@ pub(super) struct Story {
     /// Where the run can go back to: the first one, taken before its changes.
     pub snapshot: Option<SnapshotId>,
     /// A person asked for a rollback: the run is one.
-    pub asked_back: bool,
+    pub operator_requested: bool,
     /// The first deploy was taken away: nothing is live.
     pub no_live_version: bool,
     /// An earlier process began the run.
@@ -95,7 +95,7 @@ impl Story {
             RunEvent::RunResumed {
                 target_changed,
                 snapshot,
-                asked_back,
+                operator_requested,
                 no_live_version,
                 moved_from,
                 ..
@@ -103,7 +103,7 @@ impl Story {
                 self.resumed = true;
                 self.changed |= *target_changed;
                 self.snapshot.clone_from(snapshot);
-                self.asked_back |= *asked_back;
+                self.operator_requested |= *operator_requested;
                 self.no_live_version |= *no_live_version;
                 self.moved_from.clone_from(moved_from);
             }
@@ -164,7 +164,7 @@ impl Story {
             } => {
                 self.snapshot.get_or_insert_with(|| snapshot.clone());
             }
-            RunEvent::RollbackStarted { cause: None, .. } => self.asked_back = true,
+            RunEvent::RollbackStarted { cause: None, .. } => self.operator_requested = true,
             RunEvent::TargetMoved { from, to } => {
                 if self.moved_from.is_none() {
                     self.moved_from.clone_from(from);

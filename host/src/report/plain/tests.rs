@@ -278,7 +278,7 @@ fn the_snapshot_at_the_end_is_the_one_to_go_back_to() {
 }
 
 /// What an earlier process of the run has come to.
-fn resumed(target_changed: bool, asked_back: bool, no_live_version: bool) -> RunEvent {
+fn resumed(target_changed: bool, operator_requested: bool, no_live_version: bool) -> RunEvent {
     RunEvent::RunResumed {
         run: script::RUN.into(),
         finished: Vec::new(),
@@ -287,7 +287,7 @@ fn resumed(target_changed: bool, asked_back: bool, no_live_version: bool) -> Run
         in_doubt: 0,
         target_changed,
         snapshot: Some("before".into()),
-        asked_back,
+        operator_requested,
         no_live_version,
         moved_from: Some("vm-0".into()),
     }
