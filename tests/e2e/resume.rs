@@ -146,7 +146,7 @@ fn same_end(base: &Base) -> Result<()> {
         .expect_text("live      the version from before, verified\n")?
         .expect_text("snapshot  ")?;
     ensure!(site.version().as_deref() == Some("1.0.0"));
-    state_is(&site, &back.run, "went-back")?;
+    state_is(&site, &back.run, "reverted")?;
     state_is(&site, &cut.run, "undone")
 }
 

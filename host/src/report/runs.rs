@@ -43,7 +43,7 @@ pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Ve
             vec![resume, back, abandon]
         }
         _ if changed && record.rolls_back.is_none() => vec![rollback],
-        State::Ended(Outcome::Deployed | Outcome::Rehearsed) | State::WentBack => Vec::new(),
+        State::Ended(Outcome::Deployed | Outcome::Rehearsed) | State::Reverted => Vec::new(),
         _ => match &record.rolls_back {
             Some(first) => vec![
                 format!("vdeploy rollback {first}"),
@@ -161,7 +161,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now:
             let words = words(record, journal, outcome);
             row("outcome", &format!("{words}{took}"));
         }
-        State::WentBack | State::Undone => {}
+        State::Reverted | State::Undone => {}
         State::Running => row("outcome", "none yet: it is running"),
         State::Killed => row("outcome", "none: it was killed before its end"),
         State::Abandoned => row(

@@ -284,10 +284,10 @@ fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
         let runs = [rollback, summary("01K0RUN", outcome)];
         let text = list(&runs, standing, START);
         let lines: Vec<&str> = text.lines().skip(1).collect();
-        assert!(lines[0].contains("went-back "), "{text}");
+        assert!(lines[0].contains("reverted "), "{text}");
         assert!(lines[1].contains(expected), "{text}");
         let json = list_json(&runs, standing);
-        assert_eq!(json["runs"][0]["state"], "went-back");
+        assert_eq!(json["runs"][0]["state"], "reverted");
         assert_eq!(json["runs"][0]["outcome"], "deployed");
         assert_eq!(json["runs"][0]["undoes"], "01K0RUN");
         assert_eq!(json["runs"][1]["state"], "undone");
