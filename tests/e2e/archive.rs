@@ -77,7 +77,8 @@ fn failing(base: &Base) -> Result<()> {
         .expect_text(&id)?
         .expect_text("by the plugin archive")?;
     // By git the same plan undoes its steps and restores nothing.
-    site.deploy(&["--rollback-to", "in-place"])?.expect_code(11)?;
+    site.deploy(&["--rollback-to", "in-place"])?
+        .expect_code(11)?;
     is_back(&site)?;
     ensure!(replaced(&site)?.len() == 1, "{:?}", replaced(&site)?);
     Ok(())

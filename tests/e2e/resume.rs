@@ -191,7 +191,10 @@ fn rolled_back(base: &Base) -> Result<()> {
     args.extend(wait);
     let beside = site.vdeploy(&args)?.expect_code(3)?;
     let end = beside.event("run-finished")?;
-    ensure!(text(&end, "blocking-run")? == *run, "what is live is not known");
+    ensure!(
+        text(&end, "blocking-run")? == *run,
+        "what is live is not known"
+    );
     let message = text(&end, "message")?;
     for way in ["resume", "rollback", "abandon"] {
         let way = format!("vdeploy {way} {run}");

@@ -359,7 +359,10 @@ impl<'a> Ground<'a> {
     fn rollback_killed(&mut self) -> Result<String> {
         let before = self.live.clone();
         let (first, _) = self.deployed()?;
-        let to = self.rng.choice(["in-place", "snapshot"]).unwrap_or("in-place");
+        let to = self
+            .rng
+            .choice(["in-place", "snapshot"])
+            .unwrap_or("in-place");
         let command = self.command(&["rollback", &first, "--to", to, "--json"]);
         let mut left = self.rng.usize(..40);
         let mut begun = false;

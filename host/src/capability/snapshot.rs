@@ -64,9 +64,11 @@ impl SnapshotScope {
             Self::Restore => {
                 "restores a snapshot to a new VM and moves the target there".to_owned()
             }
-            Self::SelfManaged => "CHANGES the target before a snapshot stands, within its ssh grants, \
+            Self::SelfManaged => {
+                "CHANGES the target before a snapshot stands, within its ssh grants, \
                           and says itself when its own snapshot does"
-                .to_owned(),
+                    .to_owned()
+            }
         }
     }
 }

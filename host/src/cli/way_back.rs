@@ -95,7 +95,8 @@ pub fn settle(
     if question.without.is_some() {
         let is_snapshot = |step: &Step| {
             step.id.as_str() == SNAPSHOT
-                && (granted(step, SnapshotScope::SelfManaged) || granted(step, SnapshotScope::Create))
+                && (granted(step, SnapshotScope::SelfManaged)
+                    || granted(step, SnapshotScope::Create))
         };
         let steps = plan.steps.len();
         plan.steps.retain(|step| !is_snapshot(step));

@@ -75,7 +75,9 @@ pub(super) fn headline_of(story: &Story, outcome: Outcome, unchanged: bool) -> &
     match outcome {
         _ if story.dry_run => {}
         Outcome::RolledBack if story.no_live_version => return NO_LIVE_VERSION,
-        Outcome::Deployed if story.no_live_version && story.operator_requested => return NO_LIVE_VERSION,
+        Outcome::Deployed if story.no_live_version && story.operator_requested => {
+            return NO_LIVE_VERSION;
+        }
         Outcome::Deployed if unchanged => {}
         Outcome::Deployed if story.operator_requested => return BROUGHT_BACK,
         Outcome::Deployed if !story.changed => return "verified: nothing was changed",

@@ -229,7 +229,9 @@ fn words(record: &RunRecord, journal: &[Stored], outcome: Outcome) -> &'static s
     match outcome {
         _ if record.dry_run => {}
         Outcome::RolledBack if no_live_version => return NO_LIVE_VERSION,
-        Outcome::Deployed if record.rolls_back.is_some() && no_live_version => return NO_LIVE_VERSION,
+        Outcome::Deployed if record.rolls_back.is_some() && no_live_version => {
+            return NO_LIVE_VERSION;
+        }
         Outcome::Deployed if record.rolls_back.is_some() => return BROUGHT_BACK,
         _ => {}
     }

@@ -68,7 +68,10 @@ fn with_the_grant_it_is_made_and_declared_once() {
 fn the_rules_of_the_gate_hold() {
     assert_eq!(code(&host("create", &["a-1"])), "gate.no-snapshot");
     assert_eq!(code(&host("self-managed", &[])), "gate.not-declared");
-    assert_eq!(code(&host("self-managed", &["two words"])), "snapshot.invalid");
+    assert_eq!(
+        code(&host("self-managed", &["two words"])),
+        "snapshot.invalid"
+    );
     let taken = host("create", &["a-1"]).snapshot_taken(true);
     assert_eq!(code(&taken), "snapshot.denied");
     let dry = host("self-managed", &["a-1"]).dry_run(true);

@@ -85,7 +85,13 @@ fn with_the_word_the_snapshot_step_is_left_out_and_only_that() {
 #[test]
 fn a_reason_that_says_nothing_is_none() {
     for reason in ["", "  \t"] {
-        let error = ask(&project(""), "default-ssh", Some(reason), RollbackTo::InPlace).unwrap_err();
+        let error = ask(
+            &project(""),
+            "default-ssh",
+            Some(reason),
+            RollbackTo::InPlace,
+        )
+        .unwrap_err();
         assert_eq!(error.exit.code(), 2);
         assert!(error.to_string().contains("needs a reason"), "{error}");
     }

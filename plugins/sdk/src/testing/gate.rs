@@ -55,7 +55,8 @@ impl World {
         let Some(Ok(manifest)) = &self.manifest else {
             return false;
         };
-        let own = |request: &Request| request.capability == "snapshot" && request.scope == "self-managed";
+        let own =
+            |request: &Request| request.capability == "snapshot" && request.scope == "self-managed";
         manifest.requests.iter().any(own)
     }
 
