@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error, ResultExt};
-use vdeploy_service::baseline::Baseline;
 use vdeploy_service::listener::{self, Port};
+use vdeploy_service::outputs::Baseline;
 use vdeploy_service::process::{field, with_functions};
 
 use crate::{Archived, Config, MAKE, Quiesce, RESTORE, WhenUnchanged, fields, refused};

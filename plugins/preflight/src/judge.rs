@@ -2,12 +2,13 @@
 
 use serde::Deserialize;
 use vdeploy_plugin::Error;
-use vdeploy_service::baseline::{Baseline, Listener};
 use vdeploy_service::data::Counted;
 use vdeploy_service::facts::{Checkout, DataDir, Facts, Place};
+use vdeploy_service::listener::Listener;
 use vdeploy_service::network::{Answer, Network};
 use vdeploy_service::node::other_major;
 use vdeploy_service::node_version;
+use vdeploy_service::outputs::Baseline;
 use vdeploy_service::records::short;
 use vdeploy_service::remote::Resolved;
 

@@ -20,11 +20,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, Secret, Step};
-use vdeploy_service::baseline::{Baseline, Counts, Listener};
 use vdeploy_service::data::{self, Counted};
 use vdeploy_service::facts::{self, Facts, Place};
-use vdeploy_service::listener::{self, Port};
+use vdeploy_service::listener::{self, Listener, Port};
 use vdeploy_service::network;
+use vdeploy_service::outputs::{Baseline, Counts};
 use vdeploy_service::remote::{self, Resolved};
 
 use judge::{HotFixes, Limits};

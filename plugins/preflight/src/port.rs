@@ -2,9 +2,8 @@
 //! is odd about them. Pure.
 
 use serde::Deserialize;
-use vdeploy_service::baseline::Listener;
 use vdeploy_service::facts::{Facts, UnitHere};
-use vdeploy_service::listener::Port;
+use vdeploy_service::listener::{Listener, Port};
 
 use crate::judge::Limits;
 use crate::verdict::Verdict;

@@ -14,7 +14,7 @@ answer() {
     [ -z "$seen" ] || echo "ready-line=seen"
     [ -z "$adopted" ] || echo "adopted=yes"
     [ -z "$forgotten" ] || echo "forgotten=yes"
-    [ -z "$elsewhere" ] || echo "elsewhere=$elsewhere"
+    [ -z "$wrong_ports" ] || echo "wrong-ports=$wrong_ports"
     [ -z "$refused" ] || echo "log-refused=$refused"
     [ "$started_at" = 0 ] || echo "started-at-ms=${started_at}000"
     echo "port=$port"
@@ -77,8 +77,8 @@ watch() {
             if [ -n "$warning" ] && grep -qF -e "$warning" "$log" </dev/null; then verdict=open; fi
             return
         fi
-        if is_astray "$port" "$pid" "$seen" "$seconds"; then
-            verdict=elsewhere
+        if is_on_wrong_port "$port" "$pid" "$seen" "$seconds"; then
+            verdict=wrong-port
             return
         fi
         if [ "$(date +%s)" -gt "$until_time" ]; then
@@ -92,7 +92,7 @@ watch() {
 main() {
     app=$1 command=$2 port=${3:-${PORT:-3000}} log=$4 ready=$5 warning=$6
     seconds=$7 sha=$8 run=$9
-    pid='' begin='' owner='' code='' adopted='' forgotten='' seen='' elsewhere='' named='' refused=''
+    pid='' begin='' owner='' code='' adopted='' forgotten='' seen='' wrong_ports='' named='' refused=''
     started_at=0
     cd "$app" 2>/dev/null || answer no-directory
     app=$(pwd -P)
@@ -110,7 +110,7 @@ main() {
                 remember "$owner" "$start" || forgotten=yes
             fi
             ;;
-        open | late | elsewhere)
+        open | late | wrong-port)
             # No open or half-started server is left behind.
             end_family "$pid" 5
             # What it printed between the last look and its end counts too.

@@ -58,7 +58,7 @@ answer() {
     [ -z "$code" ] || echo "exit=$code"
     [ -z "$seen" ] || echo "ready-line=seen"
     [ -z "$forgotten" ] || echo "forgotten=yes"
-    [ -z "$elsewhere" ] || echo "elsewhere=$elsewhere"
+    [ -z "$wrong_ports" ] || echo "wrong-ports=$wrong_ports"
     [ "$(fact NeedDaemonReload)" != yes ] || echo "reload=needed"
     echo "started-at-ms=${started_at}000"
     echo "port=$port"
@@ -105,8 +105,8 @@ watch() {
         fi
         says_ready=
         if [ -n "$ready" ] && [ -n "$seen" ]; then says_ready=yes; fi
-        if [ "${pid:-0}" -gt 0 ] && is_astray "$port" "$pid" "$says_ready" "$seconds"; then
-            verdict=elsewhere
+        if [ "${pid:-0}" -gt 0 ] && is_on_wrong_port "$port" "$pid" "$says_ready" "$seconds"; then
+            verdict=wrong-port
             return
         fi
         if [ "$now" -gt "$until_time" ]; then
@@ -121,7 +121,7 @@ main() {
     verb=$1 unit=$2 app=$3 port=${4:-${PORT:-3000}} ready=$5 warning=$6 seconds=$7 sha=$8 run=$9
     variable=${10}
     pid='' begin='' owner='' code='' seen='' said='' log='' invocation='' forgotten='' serves_since=''
-    elsewhere='' named=''
+    wrong_ports='' named=''
     started_at=$(date +%s)
     if [ "$verb" = restart ]; then
         if [ -n "$variable" ] && [ "$(has_variable "$variable")" = no ]; then answer no-token; fi

@@ -23,11 +23,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vdeploy_plugin::{Cx, Error, Step};
-use vdeploy_service::baseline::{Baseline, Listener, Pulled, Restarted};
 use vdeploy_service::data;
 use vdeploy_service::endpoints::Endpoint;
-use vdeploy_service::listener::{self, Port};
-use vdeploy_service::rolled_back::RolledBack;
+use vdeploy_service::listener::{self, Listener, Port};
+use vdeploy_service::outputs::RolledBack;
+use vdeploy_service::outputs::{Baseline, Pulled, Restarted};
 
 use inside::Inside;
 use report::{Report, Verdict};

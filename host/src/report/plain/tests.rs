@@ -251,7 +251,7 @@ fn a_rollback_that_was_asked_for_brought_the_version_from_before() {
             cause: None,
             undoes: None,
         },
-        script::call("rollback", 1, "ssh sh -s -- unswap"),
+        script::call("rollback", 1, "ssh sh -s -- restore"),
     ];
     let ending = ending_of(events, last);
     assert!(

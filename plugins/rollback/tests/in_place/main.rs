@@ -11,7 +11,7 @@ use std::fs;
 use serde_json::json;
 use vdeploy_plugin::testing::{self};
 use vdeploy_rollback::Rollback;
-use vdeploy_service::baseline::Baseline;
+use vdeploy_service::outputs::Baseline;
 use vdeploy_service::testing::TOKEN;
 
 use world::*;
