@@ -3,7 +3,7 @@
 # the port decides), $6 warning of an open server, $7 seconds, $8 commit, $9 run.
 # The token comes in the environment and goes into no argument.
 # Prints KEY=VALUE lines and, after `--log--`, the last lines of the log.
-# shellcheck disable=SC2034,SC2154 # shared with process.sh, marker.sh, elsewhere.sh and log.sh
+# shellcheck disable=SC2034,SC2154 # shared with process.sh, marker.sh, wrong_port.sh and log.sh
 answer() {
     echo "state=$1"
     [ -z "$pid" ] || echo "pid=$pid"

@@ -4,7 +4,7 @@
 # $10 the variable that holds the token.
 # Prints what start.sh prints, with the journal of this start as the log. Never
 # prints the unit's environment: it has the token.
-# shellcheck disable=SC2034,SC2154 # shared with process.sh, marker.sh and elsewhere.sh
+# shellcheck disable=SC2034,SC2154 # shared with process.sh, marker.sh and wrong_port.sh
 control() { systemctl --no-ask-password "$@" </dev/null; }
 
 fact() {
