@@ -65,7 +65,7 @@ fn failing(base: &Base) -> Result<()> {
         .deploy(&["--rollback-to", "snapshot"])?
         .expect_code(11)?;
     let taken = ran.event_first("snapshot-taken")?;
-    ensure!(text(&taken, "made-by")? == "archive", "{taken}");
+    ensure!(text(&taken, "provider")? == "archive", "{taken}");
     let id = text(&taken, "snapshot")?;
     ensure!(ran.event("target-moved").is_err(), "the target moved");
     is_back(&site)?;
@@ -77,7 +77,8 @@ fn failing(base: &Base) -> Result<()> {
         .expect_text(&id)?
         .expect_text("by the plugin archive")?;
     // By git the same plan undoes its steps and restores nothing.
-    site.deploy(&["--rollback-to", "git"])?.expect_code(11)?;
+    site.deploy(&["--rollback-to", "in-place"])?
+        .expect_code(11)?;
     is_back(&site)?;
     ensure!(replaced(&site)?.len() == 1, "{:?}", replaced(&site)?);
     Ok(())

@@ -79,7 +79,7 @@ ssh = ["touch **"]
 http = ["POST {}/**"]
 secrets = ["auth-token@ssh"]
 secrets-reveal = ["auth-token"]
-snapshot = ["create", "restore", "own"]
+snapshot = ["create", "restore", "self-managed"]
 state = true
 
 [plans.late]

@@ -146,7 +146,7 @@ fn same_end(base: &Base) -> Result<()> {
         .expect_text("live      the version from before, verified\n")?
         .expect_text("snapshot  ")?;
     ensure!(site.version().as_deref() == Some("1.0.0"));
-    state_is(&site, &back.run, "went-back")?;
+    state_is(&site, &back.run, "reverted")?;
     state_is(&site, &cut.run, "undone")
 }
 
@@ -191,7 +191,10 @@ fn rolled_back(base: &Base) -> Result<()> {
     args.extend(wait);
     let beside = site.vdeploy(&args)?.expect_code(3)?;
     let end = beside.event("run-finished")?;
-    ensure!(text(&end, "beside")? == *run, "what is live is not known");
+    ensure!(
+        text(&end, "blocking-run")? == *run,
+        "what is live is not known"
+    );
     let message = text(&end, "message")?;
     for way in ["resume", "rollback", "abandon"] {
         let way = format!("vdeploy {way} {run}");

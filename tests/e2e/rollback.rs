@@ -58,7 +58,7 @@ fn deployed_v2<'a>(base: &'a Base) -> Result<(Site<'a>, Ran, String)> {
 
 fn by_git(base: &Base) -> Result<()> {
     let (site, _, run) = deployed_v2(base)?;
-    site.vdeploy(&["rollback", &run, "--to", "git", "--json"])?
+    site.vdeploy(&["rollback", &run, "--to", "in-place", "--json"])?
         .expect_code(0)?;
     ensure!(
         site.version().as_deref() == Some("1.0.0"),
@@ -111,7 +111,7 @@ fn by_snapshot(base: &Base) -> Result<()> {
 
 fn rehearsed(base: &Base) -> Result<()> {
     let (site, _, run) = deployed_v2(base)?;
-    for to in ["git", "snapshot"] {
+    for to in ["in-place", "snapshot"] {
         site.vdeploy(&["rollback", "--to", to, "--dry-run"])?
             .expect_code(0)?
             .expect_text("the one that is left")?;
@@ -119,7 +119,7 @@ fn rehearsed(base: &Base) -> Result<()> {
     ensure!(site.version().as_deref() == Some("2.0.0"));
     // Once it is done the rehearsal tests what runs.
     site.vdeploy(&["rollback", &run])?.expect_code(0)?;
-    site.vdeploy(&["rollback", &run, "--to", "git", "--again", "--dry-run"])?
+    site.vdeploy(&["rollback", &run, "--to", "in-place", "--again", "--dry-run"])?
         .expect_code(0)?
         .expect_text("live already")?;
     Ok(())

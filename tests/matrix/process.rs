@@ -155,7 +155,7 @@ impl<'r> Run<'r> {
             ttl: target_lease::TTL,
             absence: match record.plan.rollback_to {
                 RollbackTo::Snapshot => Absence::Tolerated,
-                RollbackTo::Git => Absence::Loses,
+                RollbackTo::InPlace => Absence::Loses,
             },
         };
         let on_target = match TargetLease::take(claim).await? {
@@ -253,7 +253,7 @@ fn cut_off() -> Finished {
         outcome: Outcome::Interrupted,
         unchanged: false,
         target_changed: false,
-        beside: None,
+        blocking_run: None,
         message: "killed before it began".to_owned(),
         next: Vec::new(),
     }

@@ -92,7 +92,7 @@ fn judge(place: &Place<'_>, row: Row, ran: &Ran, before: &str, pushed: &str) -> 
 pub fn arguments(row: Row, plan: Plan, run: Option<&str>) -> Vec<&str> {
     let mut args = match plan {
         Plan::Deploy | Plan::DeployElseSnapshot => vec!["run"],
-        Plan::RollbackGit => vec!["rollback", "--to", "git"],
+        Plan::RollbackGit => vec!["rollback", "--to", "in-place"],
         Plan::RollbackSnapshot => vec!["rollback", "--to", "snapshot"],
     };
     args.push("--json");

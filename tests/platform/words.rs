@@ -51,7 +51,7 @@ pub fn run(row: &Row) -> String {
     let more = match row.plan {
         Plan::Deploy => deploy,
         Plan::DeployElseSnapshot => &format!("{deploy} --rollback-to snapshot"),
-        Plan::RollbackGit => "rollback --to git",
+        Plan::RollbackGit => "rollback --to in-place",
         Plan::RollbackSnapshot => "rollback --to snapshot",
     };
     format!("`{more}`")

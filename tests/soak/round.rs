@@ -105,7 +105,7 @@ impl<'a> Ground<'a> {
             Fault::InterruptedTwice => self.interrupted(&[Signal::INT, Signal::TERM]),
             Fault::Cut => self.cut(),
             Fault::TwoAtOnce => self.two_at_once(),
-            Fault::RolledBackByGit => self.rolled_back("git"),
+            Fault::RolledBackByGit => self.rolled_back("in-place"),
             Fault::RolledBackToSnapshot => self.rolled_back("snapshot"),
             Fault::RollbackKilled => self.rollback_killed(),
             Fault::LookedAt => self.looked_at(),
@@ -359,7 +359,10 @@ impl<'a> Ground<'a> {
     fn rollback_killed(&mut self) -> Result<String> {
         let before = self.live.clone();
         let (first, _) = self.deployed()?;
-        let to = self.rng.choice(["git", "snapshot"]).unwrap_or("git");
+        let to = self
+            .rng
+            .choice(["in-place", "snapshot"])
+            .unwrap_or("in-place");
         let command = self.command(&["rollback", &first, "--to", to, "--json"]);
         let mut left = self.rng.usize(..40);
         let mut begun = false;

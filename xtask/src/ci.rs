@@ -7,6 +7,7 @@ use crate::command::{self, heading};
 use crate::licences;
 use crate::plugins;
 use crate::setup;
+use crate::shell;
 use crate::test;
 use crate::wit_check;
 use crate::workspace::Workspace;
@@ -18,6 +19,8 @@ use crate::workspace::Workspace;
 pub fn run(workspace: &Workspace) -> Result<()> {
     heading("format");
     command::run(command::cargo(&workspace.root).args(["fmt", "--all", "--check"]))?;
+    heading("shell scripts");
+    shell::check(workspace)?;
     heading("licences and refused crates");
     licences::check(workspace)?;
     heading("contract");

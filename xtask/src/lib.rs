@@ -27,6 +27,7 @@ pub mod licences;
 pub mod plugin_build;
 pub mod plugins;
 pub mod setup;
+pub mod shell;
 pub mod soak;
 pub mod sources_hash;
 pub mod test;

@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 use xtask::command::Failed;
 use xtask::workspace::Workspace;
 use xtask::{
-    bench, ci, demo, dist, failure_modes, fixtures, licences, plugin_build, plugins, setup, soak,
-    test, wit_check,
+    bench, ci, demo, dist, failure_modes, fixtures, licences, plugin_build, plugins, setup, shell,
+    soak, test, wit_check,
 };
 
 /// What a checkout of vdeploy needs beyond cargo.
@@ -26,7 +26,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Install what the other tasks need: the wasm target, git, node, sshd.
+    /// Install what the other tasks need: the wasm target, git, node, sshd,
+    /// shellcheck.
     Setup,
     /// Build the built-in plugins that the host embeds.
     Plugins {
@@ -55,10 +56,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Run what CI runs: format, licences, contract, lints, tests.
+    /// Run what CI runs: format, shell scripts, licences, contract, lints, tests.
     Ci,
     /// Write docs/failure-modes.md from the tables that the tests drive.
     FailureModes,
+    /// Check the shell scripts with shellcheck and shfmt.
+    Shell,
     /// Check licences and refused crates against deny.toml.
     Licences,
     /// Check the contract in wit/, and against its last release.
@@ -89,7 +92,10 @@ fn main() -> ExitCode {
 fn perform(task: Task) -> Result<()> {
     let workspace = Workspace::find()?;
     match task {
-        Task::Setup => setup::everything(&workspace),
+        Task::Setup => {
+            setup::linters()?;
+            setup::everything(&workspace)
+        }
         Task::Plugins { check_fresh: true } => plugins::check_fresh(&workspace),
         Task::Plugins { check_fresh: false } => {
             setup::wasm_target(&workspace)?;
@@ -107,6 +113,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Test { args } => test::run(&workspace, &args),
         Task::Ci => ci::run(&workspace),
         Task::FailureModes => failure_modes::write(&workspace),
+        Task::Shell => shell::check(&workspace),
         Task::Licences => licences::check(&workspace),
         Task::WitCheck => wit_check::run(&workspace),
         Task::Bench { args } => bench::run(&workspace, &args),

@@ -1,6 +1,6 @@
-//! `cargo xtask setup`: what the plugins, the demo and the tests need. On
-//! Debian as root it installs what is missing; anywhere else it says what to
-//! install and fails.
+//! `cargo xtask setup`: what the plugins, the demo, the tests and the checks
+//! need. On Debian as root it installs what is missing; anywhere else it says
+//! what to install and fails.
 
 use std::env;
 use std::fmt::Write as _;
@@ -73,6 +73,12 @@ const NEEDS: &[Need] = &[
     need("busybox", "a shell that targets have", "busybox"),
 ];
 
+/// What only `cargo xtask ci` needs, so that the demo asks nobody for it.
+const LINTERS: &[Need] = &[
+    need("shellcheck", "checks the shell scripts", "shellcheck"),
+    need("shfmt", "checks the format of the shell scripts", "shfmt"),
+];
+
 const fn need(program: &'static str, purpose: &'static str, debian: &'static str) -> Need {
     Need {
         program,
@@ -100,22 +106,36 @@ enum Machine {
     Other,
 }
 
-/// Makes sure of the wasm target and of every program.
+/// Makes sure of the wasm target and of every program that builds, runs or
+/// tests.
 ///
 /// # Errors
 /// When something is missing and cannot be installed from here; the message
 /// names it and says how to get it.
 pub fn everything(workspace: &Workspace) -> Result<()> {
     wasm_target(workspace)?;
-    let mut lacks = lacks();
+    provide(NEEDS)?;
+    eprintln!("setup: everything needed is here");
+    Ok(())
+}
+
+/// Makes sure of the programs that check the sources.
+///
+/// # Errors
+/// As [`everything`].
+pub fn linters() -> Result<()> {
+    provide(LINTERS)
+}
+
+fn provide(needs: &'static [Need]) -> Result<()> {
+    let mut lacks = lacks(needs);
     if !lacks.is_empty() && machine() == Machine::AptAsRoot {
         install(&packages(&lacks))?;
-        lacks = self::lacks();
+        lacks = self::lacks(needs);
     }
     if !lacks.is_empty() {
         bail!("{}", advice(&lacks, machine()));
     }
-    eprintln!("setup: everything needed is here");
     Ok(())
 }
 
@@ -144,8 +164,8 @@ pub fn wasm_target(workspace: &Workspace) -> Result<()> {
     )
 }
 
-fn lacks() -> Vec<(&'static Need, Lack)> {
-    NEEDS
+fn lacks(needs: &'static [Need]) -> Vec<(&'static Need, Lack)> {
+    needs
         .iter()
         .filter_map(|need| Some((need, lack(need)?)))
         .collect()
@@ -273,7 +293,8 @@ mod tests {
         programs
             .iter()
             .map(|(program, lack)| {
-                let need = NEEDS.iter().find(|need| need.program == *program).unwrap();
+                let mut needs = NEEDS.iter().chain(LINTERS);
+                let need = needs.find(|need| need.program == *program).unwrap();
                 (need, *lack)
             })
             .collect()
@@ -308,8 +329,9 @@ mod tests {
 
     #[test]
     fn elsewhere_the_packages_are_named() {
-        let text = advice(&lacking(&[("git", Lack::Missing)]), Machine::Other);
-        assert!(text.contains("of Debian: git\n"), "{text}");
+        let missing = [("git", Lack::Missing), ("shfmt", Lack::Missing)];
+        let text = advice(&lacking(&missing), Machine::Other);
+        assert!(text.contains("of Debian: git shfmt\n"), "{text}");
         assert!(!text.contains("apt-get"), "{text}");
     }
 

@@ -90,7 +90,7 @@ fn record(run: &RunId) -> RunRecord {
             rollback: Vec::new(),
             finally: Vec::new(),
             on_failure: OnFailure::Rollback,
-            rollback_to: RollbackTo::Git,
+            rollback_to: RollbackTo::InPlace,
         },
         target: "infra".into(),
         vm: Some("vm-1".to_owned()),

@@ -375,7 +375,7 @@ impl<'a> Builder<'a> {
             rollback,
             finally,
             on_failure: draft.on_failure.unwrap_or(OnFailure::Rollback),
-            rollback_to: draft.rollback_to.unwrap_or(RollbackTo::Git),
+            rollback_to: draft.rollback_to.unwrap_or(RollbackTo::InPlace),
         };
         if plan.steps.is_empty() {
             self.problems.push(

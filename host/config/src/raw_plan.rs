@@ -74,7 +74,10 @@ impl RawPlan {
             let entries = table.list(key).into_iter();
             entries.map(|t| RawStep::read(&header, t)).collect()
         };
-        let targets = [("git", RollbackTo::Git), ("snapshot", RollbackTo::Snapshot)];
+        let targets = [
+            ("in-place", RollbackTo::InPlace),
+            ("snapshot", RollbackTo::Snapshot),
+        ];
         let on_failure = table.one_of("on-failure", &POLICY);
         Self {
             name: name.value.clone(),

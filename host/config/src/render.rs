@@ -22,7 +22,7 @@ pub fn render_plan(plan: &Plan, project: &Project) -> String {
     }
     let _ = writeln!(out, "on-failure = \"{}\"", policy(plan.on_failure));
     let to = match plan.rollback_to {
-        RollbackTo::Git => "git",
+        RollbackTo::InPlace => "in-place",
         RollbackTo::Snapshot => "snapshot",
     };
     let _ = writeln!(out, "rollback-to = \"{to}\"");

@@ -60,7 +60,7 @@ fn the_built_in_project_has_its_plans() {
     );
     let default = project.plan(&"default".into()).unwrap();
     assert_eq!(default.on_failure, OnFailure::Rollback);
-    assert_eq!(default.rollback_to, RollbackTo::Git);
+    assert_eq!(default.rollback_to, RollbackTo::InPlace);
     let rollback: Vec<&str> = default.rollback.iter().map(|s| s.id.as_str()).collect();
     assert_eq!(rollback, ["rollback", "smoke-after-rollback"]);
     for name in builtin::BUILTIN_PLUGINS {

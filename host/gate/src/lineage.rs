@@ -37,7 +37,7 @@ impl Gate {
     /// back. A journal that cannot be read has none.
     pub(super) fn has_recorded(&self, id: &SnapshotId) -> bool {
         // What a plugin declared is its word only.
-        let taken = |entry: &Entry| matches!(entry, Entry::SnapshotTaken { snapshot, made_by: None } if snapshot == id);
+        let taken = |entry: &Entry| matches!(entry, Entry::SnapshotTaken { snapshot, provider: None } if snapshot == id);
         self.any_entry(taken).unwrap_or(false)
     }
 

@@ -170,7 +170,7 @@ impl Gate {
             phase: self.phase,
             dry_run: shared.dry_run,
             snapshot_stands: shared.snapshot_stands() || asked_before.is_some(),
-            makes_snapshots: self.grants.allows_snapshot(SnapshotScope::Own),
+            makes_snapshots: self.grants.allows_snapshot(SnapshotScope::SelfManaged),
             cancelled: shared.is_cancelled(),
             late: self.time_left().is_zero(),
             broken: shared.broken().is_some(),

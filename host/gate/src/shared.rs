@@ -381,11 +381,11 @@ impl RunShared {
     fn snapshot_now_stands(
         &self,
         id: &SnapshotId,
-        made_by: Option<&PluginName>,
+        provider: Option<&PluginName>,
     ) -> Result<(), StoreError> {
         self.record(&Entry::SnapshotTaken {
             snapshot: id.clone(),
-            made_by: made_by.cloned(),
+            provider: provider.cloned(),
         })?;
         let before_changes = !self.target_changed();
         let mut snapshot = lock(&self.snapshot);
@@ -396,7 +396,7 @@ impl RunShared {
         drop(snapshot);
         self.emit(RunEvent::SnapshotTaken {
             snapshot: id.clone(),
-            made_by: made_by.cloned(),
+            provider: provider.cloned(),
             before_changes,
         });
         Ok(())

@@ -151,7 +151,7 @@ impl Gate {
                 true => Effect::Probe,
                 false => Effect::TakeSnapshot,
             },
-            SnapshotScope::Own,
+            SnapshotScope::SelfManaged,
         );
         call.grant = call.grant.and_then(|()| check_declared(id.as_str(), label));
         self.pass(

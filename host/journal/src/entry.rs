@@ -89,7 +89,7 @@ pub enum Entry {
         /// The plugin that made it by its own means; none for one of the
         /// platform.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        made_by: Option<PluginName>,
+        provider: Option<PluginName>,
     },
     /// The operator chose to go on without a snapshot.
     SnapshotWaived {

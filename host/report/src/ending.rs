@@ -3,7 +3,7 @@
 
 use super::narrator::Line;
 use super::story::{Failed, Story};
-use super::text::{self, AS_BEFORE, BROUGHT_BACK, NOTHING_LEFT, Tone, duration};
+use super::text::{self, AS_BEFORE, BROUGHT_BACK, NO_LIVE_VERSION, Tone, duration};
 use vdeploy_core::clean;
 use vdeploy_core::event::{Outcome, RunEvent};
 use vdeploy_core::event::{Phase, Section};
@@ -20,7 +20,7 @@ pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
         outcome,
         unchanged,
         target_changed,
-        beside,
+        blocking_run,
         exit_code,
         message,
         next,
@@ -45,7 +45,7 @@ pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
         }
     }
     let mut row = |label: &str, text: &str| lines.push(plain(format!("  {label:<9} {text}")));
-    let words = match beside {
+    let words = match blocking_run {
         Some(run) => format!("not known: run {run} was cut off, and what it did is not settled"),
         None => live(story, *outcome, *unchanged, *target_changed).to_owned(),
     };
@@ -74,10 +74,12 @@ pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
 pub(super) fn headline_of(story: &Story, outcome: Outcome, unchanged: bool) -> &'static str {
     match outcome {
         _ if story.dry_run => {}
-        Outcome::RolledBack if story.nothing_left => return NOTHING_LEFT,
-        Outcome::Deployed if story.nothing_left && story.asked_back => return NOTHING_LEFT,
+        Outcome::RolledBack if story.no_live_version => return NO_LIVE_VERSION,
+        Outcome::Deployed if story.no_live_version && story.operator_requested => {
+            return NO_LIVE_VERSION;
+        }
         Outcome::Deployed if unchanged => {}
-        Outcome::Deployed if story.asked_back => return BROUGHT_BACK,
+        Outcome::Deployed if story.operator_requested => return BROUGHT_BACK,
         Outcome::Deployed if !story.changed => return "verified: nothing was changed",
         _ => {}
     }
@@ -88,9 +90,9 @@ pub(super) fn headline_of(story: &Story, outcome: Outcome, unchanged: bool) -> &
 fn live(story: &Story, outcome: Outcome, unchanged: bool, target_changed: bool) -> &'static str {
     match outcome {
         _ if story.dry_run => {}
-        Outcome::RolledBack if story.nothing_left => return "nothing, as before the run",
-        Outcome::Deployed if story.asked_back && story.nothing_left => return "nothing",
-        Outcome::Deployed if story.asked_back => return "the version from before, verified",
+        Outcome::RolledBack if story.no_live_version => return "nothing, as before the run",
+        Outcome::Deployed if story.operator_requested && story.no_live_version => return "nothing",
+        Outcome::Deployed if story.operator_requested => return "the version from before, verified",
         Outcome::Interrupted | Outcome::Internal if !target_changed && !story.resumed => {
             return AS_BEFORE;
         }

@@ -324,9 +324,9 @@ impl Narrator {
                 }
             }
             RunEvent::SnapshotTaken {
-                snapshot, made_by, ..
+                snapshot, provider, ..
             } => {
-                let by = made_by
+                let by = provider
                     .as_ref()
                     .map_or(String::new(), |plugin| format!(" by the plugin {plugin}"));
                 lines.push(Line::new(

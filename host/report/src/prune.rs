@@ -120,7 +120,7 @@ fn row(run: &Surveyed, now: u64) -> [String; 5] {
 
 fn state(run: &Surveyed) -> &'static str {
     let state = match (run.outcome, &run.rolls_back) {
-        (Some(Outcome::Deployed), Some(_)) => State::WentBack,
+        (Some(Outcome::Deployed), Some(_)) => State::Reverted,
         (outcome, _) => State::of(outcome, run.hold == Hold::AtWork),
     };
     state.word()

@@ -1,12 +1,12 @@
 //! `vdeploy runs list` and `vdeploy runs show`: stored runs as text and as
 //! JSON. Pure: takes what the store gave and the time, returns what to print.
 
-use super::text::{self, BROUGHT_BACK, NOTHING_LEFT, duration, table};
+use super::text::{self, BROUGHT_BACK, NO_LIVE_VERSION, duration, table};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use vdeploy_core::clean;
-use vdeploy_core::event::{Outcome, Phase, says_nothing_left};
+use vdeploy_core::event::{Outcome, Phase, says_no_live_version};
 use vdeploy_journal::changed::TargetChanged;
 use vdeploy_journal::store::{RunRecord, RunSummary, Stored};
 use vdeploy_journal::{Entry, unfinished};
@@ -43,7 +43,7 @@ pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Ve
             vec![resume, back, abandon]
         }
         _ if changed && record.rolls_back.is_none() => vec![rollback],
-        State::Ended(Outcome::Deployed | Outcome::Rehearsed) | State::WentBack => Vec::new(),
+        State::Ended(Outcome::Deployed | Outcome::Rehearsed) | State::Reverted => Vec::new(),
         _ => match &record.rolls_back {
             Some(first) => vec![
                 format!("vdeploy rollback {first}"),
@@ -137,8 +137,8 @@ pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now:
     for stored in journal {
         changed.read(&stored.entry);
         match &stored.entry {
-            Entry::SnapshotTaken { snapshot, made_by } => {
-                let by = made_by
+            Entry::SnapshotTaken { snapshot, provider } => {
+                let by = provider
                     .as_ref()
                     .map_or(String::new(), |plugin| format!(", by the plugin {plugin}"));
                 let when = match changed.is_changed() {
@@ -161,7 +161,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now:
             let words = words(record, journal, outcome);
             row("outcome", &format!("{words}{took}"));
         }
-        State::WentBack | State::Undone => {}
+        State::Reverted | State::Undone => {}
         State::Running => row("outcome", "none yet: it is running"),
         State::Killed => row("outcome", "none: it was killed before its end"),
         State::Abandoned => row(
@@ -222,14 +222,16 @@ pub fn show_json(record: &RunRecord, journal: &[Stored], standing: Standing<'_>)
 
 /// How a run ended, in words.
 fn words(record: &RunRecord, journal: &[Stored], outcome: Outcome) -> &'static str {
-    let nothing_left = journal.iter().any(|stored| match &stored.entry {
-        Entry::StepFinished { output, .. } => output.as_ref().is_some_and(says_nothing_left),
+    let no_live_version = journal.iter().any(|stored| match &stored.entry {
+        Entry::StepFinished { output, .. } => output.as_ref().is_some_and(says_no_live_version),
         _ => false,
     });
     match outcome {
         _ if record.dry_run => {}
-        Outcome::RolledBack if nothing_left => return NOTHING_LEFT,
-        Outcome::Deployed if record.rolls_back.is_some() && nothing_left => return NOTHING_LEFT,
+        Outcome::RolledBack if no_live_version => return NO_LIVE_VERSION,
+        Outcome::Deployed if record.rolls_back.is_some() && no_live_version => {
+            return NO_LIVE_VERSION;
+        }
         Outcome::Deployed if record.rolls_back.is_some() => return BROUGHT_BACK,
         _ => {}
     }

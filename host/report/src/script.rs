@@ -107,7 +107,7 @@ pub(super) fn finished(outcome: Outcome, exit_code: u8, message: &str, next: &[&
         outcome,
         unchanged: false,
         target_changed: false,
-        beside: None,
+        blocking_run: None,
         exit_code,
         message: message.to_owned(),
         next: next.iter().map(|&text| text.to_owned()).collect(),
@@ -131,7 +131,7 @@ pub(super) fn success() -> Vec<RunEvent> {
         done("smoke", Steps, Check, None),
         RunEvent::SnapshotTaken {
             snapshot: "c-1".into(),
-            made_by: None,
+            provider: None,
             before_changes: true,
         },
         started("git-pull", Steps, Run),

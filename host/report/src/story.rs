@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::event::{CheckStatus, Phase, Section};
-use vdeploy_core::event::{RunEvent, says_nothing_left};
+use vdeploy_core::event::{RunEvent, says_no_live_version};
 use vdeploy_core::ids::{PlanName, RunId, SnapshotId, StepId, TargetName, VmId};
 
 /// Lines of output kept of the last command.
@@ -59,9 +59,9 @@ pub(super) struct Story {
     /// Where the run can go back to: the first one, taken before its changes.
     pub snapshot: Option<SnapshotId>,
     /// A person asked for a rollback: the run is one.
-    pub asked_back: bool,
+    pub operator_requested: bool,
     /// The first deploy was taken away: nothing is live.
-    pub nothing_left: bool,
+    pub no_live_version: bool,
     /// An earlier process began the run.
     pub resumed: bool,
     /// Some call was a change.
@@ -95,23 +95,23 @@ impl Story {
             RunEvent::RunResumed {
                 target_changed,
                 snapshot,
-                asked_back,
-                nothing_left,
+                operator_requested,
+                no_live_version,
                 moved_from,
                 ..
             } => {
                 self.resumed = true;
                 self.changed |= *target_changed;
                 self.snapshot.clone_from(snapshot);
-                self.asked_back |= *asked_back;
-                self.nothing_left |= *nothing_left;
+                self.operator_requested |= *operator_requested;
+                self.no_live_version |= *no_live_version;
                 self.moved_from.clone_from(moved_from);
             }
             RunEvent::StepStarted { .. } => self.attempt = Attempt::default(),
             RunEvent::StepFinished {
                 output: Some(output),
                 ..
-            } => self.nothing_left |= says_nothing_left(output),
+            } => self.no_live_version |= says_no_live_version(output),
             RunEvent::CallStarted { action, change, .. } => {
                 self.changed |= *change;
                 self.attempt.call_began(action);
@@ -164,7 +164,7 @@ impl Story {
             } => {
                 self.snapshot.get_or_insert_with(|| snapshot.clone());
             }
-            RunEvent::RollbackStarted { cause: None, .. } => self.asked_back = true,
+            RunEvent::RollbackStarted { cause: None, .. } => self.operator_requested = true,
             RunEvent::TargetMoved { from, to } => {
                 if self.moved_from.is_none() {
                     self.moved_from.clone_from(from);

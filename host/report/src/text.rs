@@ -103,7 +103,7 @@ pub(super) fn section(section: Section) -> &'static str {
 /// A rollback that was asked for is done.
 pub(super) const BROUGHT_BACK: &str = "rolled back: the version from before is live and verified";
 /// The first deploy was taken away.
-pub(super) const NOTHING_LEFT: &str =
+pub(super) const NO_LIVE_VERSION: &str =
     "rolled back: nothing was live before, and nothing is live now";
 
 /// What is live where nothing was changed; it may be nothing.

@@ -54,7 +54,7 @@ pub struct Finished {
     /// The target was changed, or may have been.
     pub target_changed: bool,
     /// A run that was cut off on the target and that nobody has settled.
-    pub beside: Option<RunId>,
+    pub blocking_run: Option<RunId>,
     /// For a person: the cause and the state.
     pub message: String,
     /// Commands a person may want next.
@@ -134,7 +134,7 @@ impl Execution {
             problems: &progress.problems,
             broken: self.shared.broken(),
             by_hand: self.by_hand(progress),
-            nothing_left: earlier::nothing_left(&progress.outputs),
+            no_live_version: earlier::no_live_version(&progress.outputs),
         });
         // A journal that cannot be written was the reason already; otherwise
         // the outcome is not believed without its entry.
@@ -155,7 +155,7 @@ impl Execution {
             message,
             next,
             target_changed,
-            beside,
+            blocking_run,
             ..
         } = finished;
         let mut message = format!("{message}\nand the end could not be recorded: {error}");
@@ -171,7 +171,7 @@ impl Execution {
             outcome: Outcome::Interrupted,
             unchanged: false,
             target_changed,
-            beside,
+            blocking_run,
             message,
             next: ways,
         }

@@ -40,8 +40,8 @@ pub struct SoFar {
 
 /// Whether a step says that it has taken the first deploy away, so that nothing
 /// is live.
-pub fn nothing_left(outputs: &BTreeMap<StepId, Value>) -> bool {
-    outputs.values().any(event::says_nothing_left)
+pub fn no_live_version(outputs: &BTreeMap<StepId, Value>) -> bool {
+    outputs.values().any(event::says_no_live_version)
 }
 
 /// A plugin function that was called and has not ended.
@@ -133,13 +133,13 @@ impl Reader<'_> {
                 phase,
                 failure,
             } => self.failed(step, *section, *phase, failure),
-            Entry::SnapshotTaken { snapshot, made_by } => {
+            Entry::SnapshotTaken { snapshot, provider } => {
                 let snapshots = &mut self.sum.gate.snapshots;
                 snapshots.stands = true;
                 if !self.sum.gate.target_changed {
                     snapshots.first.get_or_insert_with(|| snapshot.clone());
                 }
-                if made_by.is_some() {
+                if provider.is_some() {
                     snapshots.declared.insert(snapshot.clone());
                     snapshots.owed_by = None;
                 }

@@ -25,7 +25,7 @@ fn record() -> RunRecord {
         rollback: vec![step("verify")],
         finally: vec![step("tell")],
         on_failure: OnFailure::Rollback,
-        rollback_to: RollbackTo::Git,
+        rollback_to: RollbackTo::InPlace,
     };
     RunRecord {
         vm: Some("vm-1".to_owned()),
@@ -131,7 +131,7 @@ fn until_deploy() -> Vec<Entry> {
         intent(1, "snapshot", "snapshot.create", json!({ "label": "pre" })),
         Entry::SnapshotTaken {
             snapshot: "s-1".into(),
-            made_by: None,
+            provider: None,
         },
         result(1, "snapshot", Ok(json!({ "snapshot": "s-1" }))),
         finished(
@@ -190,7 +190,7 @@ fn a_call_is_known_or_in_doubt() {
 fn the_rollback_point_is_the_snapshot_from_before_the_changes() {
     let taken = |id: &str| Entry::SnapshotTaken {
         snapshot: id.into(),
-        made_by: None,
+        provider: None,
     };
     let build = intent(2, "deploy", "ssh.exec", json!("build"));
     let mut entries = until_deploy();
@@ -308,7 +308,7 @@ fn a_second_interruption_is_read_like_the_first() {
 fn what_format_1_wrote_is_read() {
     let store = SqliteStore::in_memory().unwrap();
     let old = r#"{"id":"01A","plan":{"name":"default","summary":"","steps":[],"rollback":[],
-        "finally":[],"on-failure":"rollback","rollback-to":"git"},"target":"infra","vm":null,
+        "finally":[],"on-failure":"rollback","rollback-to":"in-place"},"target":"infra","vm":null,
         "plugins":{},"rolls-back":null,"started-by":"me","started-at":1,"host-version":"0.1.0",
         "dry-run":false}"#;
     let plan_as_stored = serde_json::to_value(record().plan).unwrap();

@@ -219,7 +219,7 @@ fn forward(plan: &Plan, traits: &Traits, history: &History) -> Result<Action, Ou
 
 /// The next undo or rollback step, or how the rollback ends.
 fn rollback(plan: &Plan, traits: &Traits, history: &History) -> Result<Action, Outcome> {
-    if plan.rollback_to == RollbackTo::Git {
+    if plan.rollback_to == RollbackTo::InPlace {
         let started = places(plan, Section::Steps)
             .filter(|(place, _)| history.runs.contains_key(place))
             .map(|(place, _)| place);

@@ -27,7 +27,7 @@ fn plan() -> Plan {
         rollback: ["rollback", "verify"].map(step).into(),
         finally: vec![step("notify")],
         on_failure: OnFailure::Rollback,
-        rollback_to: RollbackTo::Git,
+        rollback_to: RollbackTo::InPlace,
     }
 }
 

@@ -39,7 +39,7 @@ pub fn configs(
         let in_rollback = is_rollback || plan.rollback.iter().any(|s| s.id == step.id);
         if in_rollback && manifest.config_keys().any(|key| key == "to") {
             let to = match plan.rollback_to {
-                RollbackTo::Git => "git",
+                RollbackTo::InPlace => "in-place",
                 RollbackTo::Snapshot => "snapshot",
             };
             given.entry("to").or_insert_with(|| Value::from(to));

@@ -79,7 +79,7 @@ prop_compose! {
                 rollback: Vec::new(),
                 finally: Vec::new(),
                 on_failure,
-                rollback_to: if to_snapshot { RollbackTo::Snapshot } else { RollbackTo::Git },
+                rollback_to: if to_snapshot { RollbackTo::Snapshot } else { RollbackTo::InPlace },
             },
             traits: Traits::default(),
             changing: BTreeSet::new(),

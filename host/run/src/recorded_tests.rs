@@ -21,7 +21,7 @@ fn plan() -> Plan {
         rollback: vec![step("verify")],
         finally: Vec::new(),
         on_failure: OnFailure::Rollback,
-        rollback_to: RollbackTo::Git,
+        rollback_to: RollbackTo::InPlace,
     }
 }
 

@@ -105,7 +105,10 @@ is_held() {
 tell() {
     since=0 by=
     if [ -r "$dir/who.$holder" ]; then
-        { read -r since; IFS= read -r by; } <"$dir/who.$holder"
+        {
+            read -r since
+            IFS= read -r by
+        } <"$dir/who.$holder"
     fi
     left=$((end - now + 1))
     [ "$left" -gt 0 ] || left=0

@@ -25,7 +25,7 @@ pub struct Facts<'a> {
     /// What the step that made a snapshot says of a restore by hand.
     pub by_hand: Option<&'a str>,
     /// The first deploy was taken away, and nothing is live.
-    pub nothing_left: bool,
+    pub no_live_version: bool,
 }
 
 /// Outcome, message and next commands.
@@ -71,7 +71,7 @@ pub fn finished(facts: &Facts<'_>) -> Finished {
         outcome: facts.outcome,
         unchanged: facts.unchanged,
         target_changed: may_have_changed(facts),
-        beside: None,
+        blocking_run: None,
         message,
         next: next_commands(facts, run.as_str()),
     }
@@ -85,7 +85,7 @@ fn headline(facts: &Facts<'_>) -> String {
     let plan = &facts.execution.plan.name;
     let text = match facts.outcome {
         Outcome::Rehearsed => "dry run: every change above was shown, and vdeploy made none",
-        Outcome::Deployed if facts.execution.traits.is_rollback && facts.nothing_left => {
+        Outcome::Deployed if facts.execution.traits.is_rollback && facts.no_live_version => {
             "rolled back; nothing was live before, and nothing is live now"
         }
         Outcome::Deployed if facts.unchanged => {
@@ -96,7 +96,7 @@ fn headline(facts: &Facts<'_>) -> String {
         Outcome::Deployed => "deployed and verified",
         Outcome::Refused => "refused before anything changed",
         Outcome::FailedUnchanged => "failed; the target is unchanged",
-        Outcome::RolledBack if facts.nothing_left => {
+        Outcome::RolledBack if facts.no_live_version => {
             "failed and rolled back; nothing was live before, and nothing is live now"
         }
         Outcome::RolledBack => {
@@ -186,7 +186,7 @@ fn next_commands(facts: &Facts<'_>, run: &str) -> Vec<String> {
             };
             // What failed for a target that was away may work when it is back.
             if facts.outcome != Outcome::RollbackFailed || facts.problems.iter().any(only_away) {
-                next.push(format!("vdeploy rollback {of} --to git"));
+                next.push(format!("vdeploy rollback {of} --to in-place"));
             }
             if snapshot || first.is_some() {
                 next.push(format!("vdeploy rollback {of} --to snapshot"));

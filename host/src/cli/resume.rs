@@ -18,7 +18,7 @@ use crate::gate::Came;
 use crate::ids::{Digest, PluginName, RunId, StepId};
 use crate::journal::store::{RunRecord, Stored};
 use crate::journal::{Entry, Store, StoreError, moves};
-use crate::run::earlier::{SoFar, nothing_left, so_far};
+use crate::run::earlier::{SoFar, no_live_version, so_far};
 use crate::run::lease::DEFAULT_TTL;
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
@@ -172,8 +172,8 @@ impl Resumed {
             in_doubt: doubtful,
             target_changed: self.so_far.gate.target_changed,
             snapshot: self.so_far.gate.snapshots.first.clone(),
-            asked_back: self.record.rolls_back.is_some(),
-            nothing_left: nothing_left(&self.so_far.outputs),
+            operator_requested: self.record.rolls_back.is_some(),
+            no_live_version: no_live_version(&self.so_far.outputs),
             moved_from: self.so_far.moves.first().map(|(from, _)| from.clone()),
         }
     }

@@ -89,7 +89,7 @@ impl From<OnFailureArg> for OnFailure {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum RollbackToArg {
     /// On the same VM: undo the steps, old commit, old build, restart
-    Git,
+    InPlace,
     /// From the snapshot taken before the run: on a new VM, or in place where a
     /// plugin made it
     Snapshot,
@@ -98,7 +98,7 @@ pub enum RollbackToArg {
 impl From<RollbackToArg> for RollbackTo {
     fn from(arg: RollbackToArg) -> Self {
         match arg {
-            RollbackToArg::Git => Self::Git,
+            RollbackToArg::InPlace => Self::InPlace,
             RollbackToArg::Snapshot => Self::Snapshot,
         }
     }

@@ -178,7 +178,7 @@ pub async fn start(session: Session, request: Request) -> Result<ExitCode, CliEr
         outcome: finished.outcome,
         unchanged: finished.unchanged,
         target_changed: finished.target_changed,
-        beside: finished.beside,
+        blocking_run: finished.blocking_run,
         exit_code: exit.code(),
         message: typed.complete(&finished.message).into_owned(),
         next: typed.complete_all(finished.next),
@@ -463,7 +463,7 @@ fn refused(outcome: Outcome, message: String) -> Finished {
         outcome,
         unchanged: false,
         target_changed: false,
-        beside: None,
+        blocking_run: None,
         message,
         next: Vec::new(),
     }

@@ -66,7 +66,7 @@ pub fn settle(
     if question.takes_snapshots || !question.changes {
         return Ok(Vec::new());
     }
-    let own = |step: &&Step| granted(step, SnapshotScope::Own);
+    let own = |step: &&Step| granted(step, SnapshotScope::SelfManaged);
     let makes = plan
         .steps
         .iter()
@@ -85,7 +85,7 @@ pub fn settle(
         if question.without.is_some() && !question.is_rollback {
             return Err(refused(
                 "--without-snapshot and a rollback to the snapshot exclude each other",
-                "go back by git: add `--rollback-to git`",
+                "go back in place: add `--rollback-to in-place`",
             ));
         }
         if !restores {
@@ -95,7 +95,8 @@ pub fn settle(
     if question.without.is_some() {
         let is_snapshot = |step: &Step| {
             step.id.as_str() == SNAPSHOT
-                && (granted(step, SnapshotScope::Own) || granted(step, SnapshotScope::Create))
+                && (granted(step, SnapshotScope::SelfManaged)
+                    || granted(step, SnapshotScope::Create))
         };
         let steps = plan.steps.len();
         plan.steps.retain(|step| !is_snapshot(step));
@@ -148,10 +149,10 @@ fn no_restore(plan: &Plan, question: &Question<'_>) -> CliError {
     );
     let hint = match question.is_rollback {
         true => format!(
-            "go back by git: `--to git`; or put into vdeploy.toml\n\n[plans.rollback]\nextends = \"{ROLLBACK_SSH}\""
+            "go back in place: `--to in-place`; or put into vdeploy.toml\n\n[plans.rollback]\nextends = \"{ROLLBACK_SSH}\""
         ),
         false => format!(
-            "go back by git: `--rollback-to git`; or put into vdeploy.toml\n\n[plans.{}]\nextends = \"default-ssh\"\nrollback-to = \"snapshot\"",
+            "go back in place: `--rollback-to in-place`; or put into vdeploy.toml\n\n[plans.{}]\nextends = \"default-ssh\"\nrollback-to = \"snapshot\"",
             plan.name
         ),
     };

@@ -38,6 +38,7 @@ vd_need() {
 vd_no_equals() {
     case $1 in
         *=*)
+            # shellcheck disable=SC2016 # backticks of the message
             printf 'sh: %s: has a `=` in its path and cannot be given variables\n' "$1" >&2
             exit 126
             ;;

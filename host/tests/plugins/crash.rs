@@ -296,7 +296,7 @@ async fn matrix(plan: Plan, outcome: Outcome, live: &str, seconds: &[Option<(usi
 #[tokio::test]
 async fn a_deploy_that_is_cut_off_anywhere_is_deployed_once() {
     matrix(
-        deploy(RollbackTo::Git, false),
+        deploy(RollbackTo::InPlace, false),
         Outcome::Deployed,
         "2",
         &[None],
@@ -308,7 +308,7 @@ async fn a_deploy_that_is_cut_off_anywhere_is_deployed_once() {
 async fn a_rollback_that_is_cut_off_anywhere_brings_the_old_version_back_once() {
     // The second cut comes right after the first, or a little later.
     let seconds = [None, Some((0, true)), Some((1, false)), Some((3, true))];
-    let plan = deploy(RollbackTo::Git, true);
+    let plan = deploy(RollbackTo::InPlace, true);
     matrix(plan, Outcome::RolledBack, "1", &seconds).await;
 }
 
@@ -320,7 +320,7 @@ async fn a_restore_that_is_cut_off_anywhere_is_made_once() {
 
 #[tokio::test]
 async fn a_run_that_does_something_else_now_is_not_gone_on_with() {
-    let run = Run::new(&deploy(RollbackTo::Git, false));
+    let run = Run::new(&deploy(RollbackTo::InPlace, false));
     let mut cut = 1;
     // Until the build has been started and nothing after it.
     while run.target.lock().changes.len() < 2 {
@@ -359,7 +359,7 @@ fn changed(plan: &Plan) -> Plan {
 
 #[tokio::test]
 async fn a_post_that_may_have_arrived_is_told_and_not_sent_again() {
-    let plan = deploy(RollbackTo::Git, false);
+    let plan = deploy(RollbackTo::InPlace, false);
     let mut told = 0;
     for cut in 1..60 {
         let run = Run::new(&plan);

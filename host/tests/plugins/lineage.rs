@@ -42,7 +42,7 @@ async fn a_rollback_may_pause_and_restore_what_its_run_has_left_and_taken() {
     let entries = [
         Entry::SnapshotTaken {
             snapshot: "snapshot-1".into(),
-            made_by: None,
+            provider: None,
         },
         Entry::TargetMoved {
             from: Some(VmId::from("vm-0")),

@@ -13,7 +13,7 @@ use vdeploy::plugin::Plugin;
 /// The scripted step with the grant, as the plugin `scripted`.
 fn maker() -> Plugin {
     let mut grants = all();
-    grants.snapshot = vec![SnapshotScope::Own];
+    grants.snapshot = vec![SnapshotScope::SelfManaged];
     load("scripted", &grants).unwrap()
 }
 
@@ -34,8 +34,8 @@ fn declare(id: &str) -> Value {
 
 fn taken(stage: &Stage) -> Vec<(String, Option<String>)> {
     let taken = stage.journal().into_iter().filter_map(|entry| match entry {
-        Entry::SnapshotTaken { snapshot, made_by } => {
-            Some((snapshot.to_string(), made_by.map(|p| p.to_string())))
+        Entry::SnapshotTaken { snapshot, provider } => {
+            Some((snapshot.to_string(), provider.map(|p| p.to_string())))
         }
         _ => None,
     });

@@ -337,7 +337,7 @@ pub fn empty_plan() -> Plan {
         rollback: Vec::new(),
         finally: Vec::new(),
         on_failure: OnFailure::Rollback,
-        rollback_to: RollbackTo::Git,
+        rollback_to: RollbackTo::InPlace,
     }
 }
 

@@ -87,7 +87,7 @@ pub fn power(interface: &str) -> Option<String> {
         }
         "secrets-reveal" => "READS the values of granted secrets",
         "snapshot" => {
-            "takes or restores snapshots of the target; with the grant `own` it changes the \
+            "takes or restores snapshots of the target; with the grant `self-managed` it changes the \
              target before one stands and says itself when it does"
         }
         "state" => "keeps small values between runs",

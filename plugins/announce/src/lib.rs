@@ -17,7 +17,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use vdeploy_plugin::{Cx, Error, ErrorKind, Step};
-use vdeploy_service::baseline::{Baseline, Pulled, Restarted, SnapshotTaken};
+use vdeploy_service::outputs::{Baseline, Pulled, Restarted, SnapshotTaken};
 use vdeploy_service::records::{CommitRecord, Event, Recorded, Records, VmEntry, host_of, short};
 
 /// See `plugin.toml`.

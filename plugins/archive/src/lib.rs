@@ -41,7 +41,7 @@ pub struct Config {
     quiesce: Quiesce,
     label: String,
     when_unchanged: WhenUnchanged,
-    made_by: String,
+    archive_step: String,
     stop_timeout: u64,
 }
 
@@ -55,7 +55,7 @@ enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum To {
-    Git,
+    InPlace,
     Snapshot,
 }
 
@@ -73,7 +73,7 @@ enum WhenUnchanged {
     Take,
 }
 
-/// What `make` returns. `id`, `label`, `skipped` and `own` are what other steps
+/// What `make` returns. `id`, `label`, `skipped` and `self-managed` are what other steps
 /// read of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -82,7 +82,7 @@ pub struct Archived {
     pub skipped: bool,
     pub id: Option<String>,
     pub label: String,
-    pub own: bool,
+    pub self_managed: bool,
     /// The archives' directory on the target, absolute.
     pub store: String,
     /// What is archived, absolute.

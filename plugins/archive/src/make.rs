@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error, ResultExt};
-use vdeploy_service::baseline::Baseline;
 use vdeploy_service::listener::{self, Port};
+use vdeploy_service::outputs::Baseline;
 use vdeploy_service::process::{field, with_functions};
 
 use crate::{Archived, Config, MAKE, Quiesce, RESTORE, WhenUnchanged, fields, refused};
@@ -23,7 +23,7 @@ pub(crate) fn make(cx: &Cx<Config>) -> Result<Archived, Error> {
         return Ok(Archived {
             summary: "unchanged, no snapshot needed".to_owned(),
             skipped: true,
-            own: true,
+            self_managed: true,
             ..Archived::default()
         });
     }
@@ -37,7 +37,7 @@ pub(crate) fn make(cx: &Cx<Config>) -> Result<Archived, Error> {
     let label = label(config, &baseline);
     let (pid, start) = to_pause(cx, &baseline)?;
     let needed: Archived = cx
-        .rolled_back_output_of(&config.made_by)?
+        .rolled_back_output_of(&config.archive_step)?
         .unwrap_or_default();
     let output = cx
         .script("archive", &script())
@@ -55,7 +55,7 @@ pub(crate) fn make(cx: &Cx<Config>) -> Result<Archived, Error> {
             summary: format!("would archive {}", dirs.join(", ")),
             id: Some(id),
             label,
-            own: true,
+            self_managed: true,
             dirs,
             ..Archived::default()
         });
@@ -147,7 +147,7 @@ fn told(text: &str, id: String, label: String) -> Archived {
         restore_by_hand: Some(format!("stop the service, then on the target: {by_hand}")),
         dirs: fields(text, "dir").map(str::to_owned).collect(),
         id: Some(id),
-        own: true,
+        self_managed: true,
         label,
         store,
         kb,

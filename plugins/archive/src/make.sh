@@ -16,8 +16,9 @@ answer() {
 # The process goes on, whatever becomes of this script.
 pause_process() {
     [ -n "$pid" ] && is_same "$pid" "$begin" || return 0
-    detach=nohup
+    detach='nohup'
     if command -v setsid >/dev/null 2>&1; then detach=setsid; fi
+    # shellcheck disable=SC2016 # arguments of the inner shell
     $detach sh -c 'while kill -0 "$1" 2>/dev/null; do sleep 1; done; kill -CONT "$2"' \
         resume "$$" "$pid" </dev/null >/dev/null 2>&1 &
     kill -STOP "$pid" 2>/dev/null || answer pause "process $pid cannot be paused"
@@ -76,12 +77,17 @@ size_kb() {
 # Packs directory $1 into $2. A file that is written to meanwhile is packed
 # again; `moving` names one that never kept still.
 pack() {
-    for try in 1 2 3; do
+    for _ in 1 2 3; do
         status=failed moving=
         rm -f "$part/status"
         if [ -n "$zip" ]; then
-            { tar $owners ${left_out:+-X} ${left_out:+"$left_out"} -C "$1" -cf - . 2>"$part/errors" </dev/null; echo "$?" >"$part/status"; } |
-                gzip -1 >"$2" 2>"$part/zip-errors" || { status=zip; break; }
+            if ! {
+                tar $owners ${left_out:+-X} ${left_out:+"$left_out"} -C "$1" -cf - . 2>"$part/errors" </dev/null
+                echo "$?" >"$part/status"
+            } | gzip -1 >"$2" 2>"$part/zip-errors"; then
+                status=zip
+                break
+            fi
         else
             tar $owners ${left_out:+-X} ${left_out:+"$left_out"} -C "$1" -cf "$2" . 2>"$part/errors" </dev/null
             echo "$?" >"$part/status"
@@ -124,7 +130,11 @@ prune() {
 
 tell() {
     echo "store=$store"
-    echo "kb=$(du -sk "$store/$id" 2>/dev/null </dev/null | tr -c '0-9\n' ' ' | { read -r kb _; echo "$kb"; })"
+    kb=$(du -sk "$store/$id" 2>/dev/null </dev/null | tr -c '0-9\n' ' ' | {
+        read -r kb _
+        echo "$kb"
+    })
+    echo "kb=$kb"
     sed -n 's/^dir-[0-9]*=/dir=/p' "$store/$id/manifest"
 }
 
@@ -133,7 +143,7 @@ main() {
     shift 9
     protect=$1 count=$2
     shift 2
-    paused= part=
+    paused='' part=''
     umask 077
     mkdir -p "$store" 2>/dev/null && store=$(cd "$store" 2>/dev/null && pwd -P) ||
         answer store "the store $1 cannot be made; set \`store\`"
@@ -148,7 +158,7 @@ main() {
     part=$store/.$id.part
     # What runs left that were killed.
     find "$store/." ! -name . -prune -name '.*.part' -mtime +0 -exec rm -rf {} + </dev/null
-    rm -rf "$part" "$store/$id"
+    rm -rf "$part" "${store:?}/$id"
     mkdir "$part" || answer store "cannot make $part"
     trap resume EXIT
     trap 'exit 1' HUP INT TERM
@@ -166,7 +176,7 @@ main() {
         n=$((n + 1))
         [ "$n" -gt "$count" ] || resolve "$word"
     done
-    zip= owners=
+    zip='' owners=''
     if command -v gzip >/dev/null 2>&1; then zip=.gz; fi
     if tar --numeric-owner -cf /dev/null /dev/null 2>/dev/null </dev/null; then owners=--numeric-owner; fi
 

@@ -5,32 +5,33 @@
 use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error, ResultExt};
-use vdeploy_service::baseline::{Baseline, Listener, Restarted};
-use vdeploy_service::lost::{self, RECORDS};
+use vdeploy_service::data_loss::{self, RECORDS};
+use vdeploy_service::listener::Listener;
+use vdeploy_service::outputs::FilesRestored;
+use vdeploy_service::outputs::{Baseline, Restarted};
 use vdeploy_service::process::{self, Ended, field};
 use vdeploy_service::replace::owner;
-use vdeploy_service::rolled_back::PutBack;
 use vdeploy_service::start::stop_unit;
 
 use crate::{Archived, Config, RESTORE, To, fields, refused};
 
 const PATIENCE: Duration = Duration::from_secs(6 * 60 * 60);
 
-pub(crate) fn restore(cx: &Cx<Config>) -> Result<PutBack, Error> {
+pub(crate) fn restore(cx: &Cx<Config>) -> Result<FilesRestored, Error> {
     let config = cx.config();
-    if config.to == To::Git {
-        return Ok(PutBack {
-            summary: "nothing to restore: the rollback goes by git".to_owned(),
-            ..PutBack::default()
+    if config.to == To::InPlace {
+        return Ok(FilesRestored {
+            summary: "nothing to restore: the rollback is in place".to_owned(),
+            ..FilesRestored::default()
         });
     }
-    let archived: Option<Archived> = cx.rolled_back_output_of(&config.made_by)?;
+    let archived: Option<Archived> = cx.rolled_back_output_of(&config.archive_step)?;
     let Some((id, archived)) = archived.and_then(|a| Some((a.id.clone()?, a))) else {
         return Err(Error::failed(
             "archive.none",
             format!(
-                "the run that is rolled back made no archive in its step `{}`; use `--to git`",
-                config.made_by
+                "the run that is rolled back made no archive in its step `{}`; use `--to in-place`",
+                config.archive_step
             ),
         ));
     };
@@ -49,15 +50,15 @@ pub(crate) fn restore(cx: &Cx<Config>) -> Result<PutBack, Error> {
     };
     // A foreign process is refused before anything is unpacked.
     let found = ours.on_port(cx)?;
-    let lost = lost(cx, &before, &archived, &id)?;
+    let data_loss = data_loss(cx, &before, &archived, &id)?;
     let place = format!("{}/{id}", archived.store);
     script(cx, "unpack", &place).context("unpack the archive beside what is there")?;
     if cx.dry_run() {
-        return Ok(PutBack {
+        return Ok(FilesRestored {
             summary: format!("would restore archive {id}"),
             restored: Some(id),
-            lost,
-            ..PutBack::default()
+            data_loss,
+            ..FilesRestored::default()
         });
     }
     if found.is_some() {
@@ -70,18 +71,18 @@ pub(crate) fn restore(cx: &Cx<Config>) -> Result<PutBack, Error> {
             "what was there is kept as {kept}; remove it when you have looked"
         ));
     }
-    Ok(PutBack {
+    Ok(FilesRestored {
         summary: format!("archive {id} is restored to {}", archived.dirs.join(", ")),
         restored: Some(id),
         kept,
         carried: fields(&text, "carried").map(str::to_owned).collect(),
-        lost,
+        data_loss,
     })
 }
 
 /// What was written since. Where the archive does not have the data directory,
 /// it stays as it is and nothing is lost.
-fn lost(
+fn data_loss(
     cx: &Cx<Config>,
     before: &Baseline,
     archived: &Archived,
@@ -100,12 +101,12 @@ fn lost(
         return Ok(Some(Vec::new()));
     }
     // A plan that only rolls back has archived the broken state itself.
-    let own: Archived = cx.output_of(&cx.config().made_by)?.unwrap_or_default();
+    let own: Archived = cx.output_of(&cx.config().archive_step)?.unwrap_or_default();
     let note = match own.id.as_deref() == Some(id) {
         true => "",
         false => RECORDS,
     };
-    lost::look(cx, before, id, &[], note)
+    data_loss::warn(cx, before, id, &[], note)
 }
 
 fn script(cx: &Cx<Config>, action: &str, place: &str) -> Result<String, Error> {

@@ -69,7 +69,11 @@ unpack() {
         if [ -e "$before" ] && [ ! -e "$beside" ]; then continue; fi
         parent=${dir%/*}
         rm -rf "$beside"
-        free=$(df -Pk "${parent:-/}" 2>/dev/null </dev/null | { read -r _; read -r _ _ _ free _; echo "$free"; })
+        free=$(df -Pk "${parent:-/}" 2>/dev/null </dev/null | {
+            read -r _
+            read -r _ _ _ free _
+            echo "$free"
+        })
         [ "${free:-0}" -gt "${kb:-0}" ] ||
             not_unpacked no-space "$parent has $((${free:-0} / 1024)) MiB free, and what is restored needs $((${kb:-0} / 1024)) MiB beside what is there; nothing was touched"
         mkdir "$beside" || not_unpacked unpack "cannot make $beside"
@@ -119,9 +123,15 @@ swap() {
     n=1
     while entry "$n"; do
         if [ -e "$beside" ]; then
-            [ ! -e "$before" ] || { swap_back "$n"; restore_answer swap "$before is there already"; }
+            [ ! -e "$before" ] || {
+                swap_back "$n"
+                restore_answer swap "$before is there already"
+            }
             if [ -e "$dir" ] || [ -L "$dir" ]; then
-                mv "$dir" "$before" || { swap_back "$n"; restore_answer swap "cannot rename $dir"; }
+                mv "$dir" "$before" || {
+                    swap_back "$n"
+                    restore_answer swap "cannot rename $dir"
+                }
             fi
             if ! mv "$beside" "$dir"; then
                 [ ! -e "$before" ] || mv "$before" "$dir"

@@ -160,7 +160,7 @@ fn what_is_archived_comes_back_exactly_and_what_was_there_is_kept() {
     assert_eq!(tree(&kept), spoilt);
     // What is lost is said before it is.
     let wrote = "data/board.json written, 3 bytes before and 2 now";
-    assert_eq!(restored["lost"], json!([wrote]));
+    assert_eq!(restored["data-loss"], json!([wrote]));
     let warnings = host.warnings();
     assert!(warnings[0].ends_with(&format!("since the run's preflight (the deploy's own records in ledger, feed and registry among them): {wrote}")), "{warnings:?}");
     assert!(
@@ -207,7 +207,7 @@ fn what_is_left_out_stays_as_it_is() {
     let (_, made) = home.make(json!({ "exclude": ["./data/"], "label": "code" }));
     fs::write(home.app().join("data/board.json"), "[2]").unwrap();
     let (_, restored) = home.restore(&made.unwrap(), json!({}));
-    assert_eq!(restored.unwrap()["lost"], json!([]));
+    assert_eq!(restored.unwrap()["data-loss"], json!([]));
     assert_eq!(read("data/board.json"), "[2]");
 }
 
@@ -382,7 +382,7 @@ fn a_tar_that_fails_leaves_no_archive() {
 #[test]
 fn a_rollback_by_git_restores_nothing_and_a_run_without_an_archive_says_so() {
     let home = Home::new();
-    let host = home.host(json!({ "mode": "restore", "to": "git" }));
+    let host = home.host(json!({ "mode": "restore", "to": "in-place" }));
     assert_eq!(
         testing::run::<Archive>(&host).unwrap()["restored"],
         Value::Null

@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, ResultExt, Step, Undo};
-use vdeploy_service::baseline::{Baseline, Pulled};
 use vdeploy_service::checkout::{self, Back};
 use vdeploy_service::facts::{self, Place, pairs};
-use vdeploy_service::remote::{self, OWN_DIR_FUNCTIONS, is_full_sha};
+use vdeploy_service::outputs::{Baseline, Pulled};
+use vdeploy_service::remote::{self, WORKDIR_FUNCTIONS, is_full_sha};
 
 const SWITCH: &str = include_str!("switch.sh");
 const IDLE: Duration = Duration::from_secs(120);
@@ -210,7 +210,7 @@ fn switch(
     before: Option<&Baseline>,
 ) -> Result<String, Error> {
     let output = cx
-        .script("switch", &format!("{OWN_DIR_FUNCTIONS}\n{SWITCH}"))
+        .script("switch", &format!("{WORKDIR_FUNCTIONS}\n{SWITCH}"))
         .arg(&wanted.sha)
         .arg(wanted.branch.as_deref().unwrap_or_default())
         .arg(cx.run_id())

@@ -50,7 +50,7 @@ note_what_serves() {
 }
 
 sha=$1 branch=$2 run=$3
-own_dir || fail "cannot make .vdeploy in the checkout"
+make_workdir || fail "cannot make .vdeploy in the checkout"
 before=.vdeploy/before-$run
 if [ ! -f "$before" ]; then
     head=$(git rev-parse --verify --quiet 'HEAD^{commit}' </dev/null)

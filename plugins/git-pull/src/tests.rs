@@ -260,7 +260,7 @@ fn which_commit_a_service_without_a_marker_serves_is_noted_before_the_switch() {
         .run_id("RUN2")
         .output("preflight", before);
     run(&host);
-    let noted: vdeploy_service::baseline::RunningMarker =
+    let noted: vdeploy_service::outputs::RunningMarker =
         serde_json::from_str(&world.read(marker)).unwrap();
     assert_eq!((noted.pid, noted.start_ticks, noted.sha), (7, 99, old));
     assert_eq!(noted.run, "");

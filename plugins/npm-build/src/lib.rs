@@ -13,9 +13,9 @@
 
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, Step, Undo};
-use vdeploy_service::baseline::{Baseline, Built, PREVIOUS_DIR, Pulled};
-use vdeploy_service::build::{self, Order, PutBack, Recipe};
+use vdeploy_service::build::{self, Order, Recipe, RestoreResult};
 use vdeploy_service::facts::{self, Place};
+use vdeploy_service::outputs::{Baseline, Built, PREVIOUS_DIR, Pulled};
 
 #[derive(Debug, Deserialize)]
 pub struct Config {
@@ -114,10 +114,10 @@ impl Undo for NpmBuild {
             return Ok(());
         };
         let run = output.map_or_else(|| cx.run_id(), |built| built.run);
-        match build::put_back(cx, app_dir, &run, &recipe.artifacts)? {
-            PutBack::Restored => cx.info("the previous build is live again"),
-            PutBack::Removed => cx.info("there was no build before; the new one is gone"),
-            PutBack::Untouched => cx.info("the live build is not of this run; left as it is"),
+        match build::restore(cx, app_dir, &run, &recipe.artifacts)? {
+            RestoreResult::Restored => cx.info("the previous build is live again"),
+            RestoreResult::Removed => cx.info("there was no build before; the new one is gone"),
+            RestoreResult::Untouched => cx.info("the live build is not of this run; left as it is"),
         }
         Ok(())
     }

@@ -1,24 +1,26 @@
-//! What is wrong and what is odd about a target. Pure: facts in, words out.
+//! Rules of preflight about the target, its checkout and its network. Pure:
+//! facts in, findings out.
 
 use serde::Deserialize;
 use vdeploy_plugin::Error;
-use vdeploy_service::baseline::{Baseline, Listener};
 use vdeploy_service::data::Counted;
 use vdeploy_service::facts::{Checkout, DataDir, Facts, Place};
+use vdeploy_service::listener::Listener;
 use vdeploy_service::network::{Answer, Network};
 use vdeploy_service::node::other_major;
 use vdeploy_service::node_version;
+use vdeploy_service::outputs::Baseline;
 use vdeploy_service::records::short;
 use vdeploy_service::remote::Resolved;
 
+use crate::findings::Findings;
 use crate::port::Foreign;
-use crate::verdict::Verdict;
 
-/// New files that a build makes: modules, the built files, git's objects.
+/// Files that a build creates: modules, artifacts, git objects.
 const MIN_INODES: u64 = 20_000;
 const REMOTE_FIX: &str = "check the address (git remote -v in the checkout), the login user's key or password for it, and the network of the target";
 
-/// What to do about changes that were made on the target.
+/// How to treat changes made by hand on the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HotFixes {
@@ -26,19 +28,18 @@ pub enum HotFixes {
     Refuse,
 }
 
-/// What the configuration allows.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct Policy {
     pub min_free_mb: u64,
     pub hot_fixes: HotFixes,
     pub foreign: Foreign,
 }
 
-impl Verdict {
-    pub fn judge_facts(&mut self, facts: &Facts, place: &Place, limits: Limits) {
+impl Findings {
+    pub fn judge_facts(&mut self, facts: &Facts, place: &Place, policy: Policy) {
         self.judge_tools(facts);
         let Some(app_dir) = &facts.app_dir else {
-            self.wrong(
+            self.fail(
                 "checkout",
                 format!("the target has no directory `{}`", place.app_dir),
                 "clone the service there or set `app-dir`",
@@ -46,24 +47,24 @@ impl Verdict {
             return;
         };
         self.judge_node(facts);
-        self.judge_disk(facts, app_dir, limits.min_free_mb);
+        self.judge_disk(facts, app_dir, policy.min_free_mb);
         match facts.data {
-            DataDir::Readonly => self.wrong(
+            DataDir::Readonly => self.fail(
                 "data directory",
-                format!("{app_dir}/data cannot be written: the service would crash at its start"),
+                format!("{app_dir}/data cannot be written; the service would crash at startup"),
                 "chown it to the login user",
             ),
-            DataDir::NoDirectory => self.wrong(
+            DataDir::NoDirectory => self.fail(
                 "data directory",
                 format!("{app_dir}/data is not a directory"),
                 "move that file away",
             ),
-            DataDir::Absent => self.good("data directory", "none yet; the service makes it"),
-            DataDir::Writable => self.good("data directory", "writable"),
+            DataDir::Absent => self.pass("data directory", "none yet; the service creates it"),
+            DataDir::Writable => self.pass("data directory", "writable"),
             DataDir::Unknown => {}
         }
         if facts.git.is_some() {
-            self.judge_checkout(&facts.checkout, app_dir, limits.hot_fixes);
+            self.judge_checkout(&facts.checkout, app_dir, policy.hot_fixes);
         }
     }
 
@@ -74,8 +75,8 @@ impl Verdict {
             ("npm", &facts.npm),
         ] {
             match version {
-                Some(version) => self.good(tool, version.clone()),
-                None => self.wrong(
+                Some(version) => self.pass(tool, version.clone()),
+                None => self.fail(
                     tool,
                     format!("the target has no `{tool}` in the PATH of its login shell"),
                     "install it, or set the PATH in /etc/environment",
@@ -83,16 +84,16 @@ impl Verdict {
             }
         }
         if facts.node_env == "production" {
-            self.odd(
+            self.warn(
                 "NODE_ENV",
-                "NODE_ENV=production in the login environment leaves out the compiler; the build sets NODE_ENV=development for itself",
+                "NODE_ENV=production in the login environment leaves out the compiler; the build sets NODE_ENV=development for its own commands",
                 "",
             );
         }
     }
 
-    /// The checkout is the old version; the new one may ask for another node.
-    /// So a misfit is odd and no refusal.
+    /// A mismatch only warns: the checkout holds the old version, and the new
+    /// one may require another node.
     fn judge_node(&mut self, facts: &Facts) {
         let Some(version) = &facts.node else { return };
         let asked = [(".nvmrc", &facts.nvmrc), ("package.json", &facts.engines)];
@@ -100,30 +101,30 @@ impl Verdict {
             if let Some(wanted) = wanted
                 && node_version::fits(version, wanted) == Some(false)
             {
-                self.odd(
+                self.warn(
                     "node version",
-                    format!("the target has node {version}, and {file} of the checkout asks for {wanted}"),
-                    "install that version, or mend the file",
+                    format!("the target has node {version}, and {file} of the checkout requires {wanted}"),
+                    "install that version, or correct the file",
                 );
             }
         }
         if let Some(built) = &facts.built
             && other_major(&built.node, version)
         {
-            self.odd(
+            self.warn(
                 "installed modules",
                 format!(
-                    "node was {} when the live modules were installed and is {version} now; what they have of native code does not load any more",
+                    "the live modules were installed with node {}, and node is {version} now; modules with native code no longer load",
                     built.node
                 ),
-                "a build installs them anew; a restart without a build would not start",
+                "a build installs them again; without a build the service does not start",
             );
         }
     }
 
     fn judge_disk(&mut self, facts: &Facts, app_dir: &str, min_free_mb: u64) {
         if !facts.app_writable {
-            self.wrong(
+            self.fail(
                 "write permission",
                 format!("the login user may not write in {app_dir}"),
                 "chown it to the login user, or log in as its owner",
@@ -131,33 +132,33 @@ impl Verdict {
         }
         if let Some(free) = facts.free_kb.map(|kb| kb / 1024) {
             match free < min_free_mb {
-                true => self.wrong(
+                true => self.fail(
                     "disk space",
                     format!(
-                        "{free} MiB are free on the disk of {app_dir}, {min_free_mb} are needed"
+                        "{free} MiB are free on the disk of {app_dir}; the build needs {min_free_mb} MiB"
                     ),
-                    "make room or set `min-free-mb`",
+                    "free disk space or set `min-free-mb`",
                 ),
-                false => self.good("disk space", format!("{free} MiB free")),
+                false => self.pass("disk space", format!("{free} MiB free")),
             }
         }
         if let Some(free) = facts.free_inodes {
             match free < MIN_INODES {
-                true => self.wrong(
+                true => self.fail(
                     "inodes",
                     format!(
-                        "{free} more files fit on the disk of {app_dir}, {MIN_INODES} are needed"
+                        "{free} more files fit on the disk of {app_dir}; the build needs {MIN_INODES}"
                     ),
                     "delete files: old logs, caches, build directories",
                 ),
-                false => self.good("inodes", format!("{free} free")),
+                false => self.pass("inodes", format!("{free} free")),
             }
         }
     }
 
     fn judge_checkout(&mut self, checkout: &Checkout, app_dir: &str, hot_fixes: HotFixes) {
         if let Some(why) = &checkout.error {
-            self.wrong(
+            self.fail(
                 "checkout",
                 format!("{app_dir} is no git checkout: {why}"),
                 "clone the service there or set `app-dir`",
@@ -165,15 +166,15 @@ impl Verdict {
             return;
         }
         match checkout.top == app_dir {
-            true => self.good("checkout", app_dir),
-            false => self.wrong(
+            true => self.pass("checkout", app_dir),
+            false => self.fail(
                 "checkout",
                 format!("{app_dir} is inside the checkout {}", checkout.top),
                 "set `app-dir` to the checkout's top directory",
             ),
         }
         if !checkout.remotes.iter().any(|remote| remote == "origin") {
-            self.wrong(
+            self.fail(
                 "git remote",
                 format!("the checkout {app_dir} has no remote `origin`"),
                 format!("add it on the target: git -C {app_dir} remote add origin URL"),
@@ -193,22 +194,19 @@ impl Verdict {
             ));
         }
         if checkout.unpushed > 0 {
-            local.push(format!(
-                "{} commits that were never pushed",
-                checkout.unpushed
-            ));
+            local.push(format!("{} commits were never pushed", checkout.unpushed));
         }
         if local.is_empty() {
-            self.good("hot-fixes", "none");
+            self.pass("hot-fixes", "none");
         }
         for what in local {
             match hot_fixes {
-                HotFixes::Warn => self.odd(
+                HotFixes::Warn => self.warn(
                     "hot-fixes",
                     what,
-                    "they will not be live after this run (git-pull keeps them)",
+                    "they are not live after this run; git-pull saves them as a patch",
                 ),
-                HotFixes::Refuse => self.wrong(
+                HotFixes::Refuse => self.fail(
                     "hot-fixes",
                     what,
                     "push or remove them, or set `hot-fixes = \"warn\"`",
@@ -217,8 +215,8 @@ impl Verdict {
         }
     }
 
-    /// Process, build and checkout should be of one commit. Where they are not,
-    /// a run was cut off, or somebody pulled or built by hand.
+    /// Process, build and checkout should have one commit. If not, a run was
+    /// interrupted, or somebody pulled or built by hand.
     pub fn judge_version(&mut self, facts: &Facts, service: Option<&Listener>) {
         let mut known = Vec::new();
         if let (Some(running), Some(service)) = (&facts.running, service)
@@ -227,7 +225,7 @@ impl Verdict {
             known.push((format!("pid {} serves", service.pid), &running.sha));
         }
         if let Some(built) = &facts.built {
-            known.push(("the live build is of".to_owned(), &built.sha));
+            known.push(("the live build has".to_owned(), &built.sha));
         }
         known.push(("HEAD of the checkout is".to_owned(), &facts.checkout.sha));
         known.retain(|(_, sha)| !sha.is_empty());
@@ -241,52 +239,51 @@ impl Verdict {
             .iter()
             .map(|(what, sha)| format!("{what} {}", short(sha)));
         let said: Vec<String> = said.collect();
-        self.odd(
+        self.warn(
             "version",
             format!(
-                "{}: a run was cut off, or somebody changed the checkout by hand",
+                "{}: a run was interrupted, or somebody changed the checkout by hand",
                 said.join(", ")
             ),
-            format!("if this run fails, it goes back to {}", short(first)),
+            format!("if this run fails, it rolls back to {}", short(first)),
         );
     }
 
-    /// What asking the remote for the wanted commit gave.
     pub fn judge_remote(&mut self, resolved: &Result<Resolved, Error>, name: &str) {
         match resolved {
-            Ok(resolved) => self.good("git remote", format!("`{name}` is {}", resolved.sha)),
+            Ok(resolved) => self.pass("git remote", format!("`{name}` is {}", resolved.sha)),
             Err(error) => {
                 let (what, fix) = error
                     .message
                     .split_once("; ")
                     .filter(|_| error.code == "git.ref")
                     .unwrap_or((error.message.as_str(), REMOTE_FIX));
-                self.wrong("git remote", what, fix);
+                self.fail("git remote", what, fix);
             }
         }
     }
 
-    /// A registry is needed only for modules that are not there yet.
+    /// Only modules that are not installed yet need the registry.
     pub fn judge_network(&mut self, network: &Network, modules: bool) {
         for name in &network.unresolved {
-            self.wrong(
+            self.fail(
                 "name resolution",
                 format!("the target cannot resolve the name {name}"),
-                "look at /etc/resolv.conf there and restart its resolver (a restored VM may have lost it)",
+                "check /etc/resolv.conf on the target and restart its resolver (a restored VM may have lost it)",
             );
         }
         if network.unresolved.is_empty() && !network.resolved.is_empty() {
-            self.good("name resolution", network.resolved.join(", "));
+            self.pass("name resolution", network.resolved.join(", "));
         }
         let Some(registry) = &network.registry else {
             return;
         };
         let url = &registry.url;
         let (what, fix) = match &registry.answer {
-            Answer::Ok => return self.good("npm registry", format!("{url} answers")),
+            Answer::Ok => return self.pass("npm registry", format!("{url} answers")),
             Answer::Refused { code } => (
                 format!("the npm registry {url} refuses the target ({code})"),
-                "log in there: put the token into the .npmrc of the login user",
+                "log in to the registry: put its token into the .npmrc of the login user",
             ),
             Answer::Down { why } => (
                 format!("the npm registry {url} does not answer the target: {why}"),
@@ -294,61 +291,61 @@ impl Verdict {
             ),
         };
         match modules {
-            true => self.odd(
+            true => self.warn(
                 "npm registry",
                 format!("{what}; a build that needs new modules will fail"),
                 fix,
             ),
-            false => self.wrong("npm registry", what, fix),
+            false => self.fail("npm registry", what, fix),
         }
     }
 
     pub fn judge_answers(&mut self, counted: &Counted, new_token: bool) {
         if counted.open {
-            self.odd(
+            self.warn(
                 "open server",
-                "THE RUNNING SERVICE IS OPEN: it answers without a token. Everybody who reaches it may read and write",
+                "THE RUNNING SERVICE IS OPEN: it answers without a token. Everybody who can connect to it can read and write",
                 "this run starts it with the token",
             );
         }
         if counted.token_refused && !counted.open {
-            let what = "the running service refuses the secret `auth-token`: it has another token";
+            let what = "the running service rejects the secret `auth-token`: it has another token";
             if new_token {
-                self.odd(
+                self.warn(
                     "token",
                     what,
-                    "every agent needs the new one after this run",
+                    "after this run every agent needs the new token",
                 );
             } else {
-                self.wrong(
+                self.fail(
                     "token",
-                    format!("{what}; after this run no agent could reach it"),
+                    format!("{what}; after this run every agent would be locked out"),
                     "give the right token, or set `new-token = true`",
                 );
             }
             return;
         }
         if !counted.open && !counted.counts.0.is_empty() {
-            self.good("token", "the running service takes it");
+            self.pass("token", "the running service accepts it");
         }
         for problem in &counted.problems {
-            self.odd("data", format!("could not count the data of {problem}"), "");
+            self.warn("data", format!("cannot count the data of {problem}"), "");
         }
         if counted.problems.is_empty() && !counted.counts.0.is_empty() {
-            self.good("data", counted.counts.describe());
+            self.pass("data", counted.counts.describe());
         }
     }
 }
 
-/// Without the untracked files: git leaves them where they are, and no build
-/// sees them. The service's own `.auth-token` is one.
+/// Drops untracked files: git leaves them in place, and no build uses them.
+/// `.auth-token` of the service is one.
 fn tracked(status: &[String]) -> Vec<&str> {
     let lines = status.iter().map(String::as_str);
     lines.filter(|line| !line.starts_with("??")).collect()
 }
 
-/// Whether the wanted commit is checked out, built and running, as far as the
-/// markers and the process prove it.
+/// Whether markers and process prove that the wanted commit is checked out,
+/// built and running.
 pub fn unchanged(baseline: &Baseline) -> bool {
     let (Some(built), Some(running), Some(service)) =
         (&baseline.built, &baseline.running, &baseline.service)

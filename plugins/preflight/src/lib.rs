@@ -1,6 +1,5 @@
-//! Looks at the target before anything is changed: refuses what cannot go
-//! well, warns of what is odd, and says what is there for the later steps.
-//! Probes only.
+//! Inspects the target before any change: fails on blockers, warns about
+//! anomalies, and records the baseline for later steps. Probes only.
 
 #![cfg_attr(
     test,
@@ -12,24 +11,24 @@
     )
 )]
 
+mod findings;
 mod judge;
 mod port;
-mod verdict;
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, Secret, Step};
-use vdeploy_service::baseline::{Baseline, Counts, Listener};
 use vdeploy_service::data::{self, Counted};
 use vdeploy_service::facts::{self, Facts, Place};
-use vdeploy_service::listener::{self, Port};
+use vdeploy_service::listener::{self, Listener, Port};
 use vdeploy_service::network;
+use vdeploy_service::outputs::{Baseline, Counts};
 use vdeploy_service::remote::{self, Resolved};
 
-use judge::{HotFixes, Limits};
+use findings::Findings;
+use judge::{HotFixes, Policy};
 use port::Foreign;
-use verdict::Verdict;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -44,7 +43,6 @@ pub struct Config {
     force: bool,
 }
 
-/// The step.
 #[derive(Debug)]
 pub struct Preflight;
 
@@ -55,11 +53,11 @@ impl Step for Preflight {
     fn check(cx: &Cx<Config>) -> Result<(), Error> {
         remote::check_ref(&cx.config().r#ref)?;
         let (facts, port) = survey(cx)?;
-        let verdict = verdict(cx, &facts, &port);
-        // What is well is told by `run`, which makes the same look again.
-        let refused = verdict.refuse();
+        let findings = findings(cx, &facts, &port);
+        // `run` inspects again and reports what passes.
+        let refused = findings.refuse();
         if refused.is_err() {
-            verdict.report(cx, Duration::ZERO);
+            findings.report(cx, Duration::ZERO);
         }
         refused
     }
@@ -69,8 +67,8 @@ impl Step for Preflight {
         let token = cx.secret("auth-token")?;
         let began = cx.now_ms();
         let (facts, port) = survey(cx)?;
-        let mut verdict = verdict(cx, &facts, &port);
-        let resolved = look_out(cx, &facts, &mut verdict)?;
+        let mut findings = findings(cx, &facts, &port);
+        let resolved = check_network(cx, &facts, &mut findings)?;
         let (service, foreign) = match port {
             Port::Owned(listener) => match &facts.app_dir {
                 Some(app_dir) if !port::is_foreign(app_dir, &listener) => (Some(listener), None),
@@ -79,19 +77,19 @@ impl Step for Preflight {
             Port::Free | Port::Hidden { .. } => (None, None),
         };
         let counted = count(cx, &token, service.as_ref(), foreign.as_ref())?;
-        verdict.judge_version(&facts, service.as_ref());
-        verdict.judge_answers(&counted, config.new_token);
+        findings.judge_version(&facts, service.as_ref());
+        findings.judge_answers(&counted, config.new_token);
         let took = Duration::from_millis(cx.now_ms().saturating_sub(began));
-        verdict.report(cx, took);
-        // The remote's own error has a code that says which of its faults it is.
+        findings.report(cx, took);
+        // The error of the remote has a more precise code.
         let wanted = match resolved {
-            Some(Err(error)) if verdict.wrongs() == 1 => return Err(error),
+            Some(Err(error)) if findings.failures() == 1 => return Err(error),
             Some(Ok(wanted)) => {
-                verdict.refuse()?;
+                findings.refuse()?;
                 wanted
             }
             _ => {
-                verdict.refuse()?;
+                findings.refuse()?;
                 return Err(Error::failed(
                     "preflight.refused",
                     "the checkout cannot be used",
@@ -99,7 +97,7 @@ impl Step for Preflight {
             }
         };
         let app_dir = facts.app_dir(&config.place)?;
-        for warning in verdict.warnings() {
+        for warning in findings.warnings() {
             cx.warn(warning);
         }
         let mut baseline = baseline(&facts, service, wanted.sha, app_dir);
@@ -110,15 +108,14 @@ impl Step for Preflight {
         baseline.new_token = config.new_token;
         baseline.open = counted.open;
         baseline.counts = counted.counts;
-        baseline.warnings = verdict.warnings();
-        // Another token is a change: it comes with a restart.
+        baseline.warnings = findings.warnings();
+        // Another token needs a restart.
         baseline.unchanged = !config.force && !counted.token_refused && judge::unchanged(&baseline);
         baseline.summary = summary(&baseline);
         Ok(baseline)
     }
 }
 
-/// Counts the data of what answers on the port.
 fn count(
     cx: &Cx<Config>,
     token: &Secret,
@@ -128,8 +125,8 @@ fn count(
     match (service, foreign) {
         _ if cx.target_url().is_none() => Ok(Counted::default()),
         (Some(_), _) => data::count(cx, token),
-        // The service in another directory: its data must not be lost sight
-        // of. What answers otherwise is somebody else's.
+        // Node in another directory can be the service: count its data, so
+        // that a later check sees a loss. Another program has none.
         (None, Some(foreign)) if port::is_node(foreign) => {
             let Counted {
                 counts, problems, ..
@@ -146,13 +143,13 @@ fn count(
     }
 }
 
-/// What is beyond the target: its remote, and what a build needs. The network
-/// is looked at where that decides something: in a dry run, and before a first
-/// build. None without a checkout to ask from.
-fn look_out(
+/// Checks the git remote and the network that a build needs. The network is
+/// checked only where the result matters: in a dry run and before a first
+/// build. None without a usable checkout.
+fn check_network(
     cx: &Cx<Config>,
     facts: &Facts,
-    verdict: &mut Verdict,
+    findings: &mut Findings,
 ) -> Result<Option<Result<Resolved, Error>>, Error> {
     let usable = facts.git.is_some() && facts.checkout.error.is_none();
     let Some(app_dir) = facts.app_dir.as_deref().filter(|_| usable) else {
@@ -160,7 +157,7 @@ fn look_out(
     };
     if cx.dry_run() || !facts.modules {
         let network = network::look(cx, app_dir)?;
-        verdict.judge_network(&network, facts.modules);
+        findings.judge_network(&network, facts.modules);
     }
     if !facts
         .checkout
@@ -174,7 +171,7 @@ fn look_out(
     let resolved = remote::resolve(cx, app_dir, name);
     match &resolved {
         Err(error) if !error.code.starts_with("git.") => return Err(error.clone()),
-        _ => verdict.judge_remote(&resolved, name),
+        _ => findings.judge_remote(&resolved, name),
     }
     Ok(Some(resolved))
 }
@@ -185,19 +182,19 @@ fn survey(cx: &Cx<Config>) -> Result<(Facts, Port), Error> {
     Ok((facts, port))
 }
 
-fn verdict(cx: &Cx<Config>, facts: &Facts, port: &Port) -> Verdict {
+fn findings(cx: &Cx<Config>, facts: &Facts, port: &Port) -> Findings {
     let config = cx.config();
-    let limits = Limits {
+    let policy = Policy {
         min_free_mb: config.min_free_mb,
         hot_fixes: config.hot_fixes,
         foreign: config.foreign_process,
     };
-    let mut verdict = Verdict::default();
-    verdict.judge_facts(facts, &config.place, limits);
-    verdict.judge_port(facts, port, limits);
-    verdict.judge_units(facts, port);
-    verdict.judge_log(facts, port);
-    verdict
+    let mut findings = Findings::default();
+    findings.judge_facts(facts, &config.place, policy);
+    findings.judge_port(facts, port, policy);
+    findings.judge_units(facts, port);
+    findings.judge_log(facts, port);
+    findings
 }
 
 fn baseline(

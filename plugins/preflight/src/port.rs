@@ -1,28 +1,28 @@
-//! Who has the port, and who would start the service: what is wrong and what
-//! is odd about them. Pure.
+//! Rules of preflight about the process on the port and the systemd units that
+//! start the service. Pure.
 
 use serde::Deserialize;
-use vdeploy_service::baseline::Listener;
 use vdeploy_service::facts::{Facts, UnitHere};
-use vdeploy_service::listener::Port;
+use vdeploy_service::listener::{Listener, Port};
 
-use crate::judge::Limits;
-use crate::verdict::Verdict;
+use crate::findings::Findings;
+use crate::judge::Policy;
 
 const PORT: &str = "port";
 const UNITS: &str = "systemd units";
 
-/// What to do about a process on the port that is not the service.
+/// How to treat a process on the port that is not the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Foreign {
     Refuse,
-    /// The restart ends it.
+    /// The step `restart` terminates it.
     End,
 }
 
-impl Verdict {
-    /// What a unit starts logs to the journal.
+impl Findings {
+    /// A service that a unit starts logs to the journal, so its log file does
+    /// not matter.
     pub fn judge_log(&mut self, facts: &Facts, port: &Port) {
         let kept = match port {
             Port::Owned(service) => service.unit.is_some(),
@@ -32,29 +32,29 @@ impl Verdict {
             return;
         };
         if !kept {
-            self.wrong(
+            self.fail(
                 "log",
-                format!("the log would not be opened: {refused}"),
+                format!("the log cannot be opened: {refused}"),
                 "remove it, or set `log` to another path",
             );
         }
     }
 
-    pub fn judge_port(&mut self, facts: &Facts, port: &Port, limits: Limits) {
+    pub fn judge_port(&mut self, facts: &Facts, port: &Port, policy: Policy) {
         let number = facts.port;
         match port {
-            Port::Free => self.good(PORT, format!("nobody listens on {number}")),
-            Port::Hidden { uid } => self.wrong(
+            Port::Free => self.pass(PORT, format!("nobody listens on {number}")),
+            Port::Hidden { uid } => self.fail(
                 PORT,
-                format!("port {number} belongs to a process of user id {uid} that the login user may not look at"),
+                format!("port {number} belongs to a process of user id {uid} that the login user cannot inspect"),
                 "log in as that user, or stop it",
             ),
-            Port::Owned(listener) => self.judge_listener(facts, listener, limits.foreign),
+            Port::Owned(listener) => self.judge_listener(facts, listener, policy.foreign),
         }
     }
 
-    /// The right process runs in the checkout; node in another directory is
-    /// the service with another data directory; anything else is foreign.
+    /// The service runs in the checkout. Node in another directory is the
+    /// service with another data directory; anything else is foreign.
     fn judge_listener(&mut self, facts: &Facts, listener: &Listener, foreign: Foreign) {
         let Some(app_dir) = &facts.app_dir else {
             return;
@@ -62,32 +62,32 @@ impl Verdict {
         let number = facts.port;
         let who = listener.describe_fully();
         if listener.pid == 1 {
-            self.wrong(
+            self.fail(
                 PORT,
-                format!("port {number} is held by the system's first process, pid 1: a systemd socket unit listens there for its service"),
-                "vdeploy restarts no service behind a socket unit; disable the socket or set `port`",
+                format!("pid 1 holds port {number}: a systemd socket unit listens there for its service"),
+                "vdeploy cannot restart a service behind a socket unit; disable the socket or set `port`",
             );
             return;
         }
         if !is_foreign(app_dir, listener) {
             match &listener.user_unit {
-                Some(unit) => self.wrong(
+                Some(unit) => self.fail(
                     PORT,
                     format!(
-                        "the service is kept by {unit}, a unit of the own systemd of user {}, which would start it again whenever it is stopped",
+                        "{unit}, a unit of the systemd instance of user {}, runs the service and would start it again after each stop",
                         listener.user
                     ),
                     format!("make it a system unit, or disable it with `systemctl --user disable --now {unit}` as that user"),
                 ),
-                None => self.good(PORT, format!("{number} belongs to the service, {who}")),
+                None => self.pass(PORT, format!("{number} belongs to the service, {who}")),
             }
             return;
         }
         if listener.cwd.is_empty() {
-            self.wrong(
+            self.fail(
                 PORT,
                 format!(
-                    "port {number} belongs to {who}, whose directory the login user may not see"
+                    "port {number} belongs to {who}, whose directory the login user cannot see"
                 ),
                 "log in as that user",
             );
@@ -96,7 +96,7 @@ impl Verdict {
         let (what, fix) = match is_node(listener) {
             true => (
                 format!(
-                    "the service on port {number} works in {}, not in `app-dir` {app_dir}, so its data is there: {who}",
+                    "the service on port {number} runs in {}, not in `app-dir` {app_dir}, so its data is there: {who}",
                     listener.cwd
                 ),
                 "set `app-dir` to the right directory, stop it, or set `port`",
@@ -107,30 +107,30 @@ impl Verdict {
             ),
         };
         match foreign {
-            Foreign::Refuse => self.wrong(
+            Foreign::Refuse => self.fail(
                 PORT,
                 what,
-                format!("{fix} (`--set preflight.foreign-process=end` lets this run end it)"),
+                format!("{fix} (`--set preflight.foreign-process=end` lets this run terminate it)"),
             ),
-            Foreign::End => self.odd(
+            Foreign::End => self.warn(
                 PORT,
                 what,
-                "`foreign-process = \"end\"` is set: the restart will end it, and no rollback brings it back",
+                "`foreign-process = \"end\"` is set: the step `restart` terminates it, and no rollback brings it back",
             ),
         }
     }
 
-    /// Two starters of one service fight for its port.
+    /// Two units that start one service compete for its port.
     pub fn judge_units(&mut self, facts: &Facts, port: &Port) {
         let here: Vec<String> = facts.units.iter().map(UnitHere::describe).collect();
         let bare = match port {
             Port::Owned(listener) if listener.unit.is_none() => listener,
             Port::Owned(_) | Port::Hidden { .. } => return,
             Port::Free if here.len() > 1 => {
-                return self.wrong(
+                return self.fail(
                     UNITS,
                     format!(
-                        "nobody listens on port {}, and several systemd units work in the checkout, so it is not clear which one keeps the service: {}",
+                        "nobody listens on port {}, and several systemd units use the checkout, so the one that runs the service is not known: {}",
                         facts.port,
                         here.join(", ")
                     ),
@@ -141,34 +141,33 @@ impl Verdict {
         };
         for unit in &facts.units {
             let what = format!(
-                "the service is a bare process, {}, but {} works in the checkout too",
+                "the service runs without a unit, {}, but {} also uses the checkout",
                 bare.describe(),
                 unit.describe()
             );
             let name = &unit.name;
             if unit.flaps() {
-                self.wrong(
+                self.fail(
                     UNITS,
-                    format!("{what} and tries to start again and again"),
-                    format!("stop one of the two: `systemctl disable --now {name}`, or end the process and start the unit"),
+                    format!("{what} and restarts in a loop"),
+                    format!("stop one of the two: `systemctl disable --now {name}`, or terminate the process and start the unit"),
                 );
             } else if matches!(unit.enabled.as_str(), "enabled" | "enabled-runtime") {
-                self.odd(
+                self.warn(
                     UNITS,
                     format!("{what} and starts at the next boot"),
-                    format!("keep one: `systemctl disable {name}`, or end the process and start the unit"),
+                    format!("keep one: `systemctl disable {name}`, or terminate the process and start the unit"),
                 );
             }
         }
     }
 }
 
-/// Whether the process on the port is not the service of the checkout.
 pub fn is_foreign(app_dir: &str, listener: &Listener) -> bool {
     listener.cwd != app_dir
 }
 
-/// The unit that keeps the service where nobody listens.
+/// The unit that runs the service when nobody listens.
 pub fn keeper(facts: &Facts, service: Option<&Listener>) -> Option<String> {
     match (service, facts.units.as_slice()) {
         (None, [unit]) => Some(unit.name.clone()),

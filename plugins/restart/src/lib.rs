@@ -18,9 +18,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, Secret, Step, Undo};
-use vdeploy_service::baseline::{Baseline, Built, Listener, Pulled, Restarted, RunningMarker};
 use vdeploy_service::data;
+use vdeploy_service::listener::Listener;
 use vdeploy_service::node::other_major;
+use vdeploy_service::outputs::{Baseline, Built, Pulled, Restarted, RunningMarker};
 use vdeploy_service::process;
 use vdeploy_service::replace::{Replace, owner, replace, running_marker};
 use vdeploy_service::start::{self, Keeper, Launch};
@@ -239,7 +240,7 @@ fn nameless(marker: &RunningMarker) -> Listener {
 
 fn baseline(cx: &Cx<Config>) -> Result<Baseline, Error> {
     let before: Option<Baseline> = cx.output_of("preflight")?;
-    before.map(Baseline::of_any_version).ok_or_else(|| {
+    before.ok_or_else(|| {
         Error::invalid(
             "restart.no-baseline",
             "there is no output of a step `preflight`, so the process to stop is not known; put it before this step",

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use vdeploy_plugin::testing::{self, Call, FakeHost};
 use vdeploy_service::testing::{Stage, TOKEN};
 
-use vdeploy_service::baseline::BuildMarker;
+use vdeploy_service::outputs::BuildMarker;
 
 use super::*;
 

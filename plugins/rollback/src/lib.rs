@@ -14,22 +14,23 @@
     )
 )]
 
-mod broken;
-mod first;
-mod git;
-mod own;
+mod evidence;
+mod first_deploy;
+mod in_place;
+mod plugin_snapshot;
 mod snapshot;
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, ErrorKind, Secret, Step};
-use vdeploy_service::baseline::{Baseline, Built, Listener, Pulled, Restarted, SnapshotTaken};
 use vdeploy_service::build::Recipe;
 use vdeploy_service::data;
 use vdeploy_service::facts::{self, Place};
+use vdeploy_service::listener::Listener;
+use vdeploy_service::outputs::RolledBack;
+use vdeploy_service::outputs::{Baseline, Built, Pulled, Restarted, SnapshotTaken};
 use vdeploy_service::replace::running_marker;
-use vdeploy_service::rolled_back::RolledBack;
 use vdeploy_service::start::{Keeper, Launch};
 
 /// See `plugin.toml`.
@@ -62,7 +63,7 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum To {
-    Git,
+    InPlace,
     Snapshot,
 }
 
@@ -90,12 +91,12 @@ impl Step for Rollback {
     fn run(cx: &Cx<Config>) -> Result<RolledBack, Error> {
         let failed = FailedRun::read(cx)?;
         match cx.config().to {
-            To::Snapshot => match own::put_back(cx, &failed)? {
-                Some(put_back) => own::roll_back(cx, &failed, &put_back),
+            To::Snapshot => match plugin_snapshot::files_restored(cx, &failed)? {
+                Some(files) => plugin_snapshot::roll_back(cx, &failed, &files),
                 None => snapshot::roll_back(cx, &failed),
             },
-            To::Git if failed.before.first_deploy => first::take_away(cx, &failed),
-            To::Git => git::roll_back(cx, &failed),
+            To::InPlace if failed.before.first_deploy => first_deploy::remove(cx, &failed),
+            To::InPlace => in_place::roll_back(cx, &failed),
         }
     }
 }
@@ -114,7 +115,6 @@ struct FailedRun {
 impl FailedRun {
     fn read(cx: &Cx<Config>) -> Result<Self, Error> {
         let before: Option<Baseline> = cx.rolled_back_output_of("preflight")?;
-        let before = before.map(Baseline::of_any_version);
         let mut before = before.ok_or_else(|| {
             Error::invalid(
                 "rollback.no-baseline",

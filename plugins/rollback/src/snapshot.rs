@@ -8,14 +8,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use vdeploy_plugin::{Cx, Error, ErrorKind, ResultExt, Secret};
-use vdeploy_service::baseline::Listener;
+use vdeploy_service::listener::Listener;
+use vdeploy_service::outputs::RolledBack;
 use vdeploy_service::records::{CommitRecord, Records, VmEntry, host_of, short};
 use vdeploy_service::replace::owner;
-use vdeploy_service::rolled_back::RolledBack;
 use vdeploy_service::start::{self, Keeper, Launch};
 
-use crate::broken::{self, Broken, Evidence};
-use crate::{Config, FailedRun, OldVm, git, warn};
+use crate::evidence::{self, BrokenState, Evidence};
+use crate::{Config, FailedRun, OldVm, in_place, warn};
 
 const RESTORED: &str = "restored";
 
@@ -28,7 +28,7 @@ struct Restored {
     vm: String,
     old_vm: Option<String>,
     #[serde(default)]
-    broken: Broken,
+    broken: BrokenState,
 }
 
 pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, Error> {
@@ -36,7 +36,7 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
     let id = failed.snapshot.id.as_deref().ok_or_else(|| {
         Error::failed(
             "rollback.no-snapshot",
-            "the run that is rolled back took no snapshot; use `to = \"git\"`",
+            "the run that is rolled back took no snapshot; use `to = \"in-place\"`",
         )
     })?;
     let restored = restore(cx, failed, id)?;
@@ -48,7 +48,7 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
         vm: Some(restored.vm.clone()),
         old_vm: restored.old_vm.clone(),
         evidence: restored.broken.evidence.clone().map(|one| one.id),
-        lost: restored.broken.lost.clone(),
+        data_loss: restored.broken.data_loss.clone(),
         ..RolledBack::default()
     };
     if cx.dry_run() {
@@ -65,7 +65,7 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
     let token = cx.secret(&cx.config().auth_secret)?;
     let (service, from_memory) = if before.service.is_none() && before.first_deploy {
         // Nothing ran when the snapshot was taken.
-        back.nothing_left = true;
+        back.no_live_version = true;
         (None, false)
     } else {
         let found = serve(cx, failed, &token)?;
@@ -104,11 +104,11 @@ fn restore(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<Restored, Er
     if !cx.snapshot().exists(id)? {
         return Err(Error::failed(
             "rollback.snapshot-gone",
-            format!("the platform no longer has snapshot {id}; use `to = \"git\"`"),
+            format!("the platform no longer has snapshot {id}; use `to = \"in-place\"`"),
         ));
     }
     let old_vm = cx.target_vm().or_else(|| failed.snapshot.vm.clone());
-    let broken = broken::keep(cx, failed, id)?;
+    let broken = evidence::keep(cx, failed, id)?;
     let restored = Restored {
         run: cx.run_id(),
         snapshot: id.to_owned(),
@@ -140,7 +140,7 @@ fn serve(
     }
     if before.sha != before.built_sha() {
         // What is on its disk is not what served.
-        let back = git::bring_back(cx, failed, false)?;
+        let back = in_place::bring_back(cx, failed, false)?;
         return Ok((back.service, false));
     }
     let unit = before.service.as_ref().and_then(|old| old.unit.as_deref());

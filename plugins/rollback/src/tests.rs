@@ -1,10 +1,10 @@
 //! The rollback to a snapshot, with a real service in the part of the one in
-//! the restored VM. The rollback by git has `tests/git.rs`.
+//! the restored VM. The rollback by git has `tests/in_place`.
 
 use serde_json::{Value, json};
 use vdeploy_plugin::testing::{self, FakeHost, FakeResponse};
+use vdeploy_service::data_loss::DataFile;
 use vdeploy_service::testing::{Stage, TOKEN};
-use vdeploy_service::written::DataFile;
 
 use super::*;
 
@@ -21,6 +21,7 @@ fn host(stage: &Stage, host: FakeHost, config: Value) -> FakeHost {
         port: stage.port(),
         log: stage.log(),
         sha: SHA.to_owned(),
+        head: SHA.to_owned(),
         service: Some(Listener {
             pid: 1,
             start_ticks: 1,
@@ -158,7 +159,7 @@ fn the_broken_state_is_kept_before_it_is_left_and_what_is_lost_is_said() {
     std::fs::write(stage.path("app/data/feed.jsonl"), "{}\n{}\n").unwrap();
     let output = testing::run::<Rollback>(&host).unwrap();
     let lost = ["data/feed.jsonl new, 2 lines"];
-    assert_eq!(output.lost.unwrap(), lost);
+    assert_eq!(output.data_loss.unwrap(), lost);
     assert_eq!(
         host.warnings(),
         [format!(
@@ -205,7 +206,7 @@ fn only_the_runs_own_record_in_the_ledger_is_no_loss() {
             json!({"id": "snap-1", "vm": "vm-1", "ledger": "recorded"}),
         );
     let output = testing::run::<Rollback>(&host).unwrap();
-    assert_eq!(output.lost, Some(Vec::new()));
+    assert_eq!(output.data_loss, Some(Vec::new()));
     assert_eq!(host.warnings(), Vec::<String>::new());
 }
 
@@ -230,7 +231,7 @@ fn a_vm_that_may_be_lost_is_not_looked_at() {
     // The plan `rollback` without a snapshot of its own.
     let host = host(&stage, FakeHost::new(), json!({})).output("snapshot", json!({}));
     let output = testing::run::<Rollback>(&host).unwrap();
-    assert_eq!((output.evidence, output.lost), (None, None));
+    assert_eq!((output.evidence, output.data_loss), (None, None));
     let mut calls = host.call_lines();
     calls.retain(|line| line.starts_with("snapshot.") || line.starts_with("ssh."));
     assert!(calls[0].starts_with("snapshot.exists"), "{calls:?}");
@@ -241,11 +242,10 @@ fn a_vm_that_may_be_lost_is_not_looked_at() {
 fn what_an_older_preflight_did_not_list_is_not_said_to_be_new() {
     let stage = Stage::new().unwrap();
     restored_service(&stage);
-    let before =
-        json!({"app-dir": stage.app(), "port": stage.port(), "log": stage.log(), "sha": SHA});
+    let before = json!({"app-dir": stage.app(), "port": stage.port(), "log": stage.log(), "sha": SHA, "head": SHA});
     let host = host(&stage, FakeHost::new(), json!({})).rolled_back_output("preflight", before);
     let output = testing::run::<Rollback>(&host).unwrap();
-    assert_eq!(output.lost, None);
+    assert_eq!(output.data_loss, None);
     let said = host.warnings();
     assert!(said[0].contains("is not known"), "{said:?}");
 }
@@ -255,7 +255,7 @@ fn the_rollback_goes_on_without_the_evidence() {
     let stage = Stage::new().unwrap();
     restored_service(&stage);
     // The right to take snapshots was not given.
-    let manifest = MANIFEST.replace("scope = \"create\"", "scope = \"own\"");
+    let manifest = MANIFEST.replace("scope = \"create\"", "scope = \"self-managed\"");
     let refused = host(&stage, FakeHost::new(), json!({})).manifest(&manifest);
     let output = testing::run::<Rollback>(&refused).unwrap();
     assert_eq!(
@@ -380,7 +380,10 @@ fn a_dry_run_restores_nothing() {
     let host = host(&stage, FakeHost::new(), json!({})).dry_run(true);
     let output = testing::run::<Rollback>(&host).unwrap();
     assert_eq!(output.summary, "would restore snapshot snap-1 to a new VM");
-    assert_eq!((output.evidence, output.lost), (None, Some(Vec::new())));
+    assert_eq!(
+        (output.evidence, output.data_loss),
+        (None, Some(Vec::new()))
+    );
 }
 
 #[test]

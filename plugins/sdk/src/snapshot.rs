@@ -43,7 +43,7 @@ impl Snapshots {
 
     /// Says that this plugin has made a snapshot of the target by its own
     /// means, that it is whole, and that the plugin can bring the target back
-    /// to it by `id`. A change; needs the grant `own`. Until then the plugin
+    /// to it by `id`. A change; needs the grant `self-managed`. Until then the plugin
     /// with that grant may run commands that change the target; a step that
     /// did so and returns without a declaration has failed.
     ///

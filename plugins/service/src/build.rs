@@ -9,13 +9,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vdeploy_plugin::{CommandBuilder, Cx, Error, ResultExt};
 
-use crate::baseline::STAGING_DIR;
 use crate::facts::pairs;
-use crate::remote::OWN_DIR_FUNCTIONS;
+use crate::remote::WORKDIR_FUNCTIONS;
+
+/// Where a build is made before it goes live, relative to the checkout.
+const STAGING_DIR: &str = ".vdeploy/build";
 
 const STAGE: &str = include_str!("stage.sh");
-const SWAP: &str = include_str!("swap.sh");
-const UNSWAP: &str = include_str!("unswap.sh");
+const PROMOTE: &str = include_str!("promote.sh");
+const RESTORE: &str = include_str!("restore.sh");
 
 /// The install command that needs a lock file, and the one that does not.
 const NPM_CI: &str = "npm ci";
@@ -61,9 +63,9 @@ pub struct Made {
     pub without_lock: bool,
 }
 
-/// What [`put_back`] found.
+/// What [`restore`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PutBack {
+pub enum RestoreResult {
     /// The artifacts from before the run are live again.
     Restored,
     /// There were none before the run; its artifacts are gone.
@@ -168,7 +170,7 @@ pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>) -> Result<Made, Er
     {
         run(cx, recipe, order, test)?;
     }
-    let swapped = script(cx, "swap", SWAP, order.app_dir)
+    let promoted = script(cx, "promote", PROMOTE, order.app_dir)
         .args([order.sha, order.node, lock, &recipe.install, order.run])
         .arg(cx.now_ms().to_string())
         .args(&recipe.artifacts)
@@ -177,7 +179,7 @@ pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>) -> Result<Made, Er
         .stdout_text();
     Ok(Made {
         reused_modules,
-        kept_previous: pairs(&swapped).any(|pair| pair == ("previous", "kept")),
+        kept_previous: pairs(&promoted).any(|pair| pair == ("previous", "kept")),
         without_lock,
     })
 }
@@ -187,13 +189,13 @@ pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>) -> Result<Made, Er
 ///
 /// # Errors
 /// `command.failed` when a rename fails, and those of ssh.
-pub fn put_back<C>(
+pub fn restore<C>(
     cx: &Cx<C>,
     app_dir: &str,
     run: &str,
     artifacts: &[String],
-) -> Result<PutBack, Error> {
-    let text = script(cx, "unswap", UNSWAP, app_dir)
+) -> Result<RestoreResult, Error> {
+    let text = script(cx, "restore", RESTORE, app_dir)
         .arg(run)
         .args(artifacts)
         .exec()?
@@ -201,14 +203,14 @@ pub fn put_back<C>(
         .stdout_text();
     let state = pairs(&text).find(|(key, _)| *key == "state");
     Ok(match state {
-        Some((_, "restored")) => PutBack::Restored,
-        Some((_, "removed")) => PutBack::Removed,
-        _ => PutBack::Untouched,
+        Some((_, "restored")) => RestoreResult::Restored,
+        Some((_, "removed")) => RestoreResult::Removed,
+        _ => RestoreResult::Untouched,
     })
 }
 
 fn script<C>(cx: &Cx<C>, name: &str, text: &str, app_dir: &str) -> CommandBuilder {
-    cx.script(name, &format!("{OWN_DIR_FUNCTIONS}\n{text}"))
+    cx.script(name, &format!("{WORKDIR_FUNCTIONS}\n{text}"))
         .cwd(app_dir)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use vdeploy_plugin::{Cx, Error};
 
 use crate::facts::pairs;
-use crate::remote::OWN_DIR_FUNCTIONS;
+use crate::remote::WORKDIR_FUNCTIONS;
 
 const SWITCH_BACK: &str = include_str!("switch-back.sh");
 const IDLE: Duration = Duration::from_secs(120);
@@ -36,7 +36,7 @@ pub fn switch_back<C>(cx: &Cx<C>, app_dir: &str, back: &Back<'_>) -> Result<bool
     let text = cx
         .script(
             "switch-back",
-            &format!("{OWN_DIR_FUNCTIONS}\n{SWITCH_BACK}"),
+            &format!("{WORKDIR_FUNCTIONS}\n{SWITCH_BACK}"),
         )
         .args([back.sha, back.branch.unwrap_or_default()])
         .args([back.hot_fixes.unwrap_or_default(), back.run])

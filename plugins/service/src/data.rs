@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use vdeploy_plugin::{Cx, Error, ErrorKind, Response, Secret};
 
-use crate::baseline::Counts;
+use crate::outputs::Counts;
 
 /// Store, and the endpoint whose answer says how many entries it has.
 const STORES: [(&str, &str); 4] = [

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vdeploy_plugin::{Cx, Error};
 
-use crate::baseline::{BuildMarker, RunningMarker};
+use crate::data_loss::DataFile;
 use crate::log;
-use crate::written::DataFile;
+use crate::outputs::{BuildMarker, RunningMarker};
 
 const FACTS: &str = include_str!("facts.sh");
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -44,12 +44,18 @@ data_state() {
 # those have that are written line by line, as `data-lines=LINES NAME`; then
 # `data-files=all`, or `many` where there are more than anybody reads.
 data_files() {
-    [ -d data ] || { say data-files all; return; }
+    [ -d data ] || {
+        say data-files all
+        return
+    }
     within=
     if command -v timeout >/dev/null 2>&1; then within='timeout 20'; fi
     # `data` may be a symbolic link.
     list=$($within find data/ -type f -exec stat -c '%s %Y %n' {} + 2>/dev/null </dev/null | head -n 301)
-    [ "$(printf '%s\n' "$list" | wc -l)" -le 300 ] || { say data-files many; return; }
+    [ "$(printf '%s\n' "$list" | wc -l)" -le 300 ] || {
+        say data-files many
+        return
+    }
     if [ -n "$list" ]; then printf '%s\n' "$list" | sort -k 3 | sed 's/^/data-file=/'; fi
     for file in data/*.jsonl; do
         if [ -f "$file" ] && [ -r "$file" ] && [ "$(wc -c <"$file")" -le 16777216 ]; then
@@ -61,11 +67,12 @@ data_files() {
 
 # Prints the loaded systemd services that work in the checkout $1, as
 # `unit=NAME STATE/SUBSTATE ENABLED`.
+# shellcheck disable=SC2030 # claim runs in the same subshell
 units() {
     command -v systemctl >/dev/null 2>&1 || return 0
     systemctl show --property=Id,WorkingDirectory,ActiveState,SubState,UnitFileState '*.service' \
         2>/dev/null </dev/null | {
-        id= dir= active= sub= enabled=
+        id='' dir='' active='' sub='' enabled=''
         # An empty line ends each service; the last one has none.
         while read -r line || [ -n "$line" ]; do
             case $line in
@@ -76,7 +83,7 @@ units() {
                 UnitFileState=*) enabled=${line#*=} ;;
                 '')
                     claim "$1"
-                    id= dir= active= sub= enabled=
+                    id='' dir='' active='' sub='' enabled=''
                     ;;
             esac
         done
@@ -84,6 +91,7 @@ units() {
     }
 }
 
+# shellcheck disable=SC2031 # units calls it in the subshell that sets them
 claim() {
     dir=${dir#[-!]}
     case $dir in /*) ;; *) return 0 ;; esac
@@ -120,6 +128,7 @@ main() {
     say app "$app"
     log_path "$log" "$app"
     say log "$log"
+    # shellcheck disable=SC2154 # set by look_at_log of log.sh
     look_at_log || say log-refused "$refused"
     df -Pk . 2>/dev/null | {
         read -r _

@@ -14,26 +14,24 @@
     )
 )]
 
-pub mod baseline;
 pub mod build;
 pub mod checkout;
 pub mod data;
+pub mod data_loss;
 pub mod endpoints;
 pub mod facts;
 pub mod listener;
 pub mod log;
-pub mod lost;
 pub mod network;
 pub mod node;
 pub mod node_version;
+pub mod outputs;
 pub mod process;
 pub mod records;
 pub mod remote;
 pub mod replace;
-pub mod rolled_back;
 pub mod shape;
 pub mod start;
-pub mod written;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;

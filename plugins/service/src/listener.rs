@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use vdeploy_plugin::{Cx, Error};
 
-use crate::baseline::Listener;
 use crate::facts::pairs;
 
 const LISTENER: &str = concat!(
@@ -15,6 +15,67 @@ const LISTENER: &str = concat!(
     include_str!("listener.sh")
 );
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process that listens on a port.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Listener {
+    pub pid: u32,
+    /// Clock ticks from boot to the start of the process (field 22 of
+    /// `/proc/PID/stat`). With the pid it names the process for ever.
+    pub start_ticks: u64,
+    pub ppid: u32,
+    pub uid: u32,
+    /// Name of that user; empty when it has none.
+    pub user: String,
+    /// When it was started, for a person: `2026-02-13 09:41:07 UTC`.
+    pub since: String,
+    /// Absolute working directory; empty when it may not be read.
+    pub cwd: String,
+    /// Absolute path of the program; empty when it may not be read.
+    pub exe: String,
+    pub argv: Vec<String>,
+    /// The systemd service that manages it, for example
+    /// `agent-services.service`; none for a bare process.
+    pub unit: Option<String>,
+    /// The service of a user's own systemd that manages it.
+    pub user_unit: Option<String>,
+}
+
+impl Listener {
+    /// Whether both are the same process, not only the same pid.
+    pub fn is_same_process(&self, other: &Listener) -> bool {
+        self.pid == other.pid && self.start_ticks == other.start_ticks
+    }
+
+    /// For a person: `pid 4711 (node dist/server.js)`.
+    pub fn describe(&self) -> String {
+        format!("pid {} ({})", self.pid, self.argv.join(" "))
+    }
+
+    /// All that tells a person whose process it is: `pid 7 (nc -l 3000),
+    /// program /bin/nc, in /root, user root (0), since …, kept by x.service`.
+    pub fn describe_fully(&self) -> String {
+        let known = |text: &str| match text {
+            "" => "unknown".to_owned(),
+            text => text.to_owned(),
+        };
+        let keeper = match (&self.unit, &self.user_unit) {
+            (Some(unit), _) => format!(", kept by the systemd unit {unit}"),
+            (None, Some(unit)) => format!(", kept by the user's systemd unit {unit}"),
+            (None, None) => String::new(),
+        };
+        format!(
+            "{}, program {}, directory {}, user {} ({}), since {}{keeper}",
+            self.describe(),
+            known(&self.exe),
+            known(&self.cwd),
+            known(&self.user),
+            self.uid,
+            known(&self.since),
+        )
+    }
+}
 
 /// Who has a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,5 +169,20 @@ mod tests {
         assert_eq!(parse(""), Port::Free);
         let hidden = Port::Hidden { uid: "0".into() };
         assert_eq!(parse("hidden=0\n"), hidden);
+    }
+
+    #[test]
+    fn a_reused_pid_is_another_process() {
+        let old = Listener {
+            pid: 7,
+            start_ticks: 100,
+            ..Listener::default()
+        };
+        let new = Listener {
+            start_ticks: 200,
+            ..old.clone()
+        };
+        assert!(old.is_same_process(&old));
+        assert!(!old.is_same_process(&new));
     }
 }

@@ -5,6 +5,7 @@ say() { printf '%s=%s\n' "$1" "$2"; }
 
 # Prints the pids of the processes that hold one of `inodes`.
 holders() {
+    # shellcheck disable=SC2012 # the names are numbers
     ls -l /proc/[0-9]*/fd 2>/dev/null | while read -r line; do
         case $line in
             /proc/*/fd:)
@@ -20,10 +21,11 @@ holders() {
 
 # Sets `parent` and `start` of process $1.
 look_at() {
-    parent= start=
+    parent='' start=''
     { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
     # The second field is a name in brackets that may hold anything.
     stat=${stat##*) }
+    # shellcheck disable=SC2086 # split into words
     set -- $stat
     parent=$2
     shift 19
@@ -110,9 +112,9 @@ describe() {
 # gone, so that nobody holds one is looked at again.
 for pause in '' 0.1 0.1; do
     [ -z "$pause" ] || sleep "$pause" 2>/dev/null </dev/null || sleep 1 </dev/null
-    inodes= users= pids=
+    inodes='' users='' pids=''
     for pair in $(listening "$1"); do
-        users="$users${pair%:*} " inodes="$inodes[${pair#*:}] "
+        users="$users${pair%:*} " inodes="${inodes}[${pair#*:}] "
     done
     [ -n "$inodes" ] || exit 0
     pids=$(holders)

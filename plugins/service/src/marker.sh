@@ -1,5 +1,6 @@
 # The marker of what was started last, `.vdeploy/running.json` under `app`.
 # Uses the variables app, sha, run and started_at (seconds since 1970).
+# shellcheck disable=SC2154 # app, sha and run are set by the script
 
 # Writes it for process $1 that began at $2.
 remember() {
@@ -24,6 +25,9 @@ find_earlier_try() {
     case $known in *"\"sha\":\"$sha\",\"run\":\"$run\"}") ;; *) return 1 ;; esac
     number pid && pid=$value
     number start-ticks && begin=$value
-    is_same "$pid" "$begin" || { pid= begin=; return 1; }
+    is_same "$pid" "$begin" || {
+        pid='' begin=''
+        return 1
+    }
     number started-at-ms && started_at=${value%000}
 }

@@ -5,7 +5,12 @@ say() { printf '%s=%s\n' "$1" "$2"; }
 
 # Runs the rest with a deadline of $1 seconds, where the target can.
 within() {
-    if command -v timeout >/dev/null 2>&1; then timeout "$@"; else shift; "$@"; fi
+    if command -v timeout >/dev/null 2>&1; then
+        timeout "$@"
+    else
+        shift
+        "$@"
+    fi
 }
 
 # The host in a URL or in USER@HOST:PATH; nothing for a path.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error};
 
-use crate::baseline::Listener;
+use crate::listener::Listener;
 
 const PROCESS: &str = concat!(include_str!("sockets.sh"), "\n", include_str!("process.sh"));
 const STOP: &str = include_str!("stop.sh");

@@ -6,10 +6,11 @@
 # Sets `state`, `parent`, `session` and `start` (ticks since boot) of process $1.
 # Fails when there is none. A zombie counts as none: it runs no more.
 look_at() {
-    state= parent= session= start=
+    state='' parent='' session='' start=''
     { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
     # The second field is a name in brackets that may hold anything.
     line=${line##*) }
+    # shellcheck disable=SC2086 # split into words
     set -- $line
     [ $# -ge 20 ] || return 1
     state=$1 parent=$2 session=$4
@@ -35,7 +36,7 @@ comes_from() {
 # Sets `inodes` to the sockets that listen on port $1, as `[1] [2] `.
 find_sockets() {
     inodes=
-    for pair in $(listening "$1"); do inodes="$inodes[${pair#*:}] "; done
+    for pair in $(listening "$1"); do inodes="${inodes}[${pair#*:}] "; done
     [ -n "$inodes" ]
 }
 
@@ -89,6 +90,7 @@ wait_for_end() {
 
 # Ends process $1 that began at $2: TERM, and KILL when it is still there
 # after $3 seconds. Sets `ended` to gone, stopped, killed, denied or stuck.
+# shellcheck disable=SC2034 # the caller reads ended
 end_process() {
     ended=gone
     is_same "$1" "$2" || return 0
@@ -109,7 +111,7 @@ end_process() {
 # Ends process $1, everything that comes from it and everything in its session,
 # each with $2 seconds from TERM to KILL. For a start that went wrong.
 end_family() {
-    for round in 1 2 3; do
+    for _ in 1 2 3; do
         family=
         for entry in /proc/[0-9]*; do
             member=${entry#/proc/}

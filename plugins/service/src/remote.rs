@@ -8,7 +8,7 @@ const REMOTE: &str = include_str!("remote.sh");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Text that goes in front of every script which works in `.vdeploy`.
-pub const OWN_DIR_FUNCTIONS: &str = include_str!("own.sh");
+pub const WORKDIR_FUNCTIONS: &str = include_str!("workdir.sh");
 
 /// git in `app_dir`, never asking for a password or a host key.
 pub fn git<C>(cx: &Cx<C>, app_dir: &str) -> CommandBuilder {

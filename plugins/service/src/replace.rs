@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error};
 
-use crate::baseline::{Listener, RUNNING_MARKER, RunningMarker};
-use crate::listener::{self, Port};
+use crate::listener::{self, Listener, Port};
+use crate::outputs::{RUNNING_MARKER, RunningMarker};
 use crate::process::{self, Ended};
 use crate::start::{self, Keeper, Launch, Started};
 

@@ -48,7 +48,7 @@ reuse() {
 
 sha=$1 node=$2 install=$3 may_reuse=$4
 shift 4
-own_dir || fail "cannot make .vdeploy in the checkout"
+make_workdir || fail "cannot make .vdeploy in the checkout"
 take_back "$@"
 check_out "$sha"
 # Only what this build makes may be taken for its result.

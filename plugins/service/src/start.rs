@@ -15,7 +15,7 @@ use crate::process::{field, log_lines, with_functions};
 const MARKER: &str = concat!(
     include_str!("marker.sh"),
     "\n",
-    include_str!("elsewhere.sh")
+    include_str!("wrong_port.sh")
 );
 const START: &str = include_str!("start.sh");
 const UNIT: &str = include_str!("unit.sh");
@@ -216,7 +216,7 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
                 not_ready(launch, text, port)
             ),
         ),
-        "elsewhere" => (
+        "wrong-port" => (
             "restart.wrong-port",
             format!(
                 "the new process listens on {} and not on port {port}, and was stopped; set `port` to the one that it serves, or let it listen on the port in the environment variable PORT; one that takes longer to open its port needs a longer `ready-timeout`",
@@ -259,7 +259,7 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
         ),
     };
     match state {
-        "open" | "died" | "late" | "elsewhere" | "failed" => {
+        "open" | "died" | "late" | "wrong-port" | "failed" => {
             Error::failed(code, with_log(&message, text))
         }
         _ => Error::failed(code, message),
@@ -282,7 +282,7 @@ fn not_ready(launch: &Launch<'_>, text: &str, port: &str) -> String {
 /// For a person: `port 4000 (pid 12) and port 9229 (pid 12, from the target itself
 /// only)`.
 fn other_ports(text: &str) -> String {
-    let found = field(text, "elsewhere").unwrap_or_default();
+    let found = field(text, "wrong-ports").unwrap_or_default();
     let ports = found.split_whitespace().map(|found| {
         let mut parts = found.split(':');
         let (port, pid) = (parts.next(), parts.next());

@@ -3,6 +3,7 @@
 # the port decides), $6 warning of an open server, $7 seconds, $8 commit, $9 run.
 # The token comes in the environment and goes into no argument.
 # Prints KEY=VALUE lines and, after `--log--`, the last lines of the log.
+# shellcheck disable=SC2034,SC2154 # shared with process.sh, marker.sh, wrong_port.sh and log.sh
 answer() {
     echo "state=$1"
     [ -z "$pid" ] || echo "pid=$pid"
@@ -13,7 +14,7 @@ answer() {
     [ -z "$seen" ] || echo "ready-line=seen"
     [ -z "$adopted" ] || echo "adopted=yes"
     [ -z "$forgotten" ] || echo "forgotten=yes"
-    [ -z "$elsewhere" ] || echo "elsewhere=$elsewhere"
+    [ -z "$wrong_ports" ] || echo "wrong-ports=$wrong_ports"
     [ -z "$refused" ] || echo "log-refused=$refused"
     [ "$started_at" = 0 ] || echo "started-at-ms=${started_at}000"
     echo "port=$port"
@@ -28,7 +29,7 @@ launch() {
     open_log || answer no-log
     PORT=$port
     export PORT
-    detach=nohup
+    detach='nohup'
     if command -v setsid >/dev/null 2>&1; then detach=setsid; fi
     # One plain command takes the place of its shell, so `ps` shows no wrapper.
     case $command in
@@ -63,7 +64,10 @@ watch() {
         fi
         if [ -z "$alive" ]; then
             verdict=died
-            [ -n "$adopted" ] || { wait "$pid"; code=$?; }
+            [ -n "$adopted" ] || {
+                wait "$pid"
+                code=$?
+            }
             return
         fi
         if says_ready; then seen=yes; fi
@@ -73,8 +77,8 @@ watch() {
             if [ -n "$warning" ] && grep -qF -e "$warning" "$log" </dev/null; then verdict=open; fi
             return
         fi
-        if is_astray "$port" "$pid" "$seen" "$seconds"; then
-            verdict=elsewhere
+        if is_on_wrong_port "$port" "$pid" "$seen" "$seconds"; then
+            verdict=wrong-port
             return
         fi
         if [ "$(date +%s)" -gt "$until_time" ]; then
@@ -88,12 +92,17 @@ watch() {
 main() {
     app=$1 command=$2 port=${3:-${PORT:-3000}} log=$4 ready=$5 warning=$6
     seconds=$7 sha=$8 run=$9
-    pid= begin= owner= code= adopted= forgotten= seen= elsewhere= named= refused=
+    pid='' begin='' owner='' code='' adopted='' forgotten='' seen='' wrong_ports='' named='' refused=''
     started_at=0
     cd "$app" 2>/dev/null || answer no-directory
     app=$(pwd -P)
     log_path "$log" "$app"
-    if find_earlier_try; then adopted=yes; else launch; remember "$pid" "$begin" || forgotten=yes; fi
+    if find_earlier_try; then
+        adopted=yes
+    else
+        launch
+        remember "$pid" "$begin" || forgotten=yes
+    fi
     watch
     case $verdict in
         ready)
@@ -101,7 +110,7 @@ main() {
                 remember "$owner" "$start" || forgotten=yes
             fi
             ;;
-        open | late | elsewhere)
+        open | late | wrong-port)
             # No open or half-started server is left behind.
             end_family "$pid" 5
             # What it printed between the last look and its end counts too.

@@ -4,6 +4,7 @@
 # $10 the variable that holds the token.
 # Prints what start.sh prints, with the journal of this start as the log. Never
 # prints the unit's environment: it has the token.
+# shellcheck disable=SC2034,SC2154 # shared with process.sh, marker.sh and wrong_port.sh
 control() { systemctl --no-ask-password "$@" </dev/null; }
 
 fact() {
@@ -57,7 +58,7 @@ answer() {
     [ -z "$code" ] || echo "exit=$code"
     [ -z "$seen" ] || echo "ready-line=seen"
     [ -z "$forgotten" ] || echo "forgotten=yes"
-    [ -z "$elsewhere" ] || echo "elsewhere=$elsewhere"
+    [ -z "$wrong_ports" ] || echo "wrong-ports=$wrong_ports"
     [ "$(fact NeedDaemonReload)" != yes ] || echo "reload=needed"
     echo "started-at-ms=${started_at}000"
     echo "port=$port"
@@ -77,7 +78,7 @@ watch() {
         log=$(lines)
         # systemd has started it anew: the start that is watched has ended.
         if [ "$(fact InvocationID)" != "$invocation" ]; then
-            pid= verdict=died
+            pid='' verdict=died
             return
         fi
         case $log in *"$ready"*) seen=yes ;; *) seen= ;; esac
@@ -87,7 +88,7 @@ watch() {
         case $(fact ActiveState)/$(fact SubState) in
             failed/* | */auto-restart | inactive/*)
                 code=$(fact ExecMainStatus)
-                pid= verdict=died
+                pid='' verdict=died
                 return
                 ;;
         esac
@@ -104,8 +105,8 @@ watch() {
         fi
         says_ready=
         if [ -n "$ready" ] && [ -n "$seen" ]; then says_ready=yes; fi
-        if [ "${pid:-0}" -gt 0 ] && is_astray "$port" "$pid" "$says_ready" "$seconds"; then
-            verdict=elsewhere
+        if [ "${pid:-0}" -gt 0 ] && is_on_wrong_port "$port" "$pid" "$says_ready" "$seconds"; then
+            verdict=wrong-port
             return
         fi
         if [ "$now" -gt "$until_time" ]; then
@@ -119,8 +120,8 @@ watch() {
 main() {
     verb=$1 unit=$2 app=$3 port=${4:-${PORT:-3000}} ready=$5 warning=$6 seconds=$7 sha=$8 run=$9
     variable=${10}
-    pid= begin= owner= code= seen= said= log= invocation= forgotten= serves_since=
-    elsewhere= named=
+    pid='' begin='' owner='' code='' seen='' said='' log='' invocation='' forgotten='' serves_since=''
+    wrong_ports='' named=''
     started_at=$(date +%s)
     if [ "$verb" = restart ]; then
         if [ -n "$variable" ] && [ "$(has_variable "$variable")" = no ]; then answer no-token; fi

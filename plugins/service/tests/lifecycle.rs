@@ -16,7 +16,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use vdeploy_plugin::testing::{self, FakeCommand, FakeHost, FakeOutput, local_shell};
 use vdeploy_plugin::{Cx, Error, Step};
-use vdeploy_service::baseline::{Listener, RunningMarker};
+use vdeploy_service::listener::Listener;
+use vdeploy_service::outputs::RunningMarker;
 use vdeploy_service::process::{self, Ended};
 use vdeploy_service::start::{self, Keeper, Launch, Started};
 

@@ -18,7 +18,7 @@ const SCRIPT: &str = concat!(
     "\n",
     include_str!("../src/marker.sh"),
     "\n",
-    include_str!("../src/elsewhere.sh"),
+    include_str!("../src/wrong_port.sh"),
     "\n",
     include_str!("../src/unit.sh")
 );

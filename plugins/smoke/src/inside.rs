@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error};
-use vdeploy_service::baseline::Listener;
+use vdeploy_service::listener::Listener;
 use vdeploy_service::log;
 use vdeploy_service::process::{field, log_lines, with_functions};
 

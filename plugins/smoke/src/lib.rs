@@ -23,11 +23,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vdeploy_plugin::{Cx, Error, Step};
-use vdeploy_service::baseline::{Baseline, Listener, Pulled, Restarted};
 use vdeploy_service::data;
 use vdeploy_service::endpoints::Endpoint;
-use vdeploy_service::listener::{self, Port};
-use vdeploy_service::rolled_back::RolledBack;
+use vdeploy_service::listener::{self, Listener, Port};
+use vdeploy_service::outputs::RolledBack;
+use vdeploy_service::outputs::{Baseline, Pulled, Restarted};
 
 use inside::Inside;
 use report::{Report, Verdict};
@@ -96,18 +96,18 @@ impl Step for Smoke {
         let config = cx.config();
         let earlier = Earlier::read(cx)?;
         let mut report = Report::new(cx);
-        let nothing_left = earlier
+        let no_live_version = earlier
             .rolled_back
             .as_ref()
-            .is_some_and(|back| back.nothing_left);
+            .is_some_and(|back| back.no_live_version);
         let not_started = cx.dry_run()
             && match (&earlier.rolled_back, &earlier.before) {
                 (Some(back), _) => back.service.is_none(),
                 (None, Some(before)) => earlier.own && before.service.is_none(),
                 (None, None) => false,
             };
-        if nothing_left || not_started {
-            let why = match (nothing_left, &earlier.rolled_back) {
+        if no_live_version || not_started {
+            let why = match (no_live_version, &earlier.rolled_back) {
                 (true, _) => "the first deploy was taken back, so there is no service to test",
                 (false, Some(_)) => {
                     "a dry run does not start the old version, and what runs now is the one that is left"

@@ -10,7 +10,10 @@
 still_silent() {
     looks=0 gaps=$((gaps + 1))
     while [ "$looks" -lt 10 ]; do
-        is_same "$1" "$2" || { echo stable=ended; return 0; }
+        is_same "$1" "$2" || {
+            echo stable=ended
+            return 0
+        }
         sleep 0.1 </dev/null 2>/dev/null || sleep 1 </dev/null
         if [ "$gaps" = 1 ] && find_sockets "$3"; then return 1; fi
         looks=$((looks + 1))
@@ -27,7 +30,10 @@ main() {
     [ "$5" = yes ] && [ "$age" -ge 0 ] || age=0
     until_time=$(($(date +%s) + $4 - age))
     while :; do
-        is_same "$1" "$2" || { echo stable=ended; return; }
+        is_same "$1" "$2" || {
+            echo stable=ended
+            return
+        }
         if ! find_sockets "$3" && still_silent "$@"; then return; fi
         [ "$(date +%s)" -le "$until_time" ] || break
         # Short and even: a crash is to be seen, not waited for.

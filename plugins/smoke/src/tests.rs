@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vdeploy_plugin::CheckStatus;
 use vdeploy_plugin::testing::{self, CheckReport, FakeHost, FakeResponse};
-use vdeploy_service::baseline::Counts;
+use vdeploy_service::outputs::Counts;
 use vdeploy_service::testing::Stage;
 
 use super::*;
@@ -224,7 +224,7 @@ fn after_a_rollback_the_process_that_it_named_counts() {
 
 #[test]
 fn a_dry_run_of_a_first_deploy_has_nothing_to_test() {
-    let before = vdeploy_service::baseline::Baseline::default();
+    let before = vdeploy_service::outputs::Baseline::default();
     let host = FakeHost::new()
         .manifest(MANIFEST)
         .dry_run(true)
@@ -298,7 +298,7 @@ fn the_other_token_of_a_process_that_was_never_stopped_is_no_failed_rollback() {
 #[test]
 fn a_first_deploy_that_was_taken_back_leaves_nothing_to_test() {
     let back = RolledBack {
-        nothing_left: true,
+        no_live_version: true,
         ..RolledBack::default()
     };
     let host = FakeHost::new()

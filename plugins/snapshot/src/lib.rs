@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use vdeploy_plugin::{Cx, Error, Step};
-use vdeploy_service::baseline::{Baseline, SnapshotTaken};
+use vdeploy_service::outputs::{Baseline, SnapshotTaken};
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -76,7 +76,7 @@ impl Step for Snapshot {
             summary: format!("snapshot {id}, ledger {ledger}"),
             skipped: false,
             id: Some(id),
-            own: false,
+            self_managed: false,
             label,
             vm,
             ledger,

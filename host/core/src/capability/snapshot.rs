@@ -1,5 +1,5 @@
 //! Snapshots of the run's target. Scopes: `create`, `restore` for those of the
-//! platform, `own` for one that a plugin makes by its own means.
+//! platform, `self-managed` for one that a plugin makes by its own means.
 
 use super::error::{EffectError, ErrorKind};
 use super::grant::ScopeError;
@@ -16,7 +16,7 @@ pub enum SnapshotScope {
     Restore,
     /// Make one by its own means: change the target for it while none stands,
     /// and say when it does.
-    Own,
+    SelfManaged,
 }
 
 /// Longest id and label of a snapshot that a plugin declares, in bytes.
@@ -45,9 +45,9 @@ impl SnapshotScope {
         match text.trim() {
             "create" => Ok(Self::Create),
             "restore" => Ok(Self::Restore),
-            "own" => Ok(Self::Own),
+            "self-managed" => Ok(Self::SelfManaged),
             _ => Err(ScopeError::new(format!(
-                "snapshot scope \"{text}\" does not exist; write \"create\", \"restore\" or \"own\""
+                "snapshot scope \"{text}\" does not exist; write \"create\", \"restore\" or \"self-managed\""
             ))),
         }
     }
@@ -64,9 +64,11 @@ impl SnapshotScope {
             Self::Restore => {
                 "restores a snapshot to a new VM and moves the target there".to_owned()
             }
-            Self::Own => "CHANGES the target before a snapshot stands, within its ssh grants, \
+            Self::SelfManaged => {
+                "CHANGES the target before a snapshot stands, within its ssh grants, \
                           and says itself when its own snapshot does"
-                .to_owned(),
+                    .to_owned()
+            }
         }
     }
 }
@@ -76,7 +78,7 @@ impl fmt::Display for SnapshotScope {
         f.write_str(match self {
             Self::Create => "create",
             Self::Restore => "restore",
-            Self::Own => "own",
+            Self::SelfManaged => "self-managed",
         })
     }
 }
@@ -213,7 +215,7 @@ mod tests {
         let scopes = [
             SnapshotScope::Create,
             SnapshotScope::Restore,
-            SnapshotScope::Own,
+            SnapshotScope::SelfManaged,
         ];
         for scope in scopes {
             assert_eq!(SnapshotScope::parse(&scope.to_string()).unwrap(), scope);
@@ -221,7 +223,7 @@ mod tests {
             assert!(others.into_iter().all(|other| !scope.covers(*other)));
         }
         let error = SnapshotScope::parse("creat").unwrap_err().to_string();
-        assert!(error.contains("\"restore\" or \"own\""), "{error}");
+        assert!(error.contains("\"restore\" or \"self-managed\""), "{error}");
     }
 
     #[test]

@@ -6,5 +6,5 @@ mod run_event;
 
 pub use outcome::Outcome;
 pub use run_event::{
-    CheckStatus, Level, Phase, RunEvent, Section, StepFailure, Undoes, says_nothing_left,
+    CheckStatus, Level, Phase, RunEvent, Section, StepFailure, Undoes, says_no_live_version,
 };

@@ -72,8 +72,8 @@ pub struct StepFailure {
 
 /// Whether a step's output says that the first deploy was taken away, so that
 /// nothing is live.
-pub fn says_nothing_left(output: &Value) -> bool {
-    output.get("nothing-left") == Some(&Value::Bool(true))
+pub fn says_no_live_version(output: &Value) -> bool {
+    output.get("no-live-version") == Some(&Value::Bool(true))
 }
 
 /// The run that a rollback undoes.
@@ -129,10 +129,10 @@ pub enum RunEvent {
         /// The snapshot that was taken before it did.
         snapshot: Option<SnapshotId>,
         /// Whether the run is a rollback that a person asked for.
-        asked_back: bool,
+        operator_requested: bool,
         /// Whether the run has taken the first deploy away, so that nothing is
         /// live.
-        nothing_left: bool,
+        no_live_version: bool,
         /// The VM that was the target at the run's start, if it is another now.
         moved_from: Option<VmId>,
     },
@@ -244,7 +244,7 @@ pub enum RunEvent {
         /// The plugin that made it by its own means; none for one of the
         /// platform.
         #[serde(skip_serializing_if = "Option::is_none")]
-        made_by: Option<PluginName>,
+        provider: Option<PluginName>,
         /// Whether it was taken before the run changed the target.
         before_changes: bool,
     },
@@ -274,7 +274,7 @@ pub enum RunEvent {
         /// Whether the run has changed the target, or may have.
         target_changed: bool,
         /// A run that was cut off on the target and that nobody has settled.
-        beside: Option<RunId>,
+        blocking_run: Option<RunId>,
         /// The process's exit code.
         exit_code: u8,
         /// One or more lines for a person: the cause and the state.

@@ -23,7 +23,7 @@ pub enum OnFailure {
 #[serde(rename_all = "kebab-case")]
 pub enum RollbackTo {
     /// Undo the steps in reverse on the same VM, then the rollback steps.
-    Git,
+    InPlace,
     /// Restore the snapshot to a new VM, by the rollback steps.
     Snapshot,
 }
@@ -103,7 +103,7 @@ impl Plan {
             rollback: Vec::new(),
             finally: Vec::new(),
             on_failure: OnFailure::Rollback,
-            rollback_to: RollbackTo::Git,
+            rollback_to: RollbackTo::InPlace,
         }
     }
 }

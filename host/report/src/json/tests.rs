@@ -36,7 +36,7 @@ fn the_version_comes_first_then_every_event() {
     assert_eq!(lines[9..12], expected);
     assert_eq!(
         lines.last().unwrap(),
-        r#"{"seq":19,"at":1700000018000,"type":"run-finished","run":"01K0RUN","outcome":"deployed","unchanged":false,"target-changed":false,"beside":null,"exit-code":0,"message":"","next":["vdeploy rollback 01K0RUN"],"url":"https://vm-1.example","duration-ms":65000}"#
+        r#"{"seq":19,"at":1700000018000,"type":"run-finished","run":"01K0RUN","outcome":"deployed","unchanged":false,"target-changed":false,"blocking-run":null,"exit-code":0,"message":"","next":["vdeploy rollback 01K0RUN"],"url":"https://vm-1.example","duration-ms":65000}"#
     );
 }
 
@@ -64,7 +64,7 @@ fn nothing_had_to_change() {
     let lines = lines(&script::unchanged());
     assert_eq!(
         lines[4],
-        r#"{"seq":4,"at":1700000003000,"type":"run-finished","run":"01K0RUN","outcome":"deployed","unchanged":true,"target-changed":false,"beside":null,"exit-code":0,"message":"infra runs def456 already","next":[],"url":"https://vm-1.example","duration-ms":65000}"#
+        r#"{"seq":4,"at":1700000003000,"type":"run-finished","run":"01K0RUN","outcome":"deployed","unchanged":true,"target-changed":false,"blocking-run":null,"exit-code":0,"message":"infra runs def456 already","next":[],"url":"https://vm-1.example","duration-ms":65000}"#
     );
 }
 

@@ -251,7 +251,7 @@ fn a_rollback_that_was_asked_for_brought_the_version_from_before() {
             cause: None,
             undoes: None,
         },
-        script::call("rollback", 1, "ssh sh -s -- unswap"),
+        script::call("rollback", 1, "ssh sh -s -- restore"),
     ];
     let ending = ending_of(events, last);
     assert!(
@@ -265,7 +265,7 @@ fn a_rollback_that_was_asked_for_brought_the_version_from_before() {
 fn the_snapshot_at_the_end_is_the_one_to_go_back_to() {
     let taken = |id: &str, before_changes| RunEvent::SnapshotTaken {
         snapshot: id.into(),
-        made_by: None,
+        provider: None,
         before_changes,
     };
     let last = script::finished(Outcome::Deployed, 0, "deployed", &[]);
@@ -278,7 +278,7 @@ fn the_snapshot_at_the_end_is_the_one_to_go_back_to() {
 }
 
 /// What an earlier process of the run has come to.
-fn resumed(target_changed: bool, asked_back: bool, nothing_left: bool) -> RunEvent {
+fn resumed(target_changed: bool, operator_requested: bool, no_live_version: bool) -> RunEvent {
     RunEvent::RunResumed {
         run: script::RUN.into(),
         finished: Vec::new(),
@@ -287,8 +287,8 @@ fn resumed(target_changed: bool, asked_back: bool, nothing_left: bool) -> RunEve
         in_doubt: 0,
         target_changed,
         snapshot: Some("before".into()),
-        asked_back,
-        nothing_left,
+        operator_requested,
+        no_live_version,
         moved_from: Some("vm-0".into()),
     }
 }
@@ -297,7 +297,7 @@ fn resumed(target_changed: bool, asked_back: bool, nothing_left: bool) -> RunEve
 fn a_resumed_run_ends_in_the_words_of_one_that_was_not_cut_off() {
     let after = RunEvent::SnapshotTaken {
         snapshot: "after".into(),
-        made_by: None,
+        provider: None,
         before_changes: false,
     };
     let last = script::finished(Outcome::Deployed, 0, "deployed and verified", &[]);
@@ -331,7 +331,7 @@ fn a_first_deploy_that_was_taken_away_leaves_nothing_live() {
         section: Section::Rollback,
         phase: Phase::Run,
         summary: None,
-        output: Some(serde_json::json!({ "nothing-left": true })),
+        output: Some(serde_json::json!({ "no-live-version": true })),
         duration_ms: 1,
     };
     let asked = || RunEvent::RollbackStarted {
@@ -380,8 +380,8 @@ fn what_is_live_is_known_where_nothing_was_changed_and_only_there() {
         assert!(live.is_some_and(|l| l.contains("known")), "{ending}");
     }
     let mut refused = script::finished(Outcome::Refused, 3, "", &[]);
-    if let RunEvent::RunFinished { beside, .. } = &mut refused {
-        *beside = Some("01K0CUT".into());
+    if let RunEvent::RunFinished { blocking_run, .. } = &mut refused {
+        *blocking_run = Some("01K0CUT".into());
     }
     let ending = ending_of(Vec::new(), refused);
     assert!(

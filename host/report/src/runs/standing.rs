@@ -18,7 +18,7 @@ pub enum State {
     /// It was cut off, and a person or a later run has settled it.
     Abandoned,
     /// A rollback that a person asked for, and that is done.
-    WentBack,
+    Reverted,
     /// A later run has brought back what was live before it.
     Undone,
 }
@@ -39,7 +39,7 @@ impl State {
             Self::Running => "running",
             Self::Killed => "killed",
             Self::Abandoned => "abandoned",
-            Self::WentBack => "went-back",
+            Self::Reverted => "reverted",
             Self::Undone => "undone",
             Self::Ended(outcome) => match outcome {
                 Outcome::Deployed => "deployed",
@@ -63,7 +63,7 @@ impl State {
         match self {
             Self::Ended(outcome) => standing::stands(Some(outcome)),
             Self::Killed | Self::Abandoned => true,
-            Self::Running | Self::WentBack | Self::Undone => false,
+            Self::Running | Self::Reverted | Self::Undone => false,
         }
     }
 }
@@ -96,7 +96,7 @@ impl Standing<'_> {
         state: State,
     ) -> State {
         match state {
-            State::Ended(Outcome::Deployed) if rolls_back.is_some() => State::WentBack,
+            State::Ended(Outcome::Deployed) if rolls_back.is_some() => State::Reverted,
             state if state.stands() && self.by(run).is_some() => State::Undone,
             state => state,
         }

@@ -86,7 +86,7 @@ fn failed_run() -> Vec<Entry> {
     vec![
         Entry::SnapshotTaken {
             snapshot: "c-1".into(),
-            made_by: None,
+            provider: None,
         },
         started("git-pull", Section::Steps, 1),
         intent(1, "git-pull"),
@@ -284,10 +284,10 @@ fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
         let runs = [rollback, summary("01K0RUN", outcome)];
         let text = list(&runs, standing, START);
         let lines: Vec<&str> = text.lines().skip(1).collect();
-        assert!(lines[0].contains("went-back "), "{text}");
+        assert!(lines[0].contains("reverted "), "{text}");
         assert!(lines[1].contains(expected), "{text}");
         let json = list_json(&runs, standing);
-        assert_eq!(json["runs"][0]["state"], "went-back");
+        assert_eq!(json["runs"][0]["state"], "reverted");
         assert_eq!(json["runs"][0]["outcome"], "deployed");
         assert_eq!(json["runs"][0]["undoes"], "01K0RUN");
         assert_eq!(json["runs"][1]["state"], "undone");
@@ -340,14 +340,14 @@ fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
         shown.contains("outcome   rolled back: the version from before is live"),
         "{shown}"
     );
-    let nothing = done(json!({ "nothing-left": true }));
+    let nothing = done(json!({ "no-live-version": true }));
     let shown = show(&rollback, &nothing, standing, START);
     assert!(
         shown.contains("outcome   rolled back: nothing was live before"),
         "{shown}"
     );
     rollback.dry_run = true;
-    let rehearsed = ended(json!({ "nothing-left": true }), Outcome::Rehearsed);
+    let rehearsed = ended(json!({ "no-live-version": true }), Outcome::Rehearsed);
     let shown = show(&rollback, &rehearsed, standing, START);
     assert!(shown.contains("outcome   dry run:"), "{shown}");
 }
@@ -356,7 +356,7 @@ fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
 fn a_snapshot_says_whether_it_has_the_new_version() {
     let taken = |id: &str| Entry::SnapshotTaken {
         snapshot: id.into(),
-        made_by: (id == "own").then(|| "zfs".into()),
+        provider: (id == "own").then(|| "zfs".into()),
     };
     let entries = journal(vec![
         taken("own"),

@@ -96,7 +96,7 @@ impl Chosen {
         ))
         .hint(format!(
             "if that is wanted, name the run: `vdeploy rollback {run} --to snapshot`; with the data \
-             as they are: `vdeploy rollback {run} --to git`"
+             as they are: `vdeploy rollback {run} --to in-place`"
         )))
     }
 }
@@ -125,7 +125,7 @@ pub fn already_undone(store: &dyn Store, run: &RunRecord, to: RollbackTo) -> Opt
         run.target,
         run.id,
         match to {
-            RollbackTo::Git => "git",
+            RollbackTo::InPlace => "in-place",
             RollbackTo::Snapshot => "snapshot",
         }
     ))

@@ -41,7 +41,7 @@ pub(super) fn enter(
         if !request.dry_run && !traits.may_change.is_empty() {
             return Err(Finished {
                 next: unfinished::ways(&found.record).into(),
-                beside: Some(found.record.id),
+                blocking_run: Some(found.record.id),
                 ..refused(Outcome::Refused, message)
             });
         }

@@ -102,7 +102,7 @@ mod tests {
 
     fn interrupted() -> Finished {
         Finished {
-            next: vec!["vdeploy rollback 01A --to git".to_owned()],
+            next: vec!["vdeploy rollback 01A --to in-place".to_owned()],
             ..refused(Outcome::Interrupted, "the lease was lost".to_owned())
         }
     }

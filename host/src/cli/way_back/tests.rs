@@ -40,7 +40,7 @@ fn without_an_archive_and_without_the_word_it_is_refused_and_both_ways_are_named
         ("restart", "[plans.restart]\nextends = \"restart-ssh\""),
         ("rollback", "[plans.rollback]\nextends = \"rollback-ssh\""),
     ] {
-        let error = ask(&project, plan, None, RollbackTo::Git).unwrap_err();
+        let error = ask(&project, plan, None, RollbackTo::InPlace).unwrap_err();
         assert_eq!(error.exit.code(), 3, "{plan}");
         let text = error.to_string();
         assert!(
@@ -52,7 +52,7 @@ fn without_an_archive_and_without_the_word_it_is_refused_and_both_ways_are_named
         assert!(text.contains("--without-snapshot \"REASON\""), "{text}");
         // What the message says to write is what helps.
         let mended = self::project(lines);
-        ask(&mended, plan, None, RollbackTo::Git).unwrap();
+        ask(&mended, plan, None, RollbackTo::InPlace).unwrap();
         ask(&mended, plan, None, RollbackTo::Snapshot).unwrap();
     }
 }
@@ -61,7 +61,7 @@ fn without_an_archive_and_without_the_word_it_is_refused_and_both_ways_are_named
 fn with_the_word_the_snapshot_step_is_left_out_and_only_that() {
     let project = project("");
     for plan in ["default", "default-ssh"] {
-        let (plan, notices) = ask(&project, plan, Some("no room"), RollbackTo::Git).unwrap();
+        let (plan, notices) = ask(&project, plan, Some("no room"), RollbackTo::InPlace).unwrap();
         let wanted = [
             "preflight",
             "git-pull",
@@ -85,7 +85,13 @@ fn with_the_word_the_snapshot_step_is_left_out_and_only_that() {
 #[test]
 fn a_reason_that_says_nothing_is_none() {
     for reason in ["", "  \t"] {
-        let error = ask(&project(""), "default-ssh", Some(reason), RollbackTo::Git).unwrap_err();
+        let error = ask(
+            &project(""),
+            "default-ssh",
+            Some(reason),
+            RollbackTo::InPlace,
+        )
+        .unwrap_err();
         assert_eq!(error.exit.code(), 2);
         assert!(error.to_string().contains("needs a reason"), "{error}");
     }

@@ -39,7 +39,7 @@
 # what comes before `begin` is noise of the login shell.
 vd_mode=$1 vd_run=$2 vd_dir=$HOME/.vdeploy/jobs/$2 vd_mark=$4 vd_out=$5 vd_err=$6
 vd_limit=$7 vd_input=$8 vd_all=$9
-vd_j=$vd_dir/$3 vd_recorder= vd_command=
+vd_j=$vd_dir/$3 vd_recorder='' vd_command=''
 shift 9
 
 vd_say() {
@@ -76,16 +76,18 @@ vd_self() {
     read -r vd_line </proc/self/stat
     vd_me=${vd_line%% *}
     vd_line=${vd_line##*) }
+    # shellcheck disable=SC2086 # split into words
     set -- $vd_line
     vd_me="$vd_me ${20}"
 }
 
 # Sets vd_born and vd_state of process $1; empty where there is none.
 vd_look() {
-    vd_born= vd_state= vd_group= vd_line=
+    vd_born='' vd_state='' vd_group='' vd_line=''
     [ -e "/proc/$1/stat" ] || return 0
     { read -r vd_line; } 2>/dev/null <"/proc/$1/stat"
     [ -n "$vd_line" ] || return 0
+    # shellcheck disable=SC2086 # split into words
     set -- ${vd_line##*) }
     vd_state=$1 vd_group=$3 vd_born=${20}
 }
@@ -123,8 +125,11 @@ vd_group_alive() {
 vd_find() {
     # Who has seen it once does not need the file any more.
     [ -e "$vd_j.run" ] || return 0
-    vd_recorder= vd_command=
-    { read -r vd_recorder; read -r vd_command; } <"$vd_j.run"
+    vd_recorder='' vd_command=''
+    {
+        read -r vd_recorder
+        read -r vd_command
+    } <"$vd_j.run"
     return 0
 }
 
@@ -140,6 +145,7 @@ vd_ended() {
 vd_undog() {
     [ -L "$vd_j.dog" ] || return 0
     vd_dog=$(readlink "$vd_j.dog")
+    # shellcheck disable=SC2086 # split into words
     vd_alive $vd_dog && kill "${vd_dog%% *}" 2>/dev/null
     return 0
 }
@@ -178,8 +184,10 @@ vd_stop() {
             vd_find
             if [ -z "$vd_command" ]; then
                 # It is just being started, or nothing is there to start it.
+                # shellcheck disable=SC2086 # split into words
                 vd_alive $vd_recorder || break 2
             else
+                # shellcheck disable=SC2086 # split into words
                 set -- $vd_command
                 vd_look "$1"
                 # Another process may have its number by now.
@@ -318,7 +326,7 @@ if [ "$vd_mode" != attach ] && [ ! -d "$vd_dir" ]; then
     vd_why=$( (umask 077 && mkdir -p "$vd_dir") 2>&1) || vd_fail "$vd_why"
     [ "$vd_mode" = stop ] || vd_put_aside
 fi
-vd_spool=/dev/null vd_recording= vd_listener=
+vd_spool=/dev/null vd_recording='' vd_listener=''
 case $vd_mode in
     stop)
         # Whoever makes the file decides: now nobody can start it any more.
@@ -336,8 +344,10 @@ case $vd_mode in
         if [ -e "$vd_j.run" ]; then
             [ "$vd_all" = 0 ] || head -c "$vd_all" >/dev/null
         else
+            # shellcheck disable=SC2016 # backticks of the message
             vd_locate /usr/bin/setsid || vd_locate setsid ||
                 vd_fail 'there is no program `setsid` (package util-linux)'
+            # shellcheck disable=SC2034 # used by vd_become
             vd_setsid=$vd_path
             # An end of the input before its time ends it: the host is gone.
             vd_secrets
@@ -400,6 +410,7 @@ if [ -z "$vd_recording" ]; then
     while :; do
         vd_gone=
         vd_find
+        # shellcheck disable=SC2086 # split into words
         set -- $vd_recorder
         if [ -z "${3:-}" ]; then
             # It is just being started, or was when this machine went down.
@@ -423,7 +434,9 @@ if [ -n "$vd_end" ]; then
     vd_say "end $vd_end"
 else
     vd_find
+    # shellcheck disable=SC2086 # split into words
     set -- $vd_command
+    # shellcheck disable=SC2086 # an empty one is no word
     if vd_alive ${1:-0} ${2:-}; then
         vd_say 'lost running'
     else

@@ -1,4 +1,4 @@
-//! A log that would not be opened is told before anything changes.
+//! A log that cannot be opened is reported before anything changes.
 
 use super::*;
 
@@ -8,19 +8,19 @@ const LINK: &str = "log-refused=/root/.vdeploy/logs/app/agent-services.log is a 
 fn refuses_a_log_that_leads_elsewhere() {
     let message = refusal(Target::healthy().facts(LINK));
     for part in [
-        "the log would not be opened: /root/.vdeploy/logs/app/agent-services.log is a symbolic link",
+        "the log cannot be opened: /root/.vdeploy/logs/app/agent-services.log is a symbolic link",
         "remove it, or set `log` to another path",
     ] {
         assert!(message.contains(part), "{part}: {message}");
     }
 }
 
-/// A unit logs to the journal; one that keeps nothing here does not count.
+/// A unit logs to the journal; a unit that runs nothing here does not count.
 #[test]
 fn a_unit_needs_no_log() {
     let failed = "unit=agent.service failed/failed enabled\n";
     let message = refusal(Target::healthy().facts(&format!("{LINK}{failed}")));
-    assert!(message.contains("would not be opened"), "{message}");
+    assert!(message.contains("cannot be opened"), "{message}");
 
     let unit = "unit=agent.service active/running enabled\n";
     let target = Target::healthy()

@@ -55,7 +55,8 @@ impl World {
         let Some(Ok(manifest)) = &self.manifest else {
             return false;
         };
-        let own = |request: &Request| request.capability == "snapshot" && request.scope == "own";
+        let own =
+            |request: &Request| request.capability == "snapshot" && request.scope == "self-managed";
         manifest.requests.iter().any(own)
     }
 
@@ -90,7 +91,7 @@ impl World {
                 "snapshot.denied",
             ),
             Call::SnapshotDeclare { .. } => (
-                covered("snapshot", &|scope| scope == "own"),
+                covered("snapshot", &|scope| scope == "self-managed"),
                 "snapshot.denied",
             ),
             Call::SnapshotExists { .. } => (covered("snapshot", &|_| true), "snapshot.denied"),

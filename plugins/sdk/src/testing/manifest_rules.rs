@@ -159,8 +159,8 @@ fn check_scope(capability: &str, scope: &str) -> Result<(), &'static str> {
         },
         "secrets-reveal" if is_name(scope) => Ok(()),
         "secrets-reveal" => Err("write the name only"),
-        "snapshot" if matches!(scope.trim(), "create" | "restore" | "own") => Ok(()),
-        "snapshot" => Err("it does not exist; write \"create\", \"restore\" or \"own\""),
+        "snapshot" if matches!(scope.trim(), "create" | "restore" | "self-managed") => Ok(()),
+        "snapshot" => Err("it does not exist; write \"create\", \"restore\" or \"self-managed\""),
         _ if scope.is_empty() => Ok(()),
         _ => Err("this capability has no scope; leave `scope` out"),
     }

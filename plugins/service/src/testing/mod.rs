@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use vdeploy_plugin::testing::{FakeHost, local_shell};
 
-use crate::baseline::{Listener, RUNNING_MARKER, RunningMarker};
+use crate::listener::Listener;
+use crate::outputs::{RUNNING_MARKER, RunningMarker};
 
 /// The token that the stage's services take.
 pub const TOKEN: &str = "s3cret-of-the-test";

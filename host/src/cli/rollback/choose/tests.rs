@@ -13,7 +13,7 @@ impl Runs {
     }
 
     fn deploy(&self, id: &str, outcome: Outcome) -> RunRecord {
-        self.ended(id, None, RollbackTo::Git, 60_000, outcome)
+        self.ended(id, None, RollbackTo::InPlace, 60_000, outcome)
     }
 
     fn back(&self, id: &str, of: &str, to: RollbackTo) {
@@ -72,13 +72,13 @@ fn no_run_is_undone_twice_where_none_is_named() {
     runs.deploy("01B", Outcome::Deployed);
     runs.deploy("01C", Outcome::RolledBack);
     assert_eq!(runs.undoes(), "01B");
-    runs.back("01D", "01B", RollbackTo::Git);
+    runs.back("01D", "01B", RollbackTo::InPlace);
     assert_eq!(runs.undoes(), "01A");
     runs.deploy("01E", Outcome::Deployed);
     assert_eq!(runs.undoes(), "01E");
-    runs.back("01F", "01E", RollbackTo::Git);
+    runs.back("01F", "01E", RollbackTo::InPlace);
     assert_eq!(runs.undoes(), "01A");
-    runs.back("01G", "01A", RollbackTo::Git);
+    runs.back("01G", "01A", RollbackTo::InPlace);
     let left = runs.chosen().unwrap_err();
     assert_eq!(left.exit, ExitCode::Usage);
     assert_eq!(
@@ -97,7 +97,7 @@ fn a_rollback_that_failed_has_undone_nothing() {
         ("01B", Outcome::RollbackFailed),
         ("01C", Outcome::Interrupted),
     ] {
-        runs.ended(id, Some("01A"), RollbackTo::Git, 1, outcome);
+        runs.ended(id, Some("01A"), RollbackTo::InPlace, 1, outcome);
         assert_eq!(runs.undoes(), "01A", "{outcome:?}");
     }
 }
@@ -105,7 +105,7 @@ fn a_rollback_that_failed_has_undone_nothing() {
 #[test]
 fn the_newest_run_is_the_one_that_was_stored_last() {
     let runs = Runs::new();
-    let (to, deployed) = (RollbackTo::Git, Outcome::Deployed);
+    let (to, deployed) = (RollbackTo::InPlace, Outcome::Deployed);
     runs.ended("01A", None, to, 90_000_000, deployed);
     // The clock was set back.
     runs.ended("01B", None, to, 1_000, deployed);
@@ -123,7 +123,7 @@ fn a_second_one_in_a_row_takes_nothing_that_was_written_since() {
     runs.chosen().unwrap().check(RollbackTo::Snapshot).unwrap();
     runs.back("01C", "01B", RollbackTo::Snapshot);
     let chosen = runs.chosen().unwrap();
-    chosen.check(RollbackTo::Git).unwrap();
+    chosen.check(RollbackTo::InPlace).unwrap();
     let refused = chosen.check(RollbackTo::Snapshot).unwrap_err().to_string();
     for said in [
         "run 01B was undone by the rollback 01C",
@@ -140,13 +140,13 @@ fn a_named_run_is_not_undone_twice_in_the_same_way() {
     runs.deploy("01A", Outcome::Deployed);
     let named = runs.deploy("01B", Outcome::Deployed);
     let why_not = |to| already_undone(&runs.0, &named, to);
-    assert_eq!(why_not(RollbackTo::Git), None);
-    runs.back("01C", "01B", RollbackTo::Git);
-    let why = why_not(RollbackTo::Git).unwrap();
+    assert_eq!(why_not(RollbackTo::InPlace), None);
+    runs.back("01C", "01B", RollbackTo::InPlace);
+    let why = why_not(RollbackTo::InPlace).unwrap();
     for said in [
         "run 01B was undone by the rollback 01C",
         "`vdeploy rollback 01A`",
-        "`vdeploy rollback 01B --to git --again`",
+        "`vdeploy rollback 01B --to in-place --again`",
     ] {
         assert!(why.contains(said), "{why}");
     }
@@ -154,14 +154,14 @@ fn a_named_run_is_not_undone_twice_in_the_same_way() {
     assert_eq!(why_not(RollbackTo::Snapshot), None);
     // A newer change is undone with it.
     runs.deploy("01D", Outcome::Deployed);
-    assert_eq!(why_not(RollbackTo::Git), None);
+    assert_eq!(why_not(RollbackTo::InPlace), None);
 }
 
 #[test]
 fn a_rollback_takes_over_from_its_run_and_from_an_earlier_rollback_of_it() {
     let runs = Runs::new();
     runs.deploy("01A", Outcome::Interrupted);
-    let (to, cut) = (RollbackTo::Git, Outcome::Interrupted);
+    let (to, cut) = (RollbackTo::InPlace, Outcome::Interrupted);
     runs.ended("01B", Some("01A"), to, 1, cut);
     runs.deploy("01C", Outcome::Interrupted);
     let run = RunId::from("01A");

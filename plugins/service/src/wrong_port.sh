@@ -1,5 +1,6 @@
 # Shell functions about a service that listens on another port than it should; put
 # in front of a script, after `process.sh`.
+# shellcheck disable=SC2154 # session is set by look_at of process.sh
 
 # Prints `ADDRESS:PORT:INODE` of all sockets that listen; the first two in hex.
 all_listening() {
@@ -7,11 +8,11 @@ all_listening() {
         sed -n 's/^ *[0-9]*: \([0-9A-F]*\):\([0-9A-F]*\) [0-9A-F:]* 0A [^ ]* [^ ]* [^ ]* *[0-9]* *[0-9]* *\([0-9]*\) .*/\1:\2:\3/p'
 }
 
-# Sets `elsewhere` to the ports, other than $1, on which process $2, one that comes
+# Sets `wrong_ports` to the ports, other than $1, on which process $2, one that comes
 # from it or one in its session listens: `PORT:PID` each, and `PORT:PID:local` for
 # one that only this machine reaches, such as that of a debugger.
-find_elsewhere() {
-    elsewhere=
+find_wrong_ports() {
+    wrong_ports=
     sockets=$(all_listening)
     for entry in /proc/[0-9]*; do
         member=${entry#/proc/}
@@ -29,7 +30,7 @@ find_elsewhere() {
                     found=$found:local
                     ;;
             esac
-            case " $elsewhere " in *" $found "*) ;; *) elsewhere="$elsewhere $found" ;; esac
+            case " $wrong_ports " in *" $found "*) ;; *) wrong_ports="$wrong_ports $found" ;; esac
         done
     done
 }
@@ -41,13 +42,13 @@ find_elsewhere() {
 # first, so that it listens elsewhere proves nothing at once: it gets 5 s after it
 # has said that it is ready, else a quarter of its time, and a port that only this
 # machine reaches counts only when it has said so.
-is_astray() {
+is_on_wrong_port() {
     now=$(date +%s)
     [ "$now" != "${looked_at:-}" ] || return 1
     looked_at=$now
-    find_elsewhere "$1" "$2"
+    find_wrong_ports "$1" "$2"
     counts=
-    for found in $elsewhere; do
+    for found in $wrong_ports; do
         number=${found%%:*} member=${found#*:}
         case " $named " in
             *" $number "*) ;;
@@ -62,15 +63,15 @@ is_astray() {
         esac
     done
     if [ -z "$counts" ]; then
-        astray_since=
+        wrong_since=
         return 1
     fi
     # From when both are so.
-    [ "${said_ready:-}" = "$3" ] || astray_since=
+    [ "${said_ready:-}" = "$3" ] || wrong_since=
     said_ready=$3
-    astray_since=${astray_since:-$now}
+    wrong_since=${wrong_since:-$now}
     grace=$(($4 / 4))
     [ "$grace" -gt 0 ] || grace=1
     if [ -n "$3" ] && [ "$grace" -gt 5 ]; then grace=5; fi
-    [ $((now - astray_since)) -ge "$grace" ]
+    [ $((now - wrong_since)) -ge "$grace" ]
 }

@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 use vdeploy_plugin::{Cx, Error};
-use vdeploy_service::baseline::SnapshotTaken;
-use vdeploy_service::lost::{self, RECORDS};
+use vdeploy_service::data_loss::{self, RECORDS};
+use vdeploy_service::outputs::SnapshotTaken;
 use vdeploy_service::records::short;
 
 use crate::{Config, FailedRun, warn};
@@ -13,11 +13,11 @@ use crate::{Config, FailedRun, warn};
 /// What is known of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-pub(crate) struct Broken {
+pub(crate) struct BrokenState {
     /// The snapshot of it.
     pub(crate) evidence: Option<Evidence>,
     /// What was written since the baseline; none when that is not known.
-    pub(crate) lost: Option<Vec<String>>,
+    pub(crate) data_loss: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,24 +29,27 @@ pub(crate) struct Evidence {
 
 /// Looks at it and keeps it. Neither stops the rollback when it fails: the old
 /// version is wanted back, and the old VM is not deleted.
-pub(crate) fn keep(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<Broken, Error> {
+pub(crate) fn keep(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<BrokenState, Error> {
     let own: SnapshotTaken = cx.output_of("snapshot")?.unwrap_or_default();
     if own.id == failed.snapshot.id {
         // The run that failed rolls back.
-        let lost = lost(cx, failed, id, "")?;
+        let data_loss = data_loss(cx, failed, id, "")?;
         let evidence = match cx.config().evidence && !cx.dry_run() {
             true => take(cx, failed)?,
             false => None,
         };
-        return Ok(Broken { evidence, lost });
+        return Ok(BrokenState {
+            evidence,
+            data_loss,
+        });
     }
     // A plan that only rolls back has taken it as its first step, unless it was
     // told not to: then the VM may be lost, and it is not waited for.
     let Some(taken) = own.id else {
-        return Ok(Broken::default());
+        return Ok(BrokenState::default());
     };
-    Ok(Broken {
-        lost: lost(cx, failed, id, RECORDS)?,
+    Ok(BrokenState {
+        data_loss: data_loss(cx, failed, id, RECORDS)?,
         evidence: (!cx.dry_run()).then_some(Evidence {
             id: taken,
             label: own.label,
@@ -54,7 +57,7 @@ pub(crate) fn keep(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<Brok
     })
 }
 
-fn lost(
+fn data_loss(
     cx: &Cx<Config>,
     failed: &FailedRun,
     id: &str,
@@ -65,7 +68,7 @@ fn lost(
         true => &["data/commits.jsonl +1 line"],
         false => &[],
     };
-    lost::look(cx, &failed.before, id, records, note)
+    data_loss::warn(cx, &failed.before, id, records, note)
 }
 
 fn take(cx: &Cx<Config>, failed: &FailedRun) -> Result<Option<Evidence>, Error> {

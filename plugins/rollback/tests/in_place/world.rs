@@ -14,8 +14,9 @@ use vdeploy_plugin::{Error, Step};
 use vdeploy_preflight::Preflight;
 use vdeploy_restart::Restart;
 use vdeploy_rollback::Rollback;
-use vdeploy_service::baseline::{Listener, Restarted};
-use vdeploy_service::rolled_back::RolledBack;
+use vdeploy_service::listener::Listener;
+use vdeploy_service::outputs::Restarted;
+use vdeploy_service::outputs::RolledBack;
 use vdeploy_service::testing::Stage;
 use vdeploy_smoke::Smoke;
 

@@ -1,8 +1,11 @@
-//! What the service has written to `data/` between two looks at it.
-//!
-//! This module must not know what becomes of the writes.
+//! Data that a restore loses: what the service wrote to `data/` after the
+//! baseline was taken. The steps name it before they restore.
 
 use serde::{Deserialize, Serialize};
+use vdeploy_plugin::{Cx, Error, ErrorKind};
+
+use crate::facts::{self, Place};
+use crate::outputs::Baseline;
 
 /// A file in `data/`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,9 +33,56 @@ impl DataFile {
     }
 }
 
+/// What a deploy has written since its own preflight, for a rollback that comes
+/// later.
+pub const RECORDS: &str = " (the deploy's own records in ledger, feed and registry among them)";
+
+/// Looks, and warns of each file. `records` are lines that do not count, and
+/// `note` says what is among the rest. None when it is not known: no failure of
+/// the look stops the way back, except that the run is being stopped.
+///
+/// # Errors
+/// When the run is being stopped.
+pub fn warn<C>(
+    cx: &Cx<C>,
+    before: &Baseline,
+    snapshot: &str,
+    records: &[&str],
+    note: &str,
+) -> Result<Option<Vec<String>>, Error> {
+    let unknown = |why: String| {
+        cx.warn(format!(
+            "what was written since snapshot {snapshot} was taken is not known: {why}"
+        ));
+        Ok(None)
+    };
+    let place = Place {
+        app_dir: before.app_dir.clone(),
+        port: Some(before.port),
+        log: before.log.clone(),
+    };
+    let now = match facts::look_with_data(cx, &place) {
+        Ok(facts) => facts.data_files,
+        Err(error) if error.kind == ErrorKind::Cancelled => return Err(error),
+        Err(error) => return unknown(error.to_string()),
+    };
+    let (Some(old), Some(now)) = (&before.data_files, now) else {
+        return unknown("the files in `data` were not listed then, or are too many".to_owned());
+    };
+    let mut lost = changes(old, &now);
+    lost.retain(|line| !records.contains(&line.as_str()));
+    if !lost.is_empty() {
+        cx.warn(format!(
+            "snapshot {snapshot} does not have what was written since the run's preflight{note}: {}",
+            lost.join("; ")
+        ));
+    }
+    Ok(Some(lost))
+}
+
 /// What is in `now` and not in `before`, for a person: a line a file, in the
 /// order of their names.
-pub fn since(before: &[DataFile], now: &[DataFile]) -> Vec<String> {
+fn changes(before: &[DataFile], now: &[DataFile]) -> Vec<String> {
     let named = |files: &[DataFile], name: &str| files.iter().find(|f| f.name == name).cloned();
     let gone = before.iter().filter(|old| named(now, &old.name).is_none());
     let gone = gone.map(|old| (old.name.clone(), "deleted".to_owned()));
@@ -100,7 +150,7 @@ mod tests {
             file("9 109 data/new.jsonl", Some(1)),
         ];
         assert_eq!(
-            since(&before, &now),
+            changes(&before, &now),
             [
                 "data/board.json written, 10 bytes before and 10 now",
                 "data/commits.jsonl written, 1 line fewer",
@@ -110,7 +160,7 @@ mod tests {
                 "data/old name.db deleted",
             ]
         );
-        assert_eq!(since(&before, &before), Vec::<String>::new());
+        assert_eq!(changes(&before, &before), Vec::<String>::new());
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error};
+use vdeploy_service::outputs::RolledBack;
 use vdeploy_service::process;
 use vdeploy_service::replace::owner;
-use vdeploy_service::rolled_back::RolledBack;
 use vdeploy_service::start::stop_unit;
 
 use crate::{Config, FailedRun};
 
-pub(crate) fn take_away(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, Error> {
+pub(crate) fn remove(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, Error> {
     let port = failed.before.port;
     let stopped = match owner(cx, port)? {
         None => "nothing runs".to_owned(),
@@ -36,8 +36,8 @@ pub(crate) fn take_away(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
         summary: format!(
             "it was the first deploy, so there is no old version to bring back; {stopped}"
         ),
-        to: "git".to_owned(),
-        nothing_left: true,
+        to: "in-place".to_owned(),
+        no_live_version: true,
         port,
         log: failed.before.log.clone(),
         ..RolledBack::default()

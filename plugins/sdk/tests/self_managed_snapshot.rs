@@ -58,7 +58,7 @@ fn code(host: &FakeHost) -> String {
 
 #[test]
 fn with_the_grant_it_is_made_and_declared_once() {
-    let host = host("own", &["a-1", "a-1"]);
+    let host = host("self-managed", &["a-1", "a-1"]);
     testing::run::<Dump>(&host).unwrap();
     assert_eq!(host.snapshots(), [("before".to_owned(), "a-1".to_owned())]);
     assert_eq!(host.changes()[0], "exec dump");
@@ -67,11 +67,14 @@ fn with_the_grant_it_is_made_and_declared_once() {
 #[test]
 fn the_rules_of_the_gate_hold() {
     assert_eq!(code(&host("create", &["a-1"])), "gate.no-snapshot");
-    assert_eq!(code(&host("own", &[])), "gate.not-declared");
-    assert_eq!(code(&host("own", &["two words"])), "snapshot.invalid");
+    assert_eq!(code(&host("self-managed", &[])), "gate.not-declared");
+    assert_eq!(
+        code(&host("self-managed", &["two words"])),
+        "snapshot.invalid"
+    );
     let taken = host("create", &["a-1"]).snapshot_taken(true);
     assert_eq!(code(&taken), "snapshot.denied");
-    let dry = host("own", &["a-1"]).dry_run(true);
+    let dry = host("self-managed", &["a-1"]).dry_run(true);
     testing::run::<Dump>(&dry).unwrap();
     assert!(dry.snapshots().is_empty());
 }

@@ -3,19 +3,22 @@
 //! what is left is to start the version in them.
 
 use vdeploy_plugin::{Cx, Error};
-use vdeploy_service::rolled_back::{PutBack, RolledBack};
+use vdeploy_service::outputs::{FilesRestored, RolledBack};
 
-use crate::{Config, FailedRun, git};
+use crate::{Config, FailedRun, in_place};
 
 /// What the step `restore` has put back; none where the platform restores.
-pub(crate) fn put_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<Option<PutBack>, Error> {
-    let back: Option<PutBack> = cx.output_of("restore")?;
+pub(crate) fn files_restored(
+    cx: &Cx<Config>,
+    failed: &FailedRun,
+) -> Result<Option<FilesRestored>, Error> {
+    let back: Option<FilesRestored> = cx.output_of("restore")?;
     let back = back.filter(|back| back.restored.is_some());
-    if back.is_none() && failed.snapshot.own {
+    if back.is_none() && failed.snapshot.self_managed {
         return Err(Error::failed(
             "rollback.not-restored",
             format!(
-                "snapshot {} was made by a plugin, and no step `restore` has put it back; put one before this step, or use `to = \"git\"`",
+                "snapshot {} was made by a plugin, and no step `restore` has put it back; put one before this step, or use `to = \"in-place\"`",
                 failed.snapshot.id.as_deref().unwrap_or("of the run")
             ),
         ));
@@ -26,41 +29,41 @@ pub(crate) fn put_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<Option<Put
 pub(crate) fn roll_back(
     cx: &Cx<Config>,
     failed: &FailedRun,
-    put_back: &PutBack,
+    restored_files: &FilesRestored,
 ) -> Result<RolledBack, Error> {
     let before = &failed.before;
-    let restored = put_back.restored.as_deref().unwrap_or_default();
+    let restored = restored_files.restored.as_deref().unwrap_or_default();
     if before.service.is_none() && before.first_deploy {
         return Ok(RolledBack {
             summary: format!(
                 "snapshot {restored} is restored; nothing ran in it{}",
-                kept(put_back)
+                kept(restored_files)
             ),
             to: "snapshot".to_owned(),
-            nothing_left: true,
+            no_live_version: true,
             app_dir: before.app_dir.clone(),
             port: before.port,
             log: before.log.clone(),
-            lost: put_back.lost.clone(),
+            data_loss: restored_files.data_loss.clone(),
             ..RolledBack::default()
         });
     }
-    let back = git::bring_back(cx, failed, built_anew(cx, put_back))?;
+    let back = in_place::bring_back(cx, failed, built_anew(cx, restored_files))?;
     Ok(RolledBack {
         summary: format!(
             "{}, from snapshot {restored}{}",
             back.summary,
-            kept(put_back)
+            kept(restored_files)
         ),
         to: "snapshot".to_owned(),
-        lost: put_back.lost.clone(),
+        data_loss: restored_files.data_loss.clone(),
         ..back
     })
 }
 
 /// Where the broken state is.
-fn kept(put_back: &PutBack) -> String {
-    match put_back.kept.as_slice() {
+fn kept(restored_files: &FilesRestored) -> String {
+    match restored_files.kept.as_slice() {
         [] => String::new(),
         kept => format!("; the broken state is kept as {}", kept.join(", ")),
     }
@@ -68,9 +71,9 @@ fn kept(put_back: &PutBack) -> String {
 
 /// A part of the build that the snapshot leaves out is that of the failed
 /// version.
-fn built_anew(cx: &Cx<Config>, put_back: &PutBack) -> bool {
+fn built_anew(cx: &Cx<Config>, restored_files: &FilesRestored) -> bool {
     let artifacts = &cx.config().recipe.artifacts;
-    put_back.carried.iter().any(|path| {
+    restored_files.carried.iter().any(|path| {
         let touches = |artifact: &String| {
             path == artifact
                 || path.starts_with(&format!("{artifact}/"))

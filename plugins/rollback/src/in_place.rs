@@ -4,15 +4,16 @@
 use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error, ResultExt};
-use vdeploy_service::baseline::{Baseline, BuildMarker, Listener};
 use vdeploy_service::build::{self, Order};
 use vdeploy_service::checkout;
 use vdeploy_service::data;
 use vdeploy_service::facts::{self, Facts, Place};
+use vdeploy_service::listener::Listener;
 use vdeploy_service::node::other_major;
+use vdeploy_service::outputs::RolledBack;
+use vdeploy_service::outputs::{Baseline, BuildMarker};
 use vdeploy_service::records::short;
 use vdeploy_service::replace::{Replace, owner, replace, running_marker};
-use vdeploy_service::rolled_back::RolledBack;
 
 use crate::{Config, FailedRun};
 
@@ -42,7 +43,7 @@ pub(crate) fn bring_back(
     check_out(cx, failed, goal.head).context("bring the old commit back")?;
     let built_back = put_build_back(cx, failed, &goal, anew).context("bring the old build back")?;
     let back = RolledBack {
-        to: "git".to_owned(),
+        to: "in-place".to_owned(),
         port: before.port,
         log: before.log.clone(),
         sha: before.sha.clone(),
@@ -230,7 +231,7 @@ fn put_build_back(
 ) -> Result<BuildBack, Error> {
     let (config, before) = (cx.config(), &failed.before);
     let build_before = look(cx, failed)?.built;
-    build::put_back(cx, &before.app_dir, &failed.run, &config.recipe.artifacts)?;
+    build::restore(cx, &before.app_dir, &failed.run, &config.recipe.artifacts)?;
     let had = match is_old_build(before, build_before.as_ref(), goal.build) {
         true => BuildBack::WasThere,
         false => BuildBack::Brought,

@@ -11,7 +11,7 @@ use std::fs;
 use serde_json::json;
 use vdeploy_plugin::testing::{self};
 use vdeploy_rollback::Rollback;
-use vdeploy_service::baseline::Baseline;
+use vdeploy_service::outputs::Baseline;
 use vdeploy_service::testing::TOKEN;
 
 use world::*;
@@ -128,7 +128,7 @@ fn a_first_deploy_that_failed_leaves_nothing_running_and_says_so() {
     assert_eq!(error, None);
     let new = service_of(&outputs);
     let back = world.roll_back("RUN1", &outputs);
-    assert!(back.nothing_left && !world.stage.runs(&new) && !world.stage.answers());
+    assert!(back.no_live_version && !world.stage.runs(&new) && !world.stage.answers());
     assert!(
         back.summary
             .contains("there is no old version to bring back"),

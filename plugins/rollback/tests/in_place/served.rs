@@ -8,7 +8,7 @@ use vdeploy_plugin::testing::{self};
 use vdeploy_preflight::Preflight;
 use vdeploy_restart::Restart;
 use vdeploy_rollback::Rollback;
-use vdeploy_service::baseline::Baseline;
+use vdeploy_service::outputs::Baseline;
 use vdeploy_service::testing::TOKEN;
 
 use crate::world::*;

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::baseline::Listener;
+use crate::listener::Listener;
 
 /// The output of a step `restore`, which puts the files of a snapshot back that
 /// a plugin made by its own means. `rollback` starts the old version in them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-pub struct PutBack {
+pub struct FilesRestored {
     pub summary: String,
     /// The snapshot; none when the rollback goes another way.
     pub restored: Option<String>,
@@ -19,7 +19,7 @@ pub struct PutBack {
     pub carried: Vec<String>,
     /// What was written to `data/` since the baseline and is not in what was
     /// put back, for a person; none when it is not known.
-    pub lost: Option<Vec<String>>,
+    pub data_loss: Option<Vec<String>>,
 }
 
 /// What stands after a rollback.
@@ -35,7 +35,7 @@ pub struct RolledBack {
     pub untouched: bool,
     /// It was the first deploy: the new version was taken away and there is
     /// no old one to bring back.
-    pub nothing_left: bool,
+    pub no_live_version: bool,
     /// Absolute path of the checkout.
     pub app_dir: String,
     pub port: u16,
@@ -51,5 +51,5 @@ pub struct RolledBack {
     pub evidence: Option<String>,
     /// What was written to `data/` since the baseline and is not in the
     /// snapshot that was restored, for a person; none when it is not known.
-    pub lost: Option<Vec<String>>,
+    pub data_loss: Option<Vec<String>>,
 }
