@@ -542,7 +542,7 @@ fn names_that_are_looked_up_show_the_nearest() {
 #[test]
 fn built_in_grants_are_the_requests_of_the_manifests() {
     let project = Project::builtin().unwrap();
-    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
     for name in builtin::BUILTIN_PLUGINS {
         let manifest = plugins.join(name).join("plugin.toml");
         let text = std::fs::read_to_string(&manifest).expect("a manifest of each built-in plugin");
