@@ -2,8 +2,11 @@
 //! not give it back. Owns the words and the question; the leases are the
 //! store's and the target's.
 
+#[path = "../ops/lease/break_lease.rs"]
 mod end;
+#[path = "../ops/lease/status.rs"]
 mod look;
+#[path = "lease/render.rs"]
 mod show;
 
 use super::Global;

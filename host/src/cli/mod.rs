@@ -1,48 +1,76 @@
 //! The command line: arguments in, exit code out. Only this module and
 //! `report` print; only this module and `config` read the environment.
 
+#[path = "../ops/abandon/mod.rs"]
 mod abandon;
 mod arguments;
+#[path = "../ops/prepare/unverified_probes.rs"]
 mod by_word;
 mod compiles;
 mod core_dumps;
+#[path = "../ops/lease/reclaim.rs"]
 mod dead;
+#[path = "../ops/doctor/mod.rs"]
 mod doctor;
 mod error;
 pub mod exit;
+#[path = "../ops/recording.rs"]
 mod export;
+#[path = "../ops/prepare/compat.rs"]
 mod fits;
+#[path = "../ops/lease/holder.rs"]
 mod hold;
 mod init;
 mod lease;
+#[path = "../ops/lease/orphans.rs"]
 mod left;
+#[path = "../ops/prepare/plugins.rs"]
 mod load;
 mod local;
 mod output;
+#[path = "../ops/prepare/state_owners.rs"]
 mod owners;
 mod plan;
 mod plugin;
+#[path = "../ops/prepare/plugin_file.rs"]
 mod plugin_file;
+#[path = "../ops/prune.rs"]
 mod prune;
+#[path = "../ops/target/registry.rs"]
 mod registry;
+#[path = "../ops/replay.rs"]
 mod replay;
+#[path = "replay_render.rs"]
 mod replay_words;
+#[path = "../ops/operation/resume.rs"]
 mod resume;
+#[path = "../ops/operation/rollback.rs"]
 mod rollback;
 mod run;
 mod runs;
+#[path = "../ops/target/ssh_target.rs"]
 mod server;
+#[path = "../ops/session.rs"]
 mod session;
 mod signals;
+#[path = "../ops/execute/mod.rs"]
 mod start;
 mod terminal;
+#[path = "invocation.rs"]
 mod typed;
+#[path = "../ops/operation/interrupted.rs"]
 mod unfinished;
+#[path = "../ops/target/user.rs"]
 mod user;
+#[path = "../ops/target/connect.rs"]
 mod visit;
+#[path = "../ops/lease/wait.rs"]
 mod wait;
+#[path = "../ops/execute/wake.rs"]
 mod wake;
+#[path = "../ops/prepare/rollback_readiness.rs"]
 mod way_back;
+#[path = "../ops/target/mod.rs"]
 mod world;
 
 pub use arguments::Arguments;

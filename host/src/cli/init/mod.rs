@@ -2,6 +2,7 @@
 //! can be seen here. Asks nothing.
 
 mod draft;
+#[path = "detect.rs"]
 mod seen;
 
 use super::Global;

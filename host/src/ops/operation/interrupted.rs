@@ -182,4 +182,5 @@ pub fn find(
 }
 
 #[cfg(test)]
+#[path = "interrupted_tests.rs"]
 mod tests;

@@ -159,5 +159,5 @@ fn no_restore(plan: &Plan, question: &Question<'_>) -> CliError {
 }
 
 #[cfg(test)]
-#[path = "way_back/tests.rs"]
+#[path = "rollback_readiness_tests.rs"]
 mod tests;

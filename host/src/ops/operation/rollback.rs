@@ -1,5 +1,6 @@
 //! `vdeploy rollback`: bring back what was live before a run.
 
+#[path = "select.rs"]
 pub(super) mod choose;
 
 use super::Global;

@@ -6,11 +6,14 @@
 //! state, plugins, secrets, platform, connection, lease. Then the plan's steps
 //! look for themselves, as in a dry run.
 
+#[path = "report.rs"]
 mod checkup;
 mod overlay;
 mod platform;
 mod project;
+#[path = "connect.rs"]
 mod reach;
+#[path = "../../cli/doctor/render.rs"]
 mod show;
 mod state;
 mod steps;

@@ -1,10 +1,15 @@
 //! From arguments to a run: project, plugins, secrets, target, lease; then the
 //! run itself, its reports and its exit code.
 
+#[path = "register.rs"]
 mod enter;
+#[path = "../prepare/secrets_in_config.rs"]
 pub mod in_config;
+#[path = "connect.rs"]
 mod reach;
+#[path = "../prepare/mod.rs"]
 mod ready;
+#[path = "takeover.rs"]
 mod taken;
 #[cfg(test)]
 mod tests;

@@ -166,4 +166,5 @@ pub(super) fn settled(
 }
 
 #[cfg(test)]
+#[path = "select_tests.rs"]
 mod tests;
