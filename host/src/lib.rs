@@ -1,9 +1,9 @@
 //! vdeploy: ships a service to a VM so that a run ends with the new version
 //! live and verified, or with the old version live and verified.
 //!
-//! Dependencies point one way: `cli → run → plugin → gate → journal → capability`.
-//! `http`, `ssh`, `vers` and `journal` implement the traits of `capability`, and
-//! `cli` puts them together. ARCHITECTURE.md in the repository has the table of
+//! Dependencies point one way: `cli → ops → run → plugin → gate → journal →
+//! capability`. `http`, `ssh`, `vers` and `journal` implement the traits of
+//! `capability`, and `ops` puts them together. ARCHITECTURE.md in the repository has the table of
 //! what each module uses, and the invariants; a test holds the code to the table.
 #![cfg_attr(
     test,
@@ -27,6 +27,7 @@ pub mod ids;
 pub mod journal;
 pub mod local;
 pub mod openssh;
+pub mod ops;
 pub mod ownership;
 pub mod plan;
 pub mod plugin;

@@ -12,12 +12,12 @@ const PROGRAM: &str = "vdeploy ";
 
 /// What of this command line belongs into every command that is recommended.
 #[derive(Clone, Debug, Default)]
-pub struct Typed {
+pub struct GlobalFlags {
     /// Each with a blank behind it.
     options: String,
 }
 
-impl Typed {
+impl GlobalFlags {
     /// From the options of every command. What the environment says is there for
     /// the next command too.
     pub fn of(global: &Global) -> Self {
@@ -92,8 +92,8 @@ fn quoted(path: &Path) -> String {
 mod tests {
     use super::*;
 
-    fn typed(project: Option<&str>, state: Option<&str>) -> Typed {
-        Typed::of(&Global {
+    fn flags(project: Option<&str>, state: Option<&str>) -> GlobalFlags {
+        GlobalFlags::of(&Global {
             project: project.map(Into::into),
             state: state.map(Into::into),
             no_command_secrets: false,
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn commands_carry_the_options_quoted_for_a_shell() {
-        let typed = typed(Some("my project.toml"), Some("/var/x"));
+        let flags = flags(Some("my project.toml"), Some("/var/x"));
         let options = "--project 'my project.toml' --state /var/x";
         for (text, done) in [
             (
@@ -125,13 +125,13 @@ mod tests {
             ),
             ("the user `vdeploy `", "the user `vdeploy `".to_owned()),
         ] {
-            assert_eq!(typed.complete(text), done);
+            assert_eq!(flags.complete(text), done);
         }
     }
 
     #[test]
     fn without_options_nothing_is_added() {
         let text = "vdeploy resume 01A";
-        assert_eq!(typed(None, None).complete(text), text);
+        assert_eq!(flags(None, None).complete(text), text);
     }
 }

@@ -1,77 +1,33 @@
-//! The command line: arguments in, exit code out. Only this module and
-//! `report` print; only this module and `config` read the environment.
+//! The command line: arguments in, exit code out. One file a command: arguments,
+//! one call of `ops`, a report. Only this module and `report` print; only this
+//! module reads the environment.
 
-#[path = "../ops/abandon/mod.rs"]
 mod abandon;
 mod arguments;
-#[path = "../ops/prepare/unverified_probes.rs"]
-mod by_word;
 mod compiles;
 mod core_dumps;
-#[path = "../ops/lease/reclaim.rs"]
-mod dead;
-#[path = "../ops/doctor/mod.rs"]
 mod doctor;
 mod error;
+mod execute;
 pub mod exit;
-#[path = "../ops/recording.rs"]
 mod export;
-#[path = "../ops/prepare/compat.rs"]
-mod fits;
-#[path = "../ops/lease/holder.rs"]
-mod hold;
 mod init;
+mod invocation;
 mod lease;
-#[path = "../ops/lease/orphans.rs"]
-mod left;
-#[path = "../ops/prepare/plugins.rs"]
-mod load;
 mod local;
+mod options;
 mod output;
-#[path = "../ops/prepare/state_owners.rs"]
-mod owners;
 mod plan;
 mod plugin;
-#[path = "../ops/prepare/plugin_file.rs"]
-mod plugin_file;
-#[path = "../ops/prune.rs"]
 mod prune;
-#[path = "../ops/target/registry.rs"]
-mod registry;
-#[path = "../ops/replay.rs"]
 mod replay;
-#[path = "replay_render.rs"]
-mod replay_words;
-#[path = "../ops/operation/resume.rs"]
 mod resume;
-#[path = "../ops/operation/rollback.rs"]
 mod rollback;
 mod run;
 mod runs;
-#[path = "../ops/target/ssh_target.rs"]
-mod server;
-#[path = "../ops/session.rs"]
-mod session;
 mod signals;
-#[path = "../ops/execute/mod.rs"]
-mod start;
 mod terminal;
-#[path = "invocation.rs"]
-mod typed;
-#[path = "../ops/operation/interrupted.rs"]
-mod unfinished;
-#[path = "../ops/target/user.rs"]
-mod user;
-#[path = "../ops/target/connect.rs"]
-mod visit;
-#[path = "../ops/lease/wait.rs"]
 mod wait;
-#[path = "../ops/execute/wake.rs"]
-mod wake;
-#[path = "../ops/prepare/rollback_readiness.rs"]
-mod way_back;
-#[path = "../ops/target/mod.rs"]
-mod world;
 
 pub use arguments::Arguments;
 pub use compiles::only_compiles;
@@ -170,7 +126,7 @@ pub enum Command {
 pub async fn main(arguments: Arguments) -> ExitCode {
     let Arguments { cli, json } = arguments;
     terminal::tracing(cli.global.verbose);
-    let typed = typed::Typed::of(&cli.global);
+    let flags = invocation::GlobalFlags::of(&cli.global);
     let result = match cli.command {
         Command::Run(args) => run::main(&cli.global, args).await,
         Command::Init(args) => init::main(&cli.global, &args),
@@ -178,7 +134,7 @@ pub async fn main(arguments: Arguments) -> ExitCode {
         Command::Plan(command) => plan::main(&cli.global, command).await,
         Command::Rollback(args) => rollback::main(&cli.global, args).await,
         Command::Resume(args) => resume::main(&cli.global, args).await,
-        Command::Abandon(args) => abandon::main(&cli.global, &args).await,
+        Command::Abandon(args) => abandon::main(&cli.global, args).await,
         Command::Replay(args) => replay::main(&cli.global, args).await,
         Command::Runs(command) => runs::main(&cli.global, command),
         Command::Lease(command) => lease::main(&cli.global, command).await,
@@ -186,7 +142,7 @@ pub async fn main(arguments: Arguments) -> ExitCode {
         Command::Plugin(command) => plugin::main(command),
     };
     result.unwrap_or_else(|error| {
-        let error = error.completed(&typed);
+        let error = error.completed(&flags);
         error.show(json);
         error.exit
     })

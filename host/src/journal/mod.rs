@@ -5,6 +5,7 @@ pub mod breaks;
 pub mod changed;
 pub mod doubles;
 pub mod entry;
+pub mod moment;
 pub mod moves;
 pub mod plugin_state;
 pub mod prune;

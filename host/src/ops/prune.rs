@@ -1,125 +1,62 @@
-//! `vdeploy runs prune`: old runs out of the store, and their room back to the
-//! disk. It is no run: it takes no lease, and touches only runs that have ended.
+//! Deletes finished runs from the store on request, and gives their room back
+//! to the disk. Takes no lease.
 
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::terminal;
-use super::typed::Typed;
-use crate::config::duration;
 use crate::ids::TargetName;
 use crate::journal::prune::{self, Choice, Filter, Surveyed, Why};
 use crate::journal::store::Compacted;
 use crate::journal::{Store, StoreError};
-use crate::report::prune::{self as render, Pruned};
-use clap::Args;
-use std::time::Duration;
+use crate::ops::error::{OpsError, OpsErrorKind};
 
-/// What to type, and what stays whatever is typed.
-const EXAMPLES: &str = "Examples:
-  vdeploy runs prune --keep 20                     the 20 newest of each target stay
-  vdeploy runs prune --older-than 30d --dry-run    show what would be removed
-  vdeploy runs prune --keep 20 --older-than 30d    only what is both
-
-At least one of --keep and --older-than is needed. A run stays, and the reason is
-told, while a later command needs it: one that is at work or was cut off in a
-change; the one that `vdeploy rollback` would undo, the last change and the last
-verified run of each target; one that is rolled back by a run that stays; one that
-alone knows where its target went. What is removed cannot be rolled back or
-replayed any more: `vdeploy runs export` saves a run before.";
-
-/// Arguments of `vdeploy runs prune`.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub struct PruneArgs {
-    /// Remove all but so many of the newest runs of each target
-    #[arg(long, value_name = "N")]
-    pub keep: Option<u32>,
-    /// Remove runs that began longer ago: numbers with a unit (s, m, h, d), for
-    /// example 12h or 30d; with --keep a run must match both
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    pub older_than: Option<Duration>,
-    /// Only runs on this target [default: of all targets]
-    #[arg(long, short, value_name = "NAME")]
-    pub target: Option<String>,
-    /// Show what would be removed, remove nothing
-    #[arg(long)]
+/// Which runs may go.
+#[derive(Clone, Debug, Default)]
+pub struct Prune {
+    pub filter: Filter,
+    /// Only runs on this target.
+    pub target: Option<TargetName>,
+    /// Shows what would be removed, and removes nothing.
     pub dry_run: bool,
-    /// One JSON object
-    #[arg(long)]
-    pub json: bool,
 }
 
-impl PruneArgs {
-    /// A bare word must not cost anybody the history.
-    pub fn check(&self) -> Result<(), CliError> {
-        if self.keep.is_some() || self.older_than.is_some() {
-            return Ok(());
-        }
-        Err(CliError::usage(
-            "which runs may go is not said: give --keep N, --older-than DURATION, or both",
-        )
-        .hint("for example `vdeploy runs prune --keep 20 --dry-run`, which removes nothing"))
-    }
-}
-
-/// Does it, or shows it.
-pub fn main(
-    store: &dyn Store,
-    args: &PruneArgs,
-    now: u64,
-    typed: &Typed,
-) -> Result<ExitCode, CliError> {
-    let target = args.target.as_deref().map(TargetName::from);
-    let filter = Filter {
-        keep: args.keep,
-        older_than: args.older_than,
-    };
-    let before = store.size()?;
-    let choice = prune::choose(store.survey(target.as_ref())?, &filter, now);
-    let mut done = Done::default();
-    if args.dry_run {
-        done.removed = choice.remove;
-        done.kept = choice.kept;
-    } else {
-        done.remove(store, choice)?;
-        done.compact(store);
-    }
-    let pruned = Pruned {
-        dry_run: args.dry_run,
-        removed: &done.removed,
-        kept: &done.kept,
-        before,
-        after: store.size()?,
-        not_smaller: done.not_smaller.as_deref(),
-    };
-    match args.json {
-        true => terminal::say_json(&render::json(&pruned)),
-        false => terminal::say(
-            typed
-                .complete(render::text(&pruned, now).trim_end())
-                .as_ref(),
-        ),
-    }
-    Ok(match done.failed {
-        true => ExitCode::Internal,
-        false => ExitCode::Success,
-    })
-}
-
-/// What came of it so far.
-#[derive(Default)]
-struct Done {
-    removed: Vec<Surveyed>,
-    kept: Vec<(Surveyed, Why)>,
-    not_smaller: Option<String>,
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    pub removed: Vec<Surveyed>,
+    pub kept: Vec<(Surveyed, Why)>,
+    /// Bytes of the store before.
+    pub before: u64,
+    pub after: u64,
+    /// Why the store did not get smaller.
+    pub not_smaller: Option<String>,
     /// The room could not be given back for a reason that somebody must mend.
-    failed: bool,
+    pub failed: bool,
 }
 
-impl Done {
+/// `now` is in milliseconds since 1970.
+///
+/// # Errors
+/// What the store says; it is whole then, and the same call continues.
+pub fn prune(store: &dyn Store, prune: &Prune, now: u64) -> Result<Pruned, OpsError> {
+    let mut pruned = Pruned {
+        before: store.size()?,
+        ..Pruned::default()
+    };
+    let runs = store.survey(prune.target.as_ref())?;
+    let choice = prune::choose(runs, &prune.filter, now);
+    if prune.dry_run {
+        pruned.removed = choice.remove;
+        pruned.kept = choice.kept;
+    } else {
+        pruned.remove(store, choice)?;
+        pruned.compact(store);
+    }
+    pruned.after = store.size()?;
+    Ok(pruned)
+}
+
+impl Pruned {
     /// One run a transaction: others get their turn between, and whenever this
     /// ends, what is left is whole.
-    fn remove(&mut self, store: &dyn Store, choice: Choice) -> Result<(), CliError> {
+    fn remove(&mut self, store: &dyn Store, choice: Choice) -> Result<(), OpsError> {
         self.kept = choice.kept;
         for run in choice.remove {
             match store.remove_run(&run) {
@@ -131,13 +68,13 @@ impl Done {
         Ok(())
     }
 
-    fn stopped(&self, error: &StoreError) -> CliError {
+    fn stopped(&self, error: &StoreError) -> OpsError {
         let removed = match self.removed.len() {
             0 => "nothing was removed".to_owned(),
             1 => "1 run was removed, and then it failed".to_owned(),
             many => format!("{many} runs were removed, and then it failed"),
         };
-        CliError::new(ExitCode::Internal, format!("{removed}: {error}"))
+        OpsError::new(OpsErrorKind::Internal, format!("{removed}: {error}"))
             .hint("the store is whole: the same command goes on when that is mended")
     }
 

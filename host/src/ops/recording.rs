@@ -1,54 +1,26 @@
-//! `vdeploy runs export`: one run as one portable file.
+//! One run of the store as one portable value, for a replay anywhere.
 
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::{rollback, terminal};
-use crate::journal::Store;
 use crate::journal::recording::{Recording, RolledBack};
-use crate::report::whole::{self, Readers};
-use clap::Args;
-use std::path::PathBuf;
+use crate::ops::error::OpsError;
+use crate::ops::operation::rollback;
+use crate::ops::session::Session;
 
-/// What to type.
-const EXAMPLES: &str = "Examples:
-  vdeploy runs export latest --out run.jsonl   the newest run as a file
-  vdeploy runs export 01M856KE | gzip          this one, on standard output";
-
-/// Arguments of `vdeploy runs export`.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub struct ExportArgs {
-    /// An id, its beginning, or `latest`
-    pub run: String,
-    /// Write it there [default: standard output]
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
+impl Session {
+    /// A run (an id, its beginning, or `latest`), with what it needs of another
+    /// one.
+    ///
+    /// # Errors
+    /// The store has no such run.
+    pub fn recording(&self, run: &str) -> Result<Recording, OpsError> {
+        recording(&*self.store()?, run)
+    }
 }
 
-/// Writes it.
-pub fn main(store: &dyn Store, args: &ExportArgs) -> Result<ExitCode, CliError> {
-    let recording = recording(store, &args.run)?;
-    let lines = recording
-        .lines()
-        .map_err(|e| CliError::new(ExitCode::Internal, e.to_string()))?;
-    let text = lines.join("\n");
-    let Some(path) = &args.out else {
-        terminal::give_json(&text)?;
-        return Ok(ExitCode::Success);
-    };
-    whole::write(path, &format!("{text}\n"), Readers::Owner)
-        .map_err(|e| CliError::usage(format!("--out {}: {e}", path.display())))?;
-    terminal::error_line(&format!(
-        "run {} is in {} ({} journal entries)",
-        recording.record.id,
-        path.display(),
-        recording.journal.len()
-    ));
-    Ok(ExitCode::Success)
-}
-
-/// A run of the store, with what it needs of another one.
-pub fn recording(store: &dyn Store, run: &str) -> Result<Recording, CliError> {
+/// The same from a store that is open.
+///
+/// # Errors
+/// The store has no such run.
+pub fn recording(store: &dyn crate::journal::Store, run: &str) -> Result<Recording, OpsError> {
     let record = store.run(run)?;
     let rolled_back = match &record.rolls_back {
         Some(run) => Some(RolledBack {

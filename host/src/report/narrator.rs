@@ -2,13 +2,13 @@
 //! in three amounts of detail.
 
 use super::ending;
-use super::runs::moment;
 use super::story::Story;
 use super::text::{self, Tone, duration};
 use crate::capability::ssh::Stream;
 use crate::clean;
 use crate::event::RunEvent;
 use crate::event::{CheckStatus, Level, Phase};
+use crate::journal::moment::moment;
 use std::fmt::Write as _;
 
 /// How much is told.

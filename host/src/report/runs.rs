@@ -5,6 +5,7 @@ use super::text::{self, BROUGHT_BACK, NOTHING_LEFT, duration, table};
 use crate::clean;
 use crate::event::{Outcome, Phase, says_nothing_left};
 use crate::journal::changed::TargetChanged;
+use crate::journal::moment::moment;
 use crate::journal::store::{RunRecord, RunSummary, Stored};
 use crate::journal::{Entry, unfinished};
 use serde_json::{Value, json};
@@ -415,17 +416,6 @@ fn changes(journal: &[Stored]) -> Vec<Change<'_>> {
         }
     }
     changes.into_values().collect()
-}
-
-/// A time of the store for people: `2023-11-14 22:13:20 UTC`.
-pub fn moment(ms: u64) -> String {
-    let at = i64::try_from(ms)
-        .ok()
-        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    match at {
-        Some(at) => at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-        None => format!("{ms} ms after 1970"),
-    }
 }
 
 #[cfg(test)]

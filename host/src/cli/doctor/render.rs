@@ -1,10 +1,11 @@
-//! How a checkup is shown: a line a check and its fix for people, an object a
+//! How a diagnosis is printed: a line a check and its fix for people, an object a
 //! check for programs.
 
-use super::checkup::{Check, Status};
 use crate::clean;
 use crate::cli::exit::ExitCode;
+use crate::cli::invocation::GlobalFlags;
 use crate::cli::terminal;
+use crate::ops::doctor::{Check, Status};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,25 +16,24 @@ const MAX_DETAIL: usize = 300;
 /// Where it goes.
 #[derive(Debug)]
 enum To {
-    People {
-        verbose: bool,
-    },
-    Programs {
-        seq: u64,
-    },
-    #[cfg(test)]
-    Nowhere,
+    People { verbose: bool },
+    Programs { seq: u64 },
 }
 
-/// Shows checks as they are made.
+/// Prints checks as they are made.
 #[derive(Debug)]
-pub struct Show(To);
+pub struct Renderer {
+    to: To,
+    /// Commands in fixes can be pasted.
+    flags: GlobalFlags,
+}
 
-impl Show {
+impl Renderer {
     /// Text, or JSON whose first line names the format.
-    pub fn new(json: bool, verbose: bool) -> Self {
+    pub fn new(json: bool, verbose: bool, flags: GlobalFlags) -> Self {
         if !json {
-            return Self(To::People { verbose });
+            let to = To::People { verbose };
+            return Self { to, flags };
         }
         let version = json!({
             "type": "version",
@@ -41,30 +41,26 @@ impl Show {
             "vdeploy": env!("CARGO_PKG_VERSION"),
         });
         terminal::say_json(&version);
-        Self(To::Programs { seq: 0 })
-    }
-
-    #[cfg(test)]
-    pub fn nowhere() -> Self {
-        Self(To::Nowhere)
+        let to = To::Programs { seq: 0 };
+        Self { to, flags }
     }
 
     /// One check.
     pub fn check(&mut self, check: &Check) {
-        match &self.0 {
-            To::People { verbose } => terminal::say(&lines(check, *verbose)),
+        let check = self.complete(check);
+        match &self.to {
+            To::People { verbose } => terminal::say(&lines(&check, *verbose)),
             To::Programs { .. } => {
-                self.object("check", serde_json::to_value(check).unwrap_or_default());
+                self.object("check", serde_json::to_value(&check).unwrap_or_default());
             }
-            #[cfg(test)]
-            To::Nowhere => {}
         }
     }
 
     /// The end: how many of what, and what to do first.
     pub fn end(&mut self, checks: &[Check], exit: ExitCode) {
-        let message = summary(checks, exit);
-        match &self.0 {
+        let completed: Vec<Check> = checks.iter().map(|check| self.complete(check)).collect();
+        let message = summary(&completed, exit);
+        match &self.to {
             To::People { .. } => terminal::say(&format!("\n{message}")),
             To::Programs { .. } => {
                 let count = |status| checks.iter().filter(|c| c.status == status).count();
@@ -78,14 +74,18 @@ impl Show {
                 });
                 self.object("doctor-finished", members);
             }
-            #[cfg(test)]
-            To::Nowhere => {}
         }
+    }
+
+    fn complete(&self, check: &Check) -> Check {
+        let mut check = check.clone();
+        check.fix = check.fix.map(|fix| self.flags.complete(&fix).into_owned());
+        check
     }
 
     /// A line in the envelope that events have too.
     fn object(&mut self, kind: &str, members: Value) {
-        let To::Programs { seq } = &mut self.0 else {
+        let To::Programs { seq } = &mut self.to else {
             return;
         };
         *seq += 1;

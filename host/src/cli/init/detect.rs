@@ -3,8 +3,8 @@
 //!
 //! Reads only, and starts nothing but git.
 
-use crate::cli::session;
 use crate::local::read_endpoints;
+use crate::ops::session::local_cloud_dir;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -15,7 +15,7 @@ const KNOWN_SERVICE: &str = "vers-agent-services";
 
 /// What was seen.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct Detected {
     /// The remote `origin`, without user name and password.
     pub remote: Option<String>,
     /// The remote's main branch, else the one that is checked out.
@@ -41,12 +41,12 @@ pub struct Package {
     pub builds: bool,
 }
 
-impl Seen {
+impl Detected {
     /// Looks around `cwd`.
-    pub fn look(cwd: &Path, state_dir: Option<&Path>) -> Self {
+    pub fn detect(cwd: &Path, state_dir: Option<&Path>) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let names = ["VERS_API_KEY", "VERS_AUTH_TOKEN", "VDEPLOY_VM"];
-        let cloud = state_dir.map(session::default_cloud_dir);
+        let cloud = state_dir.map(local_cloud_dir);
         let package = std::fs::read_to_string(cwd.join("package.json"));
         Self {
             remote: git(cwd, &["remote", "get-url", "origin"]).map(|url| without_user(&url)),
@@ -156,14 +156,17 @@ mod tests {
             ("git@git.example:team/board.git", "workspace/board"),
             ("/srv/git/board.git/", "workspace/board"),
         ] {
-            let seen = Seen {
+            let detected = Detected {
                 remote: Some(without_user(url)),
-                ..Seen::default()
+                ..Detected::default()
             };
-            assert_eq!(seen.app_dir(), dir, "{url}");
-            assert!(!seen.remote.unwrap().contains("secret"));
+            assert_eq!(detected.app_dir(), dir, "{url}");
+            assert!(!detected.remote.unwrap().contains("secret"));
         }
-        assert_eq!(Seen::default().app_dir(), "workspace/vers-agent-services");
+        assert_eq!(
+            Detected::default().app_dir(),
+            "workspace/vers-agent-services"
+        );
     }
 
     #[test]

@@ -1,16 +1,26 @@
 //! What `vdeploy lease show` prints.
 
-use super::look::{Looked, There};
 use crate::clean::line;
-use crate::cli::hold::{Holding, Process};
+use crate::cli::exit::ExitCode;
 use crate::cli::terminal;
 use crate::journal::breaks::LeaseBreak;
+use crate::ops::lease::actor::Process;
+use crate::ops::lease::holder::LeaseHolder;
+use crate::ops::lease::status::{LeaseStatus, OnTargetStatus};
 use serde_json::{Value, json};
 
 /// Version of the JSON form.
 const FORMAT: u32 = 1;
 
-pub(super) fn print(looked: &Looked, as_json: bool) {
+/// The exit code of the command that printed it.
+pub fn exit(status: &LeaseStatus) -> ExitCode {
+    match status.there {
+        OnTargetStatus::Unknown(_) => ExitCode::Unreachable,
+        OnTargetStatus::Nobody | OnTargetStatus::Held(_) => ExitCode::Success,
+    }
+}
+
+pub fn print(looked: &LeaseStatus, as_json: bool) {
     match as_json {
         true => terminal::say_json(&json(looked)),
         false => terminal::say(text(looked).trim_end()),
@@ -18,30 +28,33 @@ pub(super) fn print(looked: &Looked, as_json: bool) {
 }
 
 /// For people.
-pub(super) fn text(looked: &Looked) -> String {
+pub fn text(looked: &LeaseStatus) -> String {
     let target = &looked.target;
     let stored = looked
         .stored
         .as_ref()
-        .map(|holder| Holding::in_store(holder, looked.now));
+        .map(|holder| LeaseHolder::in_store(holder, looked.now));
     let (held_there, there) = match &looked.there {
-        There::Held(holder) => (true, line(&Holding::on_target(holder).line()).into_owned()),
-        There::Nobody => (false, "nobody".to_owned()),
-        There::Unknown(why) => (
+        OnTargetStatus::Held(holder) => (
+            true,
+            line(&LeaseHolder::on_target(holder).line()).into_owned(),
+        ),
+        OnTargetStatus::Nobody => (false, "nobody".to_owned()),
+        OnTargetStatus::Unknown(why) => (
             false,
             format!("not known: the target cannot be asked: {}", one_line(why)),
         ),
     };
     let head = match (&stored, &looked.there) {
-        (None, There::Nobody) => format!("nobody holds the target `{target}`"),
-        (None, There::Unknown(_)) => format!(
+        (None, OnTargetStatus::Nobody) => format!("nobody holds the target `{target}`"),
+        (None, OnTargetStatus::Unknown(_)) => format!(
             "nobody on this machine holds the target `{target}`; whether another one does is not \
              known"
         ),
         _ => format!("the target `{target}` is held"),
     };
     let mut text = format!("{head}\n");
-    if stored.is_some() || held_there || matches!(looked.there, There::Unknown(_)) {
+    if stored.is_some() || held_there || matches!(looked.there, OnTargetStatus::Unknown(_)) {
         let stored = stored.map_or_else(
             || "nobody".to_owned(),
             |holding| line(&holding.line()).into_owned(),
@@ -56,7 +69,7 @@ pub(super) fn text(looked: &Looked) -> String {
 }
 
 /// Whose lease was broken by whom, when and why.
-pub(in crate::cli) fn sentence(broken: &LeaseBreak) -> String {
+pub fn sentence(broken: &LeaseBreak) -> String {
     let at = i64::try_from(broken.at)
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
@@ -74,14 +87,14 @@ pub(in crate::cli) fn sentence(broken: &LeaseBreak) -> String {
 }
 
 /// For programs.
-pub(super) fn json(looked: &Looked) -> Value {
+pub fn json(looked: &LeaseStatus) -> Value {
     let stored = looked.stored.as_ref();
-    let stored = stored.map(|holder| member(&Holding::in_store(holder, looked.now)));
+    let stored = stored.map(|holder| member(&LeaseHolder::in_store(holder, looked.now)));
     let there = match &looked.there {
-        There::Nobody => json!({ "state": "free" }),
-        There::Unknown(why) => json!({ "state": "unknown", "why": why }),
-        There::Held(holder) => {
-            let mut held = member(&Holding::on_target(holder));
+        OnTargetStatus::Nobody => json!({ "state": "free" }),
+        OnTargetStatus::Unknown(why) => json!({ "state": "unknown", "why": why }),
+        OnTargetStatus::Held(holder) => {
+            let mut held = member(&LeaseHolder::on_target(holder));
             if let Some(members) = held.as_object_mut() {
                 members.insert("state".to_owned(), "held".into());
             }
@@ -91,14 +104,14 @@ pub(super) fn json(looked: &Looked) -> Value {
     json!({
         "format": FORMAT,
         "target": looked.target,
-        "held": stored.is_some() || matches!(looked.there, There::Held(_)),
+        "held": stored.is_some() || matches!(looked.there, OnTargetStatus::Held(_)),
         "store": stored,
         "on-target": there,
         "last-break": looked.last_break,
     })
 }
 
-fn member(holding: &Holding<'_>) -> Value {
+fn member(holding: &LeaseHolder<'_>) -> Value {
     let (process, pid) = match holding.process() {
         Process::Runs(pid) => ("runs", Some(pid)),
         Process::Stopped(pid) => ("stopped", Some(pid)),
@@ -126,8 +139,8 @@ mod tests {
     use crate::run::target_lease::TargetHolder;
     use std::time::Duration;
 
-    fn looked(stored: bool, there: There) -> Looked {
-        Looked {
+    fn looked(stored: bool, there: OnTargetStatus) -> LeaseStatus {
+        LeaseStatus {
             target: "infra".into(),
             now: 3_000,
             stored: stored.then(|| Holder {
@@ -155,16 +168,19 @@ mod tests {
         let line = "run 01A (ci@elsewhere pid 7), since 1970-01-01T00:00:01Z, for 7 s more unless \
                     it is renewed; whether its process still runs cannot be seen from here";
         assert_eq!(
-            text(&looked(true, There::Held(holder()))),
+            text(&looked(true, OnTargetStatus::Held(holder()))),
             format!(
                 "the target `infra` is held\n  in the store   {line}\n  on the target  {line}\n"
             )
         );
         assert_eq!(
-            text(&looked(false, There::Nobody)),
+            text(&looked(false, OnTargetStatus::Nobody)),
             "nobody holds the target `infra`\n"
         );
-        let unknown = text(&looked(false, There::Unknown("no route\nhelp: x".into())));
+        let unknown = text(&looked(
+            false,
+            OnTargetStatus::Unknown("no route\nhelp: x".into()),
+        ));
         assert_eq!(
             unknown,
             "nobody on this machine holds the target `infra`; whether another one does is not \
@@ -175,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_last_break_is_told() {
-        let mut looked = looked(false, There::Nobody);
+        let mut looked = looked(false, OnTargetStatus::Nobody);
         looked.last_break = Some(LeaseBreak {
             run: "01A".into(),
             who: "ci@x pid 7".to_owned(),
@@ -194,13 +210,13 @@ mod tests {
 
     #[test]
     fn programs_get_the_same() {
-        let value = json(&looked(true, There::Held(holder())));
+        let value = json(&looked(true, OnTargetStatus::Held(holder())));
         assert_eq!(value["held"], true);
         assert_eq!(value["store"]["run"], "01A");
         assert_eq!(value["store"]["ends-in-ms"], 6_500);
         assert_eq!(value["on-target"]["state"], "held");
         assert_eq!(value["on-target"]["process"], "unknown");
-        let value = json(&looked(false, There::Nobody));
+        let value = json(&looked(false, OnTargetStatus::Nobody));
         assert_eq!(
             (&value["held"], &value["store"]),
             (&false.into(), &Value::Null)

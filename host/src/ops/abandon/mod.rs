@@ -1,98 +1,104 @@
-//! `vdeploy abandon`: a run that was cut off is not gone on with. The word and
-//! its reason are recorded, the run's lease on the target is given back, and a
-//! command of it that still runs there is ended. It undoes nothing.
+//! An interrupted run is not continued. The word and its reason are recorded,
+//! the run's lease on the target is given back, and a command of it that still
+//! runs there is ended. Undoes nothing.
 
 mod on_target;
 
-use super::Global;
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::hold::{self, Holding};
+pub use on_target::LeftThere;
+
+use super::error::{OpsError, OpsErrorKind};
+use super::lease::actor::Actor;
+use super::lease::holder::LeaseHolder;
+use super::lease::reclaim;
+use super::operation::interrupted;
 use super::session::Session;
-use super::{dead, start, terminal, unfinished};
 use crate::capability::clock::{Clock as _, SystemClock};
+use crate::ids::{RunId, TargetName};
 use crate::journal::store::RunRecord;
 use crate::journal::{Entry, Store};
 use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
-use clap::Args;
 use std::sync::Arc;
 
-/// What to type.
-const EXAMPLES: &str = "Examples:
-  vdeploy abandon --reason \"looked at it, the old version runs\"
-  vdeploy abandon 01M856KE --reason \"the VM is gone\"";
-
-/// Arguments of `vdeploy abandon`.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub struct AbandonArgs {
-    /// The run: an id or its beginning [default: the target's run that was cut
-    /// off]
+/// Which run is abandoned, and why.
+#[derive(Clone, Debug)]
+pub struct Abandon {
+    /// An id or its beginning. None is the target's interrupted run.
     pub run: Option<String>,
-    /// Why; it is recorded with the run
-    #[arg(long, value_name = "REASON")]
-    pub reason: String,
-    /// The target, where no run is named
-    #[arg(long, short)]
+    /// The target, where no run is named.
     pub target: Option<String>,
+    /// Recorded with the run; not empty.
+    pub reason: String,
 }
 
-/// Records it, and settles what the run left on the target.
-pub async fn main(global: &Global, args: &AbandonArgs) -> Result<ExitCode, CliError> {
-    let reason = args.reason.trim();
-    if reason.is_empty() {
-        return Err(CliError::usage("--reason is empty")
-            .hint("say why, for those who come after you: --reason \"the VM is gone\""));
+/// A run that was abandoned.
+#[derive(Debug)]
+pub struct Abandoned {
+    pub run: RunId,
+    pub target: TargetName,
+    /// What it had left on the target.
+    pub there: LeftThere,
+}
+
+impl Session {
+    /// Records that the run is not continued, and ends what it left on its
+    /// target. A target that cannot be asked is no error.
+    ///
+    /// # Errors
+    /// The run cannot be resumed either, it is running, or the store fails.
+    pub async fn abandon(&self, abandon: Abandon) -> Result<Abandoned, OpsError> {
+        let store = self.store()?;
+        let named = abandon.run.as_deref();
+        let target = match named {
+            Some(run) => store.run(run)?.target,
+            None => self.target(abandon.target.as_deref())?.0,
+        };
+        let record = interrupted::find(&*store, named, &target, "abandon")?;
+        let actor = &self.options().actor;
+        let lease = lease(&store, &record, actor).await?;
+        let entry = Entry::Abandoned {
+            by: actor.started_by.clone(),
+            reason: abandon.reason.clone(),
+        };
+        let written = store.append(&record.id, Some(lease.granted()), &entry);
+        let there = match &written {
+            Ok(_) => on_target::settle(self, &store, &record, &abandon.reason).await,
+            Err(_) => LeftThere::Unknown(String::new()),
+        };
+        lease.release().await?;
+        written?;
+        Ok(Abandoned {
+            run: record.id,
+            target: record.target,
+            there,
+        })
     }
-    let session = Session::open(global)?;
-    let store: Arc<dyn Store> = session.store()?;
-    let named = args.run.as_deref();
-    let target = match named {
-        Some(run) => store.run(run)?.target,
-        None => start::target(&session.project, args.target.as_deref())?.0,
-    };
-    let record = unfinished::find(&*store, named, &target, "abandon")?;
-    let by = hold::started_by();
-    let lease = lease(&store, &record, &by).await?;
-    let entry = Entry::Abandoned {
-        by: by.clone(),
-        reason: reason.to_owned(),
-    };
-    let written = store.append(&record.id, Some(lease.granted()), &entry);
-    let left = match &written {
-        Ok(_) => on_target::settle(&session, &store, &record, &by, reason).await,
-        Err(_) => String::new(),
-    };
-    lease.release().await?;
-    written?;
-    terminal::say(&format!("run {} is abandoned: {reason}\n{left}", record.id));
-    Ok(ExitCode::Success)
 }
 
-/// Who holds the target is at work: its run is not cut off.
+/// Whoever holds the target is running: its run was not interrupted.
 async fn lease(
     store: &Arc<dyn Store>,
     record: &RunRecord,
-    by: &str,
-) -> Result<LeaseKeeper, CliError> {
+    actor: &Actor,
+) -> Result<LeaseKeeper, OpsError> {
     let (run, target) = (&record.id, &record.target);
     loop {
         let asked = LeaseKeeper::acquire(
             store.clone(),
             target.clone(),
             run.clone(),
-            hold::held_by(),
+            actor.held_by.clone(),
             DEFAULT_TTL,
         );
         let holder = match asked.await? {
             Ok(lease) => return Ok(lease),
             Err(holder) => holder,
         };
-        let word = (by, "its process is gone, and the run is abandoned");
-        if !dead::break_in_store(&**store, target, &holder, run, word)? {
+        let why = "its process is gone, and the run is abandoned";
+        let word = (actor.started_by.as_str(), why);
+        if !reclaim::break_in_store(&**store, target, &holder, run, word)? {
             let now = SystemClock.now_unix_ms();
-            let message = Holding::in_store(&holder, now).message(target, Some(&**store));
-            return Err(CliError::new(ExitCode::Held, message));
+            let message = LeaseHolder::in_store(&holder, now).message(target, Some(&**store));
+            return Err(OpsError::new(OpsErrorKind::Held, message));
         }
     }
 }

@@ -1,43 +1,43 @@
-//! The way to the target: connection, TLS, host key, login; then its clock,
+//! Reaching the target: connection, TLS, host key, login; then its clock,
 //! its home, and who holds it.
 
-use super::checkup::{Checkup, split_fix};
-use super::overlay::Overlay;
+use super::report::{Report, split_fix};
 use crate::capability::ssh::{Command, NoLiveOutput};
 use crate::capability::{EffectError, World};
-use crate::cli::exit::ExitCode;
-use crate::cli::hold::Holding;
 use crate::journal::StoreError;
 use crate::journal::store::Holder;
+use crate::ops::error::OpsErrorKind;
+use crate::ops::lease::holder::LeaseHolder;
+use crate::ops::overlay::Overlay;
 use crate::run::lease::DEFAULT_TTL;
 use crate::run::target_lease;
 use std::time::Duration;
 
 /// Connecting has deadlines of its own within this one.
-const PATIENCE: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// A larger difference breaks certificates and confuses people.
 const SKEW_SECS: u64 = 60;
 
 /// Connects and asks the target for a little. Whether it can be used.
-pub async fn connect(world: &World, store: &Overlay, up: &mut Checkup) -> bool {
-    let connected = tokio::time::timeout(PATIENCE, world.ssh.connect()).await;
+pub(super) async fn check(world: &World, store: &Overlay, report: &mut Report<'_>) -> bool {
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, world.ssh.connect()).await;
     match connected {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            refused(&error, up);
+            refused(&error, report);
             return false;
         }
         Err(_) => {
-            up.fail(
+            report.fail(
                 "connection",
-                ExitCode::Unreachable,
-                format!("no connection within {} s", PATIENCE.as_secs()),
+                OpsErrorKind::Unreachable,
+                format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()),
                 "check that the target is running and the network",
             );
             return false;
         }
     }
-    up.pass("connection", "SSH answers");
+    report.pass("connection", "SSH answers");
     let facts = world.target.facts();
     let vm = facts
         .vm
@@ -45,7 +45,7 @@ pub async fn connect(world: &World, store: &Overlay, up: &mut Checkup) -> bool {
         .map(ToString::to_string)
         .unwrap_or_default();
     match store.new_fact(&facts.name, &format!("host-key:{vm}")) {
-        Some(key) => up.warn(
+        Some(key) => report.warn(
             "host key",
             format!("{key} is not known yet: the first run pins it"),
             format!(
@@ -53,13 +53,13 @@ pub async fn connect(world: &World, store: &Overlay, up: &mut Checkup) -> bool {
                  then write host-key = \"{key}\""
             ),
         ),
-        None => up.pass("host key", "the expected one"),
+        None => report.pass("host key", "the expected one"),
     }
-    guest(world, up).await
+    guest(world, report).await
 }
 
 /// The stages that lie before the one that refused went well.
-fn refused(error: &EffectError, up: &mut Checkup) {
+fn refused(error: &EffectError, report: &mut Report<'_>) {
     let (detail, fix) = split_fix(&error.message);
     let (stage, fix) = match error.code.as_str() {
         "ssh.tls" => ("TLS", fix),
@@ -77,14 +77,14 @@ fn refused(error: &EffectError, up: &mut Checkup) {
         _ => detail,
     };
     if stage != "connection" {
-        up.pass("connection", "something answers");
+        report.pass("connection", "something answers");
     }
-    up.fail(stage, ExitCode::Unreachable, detail, fix);
+    report.fail(stage, OpsErrorKind::Unreachable, detail, fix);
 }
 
 /// Whether the login gives a shell, what time it is there, and whether the
 /// lease can be kept.
-async fn guest(world: &World, up: &mut Checkup) -> bool {
+async fn guest(world: &World, report: &mut Report<'_>) -> bool {
     let script = "date +%s; if [ -w \"$HOME\" ]; then echo writable; fi";
     let command = Command {
         args: vec!["-c".to_owned(), script.to_owned()],
@@ -96,9 +96,9 @@ async fn guest(world: &World, up: &mut Checkup) -> bool {
         Ok(output) if output.exit_code == Some(0) => output,
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            up.fail(
+            report.fail(
                 "login",
-                ExitCode::Unreachable,
+                OpsErrorKind::Unreachable,
                 format!("a shell command fails there: {said}"),
                 "the login user needs a POSIX shell that runs commands: check it in /etc/passwd",
             );
@@ -106,24 +106,24 @@ async fn guest(world: &World, up: &mut Checkup) -> bool {
         }
         Err(error) => {
             let (detail, fix) = split_fix(&error.message);
-            up.fail("login", ExitCode::Unreachable, detail, fix);
+            report.fail("login", OpsErrorKind::Unreachable, detail, fix);
             return false;
         }
     };
     let after = world.clock.now_unix_ms() / 1000;
-    up.pass("login", "commands run");
+    report.pass("login", "commands run");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut lines = said.lines();
     if let Some(there) = lines
         .next()
         .and_then(|line| line.trim().parse::<u64>().ok())
     {
-        clock(there, before, after, up);
+        clock(there, before, after, report);
     }
     if !lines.any(|line| line == "writable") {
-        up.fail(
+        report.fail(
             "home directory",
-            ExitCode::Refused,
+            OpsErrorKind::Refused,
             "the login user may not write in its home directory, so no lease can be kept there",
             "chown it to that user, or set `user`",
         );
@@ -133,58 +133,60 @@ async fn guest(world: &World, up: &mut Checkup) -> bool {
 }
 
 /// The target's time against the span in which it was asked.
-fn clock(there: u64, before: u64, after: u64, up: &mut Checkup) {
+fn clock(there: u64, before: u64, after: u64, report: &mut Report<'_>) {
     let (ahead, behind) = (there.saturating_sub(after), before.saturating_sub(there));
     let (off, word) = match ahead > behind {
         true => (ahead, "ahead of"),
         false => (behind, "behind"),
     };
     match off > SKEW_SECS {
-        true => up.warn(
+        true => report.warn(
             "clock",
             format!("the target's clock is {off} s {word} this machine's"),
             "set it there (a restored VM keeps the time of its snapshot until NTP runs), or here",
         ),
-        false => up.pass("clock", "the same as here"),
+        false => report.pass("clock", "the same as here"),
     }
 }
 
 /// Who holds the target, by the store and by the target itself.
-pub async fn lease(
+pub(super) async fn lease(
     world: &World,
     reached: bool,
     stored: Result<Option<Holder>, StoreError>,
-    up: &mut Checkup,
+    report: &mut Report<'_>,
 ) {
     let name = world.target.facts().name;
-    let held = |message: String, up: &mut Checkup| {
+    let held = |message: String, report: &mut Report<'_>| {
         let (who, next) = message
             .split_once(". ")
             .map_or((message.as_str(), ""), |(who, next)| (who, next));
-        up.fail("lease", ExitCode::Held, who, next);
+        report.fail("lease", OpsErrorKind::Held, who, next);
     };
     if let Ok(Some(holder)) = &stored {
         let now = world.clock.now_unix_ms();
-        return held(Holding::in_store(holder, now).message(&name, None), up);
+        return held(
+            LeaseHolder::in_store(holder, now).message(&name, None),
+            report,
+        );
     }
     if !reached {
         return;
     }
     match target_lease::holder(&*world.ssh, DEFAULT_TTL).await {
-        Ok(None) => up.pass("lease", "nobody holds the target"),
-        Ok(Some(holder)) => held(Holding::on_target(&holder).message(&name, None), up),
+        Ok(None) => report.pass("lease", "nobody holds the target"),
+        Ok(Some(holder)) => held(LeaseHolder::on_target(&holder).message(&name, None), report),
         Err(error) => {
             let text = error.to_string();
             let (detail, fix) = split_fix(&text);
-            up.fail("lease", ExitCode::Refused, detail, fix);
+            report.fail("lease", OpsErrorKind::Refused, detail, fix);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::checkup::Status;
-    use super::super::show::Show;
+    use super::super::report::{Check, Status};
     use super::*;
     use crate::capability::ErrorKind;
 
@@ -197,9 +199,9 @@ mod tests {
             (1071, Status::Warned),
             (929, Status::Warned),
         ] {
-            let mut up = Checkup::new(Show::nowhere());
-            clock(there, 990, 1010, &mut up);
-            assert_eq!(up.checks()[0].status, status, "{there}");
+            let mut report = Report::new(|_: &Check| {});
+            clock(there, 990, 1010, &mut report);
+            assert_eq!(report.finish().checks[0].status, status, "{there}");
         }
     }
 
@@ -232,15 +234,20 @@ mod tests {
                 "h does not accept the key; check `user`",
             ),
         ] {
-            let mut up = Checkup::new(Show::nowhere());
-            refused(&EffectError::new(ErrorKind::Failed, code, message), &mut up);
-            let last = up.checks().last().unwrap();
+            let mut report = Report::new(|_: &Check| {});
+            refused(
+                &EffectError::new(ErrorKind::Failed, code, message),
+                &mut report,
+            );
+            let found = report.finish();
+            assert_eq!(found.failure, Some(OpsErrorKind::Unreachable));
+            let is_host = |check: &&Check| check.status != Status::Skipped;
+            let last = found.checks.iter().rfind(is_host).unwrap();
             assert_eq!((last.name.as_str(), last.status), (stage, Status::Failed));
             assert!(
                 last.fix.as_deref().is_some_and(|fix| fix.len() > 10),
                 "{last:?}"
             );
-            assert_eq!(up.finish(), ExitCode::Unreachable);
         }
     }
 }

@@ -1,157 +1,133 @@
-//! `vdeploy doctor`: everything that would stop a run, before it begins, each
-//! with what to do. Looks only: takes no lease, records no run, writes nothing
-//! on the target.
+//! Everything that would stop a run, before it begins, each with what to do.
+//! Looks only: takes no lease, records no run, writes nothing on the target.
 //!
 //! First come the host's own checks, each on top of the one before: project,
 //! state, plugins, secrets, platform, connection, lease. Then the plan's steps
 //! look for themselves, as in a dry run.
 
-#[path = "report.rs"]
-mod checkup;
-mod overlay;
+mod connect;
 mod platform;
 mod project;
-#[path = "connect.rs"]
-mod reach;
-#[path = "../../cli/doctor/render.rs"]
-mod show;
+mod report;
 mod state;
 mod steps;
 
-use super::Global;
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::typed::Typed;
-use super::{owners, registry, world};
-use crate::capability::World;
+pub use report::{Check, Diagnosis, Status};
+
+use super::options::SessionOptions;
+use super::overlay::Overlay;
+use super::prepare::state_owners;
+use super::session::{self, Session};
+use super::target::{self, ResolvedTarget, WorldParts, registry};
 use crate::capability::mask::Masker;
 use crate::ids::RunId;
-use crate::journal::{Store as _, moves};
-use checkup::Checkup;
-use clap::Args;
-pub(super) use overlay::Overlay;
-use show::Show;
+use crate::journal::{Store, moves};
+use report::Report;
 use std::sync::Arc;
 
-/// What to type.
-const EXAMPLES: &str = "Examples:
-  vdeploy doctor                              would `vdeploy run` go through?
-  vdeploy doctor --target staging --ref v1.4  the same for another target and version
-  vdeploy doctor --plan smoke                 only what this plan needs
-  vdeploy doctor --json | jq 'select(.status == \"failed\")'";
-
-/// Arguments of `vdeploy doctor`.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub struct DoctorArgs {
-    /// The plan that is to be run [default: default]
-    #[arg(long, short, default_value = "default", hide_default_value = true)]
+/// The run that is meant.
+#[derive(Clone, Debug)]
+pub struct Doctor {
     pub plan: String,
-    /// The target [default: the only one, or `default-target` of the project]
-    #[arg(long, short)]
+    /// None is the project's only target, or its default.
     pub target: Option<String>,
-    /// What is to be deployed: a branch, tag or full commit id [default: as
-    /// the plan says, `main`]
-    #[arg(long = "ref", value_name = "REF")]
+    /// A branch, tag or commit, in place of what the plan says.
     pub reference: Option<String>,
-    /// One JSON object a line on stdout: a check each, and the end
-    #[arg(long)]
-    pub json: bool,
 }
 
-/// Looks at everything; the exit code is the one that a run would get.
-pub async fn main(global: &Global, args: DoctorArgs) -> Result<ExitCode, CliError> {
-    let show = Show::new(args.json, global.verbose);
-    let mut up = Checkup::new(show).with(Typed::of(global));
-    examine(global, &args, &mut up).await;
-    Ok(up.finish())
+/// Checks everything that a run needs; `on_check` gets each check as it is made.
+pub async fn diagnose(
+    options: &SessionOptions,
+    doctor: &Doctor,
+    on_check: impl FnMut(&Check) + Send,
+) -> Diagnosis {
+    let mut report = Report::new(on_check);
+    examine(options, doctor, &mut report).await;
+    report.finish()
 }
 
-/// Each look needs what the ones before it found; what cannot be looked at is
-/// said by [`Checkup::finish`].
-async fn examine(global: &Global, args: &DoctorArgs, up: &mut Checkup) {
-    let state_dir = match super::session::state_dir(global) {
-        Ok(dir) => dir,
-        Err(error) => return up.error("state directory", &error),
-    };
-    let Some(project) = project::read(global, up) else {
-        state::look(&state_dir, up).await;
-        return;
-    };
-    let below = state::look(&state_dir, up).await;
-    let Some(planned) = project::plan(&project, args, up) else {
+/// Each check needs what the ones before it found; what cannot be checked is
+/// told by [`Report::finish`].
+async fn examine(options: &SessionOptions, doctor: &Doctor, report: &mut Report<'_>) {
+    if let Err(error) = session::check_state_dir(options) {
+        return report.error("state directory", &error);
+    }
+    let project = project::read(options, report);
+    let below = state::check(options, report).await;
+    let Some(project) = project else { return };
+    let session = Session::with_project(options, project);
+    let Some(planned) = project::plan(session.project(), doctor, report) else {
         return;
     };
     let (target_name, target) = (planned.target, planned.config);
-    let prepared = project::plugins(&project, planned.plan, args, &state_dir, up).await;
+    let prepared = project::plugins(&session, planned.plan, doctor, report).await;
     if let Some(prepared) = &prepared {
-        project::way_back(prepared, &target_name, target, up);
+        project::rollback_readiness(prepared, &target_name, target, report);
     }
     let plan = prepared.as_ref().map(|prepared| &prepared.plan);
-    let Some((secrets, missing)) = project::secrets(&project, plan, &target_name, target, up).await
-    else {
+    let fetched = project::secrets(&session, plan, &target_name, target, report).await;
+    let Some((secrets, missing)) = fetched else {
         return;
     };
     let masker = Masker::new(secrets.values()).unwrap_or_else(|_| Masker::none());
-    up.mask(masker.clone());
+    report.mask(masker.clone());
     if let Some(prepared) = &prepared {
-        project::in_config(&project, prepared, target, &secrets, up);
+        project::in_config(session.project(), prepared, target, &secrets, report);
     }
-    let target = match registry::settled(target, &secrets).await {
+    let target = match registry::resolve(&session, target, &secrets).await {
         Ok((target, _)) => target,
-        Err(error) => return up.error("VM", &error),
+        Err(error) => return report.error("VM", &error),
     };
-    let route = match world::route(&project, &target, &secrets, &state_dir) {
-        Ok(route) => route,
-        Err(error) => return up.error("VM", &error),
+    let resolved = match target::resolve(&session, &target, &secrets) {
+        Ok(resolved) => resolved,
+        Err(error) => return report.error("VM", &error),
     };
     let store = match Overlay::over(below) {
         Ok(overlay) => Arc::new(overlay),
-        Err(error) => return up.error("state directory", &error.into()),
+        Err(error) => return report.error("state directory", &error.into()),
     };
-    let named = route.vm();
+    let named = resolved.vm();
+    let named = named.as_ref();
     let moved = named.map(|vm| moves::current_vm(&*store, &target_name, vm));
     let vm = match moved.transpose() {
         Ok(vm) => vm,
-        Err(error) => return up.error("VM", &error.into()),
+        Err(error) => return report.error("VM", &error.into()),
     };
     // A server has no platform that could be asked.
-    if let (world::Route::Vers(route), Some(vm)) = (&route, &vm)
-        && platform::look(route, vm, up).await.is_none()
+    if let (ResolvedTarget::Vm(resolved), Some(vm)) = (&resolved, &vm)
+        && platform::check(resolved, vm, report).await.is_none()
     {
         return;
     }
+    let address = match resolved.address(&target_name, &*store) {
+        Ok(address) => address,
+        Err(error) => return report.error("VM", &error.into()),
+    };
     let run = RunId::generate();
-    let place = match owners::place(&route, &target_name, &*store) {
-        Ok(place) => place,
-        Err(error) => return up.error("VM", &error.into()),
-    };
-    let built = world::build(
-        route,
-        target_name.clone(),
+    let world = resolved.world(WorldParts {
+        target: target_name.clone(),
         vm,
-        run.clone(),
+        run: run.clone(),
         secrets,
-        store.clone(),
-    );
-    let world = match built {
-        Ok(world) => World {
-            state: owners::state(&project, place, store.clone()),
-            ..world
-        },
-        Err(error) => return up.error("connection", &error),
+        store: store.clone(),
+    });
+    let mut world = match world {
+        Ok(world) => world,
+        Err(error) => return report.error("connection", &error),
     };
-    let reached = reach::connect(&world, &store, up).await;
-    let store_holder = store.lease_holder(&target_name);
-    reach::lease(&world, reached, store_holder, up).await;
+    world.state = state_owners::state(session.project(), address, store.clone());
+    let reached = connect::check(&world, &store, report).await;
+    let holder = store.lease_holder(&target_name);
+    connect::lease(&world, reached, holder, report).await;
     if let Some(secret) = missing.first() {
-        up.skip_all(&["steps"], &format!("the secret `{secret}` is missing"));
+        report.skip_all(&["steps"], &format!("the secret `{secret}` is missing"));
     }
     if let Some(prepared) = prepared
         && reached
         && missing.is_empty()
     {
-        steps::look(prepared, world.clone(), masker, store, run, up).await;
+        let actor = &options.actor;
+        steps::check(prepared, &world, masker, store, (run, actor), report).await;
     }
     world.ssh.close().await;
 }

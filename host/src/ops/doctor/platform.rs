@@ -1,66 +1,71 @@
 //! The Vers API and the VM's state there.
 
-use super::checkup::{Checkup, split_fix};
-use crate::cli::exit::ExitCode;
-use crate::cli::world::VersRoute;
+use super::report::{Report, split_fix};
 use crate::ids::VmId;
+use crate::ops::error::OpsErrorKind;
+use crate::ops::target::ResolvedVm;
 use crate::vers::{VersClient, VersError, VmState};
 use std::time::{Duration, Instant};
 
 const API: &str = "Vers API";
 const VM: &str = "VM";
 /// How long the platform may think about a question.
-const PATIENCE: Duration = Duration::from_secs(15);
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// A slower answer is worth a word.
 const SLOW: Duration = Duration::from_secs(3);
 
 /// Asks for the VM's state: that takes the network, the key and the VM.
-pub async fn look(route: &VersRoute, vm: &VmId, up: &mut Checkup) -> Option<()> {
-    let mut config = route.vers.clone();
-    config.call_timeout = PATIENCE;
+pub(super) async fn check(resolved: &ResolvedVm, vm: &VmId, report: &mut Report<'_>) -> Option<()> {
+    let mut config = resolved.vers.clone();
+    config.call_timeout = CALL_TIMEOUT;
     let client = match VersClient::new(&config) {
         Ok(client) => client,
         Err(error) => {
             let text = error.to_string();
             let (detail, fix) = split_fix(&text);
-            up.fail(API, ExitCode::Usage, detail, fix);
+            report.fail(API, OpsErrorKind::Usage, detail, fix);
             return None;
         }
     };
     let began = Instant::now();
     match client.status(vm).await {
         Ok(found) => {
-            answered(&config.base_url, began.elapsed(), up);
-            state(vm, &found.state, up)
+            answered(&config.base_url, began.elapsed(), report);
+            state(vm, &found.state, report)
         }
         Err(error @ (VersError::NotYours { .. } | VersError::NotFound { .. })) => {
-            answered(&config.base_url, began.elapsed(), up);
-            let moved = match *vm == route.vm {
+            answered(&config.base_url, began.elapsed(), report);
+            let moved = match *vm == resolved.vm {
                 true => String::new(),
-                false => format!(" (the target moved there from {})", route.vm),
+                false => format!(" (the target moved there from {})", resolved.vm),
             };
             let text = error.to_string();
             let (detail, fix) = split_fix(&text);
-            up.fail(VM, ExitCode::Unreachable, format!("{detail}{moved}"), fix);
+            report.fail(
+                VM,
+                OpsErrorKind::Unreachable,
+                format!("{detail}{moved}"),
+                fix,
+            );
             None
         }
         Err(error) => {
             let (detail, fix) = refusal(&error);
-            up.fail(API, ExitCode::Unreachable, detail, fix);
+            report.fail(API, OpsErrorKind::Unreachable, detail, fix);
             None
         }
     }
 }
 
-fn answered(root: &str, took: Duration, up: &mut Checkup) {
+fn answered(root: &str, took: Duration, report: &mut Report<'_>) {
     let took_ms = took.as_millis();
     match took > SLOW {
-        true => up.warn(
+        true => report.warn(
             API,
             format!("{root} answers, but slowly ({took_ms} ms)"),
             "the platform is slow now: a snapshot may take minutes",
         ),
-        false => up.pass(
+        false => report.pass(
             API,
             format!("{root} answers in {took_ms} ms and takes the key"),
         ),
@@ -86,16 +91,16 @@ fn refusal(error: &VersError) -> (String, String) {
     (detail, fix.to_owned())
 }
 
-fn state(vm: &VmId, state: &VmState, up: &mut Checkup) -> Option<()> {
+fn state(vm: &VmId, state: &VmState, report: &mut Report<'_>) -> Option<()> {
     let fix = match state {
         VmState::Running => {
-            up.pass(VM, format!("{vm} is running"));
+            report.pass(VM, format!("{vm} is running"));
             return Some(());
         }
         VmState::Paused | VmState::Sleeping => {
-            up.fail(
+            report.fail(
                 VM,
-                ExitCode::Unreachable,
+                OpsErrorKind::Unreachable,
                 format!(
                     "{vm} is {state}, and a checkup resumes nothing (a run that changes it does)"
                 ),
@@ -111,13 +116,18 @@ fn state(vm: &VmId, state: &VmState, up: &mut Checkup) -> Option<()> {
         }
         VmState::Unknown | VmState::Other(_) => format!("look at it: vers status {vm}"),
     };
-    up.fail(VM, ExitCode::Unreachable, format!("{vm} is {state}"), fix);
+    report.fail(
+        VM,
+        OpsErrorKind::Unreachable,
+        format!("{vm} is {state}"),
+        fix,
+    );
     None
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::show::Show;
+    use super::super::report::{Check, Status};
     use super::*;
     use crate::capability::secrets::SecretValue;
     use crate::vers::VersConfig;
@@ -144,9 +154,9 @@ mod tests {
         format!("http://{address}")
     }
 
-    async fn looked_at(url: String) -> (Vec<super::super::checkup::Check>, ExitCode) {
+    async fn looked_at(url: String) -> (Vec<Check>, Option<OpsErrorKind>) {
         let key = SecretValue::new("s3cret-key".to_owned());
-        let route = VersRoute {
+        let resolved = ResolvedVm {
             vm: "vm-1".into(),
             url: String::new(),
             user: "root".to_owned(),
@@ -154,9 +164,12 @@ mod tests {
             keepalive: None,
             vers: VersConfig::new(url, key),
         };
-        let mut up = Checkup::new(Show::nowhere());
-        look(&route, &"vm-1".into(), &mut up).await;
-        (up.checks().to_vec(), up.finish())
+        let mut report = Report::new(|_: &Check| {});
+        check(&resolved, &"vm-1".into(), &mut report).await;
+        let found = report.finish();
+        let own = found.checks.into_iter();
+        let own = own.filter(|check| check.status != Status::Skipped);
+        (own.collect(), found.failure)
     }
 
     #[tokio::test]
@@ -227,14 +240,14 @@ mod tests {
         ] {
             let (checks, exit) = looked_at(api(answer).await).await;
             let last = checks.last().unwrap();
-            assert_eq!(exit, ExitCode::Unreachable, "{answer}");
+            assert_eq!(exit, Some(OpsErrorKind::Unreachable), "{answer}");
             assert_eq!(last.name, name, "{answer}: {last:?}");
             assert!(last.detail.contains(says), "{answer}: {last:?}");
             let shown = last.fix.as_deref().unwrap_or_default();
             assert!(shown.contains(fix), "{answer}: {last:?}");
         }
         let running = api("200 OK|{\"vm_id\":\"vm-1\",\"state\":\"running\"}").await;
-        assert_eq!(looked_at(running).await.1, ExitCode::Success);
+        assert_eq!(looked_at(running).await.1, None);
     }
 
     #[tokio::test]
@@ -243,7 +256,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(listener);
         let (checks, exit) = looked_at(format!("http://{address}")).await;
-        assert_eq!(exit, ExitCode::Unreachable);
+        assert_eq!(exit, Some(OpsErrorKind::Unreachable));
         assert!(checks[0].detail.contains("cannot be reached"), "{checks:?}");
         let fix = checks[0].fix.as_deref().unwrap();
         assert!(fix.contains("check the network"), "{fix}");

@@ -1,18 +1,20 @@
 //! What is written down: project file, plan, plugins with their grants, the
 //! steps' configuration, secrets.
 
-use super::DoctorArgs;
-use super::checkup::Checkup;
+use super::Doctor;
+use super::report::Report;
 use crate::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
-use crate::cli::error::CliError;
-use crate::cli::exit::ExitCode;
-use crate::cli::start::in_config;
-use crate::cli::{Global, by_word, load, session, way_back};
 use crate::config::{self, ConfigError, Overrides, Project, SecretNeeds, TargetConfig};
 use crate::ids::{PlanName, TargetName};
+use crate::ops::error::OpsErrorKind;
+use crate::ops::options::SessionOptions;
+use crate::ops::prepare::{
+    plugins as loading, rollback_readiness as readiness, secrets_in_config, takes_ref,
+    unverified_probes,
+};
+use crate::ops::session::{self, Session};
 use crate::plan::{Plan, Step};
 use crate::run::prepare::{self, Configs, Plugins};
-use std::path::Path;
 
 /// The plan and where it is to run.
 pub struct Planned<'p> {
@@ -29,20 +31,12 @@ pub struct Prepared {
 }
 
 /// Reads the project file.
-pub fn read(global: &Global, up: &mut Checkup) -> Option<Project> {
-    let cwd = match std::env::current_dir() {
-        Ok(cwd) => cwd,
-        Err(error) => {
-            let error = CliError::usage(format!("the current directory: {error}"));
-            up.error("project file", &error);
-            return None;
-        }
-    };
-    match session::project(global, &cwd) {
+pub fn read(options: &SessionOptions, report: &mut Report<'_>) -> Option<Project> {
+    match session::read_project(options) {
         Ok(project) => {
             match &project.file {
-                Some(file) => up.pass("project file", file.display().to_string()),
-                None => up.warn(
+                Some(file) => report.pass("project file", file.display().to_string()),
+                None => report.warn(
                     "project file",
                     "there is no vdeploy.toml here or above: the built-in project is used",
                     "vdeploy init",
@@ -51,40 +45,44 @@ pub fn read(global: &Global, up: &mut Checkup) -> Option<Project> {
             Some(project)
         }
         Err(error) => {
-            problems("project file", &error, up);
+            problems("project file", &error, report);
             None
         }
     }
 }
 
 /// Each problem is a check of its own.
-fn problems(name: &str, error: &ConfigError, up: &mut Checkup) {
+fn problems(name: &str, error: &ConfigError, report: &mut Report<'_>) {
     for problem in &error.problems {
         let place = problem.place.as_ref();
         let place = place.map_or(String::new(), |place| format!("{place}: "));
         let fix = problem.help.clone().unwrap_or_default();
         let detail = format!("{place}{}", problem.message);
-        up.fail(name, ExitCode::Usage, detail, fix);
+        report.fail(name, OpsErrorKind::Usage, detail, fix);
     }
 }
 
 /// Finds the plan and the target.
-pub fn plan<'p>(project: &'p Project, args: &DoctorArgs, up: &mut Checkup) -> Option<Planned<'p>> {
-    let plan = match project.plan(&PlanName::from(args.plan.as_str())) {
+pub fn plan<'p>(
+    project: &'p Project,
+    doctor: &Doctor,
+    report: &mut Report<'_>,
+) -> Option<Planned<'p>> {
+    let plan = match project.plan(&PlanName::from(doctor.plan.as_str())) {
         Ok(plan) => {
             let steps: Vec<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
-            up.pass("plan", format!("{}: {}", plan.name, steps.join(", ")));
+            report.pass("plan", format!("{}: {}", plan.name, steps.join(", ")));
             Some(plan.clone())
         }
         Err(error) => {
-            problems("plan", &error, up);
+            problems("plan", &error, report);
             None
         }
     };
-    let name = args.target.as_deref().map(TargetName::from);
+    let name = doctor.target.as_deref().map(TargetName::from);
     match project.target(name.as_ref()) {
         Ok((name, config)) => {
-            up.pass("target", name.to_string());
+            report.pass("target", name.to_string());
             Some(Planned {
                 plan: plan?,
                 target: name.clone(),
@@ -92,7 +90,7 @@ pub fn plan<'p>(project: &'p Project, args: &DoctorArgs, up: &mut Checkup) -> Op
             })
         }
         Err(error) => {
-            problems("target", &error, up);
+            problems("target", &error, report);
             None
         }
     }
@@ -100,17 +98,13 @@ pub fn plan<'p>(project: &'p Project, args: &DoctorArgs, up: &mut Checkup) -> Op
 
 /// Loads the plugins and completes the steps' configuration.
 pub async fn plugins(
-    project: &Project,
+    session: &Session,
     mut plan: Plan,
-    args: &DoctorArgs,
-    state_dir: &Path,
-    up: &mut Checkup,
+    doctor: &Doctor,
+    report: &mut Report<'_>,
 ) -> Option<Prepared> {
-    let loaded = match load::engine(state_dir) {
-        Ok(engine) => load::plugins(&engine, project, &plan).await,
-        Err(error) => Err(error),
-    };
-    let plugins = match loaded {
+    let project = session.project();
+    let plugins = match loading::plugins(session.options(), project, &plan).await {
         Ok(plugins) => plugins,
         Err(error) => {
             // A grant to add stands in paragraphs of its own.
@@ -120,37 +114,32 @@ pub async fn plugins(
                 .map(|(what, lines)| (what, format!("add to the project file:{lines}")))
                 .unwrap_or((error.message.as_str(), String::new()));
             let fix = error.hint.clone().unwrap_or(fix);
-            up.fail("plugins", error.exit, detail.trim_end(), fix);
+            report.fail("plugins", error.kind, detail.trim_end(), fix);
             return None;
         }
     };
-    up.pass(
+    report.pass(
         "plugins",
         format!("{} loaded, every import granted", plugins.len()),
     );
-    for plugin in by_word::of_plan(project, &plan, &plugins) {
-        up.warn(
+    for plugin in unverified_probes::of_plan(project, &plan, &plugins) {
+        report.warn(
             &format!("probes of `{}`", plugin.plugin),
             plugin.warning(),
             "read the plugin and pin it with `digest`, or grant exact commands instead",
         );
     }
     let mut overrides = Overrides::default();
-    if let Some(reference) = &args.reference {
-        let takes_ref = |step: &Step| {
-            plugins.get(&step.plugin).is_some_and(|plugin| {
-                let mut keys = plugin.description.manifest.config_keys();
-                keys.any(|key| key == "ref")
-            })
-        };
+    if let Some(reference) = &doctor.reference {
+        let takes_ref = |step: &Step| takes_ref(&plugins, step);
         if let Err(error) = config::apply_ref(&mut plan, reference, &mut overrides, takes_ref) {
-            problems("configuration", &error, up);
+            problems("configuration", &error, report);
             return None;
         }
     }
     match prepare::configs(&plan, &plugins, false) {
         Ok(configs) => {
-            up.pass("configuration", format!("of {} steps", configs.len()));
+            report.pass("configuration", format!("of {} steps", configs.len()));
             Some(Prepared {
                 plan,
                 plugins,
@@ -159,10 +148,10 @@ pub async fn plugins(
         }
         Err(found) => {
             for error in found {
-                let error = load::problem(error, |step, pointer| {
+                let error = loading::problem(error, |step, pointer| {
                     project.origin_of(&plan.name, step, pointer, &overrides)
                 });
-                up.error("configuration", &error);
+                report.error("configuration", &error);
             }
             None
         }
@@ -171,16 +160,16 @@ pub async fn plugins(
 
 /// Whether a run could go back: by the platform's snapshots, or by one that a
 /// step of the plan makes.
-pub fn way_back(
+pub fn rollback_readiness(
     prepared: &Prepared,
     target_name: &TargetName,
     target: &TargetConfig,
-    up: &mut Checkup,
+    report: &mut Report<'_>,
 ) {
     let Prepared { plan, plugins, .. } = prepared;
-    let question = way_back::Question {
+    let question = readiness::Question {
         target: target_name,
-        takes_snapshots: way_back::takes_snapshots(target),
+        takes_snapshots: readiness::takes_snapshots(target),
         changes: !prepare::traits(plan, plugins, false).may_change.is_empty(),
         is_rollback: false,
         without: None,
@@ -189,11 +178,13 @@ pub fn way_back(
         let plugin = plugins.get(&step.plugin);
         plugin.is_some_and(|plugin| plugin.grants.allows_snapshot(scope))
     };
-    match way_back::settle(&mut plan.clone(), &question, granted) {
-        Ok(_) if !question.changes => up.pass("way back", "the plan changes nothing"),
-        Ok(_) if question.takes_snapshots => up.pass("way back", "the platform takes snapshots"),
-        Ok(_) => up.pass("way back", "the plan keeps an archive"),
-        Err(error) => up.error("way back", &error),
+    match readiness::settle(&mut plan.clone(), &question, granted) {
+        Ok(_) if !question.changes => report.pass("way back", "the plan changes nothing"),
+        Ok(_) if question.takes_snapshots => {
+            report.pass("way back", "the platform takes snapshots")
+        }
+        Ok(_) => report.pass("way back", "the plan keeps an archive"),
+        Err(error) => report.error("way back", &error),
     }
 }
 
@@ -203,9 +194,9 @@ pub fn in_config(
     prepared: &Prepared,
     target: &TargetConfig,
     secrets: &LoadedSecrets,
-    up: &mut Checkup,
+    report: &mut Report<'_>,
 ) {
-    let written = in_config::Written {
+    let written = secrets_in_config::Written {
         project,
         plan: &prepared.plan,
         configs: &prepared.configs,
@@ -213,14 +204,14 @@ pub fn in_config(
         set: &[],
         without_snapshot: None,
     };
-    match in_config::check(&written, secrets) {
+    match secrets_in_config::check(&written, secrets) {
         Ok(warnings) => {
             for warning in warnings {
                 let fix = "give the secret a long random value";
-                up.warn("values of secrets", warning, fix);
+                report.warn("values of secrets", warning, fix);
             }
         }
-        Err(error) => up.error("values of secrets", &error),
+        Err(error) => report.error("values of secrets", &error),
     }
 }
 
@@ -228,12 +219,13 @@ pub fn in_config(
 /// is missing hides nothing. None when the target's own is missing; else the
 /// names of the plan's that are.
 pub async fn secrets(
-    project: &Project,
+    session: &Session,
     plan: Option<&Plan>,
     target_name: &TargetName,
     target: &TargetConfig,
-    up: &mut Checkup,
+    report: &mut Report<'_>,
 ) -> Option<(LoadedSecrets, Vec<String>)> {
+    let project = session.project();
     let of_target: Vec<String> = target.secrets().iter().map(|s| s.value.clone()).collect();
     let mut needs = SecretNeeds::default();
     match plan {
@@ -249,13 +241,13 @@ pub async fn secrets(
         let title = format!("secret `{name}`");
         let mut one = SecretNeeds::default();
         one.0.insert(name.clone(), needed_by);
-        match config::fetch_secrets(project, &one).await {
+        match session.secrets(&one).await {
             Ok(loaded) => {
                 if let Ok(secret) = loaded.get(&name) {
                     values.push((name.clone(), secret.value));
                 }
                 let from = project.secrets.get(&name);
-                up.pass(
+                report.pass(
                     &title,
                     from.map_or(String::new(), |from| format!("from {from}")),
                 );
@@ -268,7 +260,7 @@ pub async fn secrets(
                         error.needed_by.join(", "),
                         error.problem
                     );
-                    up.fail(&title, ExitCode::Refused, detail, error.help);
+                    report.fail(&title, OpsErrorKind::Refused, detail, error.help);
                 }
                 missing.push(name);
             }

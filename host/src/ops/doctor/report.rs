@@ -3,11 +3,8 @@
 //!
 //! Knows the order of the looks; knows nothing of how one is made.
 
-use super::show::Show;
 use crate::capability::mask::Masker;
-use crate::cli::error::CliError;
-use crate::cli::exit::ExitCode;
-use crate::cli::typed::Typed;
+use crate::ops::error::{OpsError, OpsErrorKind};
 use serde::Serialize;
 
 /// How one check ended.
@@ -67,44 +64,37 @@ const ORDER: [&str; 12] = [
 ];
 
 /// The results so far.
-#[derive(Debug)]
-pub struct Checkup {
-    show: Show,
+pub(super) struct Report<'a> {
+    on_check: Box<dyn FnMut(&Check) + Send + 'a>,
     masker: Masker,
-    /// What the command of a fix must carry.
-    typed: Typed,
     checks: Vec<Check>,
-    /// What a run would end with: that of the first check that failed.
-    exit: Option<ExitCode>,
+    /// The kind of the first check that failed.
+    failure: Option<OpsErrorKind>,
 }
 
-impl Checkup {
-    /// Shows each check as it is made.
-    pub fn new(show: Show) -> Self {
-        Self {
-            show,
-            masker: Masker::none(),
-            typed: Typed::default(),
-            checks: Vec::new(),
-            exit: None,
-        }
-    }
+/// Everything that was checked.
+#[derive(Debug)]
+pub struct Diagnosis {
+    pub checks: Vec<Check>,
+    /// What a run would be refused with, or end with; none when it would go
+    /// through as far as can be seen.
+    pub failure: Option<OpsErrorKind>,
+}
 
-    /// The commands of its fixes can be pasted.
-    pub fn with(mut self, typed: Typed) -> Self {
-        self.typed = typed;
-        self
+impl<'a> Report<'a> {
+    /// `on_check` gets each check as it is made.
+    pub fn new(on_check: impl FnMut(&Check) + Send + 'a) -> Self {
+        Self {
+            on_check: Box::new(on_check),
+            masker: Masker::none(),
+            checks: Vec::new(),
+            failure: None,
+        }
     }
 
     /// From now on these secrets are hidden.
     pub fn mask(&mut self, masker: Masker) {
         self.masker = masker;
-    }
-
-    /// What was looked at so far.
-    #[cfg(test)]
-    pub fn checks(&self) -> &[Check] {
-        &self.checks
     }
 
     /// It is as it should be.
@@ -117,25 +107,25 @@ impl Checkup {
         self.own(name, Status::Warned, detail.into(), Some(fix.into()));
     }
 
-    /// A run would end with `exit`.
+    /// A run would be refused, or end, with `kind`.
     pub fn fail(
         &mut self,
         name: &str,
-        exit: ExitCode,
+        kind: OpsErrorKind,
         detail: impl Into<String>,
         fix: impl Into<String>,
     ) {
-        self.exit.get_or_insert(exit);
+        self.failure.get_or_insert(kind);
         self.own(name, Status::Failed, detail.into(), Some(fix.into()));
     }
 
     /// The same for an error that says what to do.
-    pub fn error(&mut self, name: &str, error: &CliError) {
+    pub fn error(&mut self, name: &str, error: &OpsError) {
         let (detail, fix) = match &error.hint {
             Some(hint) => (error.message.as_str(), hint.as_str()),
             None => split_fix(&error.message),
         };
-        self.fail(name, error.exit, detail, fix);
+        self.fail(name, error.kind, detail, fix);
     }
 
     /// It could not be looked at.
@@ -163,7 +153,7 @@ impl Checkup {
     /// A check of a step; a run would be refused where it failed.
     pub fn of_step(&mut self, check: Check) {
         if check.status == Status::Failed {
-            self.exit.get_or_insert(ExitCode::Refused);
+            self.failure.get_or_insert(OpsErrorKind::Refused);
         }
         self.add(check);
     }
@@ -172,17 +162,13 @@ impl Checkup {
         check.name = self.masker.mask(&check.name).into_owned();
         check.detail = self.masker.mask(&check.detail).into_owned();
         let fix = check.fix.take().filter(|fix| !fix.is_empty());
-        check.fix = fix.map(|fix| {
-            let fix = self.typed.complete(&fix);
-            self.masker.mask(&fix).into_owned()
-        });
-        self.show.check(&check);
+        check.fix = fix.map(|fix| self.masker.mask(&fix).into_owned());
+        (self.on_check)(&check);
         self.checks.push(check);
     }
 
-    /// Says what was not looked at and what comes first, and gives the exit
-    /// code.
-    pub fn finish(mut self) -> ExitCode {
+    /// Adds what was not checked, because of the first failure.
+    pub fn finish(mut self) -> Diagnosis {
         let failed = |check: &&Check| check.status == Status::Failed;
         let cause = self.checks.iter().find(failed).map(Check::title);
         if let Some(cause) = cause {
@@ -193,9 +179,10 @@ impl Checkup {
             let left: Vec<&str> = ORDER.into_iter().filter(|name| !made(name)).collect();
             self.skip_all(&left, &format!("not looked at, because of: {cause}"));
         }
-        let exit = self.exit.unwrap_or(ExitCode::Success);
-        self.show.end(&self.checks, exit);
-        exit
+        Diagnosis {
+            checks: self.checks,
+            failure: self.failure,
+        }
     }
 }
 
@@ -219,47 +206,52 @@ pub fn split_fix(message: &str) -> (&str, &str) {
 mod tests {
     use super::*;
 
-    fn quiet() -> Checkup {
-        Checkup::new(Show::nowhere())
+    fn quiet() -> Report<'static> {
+        Report::new(|_: &Check| {})
     }
 
     #[test]
     fn the_exit_code_is_that_of_the_first_failure() {
-        let mut up = quiet();
-        up.pass("project file", "");
-        up.warn("disk", "little", "make room");
-        up.fail(
+        let mut report = quiet();
+        report.pass("project file", "");
+        report.warn("disk", "little", "make room");
+        report.fail(
             "secret `a`",
-            ExitCode::Refused,
+            OpsErrorKind::Refused,
             "it is not set",
             "export A=…",
         );
-        up.fail("VM", ExitCode::Unreachable, "paused", "resume it");
-        assert_eq!(up.finish(), ExitCode::Refused);
-        assert_eq!(quiet().finish(), ExitCode::Success);
+        report.fail("VM", OpsErrorKind::Unreachable, "paused", "resume it");
+        assert_eq!(report.finish().failure, Some(OpsErrorKind::Refused));
+        assert_eq!(quiet().finish().failure, None);
     }
 
     #[test]
     fn a_step_that_found_something_refuses() {
-        let mut up = quiet();
-        up.of_step(Check {
+        let mut report = quiet();
+        report.of_step(Check {
             step: Some("preflight".to_owned()),
             name: "disk space".to_owned(),
             status: Status::Failed,
             detail: "2 MiB".to_owned(),
             fix: None,
         });
-        assert_eq!(up.finish(), ExitCode::Refused);
+        assert_eq!(report.finish().failure, Some(OpsErrorKind::Refused));
     }
 
     #[test]
     fn secrets_are_hidden_in_every_text() {
         use crate::capability::secrets::SecretValue;
-        let mut up = quiet();
+        let mut report = quiet();
         let value = SecretValue::new("hunter22".to_owned());
-        up.mask(Masker::new([&value]).unwrap());
-        up.fail("a", ExitCode::Refused, "it says hunter22", "not hunter22");
-        assert_eq!(up.checks[0].detail, "it says ***");
-        assert_eq!(up.checks[0].fix.as_deref(), Some("not ***"));
+        report.mask(Masker::new([&value]).unwrap());
+        report.fail(
+            "a",
+            OpsErrorKind::Refused,
+            "it says hunter22",
+            "not hunter22",
+        );
+        assert_eq!(report.checks[0].detail, "it says ***");
+        assert_eq!(report.checks[0].fix.as_deref(), Some("not ***"));
     }
 }

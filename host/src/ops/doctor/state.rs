@@ -1,10 +1,12 @@
 //! The state directory: can a run keep its journal there?
 
-use super::checkup::{Checkup, split_fix};
-use crate::cli::exit::ExitCode;
+use super::report::{Report, split_fix};
 use crate::ids::TargetName;
-use crate::journal::Store as _;
+use crate::journal::Store;
 use crate::journal::sqlite::SqliteStore;
+use crate::ops::error::OpsErrorKind;
+use crate::ops::options::SessionOptions;
+use crate::ops::session;
 use rustix::fs::{Access, access, statvfs};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,40 +16,48 @@ const SPACE: &str = "space for state";
 /// A run writes some hundred KiB, a first one compiles the plugins too.
 const LEAST_MB: u64 = 64;
 
-/// Looks, and opens the store where there is one. Makes nothing.
-pub async fn look(dir: &Path, up: &mut Checkup) -> Option<Arc<SqliteStore>> {
+/// Opens the store where there is one. Makes nothing.
+pub(super) async fn check(
+    options: &SessionOptions,
+    report: &mut Report<'_>,
+) -> Option<Arc<dyn Store>> {
+    if let Some(store) = &options.store {
+        report.pass(DIRECTORY, store.place());
+        return Some(store.clone());
+    }
+    let dir = options.state_dir.as_path();
     let there = dir.ancestors().find(|dir| dir.exists());
     let Some(there) = there.or_else(|| dir.is_relative().then_some(Path::new("."))) else {
-        up.fail(
+        report.fail(
             DIRECTORY,
-            ExitCode::Internal,
+            OpsErrorKind::Internal,
             format!("{} cannot be made", dir.display()),
             "name another place with --state",
         );
         return None;
     };
     if !there.is_dir() {
-        up.fail(
+        report.fail(
             DIRECTORY,
-            ExitCode::Internal,
+            OpsErrorKind::Internal,
             format!("{}: {} is no directory", dir.display(), there.display()),
             "move that file away, or name another place with --state",
         );
         return None;
     }
     if access(there, Access::WRITE_OK | Access::EXEC_OK).is_err() {
-        up.fail(
+        report.fail(
             DIRECTORY,
-            ExitCode::Internal,
+            OpsErrorKind::Internal,
             format!("this user may not write in {}", there.display()),
             "mend its permissions, or name another place with --state",
         );
         return None;
     }
-    space(there, up);
-    let file = dir.join("vdeploy.db");
+    space(there, report);
+    let file = session::database(dir);
     if !file.exists() {
-        up.pass(DIRECTORY, format!("{}, empty yet", dir.display()));
+        report.pass(DIRECTORY, format!("{}, empty yet", dir.display()));
         return None;
     }
     // A lock is waited for.
@@ -59,23 +69,23 @@ pub async fn look(dir: &Path, up: &mut Checkup) -> Option<Arc<SqliteStore>> {
     });
     match opened.await {
         Ok(Ok(store)) => {
-            up.pass(DIRECTORY, dir.display().to_string());
+            report.pass(DIRECTORY, dir.display().to_string());
             Some(Arc::new(store))
         }
         Ok(Err(error)) => {
             let text = error.to_string();
             let (detail, fix) = split_fix(&text);
-            up.fail(DIRECTORY, ExitCode::Internal, detail, fix);
+            report.fail(DIRECTORY, OpsErrorKind::Internal, detail, fix);
             None
         }
         Err(error) => {
-            up.fail(DIRECTORY, ExitCode::Internal, error.to_string(), "");
+            report.fail(DIRECTORY, OpsErrorKind::Internal, error.to_string(), "");
             None
         }
     }
 }
 
-fn space(dir: &Path, up: &mut Checkup) {
+fn space(dir: &Path, report: &mut Report<'_>) {
     let Ok(found) = statvfs(dir) else { return };
     let free = found.f_bavail.saturating_mul(found.f_frsize) / 1024 / 1024;
     // Some file systems do not count their inodes.
@@ -84,7 +94,7 @@ fn space(dir: &Path, up: &mut Checkup) {
         _ if free == 0 => "no space is left".to_owned(),
         Some(0) => "no inodes are left".to_owned(),
         _ if free < LEAST_MB => {
-            up.warn(
+            report.warn(
                 SPACE,
                 format!("{free} MiB are free on the disk of {}", dir.display()),
                 "make room there, for example with `vdeploy runs prune --keep 50`, or name another \
@@ -92,11 +102,11 @@ fn space(dir: &Path, up: &mut Checkup) {
             );
             return;
         }
-        _ => return up.pass(SPACE, format!("{free} MiB free")),
+        _ => return report.pass(SPACE, format!("{free} MiB free")),
     };
-    up.fail(
+    report.fail(
         SPACE,
-        ExitCode::Internal,
+        OpsErrorKind::Internal,
         format!("{wrong} on the disk of {}", dir.display()),
         "make room there, or name another place with --state",
     );
@@ -104,14 +114,13 @@ fn space(dir: &Path, up: &mut Checkup) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::checkup::{Check, Status};
-    use super::super::show::Show;
+    use super::super::report::{Check, Status};
     use super::*;
 
     async fn looked_at(dir: &Path) -> Vec<Check> {
-        let mut up = Checkup::new(Show::nowhere());
-        look(dir, &mut up).await;
-        up.checks().to_vec()
+        let mut report = Report::new(|_: &Check| {});
+        check(&SessionOptions::new("/", dir), &mut report).await;
+        report.finish().checks
     }
 
     fn failed(checks: &[Check], says: &str) {

@@ -1,19 +1,16 @@
 //! What only the plan's steps know of their service: they look for themselves,
-//! and each of their named checks is one of the checkup.
+//! and each of their named checks is one of the report.
 
-use super::checkup::{Check, Checkup, Status};
-use super::overlay::Overlay;
 use super::project::Prepared;
+use super::report::{Check, Report, Status};
 use crate::capability::World;
 use crate::capability::mask::Masker;
-use crate::cli::hold;
 use crate::event::{CheckStatus, Level, RunEvent};
-use crate::gate::RunShared;
 use crate::ids::RunId;
-use crate::journal::Store as _;
-use crate::journal::store::RunRecord;
+use crate::ops::execute::assembly::Assembly;
+use crate::ops::lease::actor::Actor;
+use crate::ops::overlay::Overlay;
 use crate::run::driver::StepProblem;
-use crate::run::{Execution, prepare};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -26,65 +23,52 @@ const FIX: &str = "; fix: ";
 const LOOK: &str = "this is what is there now: look at the service and its log, or let a run (or \
                     `vdeploy rollback`) put a good version there";
 
-/// Lets the steps look, and shows what they found.
-pub async fn look(
+/// Lets the steps look, and reports what they found.
+pub(super) async fn check(
     prepared: Prepared,
-    world: World,
+    world: &World,
     masker: Masker,
     store: Arc<Overlay>,
-    run: RunId,
-    up: &mut Checkup,
+    (run, actor): (RunId, &Actor),
+    report: &mut Report<'_>,
 ) {
-    let Prepared {
-        plan,
-        plugins,
-        configs,
-    } = prepared;
-    let facts = world.target.facts();
-    let record = RunRecord {
-        id: run.clone(),
-        configs: Default::default(),
-        plan: plan.clone(),
-        target: facts.name,
-        vm: facts.vm.map(|vm| vm.to_string()),
-        url: world.target.url_template().map(str::to_owned),
-        plugins: plugins
-            .iter()
-            .map(|(name, plugin)| (name.clone(), plugin.description.digest.clone()))
-            .collect(),
-        rolls_back: None,
-        started_by: hold::started_by(),
-        started_at: world.clock.now_unix_ms(),
-        host_version: env!("CARGO_PKG_VERSION").to_owned(),
+    let assembly = Assembly {
+        run,
+        target: world.target.facts().name,
+        plan: prepared.plan,
+        plugins: prepared.plugins,
+        configs: prepared.configs,
+        world: world.clone(),
+        masker: Arc::new(masker),
+        store,
         dry_run: true,
+        rolled_back: None,
+        resume_state: None,
     };
-    if let Err(error) = store.create_run(&record) {
-        return up.error("steps", &error.into());
+    if let Err(error) = assembly.store.create_run(&assembly.record(actor)) {
+        return report.error("steps", &error.into());
     }
     let (events, mut happened) = mpsc::unbounded_channel();
-    let shared = RunShared::new(run, world, Arc::new(masker), true, store, events);
-    let execution = Execution {
-        traits: prepare::traits(&plan, &plugins, false),
-        plan,
-        plugins,
-        configs,
-        shared: Arc::new(shared),
-        rolls_back: None,
-        rolled_back_run: None,
-        so_far: Default::default(),
-    };
+    let shared = Arc::new(assembly.shared(events));
+    let execution = assembly.execution(shared);
     let mut seen: Vec<Check> = Vec::new();
-    let problems = execution.look(|| tell(&mut happened, &mut seen, up)).await;
+    let problems = execution
+        .look(|| tell(&mut happened, &mut seen, report))
+        .await;
     for problem in problems {
-        failure(problem, &seen, up);
+        failure(problem, &seen, report);
     }
     if seen.is_empty() {
-        up.pass("steps", "every step's check holds");
+        report.pass("steps", "every step's check holds");
     }
 }
 
 /// Shows what happened since the last time.
-fn tell(happened: &mut mpsc::UnboundedReceiver<RunEvent>, seen: &mut Vec<Check>, up: &mut Checkup) {
+fn tell(
+    happened: &mut mpsc::UnboundedReceiver<RunEvent>,
+    seen: &mut Vec<Check>,
+    report: &mut Report<'_>,
+) {
     while let Ok(event) = happened.try_recv() {
         let check = match event {
             RunEvent::Check {
@@ -114,7 +98,7 @@ fn tell(happened: &mut mpsc::UnboundedReceiver<RunEvent>, seen: &mut Vec<Check>,
             same && (*earlier == check || logged)
         });
         if !known {
-            up.of_step(check.clone());
+            report.of_step(check.clone());
             seen.push(check);
         }
     }
@@ -147,15 +131,15 @@ fn named(step: String, name: String, status: CheckStatus, detail: String) -> Che
 }
 
 /// A step that failed without a named check that says why.
-fn failure(problem: StepProblem, seen: &[Check], up: &mut Checkup) {
+fn failure(problem: StepProblem, seen: &[Check], report: &mut Report<'_>) {
     let step = Some(problem.step.to_string());
     let told = |check: &Check| check.step == step && check.status == Status::Failed;
     if seen.iter().any(told) {
         return;
     }
     let error = problem.failure.error;
-    let (detail, fix) = super::checkup::split_fix(&error.message);
-    up.of_step(Check {
+    let (detail, fix) = super::report::split_fix(&error.message);
+    report.of_step(Check {
         step,
         name: error.code.clone(),
         status: Status::Failed,

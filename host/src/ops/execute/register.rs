@@ -1,59 +1,56 @@
-//! Makes a run known in the store: a new one, or one that is gone on with.
+//! Registers a run in the store: a new one, or one that is resumed.
 
-use super::{Ready, Request, refused, store_failed};
-use crate::cli::rollback::choose;
-use crate::cli::unfinished;
+use super::origin::refused;
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::journal::store::RunRecord;
 use crate::journal::{Entry, StoreError};
+use crate::ops::operation::{interrupted, select};
+use crate::ops::prepare::Prepared;
 use crate::run::{Finished, prepare};
 
-/// Makes the run known: a new one beside no run that was cut off, or one that
-/// is gone on with.
-pub(super) fn enter(
-    ready: &Ready,
-    request: &Request,
-    shared: &RunShared,
-    record: &RunRecord,
-) -> Result<(), Finished> {
-    let internal = |error: StoreError| store_failed(&record.id, request, &error);
-    if request.resumes.is_some() {
-        let entry = Entry::Resumed {
-            by: record.started_by.clone(),
-            host_version: record.host_version.clone(),
-        };
-        return shared.record(&entry).map_err(internal);
-    }
-    let store = &*ready.store;
-    let rolls_back = request.rolls_back.as_ref().map(|back| &back.run.id);
-    // Another process may have done it while the target was waited for.
-    if let Some(back) = request.rolls_back.as_ref().filter(|back| !back.again) {
-        let to = ready.plan.rollback_to;
-        if let Some(why) = choose::already_undone(store, &back.run, to) {
+impl Prepared {
+    /// A new run is registered beside no interrupted one.
+    pub(super) fn register(&self, shared: &RunShared, record: &RunRecord) -> Result<(), Finished> {
+        let failed = |error: StoreError| self.origin.store_failed(&error);
+        if self.origin.resumed().is_some() {
+            let entry = Entry::Resumed {
+                by: record.started_by.clone(),
+                host_version: record.host_version.clone(),
+            };
+            return shared.record(&entry).map_err(failed);
+        }
+        let assembly = &self.assembly;
+        let store = &*assembly.store;
+        let rolls_back = self.origin.rolls_back();
+        // Another process may have done it while the target was waited for.
+        if let Some(back) = rolls_back.filter(|back| !back.again)
+            && let Some(why) = select::already_undone(store, &back.run, assembly.plan.rollback_to)
+        {
             return Err(refused(Outcome::Refused, why));
         }
-    }
-    let in_the_way = unfinished::in_the_way(store, &ready.target, rolls_back).map_err(internal)?;
-    let traits = prepare::traits(&ready.plan, &ready.plugins, rolls_back.is_some());
-    if let Some(found) = in_the_way {
-        let message = unfinished::message(&found);
-        if !request.dry_run && !traits.may_change.is_empty() {
-            return Err(Finished {
-                next: unfinished::ways(&found.record).into(),
-                beside: Some(found.record.id),
-                ..refused(Outcome::Refused, message)
+        let rolled_back = rolls_back.map(|back| &back.run.id);
+        let found = interrupted::in_the_way(store, &assembly.target, rolled_back);
+        if let Some(found) = found.map_err(failed)? {
+            let message = interrupted::message(&found);
+            let traits = prepare::traits(&assembly.plan, &assembly.plugins, rolls_back.is_some());
+            if !assembly.dry_run && !traits.may_change.is_empty() {
+                return Err(Finished {
+                    next: interrupted::ways(&found.record).into(),
+                    beside: Some(found.record.id),
+                    ..refused(Outcome::Refused, message)
+                });
+            }
+            shared.emit(RunEvent::Log {
+                step: None,
+                level: Level::Warn,
+                message,
             });
         }
-        shared.emit(RunEvent::Log {
-            step: None,
-            level: Level::Warn,
-            message: ready.typed.complete(&message).into_owned(),
-        });
-    }
-    store.create_run(record).map_err(internal)?;
-    match &request.without_snapshot {
-        Some(reason) => shared.waive_snapshot(reason).map_err(internal),
-        None => Ok(()),
+        store.create_run(record).map_err(failed)?;
+        match self.origin.without_snapshot() {
+            Some(reason) => shared.waive_snapshot(reason).map_err(failed),
+            None => Ok(()),
+        }
     }
 }

@@ -1,28 +1,27 @@
 //! What is said at the end of a run that another process has gone on with, or
 //! has settled, while this one had it or waited for it.
 
-use super::refused;
-use crate::cli::hold;
+use super::origin::refused;
 use crate::event::Outcome;
 use crate::ids::RunId;
 use crate::journal::{Entry, Store, unfinished};
+use crate::ops::lease::actor::Actor;
 use crate::run::Finished;
 
 /// The end of a run that lost its target is completed: whoever took the run and
 /// ended it has had the last word, so it is looked at and not undone.
-pub(super) fn told(store: &dyn Store, run: &RunId, finished: Finished) -> Finished {
+pub(super) fn amend(store: &dyn Store, run: &RunId, me: &Actor, finished: Finished) -> Finished {
     if finished.outcome != Outcome::Interrupted {
         return finished;
     }
     let Ok(journal) = store.journal(run) else {
         return finished;
     };
-    let me = hold::started_by();
     let last = journal.iter().rev().find_map(|stored| match &stored.entry {
         Entry::Resumed { by, .. } | Entry::Abandoned { by, .. } => Some(by),
         _ => None,
     });
-    let Some(by) = last.filter(|by| **by != me) else {
+    let Some(by) = last.filter(|by| **by != me.started_by) else {
         return finished;
     };
     let mut next = vec![format!("vdeploy runs show {run}")];
@@ -77,6 +76,10 @@ mod tests {
     use crate::journal::store::RunRecord;
     use crate::plan::Plan;
 
+    fn me() -> Actor {
+        Actor::named("me")
+    }
+
     fn store(entries: &[Entry]) -> (SqliteStore, RunId) {
         let store = SqliteStore::in_memory().unwrap();
         let plan = Plan::bare("default");
@@ -111,7 +114,7 @@ mod tests {
     fn a_run_that_another_process_has_ended_is_looked_at_and_not_undone() {
         let entries = [resumed("ada@desk pid 9"), ended(Outcome::Deployed)];
         let (store, run) = store(&entries);
-        let told = told(&store, &run, interrupted());
+        let told = amend(&store, &run, &me(), interrupted());
         assert_eq!(told.next, ["vdeploy runs show 01A"]);
         assert!(
             told.message
@@ -130,14 +133,14 @@ mod tests {
 
     #[test]
     fn a_run_that_was_its_own_to_the_end_keeps_its_ways() {
-        let own = [resumed("x"), resumed(&hold::started_by())];
+        let own = [resumed("x"), resumed(&me().started_by)];
         for entries in [&own[..], &[]] {
             let (store, run) = store(entries);
-            let told = told(&store, &run, interrupted());
+            let told = amend(&store, &run, &me(), interrupted());
             assert_eq!(told.next, interrupted().next);
         }
         let (store, run) = store(&[resumed("ada@desk pid 9")]);
-        let next = told(&store, &run, interrupted()).next;
+        let next = amend(&store, &run, &me(), interrupted()).next;
         assert_eq!(next, ["vdeploy runs show 01A", "vdeploy resume 01A"]);
     }
 }

@@ -1,146 +1,120 @@
-//! `vdeploy lease break`: asks, then breaks the lease in the store and on the
-//! target itself, and records it.
+//! Takes the target from a run: breaks its lease in the store and on the target
+//! itself, and records it.
 
-use super::look::{self, Looked, There};
-use super::{BreakArgs, show};
+use super::actor::Actor;
+use super::status::{self, LeaseStatus, OnTargetStatus};
 use crate::capability::World;
-use crate::cli::error::CliError;
-use crate::cli::exit::ExitCode;
-use crate::cli::session::Session;
-use crate::cli::{hold, terminal};
 use crate::ids::RunId;
 use crate::journal::Store;
 use crate::journal::breaks::{self, LeaseBreak};
 use crate::journal::store::Holder;
+use crate::ops::error::OpsError;
+use crate::ops::session::Session;
 use crate::run::lease::DEFAULT_TTL;
 use crate::run::target_lease::{self, TargetHolder};
 use std::sync::Arc;
 
-pub(super) async fn main(session: &Session, args: &BreakArgs) -> Result<ExitCode, CliError> {
-    let reason = args.reason.trim();
-    if reason.is_empty() {
-        return Err(CliError::usage("--reason is empty")
-            .hint("say why the run may be cut off; the one who started it reads it"));
-    }
-    if !args.yes && !terminal::can_ask() {
-        return Err(CliError::usage(
-            "there is no terminal to ask whether the lease is to be broken",
-        )
-        .hint("look with `vdeploy lease show`, then add `--yes`"));
-    }
-    let store: Arc<dyn Store> = session.store()?;
-    let (looked, world) = look::both(session, args.target.as_deref(), store.clone()).await?;
-    let broken = unless_refused(args, reason, &looked, world.as_ref(), &*store).await;
-    if let Some(world) = world {
-        world.ssh.close().await;
-    }
-    broken
+/// A lease that may be broken, and the connection to its target.
+#[derive(Debug)]
+pub struct BreakableLease {
+    pub status: LeaseStatus,
+    world: Option<World>,
+    store: Arc<dyn Store>,
+    actor: Actor,
 }
 
-async fn unless_refused(
-    args: &BreakArgs,
-    reason: &str,
-    looked: &Looked,
-    world: Option<&World>,
-    store: &dyn Store,
-) -> Result<ExitCode, CliError> {
-    let target = &looked.target;
-    let holder_there = match &looked.there {
-        There::Held(holder) => Some(holder),
-        _ => None,
-    };
-    if looked.stored.is_none() && holder_there.is_none() {
-        show::print(looked, false);
-        terminal::say("nothing was broken");
-        return Ok(looked.exit());
+/// What breaking a lease has come to.
+#[derive(Debug, Default)]
+pub struct BrokenLease {
+    /// Whose lease was asked for in the store, and whether it was still there.
+    pub in_store: Option<(RunId, bool)>,
+    /// The same on the target.
+    pub on_target: Option<(RunId, bool)>,
+    /// Why the lease on the target itself was not broken.
+    pub not_on_target: Option<String>,
+}
+
+impl Session {
+    /// Reads who holds the target, and keeps the connection for
+    /// [`BreakableLease::break_for`].
+    ///
+    /// # Errors
+    /// The target is not in the project, or the store cannot be read.
+    pub async fn breakable_lease(&self, target: Option<&str>) -> Result<BreakableLease, OpsError> {
+        let store = self.store()?;
+        let (status, world) = status::read(self, target, store.clone()).await?;
+        Ok(BreakableLease {
+            status,
+            world,
+            store,
+            actor: self.options().actor.clone(),
+        })
     }
-    if !args.yes {
-        terminal::error_line(show::text(looked).trim_end());
-        if !agreed("break it? Its run can change nothing more then [y/N] ").await {
-            terminal::say("nothing was broken");
-            return Ok(ExitCode::Success);
+}
+
+impl BreakableLease {
+    /// Whether anybody is known to hold the target.
+    pub fn is_held(&self) -> bool {
+        self.status.stored.is_some() || matches!(self.status.there, OnTargetStatus::Held(_))
+    }
+
+    /// Breaks the leases that were read: the run that has them makes no further
+    /// change. `reason` is recorded, and that run is told.
+    ///
+    /// # Errors
+    /// What the store says. A target that cannot be asked is no error.
+    pub async fn break_for(&self, reason: &str) -> Result<BrokenLease, OpsError> {
+        let mut broken = BrokenLease::default();
+        let by = &self.actor.started_by;
+        let status = &self.status;
+        // The store first: it stops the run at its next journal write, at once.
+        if let Some(Holder { run, .. }) = &status.stored {
+            let done = self.store.break_lease(&status.target, run, by, reason)?;
+            broken.in_store = Some((run.clone(), done.is_some()));
         }
-    }
-    let by = hold::started_by();
-    // The store first: it stops the run at its next journal write, at once.
-    if let Some(holder) = &looked.stored {
-        say_broken(
-            "in the store",
-            &holder.run,
-            store
-                .break_lease(target, &holder.run, &by, reason)?
-                .is_some(),
-        );
-    }
-    let why = match (world, holder_there) {
-        (Some(world), Some(holder)) => {
-            let word = format!("{by} ({reason})");
-            let asked =
-                target_lease::break_held(&*world.ssh, &holder.run, &word, DEFAULT_TTL).await;
-            match asked {
-                Ok(done) => {
-                    say_broken("on the target", &holder.run, done.is_ok());
-                    record_there(store, looked, holder, &by, reason)?;
-                    None
+        match (&self.world, &status.there) {
+            (Some(world), OnTargetStatus::Held(holder)) => {
+                let word = format!("{by} ({reason})");
+                let asked = target_lease::break_held(&*world.ssh, &holder.run, &word, DEFAULT_TTL);
+                match asked.await {
+                    Ok(done) => {
+                        broken.on_target = Some((holder.run.clone(), done.is_ok()));
+                        self.record(holder, reason)?;
+                    }
+                    Err(error) => broken.not_on_target = Some(error.to_string()),
                 }
-                Err(error) => Some(error.to_string()),
             }
+            (_, OnTargetStatus::Unknown(why)) => broken.not_on_target = Some(why.clone()),
+            _ => {}
         }
-        _ => match &looked.there {
-            There::Unknown(why) => Some(why.clone()),
-            _ => None,
-        },
-    };
-    match why {
-        None => Ok(ExitCode::Success),
-        Some(why) => Err(CliError::new(
-            ExitCode::Unreachable,
-            format!("the lease on the target `{target}` itself was not broken: {why}"),
-        )
-        .hint(
-            "it ends by itself when its run does not renew it; when the target is back, `vdeploy \
-             lease show` says whether somebody has it",
-        )),
+        Ok(broken)
     }
-}
 
-/// A lease that only the target knew of is recorded here, too.
-fn record_there(
-    store: &dyn Store,
-    looked: &Looked,
-    holder: &TargetHolder,
-    by: &str,
-    reason: &str,
-) -> Result<(), CliError> {
-    let same = |stored: &Holder| stored.run == holder.run;
-    if looked.stored.as_ref().is_some_and(same) {
-        return Ok(());
+    /// A lease that only the target knew of is recorded here, too.
+    fn record(&self, holder: &TargetHolder, reason: &str) -> Result<(), OpsError> {
+        let same = |stored: &Holder| stored.run == holder.run;
+        if self.status.stored.as_ref().is_some_and(same) {
+            return Ok(());
+        }
+        let broken = LeaseBreak {
+            run: holder.run.clone(),
+            who: holder.who.clone(),
+            by: self.actor.started_by.clone(),
+            reason: reason.to_owned(),
+            at: self.status.now,
+            token: 0,
+        };
+        Ok(breaks::remember(
+            &*self.store,
+            &self.status.target,
+            &broken,
+        )?)
     }
-    let broken = LeaseBreak {
-        run: holder.run.clone(),
-        who: holder.who.clone(),
-        by: by.to_owned(),
-        reason: reason.to_owned(),
-        at: looked.now,
-        token: 0,
-    };
-    Ok(breaks::remember(store, &looked.target, &broken)?)
-}
 
-fn say_broken(place: &str, run: &RunId, done: bool) {
-    terminal::say(&match done {
-        true => format!("the lease of run {run} was broken {place}"),
-        false => format!("run {run} has no lease {place} any more; nothing was broken there"),
-    });
-}
-
-/// The answer of the person at the terminal.
-async fn agreed(question: &str) -> bool {
-    terminal::ask(question);
-    let read = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).map(|_| line)
-    });
-    let answer = read.await.ok().and_then(Result::ok).unwrap_or_default();
-    matches!(answer.trim(), "y" | "Y" | "yes")
+    /// Ends the connection.
+    pub async fn close(self) {
+        if let Some(world) = self.world {
+            world.ssh.close().await;
+        }
+    }
 }

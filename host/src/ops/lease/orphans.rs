@@ -1,5 +1,5 @@
-//! What runs that have lost the target left there: it is ended by whoever takes
-//! the lease next, before anything new begins.
+//! Terminates jobs that fenced runs left on the target. The next holder calls
+//! this before its first change.
 
 use crate::capability::ssh::{JobId, Ssh};
 use crate::run::target_lease::TargetLease;

@@ -1,7 +1,8 @@
-//! The lease of a process that is gone: nobody is there to renew it, so who
-//! goes on with its run, or leaves it, need not wait until it runs out.
+//! Reclaims leases of dead processes, so that resume and abandon need not wait
+//! for expiry.
 
-use super::hold::{Holding, Process};
+use super::actor::Process;
+use super::holder::LeaseHolder;
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::ids::{RunId, TargetName};
 use crate::journal::store::Holder;
@@ -18,7 +19,7 @@ pub fn break_in_store(
     run: &RunId,
     (by, why): (&str, &str),
 ) -> Result<bool, StoreError> {
-    let holding = Holding::in_store(holder, SystemClock.now_unix_ms());
+    let holding = LeaseHolder::in_store(holder, SystemClock.now_unix_ms());
     if holder.run != *run || !matches!(holding.process(), Process::Gone(_)) {
         return Ok(false);
     }
@@ -28,25 +29,14 @@ pub fn break_in_store(
 
 #[cfg(test)]
 mod tests {
+    use super::super::actor::doubles::{dead_pid, with_pid};
     use super::*;
-    use crate::cli::hold::held_by;
     use crate::journal::SqliteStore;
     use std::time::Duration;
 
-    /// What a process of this machine calls itself, when it has this pid.
-    fn who(pid: u32) -> String {
-        let own = held_by();
-        own.replace(
-            &format!("pid {}", std::process::id()),
-            &format!("pid {pid}"),
-        )
-    }
-
     #[test]
     fn only_the_runs_own_lease_is_broken_and_only_when_its_process_is_gone() {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        child.wait().unwrap();
-        let (gone, here) = (who(child.id()), held_by());
+        let (gone, here) = (with_pid(dead_pid()), with_pid(std::process::id()));
         let elsewhere = "me@another-machine pid 1".to_owned();
         let target = TargetName::from("infra");
         for (held_by, who, broken) in [

@@ -1,17 +1,18 @@
 //! What a run relies on when taking the lease on the target comes to nothing.
 
+use super::super::actor::doubles::{dead_pid, with_pid};
 use super::*;
 use crate::capability::clock::SystemClock;
 use crate::capability::doubles::{DenyHttp, DenySecrets, DenySnapshot};
 use crate::capability::mask::Masker;
 use crate::capability::ssh::{Command, JobId, LiveOutput, Output, Ssh};
 use crate::capability::{EffectError, ErrorKind, World};
-use crate::cli::wait::WaitArgs;
 use crate::journal::{SqliteStore, StoreState};
 use crate::run::target_lease::Absence;
 use crate::target::TargetHandle;
 use async_trait::async_trait;
 use std::sync::Mutex;
+use std::time::Duration;
 use tokio::sync::mpsc::unbounded_channel;
 
 /// A target that gives its lease to whoever asks; the run before it left
@@ -94,7 +95,7 @@ async fn a_lease_that_was_given_back_before_the_run_relied_on_it_stops_no_change
         stubborn: true,
         ..Target::default()
     });
-    let mut wait = Wait::start(WaitArgs::default());
+    let mut wait = Wait::start(Duration::ZERO);
     let (outcome, why) = take(&claim, &shared, &mut wait, &|_| None)
         .await
         .unwrap_err();
@@ -111,7 +112,7 @@ async fn a_lease_that_was_given_back_before_the_run_relied_on_it_stops_no_change
 #[tokio::test]
 async fn a_lease_that_was_taken_is_relied_on() {
     let (claim, shared) = run_on(Target::default());
-    let mut wait = Wait::start(WaitArgs::default());
+    let mut wait = Wait::start(Duration::ZERO);
     let lease = take(&claim, &shared, &mut wait, &|_| None).await.unwrap();
     let leases = shared.world.leases.clone();
     assert_eq!(leases.lost(), None);
@@ -122,22 +123,20 @@ async fn a_lease_that_was_taken_is_relied_on() {
 
 #[tokio::test]
 async fn only_the_lease_of_a_dead_process_that_is_taken_over_from_is_broken() {
-    let mut child = std::process::Command::new("true").spawn().unwrap();
-    child.wait().unwrap();
-    let own = format!("pid {}", std::process::id());
-    let gone = held_by().replace(&own, &format!("pid {}", child.id()));
+    let gone = with_pid(dead_pid());
+    let here = with_pid(std::process::id());
     let takes_over = |run: &RunId| (run.as_str() == "01KILLED").then_some("it is gone");
     for (who, asks, taken) in [
         (&gone, true, true),
         (&gone, false, false),
-        (&held_by(), true, false),
+        (&here, true, false),
         (&"me@another-machine pid 1".to_owned(), true, false),
     ] {
         let (claim, shared) = run_on(Target {
             held_by: Mutex::new(Some(who.clone())),
             ..Target::default()
         });
-        let mut wait = Wait::start(WaitArgs::default());
+        let mut wait = Wait::start(Duration::ZERO);
         let takes_over = |run: &RunId| takes_over(run).filter(|_| asks);
         match take(&claim, &shared, &mut wait, &takes_over).await {
             Ok(lease) => {

@@ -1,12 +1,11 @@
-//! Waiting for a target that another run holds (`--wait`): in the store and on
-//! the target itself, with one deadline for both.
+//! Waiting for a target that another run holds: in the store and on the target
+//! itself, with one deadline for both.
 
-use super::hold::Holding;
+use super::holder::LeaseHolder;
 use crate::backoff::{Backoff, Patience, deadline};
 use crate::event::{Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::ids::{RunId, TargetName};
-use clap::Args;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -14,29 +13,7 @@ use tokio::time::{Instant, sleep};
 /// waiting.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// `--wait`.
-#[derive(Clone, Copy, Debug, Default, Args)]
-pub struct WaitArgs {
-    /// When another run holds the target, wait for it up to so many seconds
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 0,
-        hide_default_value = true
-    )]
-    pub wait: u64,
-}
-
-impl WaitArgs {
-    /// The same, or longer.
-    pub fn at_least(self, least: Duration) -> Self {
-        Self {
-            wait: self.wait.max(least.as_secs()),
-        }
-    }
-}
-
-/// The wait of one run.
+/// The wait of one run, up to a limit.
 #[derive(Debug)]
 pub struct Wait {
     limit: Duration,
@@ -48,9 +25,7 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// It begins now.
-    pub fn start(args: WaitArgs) -> Self {
-        let limit = Duration::from_secs(args.wait);
+    pub fn start(limit: Duration) -> Self {
         Self {
             limit,
             until: deadline(limit),
@@ -65,7 +40,7 @@ impl Wait {
     /// is up, or it is being stopped.
     pub async fn after(
         &mut self,
-        holding: &Holding<'_>,
+        holding: &LeaseHolder<'_>,
         target: &TargetName,
         shared: &RunShared,
     ) -> Result<(), (Outcome, String)> {
@@ -96,7 +71,7 @@ impl Wait {
         }
     }
 
-    fn say(&self, holding: &Holding<'_>, target: &TargetName, shared: &RunShared) {
+    fn say(&self, holding: &LeaseHolder<'_>, target: &TargetName, shared: &RunShared) {
         let text = format!(
             "waiting for the target, {} s of at most {} s so far: {}",
             self.patience.seconds(),

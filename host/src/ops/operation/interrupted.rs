@@ -1,12 +1,11 @@
-//! What is said of a run that was cut off, to whoever comes to its target next:
-//! go on with it, go back, or leave it.
+//! Interrupted runs, for whoever comes to their target next: resume, roll back,
+//! or abandon.
 
-use super::error::CliError;
-use super::exit::ExitCode;
 use crate::ids::{RunId, TargetName};
 use crate::journal::store::{Granted, RunRecord};
 use crate::journal::unfinished::{self, Unfinished};
 use crate::journal::{Entry, Store, StoreError};
+use crate::ops::error::{OpsError, OpsErrorKind};
 use std::collections::BTreeSet;
 
 /// The three ways, as commands. From a rollback there is no way back: the run
@@ -129,8 +128,8 @@ pub fn replace(
 }
 
 /// No run of the target was cut off; one of another target is named.
-fn none_cut_off(store: &dyn Store, target: &TargetName, what: &str) -> CliError {
-    let error = CliError::usage(format!(
+fn none_cut_off(store: &dyn Store, target: &TargetName, what: &str) -> OpsError {
+    let error = OpsError::usage(format!(
         "no run on the target `{target}` was cut off; there is nothing to {what}"
     ));
     let runs = store.runs(None, u32::MAX).unwrap_or_default();
@@ -158,7 +157,7 @@ pub fn find(
     named: Option<&str>,
     target: &TargetName,
     what: &str,
-) -> Result<RunRecord, CliError> {
+) -> Result<RunRecord, OpsError> {
     let Some(named) = named else {
         let found = unfinished::of_target(store, target)?;
         return match found {
@@ -173,8 +172,8 @@ pub fn find(
     };
     match why_not {
         None => Ok(record),
-        Some(why) => Err(CliError::new(
-            ExitCode::Usage,
+        Some(why) => Err(OpsError::new(
+            OpsErrorKind::Usage,
             format!("there is nothing to {what} in run {}: {why}", record.id),
         )
         .hint(format!("`vdeploy runs show {}` shows it", record.id))),

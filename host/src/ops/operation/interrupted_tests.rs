@@ -1,7 +1,8 @@
 use super::*;
-use crate::cli::hold::{Holding, held_by};
 use crate::event::Outcome;
 use crate::journal::SqliteStore;
+use crate::ops::lease::actor::doubles::{dead_pid, with_pid};
+use crate::ops::lease::holder::LeaseHolder;
 use crate::plan::Plan;
 use std::time::Duration;
 
@@ -29,11 +30,8 @@ fn change() -> Entry {
 
 /// What is said when a process that is gone has the lease of run 01A.
 fn said(store: &SqliteStore) -> String {
-    let mut child = std::process::Command::new("true").spawn().unwrap();
-    child.wait().unwrap();
-    let own = format!("pid {}", std::process::id());
-    let who = held_by().replace(&own, &format!("pid {}", child.id()));
-    let holding = Holding {
+    let who = with_pid(dead_pid());
+    let holding = LeaseHolder {
         run: &"01A".into(),
         who: &who,
         since: None,

@@ -1,15 +1,9 @@
-//! `vdeploy resume`: go on with a run that was cut off. What has happened is
-//! read from its journal and not done again.
+//! Continues an interrupted run. What has happened is read from its journal and
+//! not done again.
 
-use super::Global;
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::hold::{Holding, Process};
-use super::run::OutputArgs;
-use super::session::Session;
-use super::start::{self, Request, RollsBack};
-use super::wait::WaitArgs;
-use super::{fits, rollback, unfinished};
+use super::Resume;
+use super::interrupted;
+use super::rollback::{self, RolledBack};
 use crate::capability::EffectError;
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::capability::ssh::Ssh;
@@ -18,114 +12,82 @@ use crate::gate::Came;
 use crate::ids::{Digest, PluginName, RunId, StepId};
 use crate::journal::store::{RunRecord, Stored};
 use crate::journal::{Entry, Store, StoreError, moves};
+use crate::ops::error::{OpsError, OpsErrorKind};
+use crate::ops::lease::actor::Process;
+use crate::ops::lease::holder::LeaseHolder;
+use crate::ops::prepare::{self, Prepared, compat};
+use crate::ops::session::Session;
 use crate::run::earlier::{SoFar, nothing_left, so_far};
 use crate::run::lease::DEFAULT_TTL;
-use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What the clocks of two machines may differ, and a call may take.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// What to type.
-const EXAMPLES: &str = "Examples:
-  vdeploy resume             go on with the run that was cut off on the only target
-  vdeploy resume 01M856KE    go on with this one";
-
-/// Arguments of `vdeploy resume`.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub struct ResumeArgs {
-    /// The run: an id or its beginning [default: the target's run that was cut
-    /// off]
-    pub run: Option<String>,
-    /// The target, where no run is named
-    #[arg(long, short)]
-    pub target: Option<String>,
-    #[command(flatten)]
-    pub wait: WaitArgs,
-    #[command(flatten)]
-    pub output: OutputArgs,
-}
-
-/// A run that is gone on with.
+/// The run that is resumed.
 #[derive(Debug)]
-pub struct Resumed {
+pub(in crate::ops) struct Resumed {
     /// As it was recorded.
     pub record: RunRecord,
     /// How far it is.
-    pub so_far: SoFar,
+    pub resume_state: SoFar,
     /// Entries of the journal that say so.
     pub entries: usize,
     /// Numbers of the calls that have an intent.
     pub intents: BTreeSet<u64>,
+    /// The run that it rolls back.
+    pub rolls_back: Option<RolledBack>,
 }
 
-/// Goes on with the run.
-pub async fn main(global: &Global, args: ResumeArgs) -> Result<ExitCode, CliError> {
-    let session = Session::open(global)?;
-    let store = session.store()?;
-    let named = args.run.as_deref();
-    let target = match named {
-        Some(run) => store.run(run)?.target,
-        None => start::target(&session.project, args.target.as_deref())?.0,
-    };
-    let record = unfinished::find(&*store, named, &target, "resume")?;
-    if args.wait.wait == 0 {
-        at_work(&*store, &record)?;
-    }
-    fits::has_what_it_needs(&session.project, &record, true)?;
-    let journal = store.journal(&record.id)?;
-    let so_far = so_far(&record, &journal);
-    let mut plan = record.plan.clone();
-    plan.steps
-        .retain(|step| !so_far.left_out.contains(&step.id));
-    let rolls_back = match &record.rolls_back {
-        Some(run) => Some(RollsBack {
-            run: store.run(run.as_str())?,
-            outputs: rollback::outputs(&*store, run)?,
-            again: true,
-        }),
-        None => None,
-    };
-    start::start(
-        session,
-        Request {
-            plan,
-            target: Some(record.target.to_string()),
-            reference: None,
-            set: Vec::new(),
-            dry_run: false,
-            without_snapshot: None,
-            rolls_back,
-            resumes: Some(Resumed {
-                record,
-                so_far,
-                entries: journal.len(),
-                intents: intents(&journal),
+impl Resume {
+    pub(in crate::ops) async fn prepare(self, session: &Session) -> Result<Prepared, OpsError> {
+        let store = session.store()?;
+        let named = self.run.as_deref();
+        let target = match named {
+            Some(run) => store.run(run)?.target,
+            None => session.target(self.target.as_deref())?.0,
+        };
+        let record = interrupted::find(&*store, named, &target, "resume")?;
+        if self.wait.is_zero() {
+            not_running(&*store, &record)?;
+        }
+        compat::has_what_it_needs(session.project(), &record, true)?;
+        let journal = store.journal(&record.id)?;
+        let rolls_back = match &record.rolls_back {
+            Some(run) => Some(RolledBack {
+                run: store.run(run.as_str())?,
+                outputs: rollback::outputs(&*store, run)?,
+                again: true,
             }),
-            // The lease of the process that was cut off runs out by itself.
-            wait: args.wait.at_least(DEFAULT_TTL + MARGIN),
-            output: args.output,
-            verbose: global.verbose,
-        },
-    )
-    .await
+            None => None,
+        };
+        let resumed = Resumed {
+            resume_state: so_far(&record, &journal),
+            entries: journal.len(),
+            intents: intents(&journal),
+            rolls_back,
+            record,
+        };
+        // The lease of the interrupted process expires by itself.
+        let wait = self.wait.max(DEFAULT_TTL + MARGIN);
+        prepare::resumed(session, resumed, wait).await
+    }
 }
 
 /// Refuses at once while the run's own process is alive on this machine.
-fn at_work(store: &dyn Store, record: &RunRecord) -> Result<(), CliError> {
+fn not_running(store: &dyn Store, record: &RunRecord) -> Result<(), OpsError> {
     let holder = store.lease_holder(&record.target)?;
     let Some(holder) = holder.filter(|holder| holder.run == record.id) else {
         return Ok(());
     };
-    let holding = Holding::in_store(&holder, SystemClock.now_unix_ms());
+    let holding = LeaseHolder::in_store(&holder, SystemClock.now_unix_ms());
     let Process::Runs(pid) = holding.process() else {
         return Ok(());
     };
     let run = &record.id;
-    Err(CliError::new(
-        ExitCode::Held,
+    Err(OpsError::new(
+        OpsErrorKind::Held,
         format!(
             "run {run} was not cut off, it is at work: its process {pid} runs on this machine; \
              nothing was begun"
@@ -151,7 +113,7 @@ fn intents(journal: &[Stored]) -> BTreeSet<u64> {
 impl Resumed {
     /// What a person and a program are told at the beginning.
     pub fn event(&self) -> RunEvent {
-        let tape = &self.so_far.gate.tape;
+        let tape = &self.resume_state.gate.tape;
         let in_doubt = |came: &Came| matches!(came, Came::InDoubt(_));
         let doubtful = tape
             .calls()
@@ -162,24 +124,32 @@ impl Resumed {
             .plan
             .all_steps()
             .map(|step| step.id.clone())
-            .filter(|step| self.so_far.outputs.contains_key(step))
+            .filter(|step| self.resume_state.outputs.contains_key(step))
             .collect();
         RunEvent::RunResumed {
             run: self.record.id.clone(),
             finished,
-            step: self.so_far.open.as_ref().map(|open| open.step.clone()),
+            step: self
+                .resume_state
+                .open
+                .as_ref()
+                .map(|open| open.step.clone()),
             recorded: tape.len().saturating_sub(doubtful),
             in_doubt: doubtful,
-            target_changed: self.so_far.gate.target_changed,
-            snapshot: self.so_far.gate.snapshots.first.clone(),
+            target_changed: self.resume_state.gate.target_changed,
+            snapshot: self.resume_state.gate.snapshots.first.clone(),
             asked_back: self.record.rolls_back.is_some(),
-            nothing_left: nothing_left(&self.so_far.outputs),
-            moved_from: self.so_far.moves.first().map(|(from, _)| from.clone()),
+            nothing_left: nothing_left(&self.resume_state.outputs),
+            moved_from: self
+                .resume_state
+                .moves
+                .first()
+                .map(|(from, _)| from.clone()),
         }
     }
 
     /// The recorded results fit these plugins' bytes only.
-    pub fn check_plugins(&self, now: &BTreeMap<PluginName, Digest>) -> Result<(), CliError> {
+    pub fn check_plugins(&self, now: &BTreeMap<PluginName, Digest>) -> Result<(), OpsError> {
         let changed: Vec<&PluginName> = now
             .iter()
             .filter(|(name, digest)| self.record.plugins.get(*name) != Some(*digest))
@@ -198,8 +168,8 @@ impl Resumed {
             env!("CARGO_PKG_VERSION") => String::new(),
             other => format!(", with vdeploy {other}"),
         };
-        Err(CliError::new(
-            ExitCode::PluginRefused,
+        Err(OpsError::new(
+            OpsErrorKind::PluginRefused,
             format!(
                 "the bytes of these plugins are not those that run {run} began with: {}; what they \
                  recorded may not fit, so the run is not gone on with",
@@ -214,15 +184,15 @@ impl Resumed {
     }
 
     /// The target must be where the run left it.
-    pub fn check_vm(&self, now: Option<&str>) -> Result<(), CliError> {
-        let then = self.so_far.vm.as_ref().map(|vm| vm.as_str());
+    pub fn check_vm(&self, now: Option<&str>) -> Result<(), OpsError> {
+        let then = self.resume_state.vm.as_ref().map(|vm| vm.as_str());
         if now == then {
             return Ok(());
         }
         let shown = |vm: Option<&str>| vm.map_or("no VM".to_owned(), |vm| format!("VM {vm}"));
         let run = &self.record.id;
-        Err(CliError::new(
-            ExitCode::Refused,
+        Err(OpsError::new(
+            OpsErrorKind::Refused,
             format!(
                 "run {run} was on {}, and the target `{}` is {} now: it is not gone on with there",
                 shown(then),
@@ -284,7 +254,7 @@ impl Resumed {
     /// Where the target went is a fact, also when the process ended before it
     /// could store it.
     pub fn remember_moves(&self, store: &dyn Store) -> Result<(), StoreError> {
-        for (from, to) in &self.so_far.moves {
+        for (from, to) in &self.resume_state.moves {
             moves::remember(store, &self.record.target, from, to)?;
         }
         Ok(())
@@ -294,27 +264,27 @@ impl Resumed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::hold::held_by;
     use crate::journal::SqliteStore;
+    use crate::ops::lease::actor::doubles::with_pid;
     use crate::plan::Plan;
 
     #[test]
-    fn a_run_that_is_at_work_here_is_not_gone_on_with() {
+    fn a_run_that_is_running_here_is_not_resumed() {
         let plan = Plan::bare("default");
         let record = RunRecord::bare("01A", "infra", plan);
         for (run, who, refused) in [
-            ("01A", held_by(), true),
-            ("01B", held_by(), false),
+            ("01A", with_pid(std::process::id()), true),
+            ("01B", with_pid(std::process::id()), false),
             ("01A", "me@another-machine pid 1".to_owned(), false),
         ] {
             let store = SqliteStore::in_memory().unwrap();
-            at_work(&store, &record).unwrap();
+            not_running(&store, &record).unwrap();
             let taken = store.acquire_lease(&record.target, &run.into(), &who, DEFAULT_TTL);
             taken.unwrap().unwrap();
-            let asked = at_work(&store, &record);
+            let asked = not_running(&store, &record);
             assert_eq!(asked.is_err(), refused, "{run} {who}");
             if let Err(error) = asked {
-                assert_eq!(error.exit, ExitCode::Held);
+                assert_eq!(error.kind, OpsErrorKind::Held);
                 let pid = std::process::id();
                 let text = error.to_string();
                 for said in [

@@ -1,79 +1,97 @@
-//! `vdeploy rollback`: bring back what was live before a run.
+//! Bring back what was live before a run.
 
-#[path = "select.rs"]
-pub(super) mod choose;
-
-use super::Global;
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::run::{OutputArgs, RollbackToArg};
-use super::session::Session;
-use super::start::{self, Request, RollsBack};
-use super::wait::WaitArgs;
-use super::{fits, way_back};
-use crate::event::Phase;
-use crate::ids::RunId;
-use crate::journal::store::Store;
+use super::Rollback;
+use super::select::{self, Candidates};
+use crate::event::{Phase, RunEvent, Undoes};
+use crate::ids::{RunId, StepId};
+use crate::journal::store::{RunRecord, Store};
 use crate::journal::{Entry, StoreError};
-use choose::Newest;
-use clap::Args;
+use crate::ops::error::OpsError;
+use crate::ops::prepare::{NewRun, Prepared, compat, rollback_readiness};
+use crate::ops::session::Session;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What to type.
-const EXAMPLES: &str = "Examples:
-  vdeploy rollback                            undo the newest run whose change stands
-  vdeploy rollback 01M856KE --to snapshot     a new VM, as it was before that run
-  vdeploy rollback --dry-run                  show every change, make none";
+/// Outputs of an earlier run's steps.
+pub type Outputs = BTreeMap<StepId, Value>;
 
-/// Arguments of `vdeploy rollback`.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub struct RollbackArgs {
-    /// The run to roll back: an id or its beginning [default: the newest run
-    /// of the target whose change stands]
-    pub run: Option<String>,
-    /// How it is done [default: as the plan of that run says]
-    #[arg(long, value_enum)]
-    pub to: Option<RollbackToArg>,
-    /// The target whose newest run is meant, where no run is named
-    #[arg(long, short)]
-    pub target: Option<String>,
-    /// Set one configuration value of a step of the plan `rollback` for this
-    /// run; may be given more than once
-    #[arg(long, value_name = "STEP.KEY=VALUE")]
-    pub set: Vec<String>,
-    /// Undo a run that was undone already, and nothing has changed since
-    #[arg(long, requires = "run")]
+/// The run that is rolled back.
+#[derive(Debug)]
+pub(in crate::ops) struct RolledBack {
+    pub run: RunRecord,
+    /// What its steps returned.
+    pub outputs: Outputs,
+    /// Also if it was undone already.
     pub again: bool,
-    /// Look at the target for real, show every change, make none
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Go on without a snapshot of the state as it is now; the reason is
-    /// recorded
-    #[arg(long, value_name = "REASON")]
-    pub without_snapshot: Option<String>,
-    #[command(flatten)]
-    pub wait: WaitArgs,
-    #[command(flatten)]
-    pub output: OutputArgs,
 }
 
-/// Runs the plan `rollback` against the outputs of the run.
-pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliError> {
-    let session = Session::open(global)?;
-    let store = session.store()?;
-    let (record, chosen) = match &args.run {
-        Some(run) => (store.run(run)?, None),
-        None => {
-            let (target, _) = start::target(&session.project, args.target.as_deref())?;
-            let newest = Newest::of(&*store, &target)?;
-            choose::settled(&*store, &target, &newest)?;
-            let chosen = newest.chosen(&target)?;
-            (chosen.change.clone(), Some(chosen))
+impl RolledBack {
+    pub fn event(&self) -> RunEvent {
+        RunEvent::RollbackStarted {
+            cause: None,
+            undoes: Some(Undoes {
+                run: self.run.id.clone(),
+                plan: self.run.plan.name.clone(),
+                started_at: self.run.started_at,
+            }),
         }
-    };
+    }
+}
+
+impl Rollback {
+    /// The plan `rollback` against the outputs of the run.
+    pub(in crate::ops) async fn prepare(self, session: &Session) -> Result<Prepared, OpsError> {
+        let store = session.store()?;
+        let (record, candidate) = match &self.run {
+            Some(run) => (store.run(run)?, None),
+            None => {
+                let (target, _) = session.target(self.target.as_deref())?;
+                let newest = Candidates::of(&*store, &target)?;
+                select::settled(&*store, &target, &newest)?;
+                let candidate = newest.select(&target)?;
+                (candidate.change.clone(), Some(candidate))
+            }
+        };
+        can_be_rolled_back(&record)?;
+        compat::has_what_it_needs(session.project(), &record, false)?;
+        let outputs = outputs(&*store, &record.id)?;
+        let mut plan = session.plan(rollback_readiness::rollback_plan(
+            session.project(),
+            &record.target,
+        ))?;
+        let to = self.to.unwrap_or(record.plan.rollback_to);
+        plan.rollback_to = to;
+        match &candidate {
+            Some(candidate) => candidate.check(to)?,
+            None if self.again => {}
+            None => {
+                if let Some(why) = select::already_undone(&*store, &record, to) {
+                    return Err(OpsError::usage(why));
+                }
+            }
+        }
+        let new = NewRun {
+            id: None,
+            plan,
+            target: Some(record.target.to_string()),
+            reference: None,
+            set: self.set,
+            dry_run: self.dry_run,
+            without_snapshot: self.without_snapshot,
+            rolls_back: Some(RolledBack {
+                run: record,
+                outputs,
+                again: self.again,
+            }),
+            wait: self.wait,
+        };
+        new.prepare(session).await
+    }
+}
+
+fn can_be_rolled_back(record: &RunRecord) -> Result<(), OpsError> {
     if let Some(first) = &record.rolls_back {
-        return Err(CliError::usage(format!(
+        return Err(OpsError::usage(format!(
             "run {} is a rollback itself, of run {first}; there is nothing to go back to from it",
             record.id
         ))
@@ -82,54 +100,17 @@ pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliEr
         )));
     }
     if record.dry_run {
-        return Err(CliError::usage(format!(
+        return Err(OpsError::usage(format!(
             "run {} was a dry run: it changed nothing",
             record.id
         ))
         .hint("`vdeploy runs list` shows the runs"));
     }
-    fits::has_what_it_needs(&session.project, &record, false)?;
-    let outputs = outputs(&*store, &record.id)?;
-    let mut plan = session.plan(way_back::rollback_plan(&session.project, &record.target))?;
-    let to = match args.to {
-        Some(to) => to.into(),
-        None => record.plan.rollback_to,
-    };
-    plan.rollback_to = to;
-    match &chosen {
-        Some(chosen) => chosen.check(to)?,
-        None if args.again => {}
-        None => {
-            if let Some(why) = choose::already_undone(&*store, &record, to) {
-                return Err(CliError::usage(why));
-            }
-        }
-    }
-    start::start(
-        session,
-        Request {
-            plan,
-            target: Some(record.target.to_string()),
-            reference: None,
-            set: args.set,
-            dry_run: args.dry_run,
-            without_snapshot: args.without_snapshot,
-            rolls_back: Some(RollsBack {
-                run: record,
-                outputs,
-                again: args.again,
-            }),
-            resumes: None,
-            wait: args.wait,
-            output: args.output,
-            verbose: global.verbose,
-        },
-    )
-    .await
+    Ok(())
 }
 
 /// What the steps of that run returned.
-pub fn outputs(store: &dyn Store, run: &RunId) -> Result<start::Outputs, StoreError> {
+pub fn outputs(store: &dyn Store, run: &RunId) -> Result<Outputs, StoreError> {
     let mut outputs = BTreeMap::new();
     for stored in store.journal(run)? {
         if let Entry::StepFinished {

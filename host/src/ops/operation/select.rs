@@ -2,28 +2,28 @@
 //! because a command was sent twice.
 
 use crate::capability::clock::{Clock as _, SystemClock};
-use crate::cli::error::CliError;
-use crate::cli::exit::ExitCode;
-use crate::cli::hold::{Holding, Process};
 use crate::ids::{RunId, TargetName};
+use crate::journal::moment::moment;
 use crate::journal::standing::{Is, Walk};
 use crate::journal::store::{RunRecord, Store};
 use crate::journal::{StoreError, unfinished};
+use crate::ops::error::{OpsError, OpsErrorKind};
+use crate::ops::lease::actor::Process;
+use crate::ops::lease::holder::LeaseHolder;
 use crate::plan::RollbackTo;
-use crate::report::runs::moment;
 
 /// What the newest runs of a target have left.
 #[derive(Debug, Default)]
-pub(super) struct Newest {
+pub(in crate::ops) struct Candidates {
     /// The rollback that ended well and after which nothing was changed.
     pub back: Option<RunRecord>,
     /// The newest change that stands.
     pub change: Option<RunRecord>,
 }
 
-impl Newest {
+impl Candidates {
     /// Looks.
-    pub(super) fn of(store: &dyn Store, target: &TargetName) -> Result<Self, StoreError> {
+    pub(in crate::ops) fn of(store: &dyn Store, target: &TargetName) -> Result<Self, StoreError> {
         let mut newest = Self::default();
         let mut walk = Walk::default();
         for summary in store.runs(Some(target), u32::MAX)? {
@@ -41,10 +41,10 @@ impl Newest {
     }
 
     /// The run that is undone where none is named; there may be none left.
-    pub(super) fn chosen(self, target: &TargetName) -> Result<Chosen, CliError> {
+    pub(in crate::ops) fn select(self, target: &TargetName) -> Result<Candidate, OpsError> {
         match (self.change, self.back) {
-            (Some(change), back) => Ok(Chosen { change, back }),
-            (None, Some(back)) => Err(CliError::usage(format!(
+            (Some(change), back) => Ok(Candidate { change, back }),
+            (None, Some(back)) => Err(OpsError::usage(format!(
                 "nothing is left to undo on the target `{target}`: {}; nothing was touched",
                 undone_by(&back)
             ))
@@ -52,7 +52,7 @@ impl Newest {
                 "`vdeploy runs list` shows the runs; to go back from one of them all the same, \
                  name it: `vdeploy rollback RUN`",
             )),
-            (None, None) => Err(CliError::usage(format!(
+            (None, None) => Err(OpsError::usage(format!(
                 "no run has changed the target `{target}` yet"
             ))
             .hint("`vdeploy runs list` shows the runs; name one: `vdeploy rollback RUN`")),
@@ -73,21 +73,21 @@ pub fn takes_over(store: &dyn Store, run: &RunId, holder: &RunId) -> Option<&'st
 
 /// The run that was found where none was named.
 #[derive(Debug)]
-pub(super) struct Chosen {
+pub(in crate::ops) struct Candidate {
     pub change: RunRecord,
     back: Option<RunRecord>,
 }
 
-impl Chosen {
+impl Candidate {
     /// A second rollback in a row goes one run further back. To a snapshot it
     /// would take what was written since out of service, so there the run is to
     /// be named.
-    pub(super) fn check(&self, to: RollbackTo) -> Result<(), CliError> {
+    pub(in crate::ops) fn check(&self, to: RollbackTo) -> Result<(), OpsError> {
         let (Some(back), RollbackTo::Snapshot) = (&self.back, to) else {
             return Ok(());
         };
         let run = &self.change.id;
-        Err(CliError::usage(format!(
+        Err(OpsError::usage(format!(
             "{} already. Going further back, to the snapshot from before run {run} (plan {}, {}), \
              would take what was written since out of service; nothing was touched",
             undone_by(back),
@@ -105,7 +105,7 @@ impl Chosen {
 /// rollback that has undone it, in the same way.
 pub fn already_undone(store: &dyn Store, run: &RunRecord, to: RollbackTo) -> Option<String> {
     // Another run that cannot be read is no reason not to go back from this one.
-    let newest = Newest::of(store, &run.target).unwrap_or_default();
+    let newest = Candidates::of(store, &run.target).unwrap_or_default();
     let same =
         |back: &RunRecord| back.rolls_back.as_ref() == Some(&run.id) && back.plan.rollback_to == to;
     let back = newest.back.filter(same)?;
@@ -142,23 +142,23 @@ fn undone_by(back: &RunRecord) -> String {
 
 /// Refuses while a run is at work: which change is the newest is not known
 /// before it has ended. One whose process is gone ends no more.
-pub(super) fn settled(
+pub(in crate::ops) fn settled(
     store: &dyn Store,
     target: &TargetName,
-    newest: &Newest,
-) -> Result<(), CliError> {
+    newest: &Candidates,
+) -> Result<(), OpsError> {
     let Some(holder) = store.lease_holder(target)? else {
         return Ok(());
     };
     let now = SystemClock.now_unix_ms();
-    let holding = Holding::in_store(&holder, now);
+    let holding = LeaseHolder::in_store(&holder, now);
     let change = newest.change.as_ref().map(|change| &change.id);
     let is_gone = matches!(holding.process(), Process::Gone(_));
     if change.is_some_and(|run| is_gone && takes_over(store, run, &holder.run).is_some()) {
         return Ok(());
     }
     let held = holding.message(target, Some(store));
-    Err(CliError::new(ExitCode::Held, held).hint(format!(
+    Err(OpsError::new(OpsErrorKind::Held, held).hint(format!(
         "which change is the newest one is not known yet; to wait for it, name the run that is to \
          be rolled back, for example `vdeploy rollback {} --wait 600`",
         holder.run

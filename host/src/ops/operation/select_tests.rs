@@ -53,9 +53,9 @@ impl Runs {
         record
     }
 
-    fn chosen(&self) -> Result<Chosen, CliError> {
+    fn chosen(&self) -> Result<Candidate, OpsError> {
         let target = TargetName::from("infra");
-        Newest::of(&self.0, &target).unwrap().chosen(&target)
+        Candidates::of(&self.0, &target).unwrap().select(&target)
     }
 
     fn undoes(&self) -> String {
@@ -80,7 +80,7 @@ fn no_run_is_undone_twice_where_none_is_named() {
     assert_eq!(runs.undoes(), "01A");
     runs.back("01G", "01A", RollbackTo::Git);
     let left = runs.chosen().unwrap_err();
-    assert_eq!(left.exit, ExitCode::Usage);
+    assert_eq!(left.kind, OpsErrorKind::Usage);
     assert_eq!(
         left.to_string(),
         "error: nothing is left to undo on the target `infra`: run 01A was undone by the rollback \

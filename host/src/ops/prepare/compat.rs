@@ -1,9 +1,9 @@
-//! Whether the project that is here fits a run that it may not have begun with.
+//! Checks that the current project is compatible with the recorded run.
 
-use crate::cli::error::CliError;
 use crate::config::Project;
 use crate::ids::{PluginName, StepId, TargetName};
 use crate::journal::store::RunRecord;
+use crate::ops::error::OpsError;
 
 /// The target must be in the project, and of a run that is gone on with its
 /// plugins, too.
@@ -11,7 +11,7 @@ pub fn has_what_it_needs(
     project: &Project,
     record: &RunRecord,
     with_plugins: bool,
-) -> Result<(), CliError> {
+) -> Result<(), OpsError> {
     let mut missing = Vec::new();
     if !project.targets.contains_key(&record.target) {
         missing.push(format!("the target `{}`", record.target));
@@ -29,7 +29,7 @@ pub fn has_what_it_needs(
         None => "the built-in project (there is no vdeploy.toml here)".to_owned(),
     };
     let all = |names: Vec<&str>| names.join(", ");
-    Err(CliError::usage(format!(
+    Err(OpsError::usage(format!(
         "run {} began with another project file, or with an earlier state of this one: {} is not \
          in {here}, which has the targets {} and the plugins {}",
         record.id,

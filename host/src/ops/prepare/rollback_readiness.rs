@@ -3,11 +3,10 @@
 //!
 //! Makes no connection and reads no journal.
 
-use super::error::CliError;
-use super::exit::ExitCode;
 use crate::capability::snapshot::SnapshotScope;
 use crate::config::{Project, TargetConfig};
 use crate::ids::{PlanName, TargetName};
+use crate::ops::error::{OpsError, OpsErrorKind};
 use crate::plan::{OnFailure, Plan, RollbackTo, Step};
 
 /// The step that makes a snapshot, by convention.
@@ -58,9 +57,9 @@ pub fn settle(
     plan: &mut Plan,
     question: &Question<'_>,
     granted: impl Fn(&Step, SnapshotScope) -> bool,
-) -> Result<Vec<String>, CliError> {
+) -> Result<Vec<String>, OpsError> {
     if question.without.is_some_and(|why| why.trim().is_empty()) {
-        return Err(CliError::usage("--without-snapshot needs a reason")
+        return Err(OpsError::usage("--without-snapshot needs a reason")
             .hint("it is recorded with the run: --without-snapshot \"the disk is full\""));
     }
     if question.takes_snapshots || !question.changes {
@@ -109,12 +108,12 @@ pub fn settle(
     }
 }
 
-fn refused(message: impl Into<String>, hint: impl Into<String>) -> CliError {
+fn refused(message: impl Into<String>, hint: impl Into<String>) -> OpsError {
     let message = format!("{}; nothing was touched", message.into());
-    CliError::new(ExitCode::Refused, message).hint(hint)
+    OpsError::new(OpsErrorKind::Refused, message).hint(hint)
 }
 
-fn no_snapshot(plan: &Plan, question: &Question<'_>) -> CliError {
+fn no_snapshot(plan: &Plan, question: &Question<'_>) -> OpsError {
     let Question { target, .. } = question;
     let name = &plan.name;
     let message = format!(
@@ -140,7 +139,7 @@ fn no_snapshot(plan: &Plan, question: &Question<'_>) -> CliError {
     refused(message, ways)
 }
 
-fn no_restore(plan: &Plan, question: &Question<'_>) -> CliError {
+fn no_restore(plan: &Plan, question: &Question<'_>) -> OpsError {
     let Question { target, .. } = question;
     let message = format!(
         "the plan `{}` goes back to a snapshot, but no platform restores one of the target `{target}`, and no step `{RESTORE}` of the plan puts one back",

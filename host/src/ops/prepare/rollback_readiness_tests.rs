@@ -10,7 +10,7 @@ fn ask(
     plan: &str,
     without: Option<&str>,
     to: RollbackTo,
-) -> Result<(Plan, Vec<String>), CliError> {
+) -> Result<(Plan, Vec<String>), OpsError> {
     let mut plan = project.plan(&PlanName::from(plan)).unwrap().clone();
     plan.rollback_to = to;
     let question = Question {
@@ -41,7 +41,7 @@ fn without_an_archive_and_without_the_word_it_is_refused_and_both_ways_are_named
         ("rollback", "[plans.rollback]\nextends = \"rollback-ssh\""),
     ] {
         let error = ask(&project, plan, None, RollbackTo::Git).unwrap_err();
-        assert_eq!(error.exit.code(), 3, "{plan}");
+        assert_eq!(error.kind, OpsErrorKind::Refused, "{plan}");
         let text = error.to_string();
         assert!(
             text.contains("`web`") && text.contains("nothing was touched"),
@@ -86,7 +86,7 @@ fn with_the_word_the_snapshot_step_is_left_out_and_only_that() {
 fn a_reason_that_says_nothing_is_none() {
     for reason in ["", "  \t"] {
         let error = ask(&project(""), "default-ssh", Some(reason), RollbackTo::Git).unwrap_err();
-        assert_eq!(error.exit.code(), 2);
+        assert_eq!(error.kind, OpsErrorKind::Usage);
         assert!(error.to_string().contains("needs a reason"), "{error}");
     }
 }
@@ -101,7 +101,7 @@ fn a_way_back_to_a_snapshot_that_cannot_be_is_refused_at_once() {
         ("rollback", None, "no step `restore`"),
     ] {
         let error = ask(&project, plan, without, to).unwrap_err();
-        assert_eq!(error.exit.code(), 3, "{plan}");
+        assert_eq!(error.kind, OpsErrorKind::Refused, "{plan}");
         assert!(error.to_string().contains(says), "{error}");
     }
     ask(&project, "default-ssh", None, to).unwrap();

@@ -2,12 +2,11 @@
 //! exported and shown, so a secret's value in it is refused before anything is
 //! touched; of a value that is an ordinary word only a warning is given.
 
-use super::super::error::CliError;
-use super::super::exit::ExitCode;
 use crate::capability::mask::{Masker, Strength, strength};
 use crate::capability::secrets::{LoadedSecrets, SecretValue};
 use crate::config::{Project, TargetConfig};
 use crate::ids::StepId;
+use crate::ops::error::{OpsError, OpsErrorKind};
 use crate::plan::Plan;
 use crate::run::prepare::Configs;
 use serde_json::Value;
@@ -36,7 +35,7 @@ struct Text {
 
 /// Refuses a configuration with the value of a secret in it. What it returns
 /// are warnings of values that cannot be told from other text.
-pub fn check(written: &Written<'_>, secrets: &LoadedSecrets) -> Result<Vec<String>, CliError> {
+pub fn check(written: &Written<'_>, secrets: &LoadedSecrets) -> Result<Vec<String>, OpsError> {
     let texts = texts(written);
     let (mut warnings, mut found) = (Vec::new(), Vec::new());
     for (name, value) in secrets.iter() {
@@ -96,7 +95,7 @@ fn places(name: &str, value: &SecretValue, texts: &[Text]) -> Vec<(String, Strin
     places
 }
 
-fn refusal(found: &[(String, String)]) -> CliError {
+fn refusal(found: &[(String, String)]) -> OpsError {
     let mut message = String::from(
         "secret.in-config: the value of a secret stands in the configuration, which is stored and \
          shown; nothing was touched",
@@ -104,7 +103,7 @@ fn refusal(found: &[(String, String)]) -> CliError {
     for (place, name) in found {
         message.push_str(&format!("\n{place}: the value of secret `{name}`"));
     }
-    CliError::new(ExitCode::Refused, message).hint(
+    OpsError::new(OpsErrorKind::Refused, message).hint(
         "take the value out, and let the plugin have the secret by a grant, for example secrets = \
          [\"NAME@ssh\"]; where it is no secret, take it out of [secrets]",
     )
@@ -199,7 +198,7 @@ mod tests {
 
     const TOKEN: &str = "tok-4f9a1c77e2b0d5";
 
-    fn ask(toml: &str, set: &[&str], value: &str) -> Result<Vec<String>, CliError> {
+    fn ask(toml: &str, set: &[&str], value: &str) -> Result<Vec<String>, OpsError> {
         let project = Project::from_text("vdeploy.toml", toml, Path::new("/")).unwrap();
         let mut plan = project.plan(&"restart".into()).unwrap().clone();
         let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
@@ -261,7 +260,7 @@ mod tests {
         ] {
             let set: Vec<&str> = set.as_deref().into_iter().collect();
             let error = ask(&toml, &set, TOKEN).unwrap_err();
-            assert_eq!(error.exit, ExitCode::Refused);
+            assert_eq!(error.kind, OpsErrorKind::Refused);
             let text = error.to_string();
             assert!(text.contains("secret.in-config"), "{text}");
             assert!(text.contains(place), "{text}");

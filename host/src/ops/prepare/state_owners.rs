@@ -1,16 +1,14 @@
 //! Whose values the `state` of a run's plugins are: the project's, and those of
 //! the target where it is.
 
-use super::world::Route;
 use crate::capability::state::State;
 use crate::config::{PluginSource, Project};
-use crate::ids::TargetName;
-use crate::journal::{Owners, Store, StoreError, StoreState, moves};
+use crate::journal::{Owners, Store, StoreState};
 use std::sync::Arc;
 
-/// The state of the project's plugins on this target. `place` is where the
-/// target is.
-pub fn state(project: &Project, place: String, store: Arc<dyn Store>) -> Arc<dyn State> {
+/// The state of the project's plugins on this target. `address` is
+/// where the target is.
+pub fn state(project: &Project, address: String, store: Arc<dyn Store>) -> Arc<dyn State> {
     let file = project.file.as_deref();
     // The same file by another path is the same project.
     let file = file.map(|file| std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned()));
@@ -21,7 +19,7 @@ pub fn state(project: &Project, place: String, store: Arc<dyn Store>) -> Arc<dyn
         Some((name.clone(), source.clone()))
     });
     let owners = Owners {
-        address: place,
+        address,
         project: file.map_or_else(
             || "no project".to_owned(),
             |file| file.display().to_string(),
@@ -29,16 +27,4 @@ pub fn state(project: &Project, place: String, store: Arc<dyn Store>) -> Arc<dyn
         builtin: builtin.collect(),
     };
     Arc::new(StoreState::of(owners, store))
-}
-
-/// Where the target is: the server, or the VM that it was before any restore
-/// moved it.
-pub fn place(route: &Route, target: &TargetName, store: &dyn Store) -> Result<String, StoreError> {
-    match route {
-        Route::Vers(route) => {
-            let first = moves::first_vm(store, target, &route.vm)?;
-            Ok(format!("VM {first}"))
-        }
-        Route::Server(route) => Ok(route.place()),
-    }
 }

@@ -14,14 +14,14 @@ const MOST: usize = 3;
 
 /// One of them.
 #[derive(Clone, Debug)]
-pub struct ByWord {
+pub struct UnverifiedProbes {
     /// Its name in the project.
     pub plugin: PluginName,
     /// The scopes with which it could change the target.
     scopes: Vec<String>,
 }
 
-impl ByWord {
+impl UnverifiedProbes {
     /// What a person should know, in one line.
     pub fn warning(&self) -> String {
         let shown: Vec<String> = self.scopes.iter().take(MOST).cloned().collect();
@@ -39,7 +39,7 @@ impl ByWord {
 }
 
 /// Those of the plan, by name.
-pub fn of_plan(project: &Project, plan: &Plan, plugins: &Plugins) -> Vec<ByWord> {
+pub fn of_plan(project: &Project, plan: &Plan, plugins: &Plugins) -> Vec<UnverifiedProbes> {
     let names: BTreeSet<&PluginName> = plan.all_steps().map(|step| &step.plugin).collect();
     let mut found = Vec::new();
     for name in names {
@@ -56,7 +56,7 @@ pub fn of_plan(project: &Project, plan: &Plan, plugins: &Plugins) -> Vec<ByWord>
             .map(|scope| format!("`{scope}`"))
             .collect();
         if !scopes.is_empty() {
-            found.push(ByWord {
+            found.push(UnverifiedProbes {
                 plugin: name.clone(),
                 scopes,
             });
@@ -67,7 +67,7 @@ pub fn of_plan(project: &Project, plan: &Plan, plugins: &Plugins) -> Vec<ByWord>
 
 /// The line for the end of a run that was to change nothing; none where there
 /// are no such plugins.
-pub fn at_the_end(plugins: &[ByWord]) -> Option<String> {
+pub fn at_the_end(plugins: &[UnverifiedProbes]) -> Option<String> {
     let names: Vec<String> = plugins.iter().map(|p| format!("`{}`", p.plugin)).collect();
     match names.as_slice() {
         [] => None,

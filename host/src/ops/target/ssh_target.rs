@@ -1,8 +1,6 @@
 //! From a target of type `ssh` and the user's OpenSSH configuration to the way
 //! there. What the project says goes over what the configuration says.
 
-use super::error::CliError;
-use super::exit::ExitCode;
 use super::user::User;
 use crate::capability::secrets::{LoadedSecrets, Secret, Secrets as _};
 use crate::config::parse::At;
@@ -10,6 +8,7 @@ use crate::config::{ServerKey, SshTarget, UserConfig};
 use crate::openssh::{
     self, ConfigFile, Given, JumpSpec, KnownFiles, Person as _, Proxy, Settings, Tokens,
 };
+use crate::ops::error::{OpsError, OpsErrorKind};
 use crate::ssh::{
     Agent, Hop, HostKeyPolicy, HostKeyStore, Identities, IdentityFile, Limits, ServerConfig,
 };
@@ -34,13 +33,13 @@ const MOST_HOPS: usize = 16;
 
 /// How a server is reached, with every default filled in.
 #[derive(Clone, Debug)]
-pub struct ServerRoute {
+pub struct ResolvedServer {
     /// Where the service is reached, if the project says.
     pub url: Option<String>,
     /// What in the user's configuration was not looked at.
     pub warnings: Vec<String>,
     /// The jump hosts, nearest first, and the server.
-    hops: Vec<Resolved>,
+    hops: Vec<ResolvedHop>,
     host_key: ServerKey,
     keepalive: Option<Duration>,
     /// What programs of the configuration do not inherit.
@@ -49,7 +48,7 @@ pub struct ServerRoute {
 
 /// One hop without the policy for its host key.
 #[derive(Clone, Debug)]
-struct Resolved {
+struct ResolvedHop {
     name: String,
     host: String,
     port: u16,
@@ -59,17 +58,17 @@ struct Resolved {
     command: Option<String>,
 }
 
-impl ServerRoute {
+impl ResolvedServer {
     /// Host and port of the server, behind its jump hosts.
-    pub fn place(&self) -> String {
+    pub fn address(&self) -> String {
         let server = self.hops.last();
         server.map_or_else(String::new, |hop| format!("{}:{}", hop.host, hop.port))
     }
 
     /// The same for SSH; `store` keeps host keys.
-    pub fn config(mut self, store: Arc<dyn HostKeyStore>) -> Result<ServerConfig, CliError> {
+    pub fn config(mut self, store: Arc<dyn HostKeyStore>) -> Result<ServerConfig, OpsError> {
         let Some(server) = self.hops.pop() else {
-            return Err(CliError::usage("the target has no server"));
+            return Err(OpsError::usage("the target has no server"));
         };
         let policy = |known: &KnownFiles| HostKeyPolicy::Known {
             files: known.clone(),
@@ -95,7 +94,7 @@ impl ServerRoute {
     }
 }
 
-impl Resolved {
+impl ResolvedHop {
     fn with(self, host_keys: HostKeyPolicy) -> Hop {
         Hop {
             name: self.name,
@@ -112,17 +111,17 @@ impl Resolved {
 
 /// Resolves a target's configuration. Programs of it do not inherit the
 /// variables `withheld`.
-pub fn route(
+pub fn resolve(
     target: &SshTarget,
     secrets: &LoadedSecrets,
     withheld: BTreeSet<String>,
     user: &User,
-) -> Result<ServerRoute, CliError> {
-    let secret = |name: &Option<At<String>>| -> Result<Option<Secret>, CliError> {
+) -> Result<ResolvedServer, OpsError> {
+    let secret = |name: &Option<At<String>>| -> Result<Option<Secret>, OpsError> {
         name.as_ref()
             .map(|name| secrets.get(&name.value))
             .transpose()
-            .map_err(|e| CliError::new(ExitCode::Refused, e.message))
+            .map_err(|e| OpsError::new(OpsErrorKind::Refused, e.message))
     };
     let mut resolver = Resolver {
         target,
@@ -140,7 +139,7 @@ pub fn route(
     };
     resolver.add(given, None)?;
     resolver.hops.reverse();
-    Ok(ServerRoute {
+    Ok(ResolvedServer {
         url: target.url.clone(),
         warnings: resolver.warnings,
         hops: resolver.hops,
@@ -180,15 +179,15 @@ struct Resolver<'r> {
     key: Option<Secret>,
     passphrase: Option<Secret>,
     warnings: Vec<String>,
-    hops: Vec<Resolved>,
+    hops: Vec<ResolvedHop>,
 }
 
 impl Resolver<'_> {
     /// Adds a hop and those before it. `through` is said by whoever needs this
     /// hop, and goes over what its own configuration says.
-    fn add(&mut self, given: Given, through: Option<Vec<JumpSpec>>) -> Result<(), CliError> {
+    fn add(&mut self, given: Given, through: Option<Vec<JumpSpec>>) -> Result<(), OpsError> {
         let settings = openssh::settings(&self.files, &given, self.user)
-            .map_err(|problem| CliError::usage(problem.to_string()))?;
+            .map_err(|problem| OpsError::usage(problem.to_string()))?;
         for warning in &settings.warnings {
             if !self.warnings.contains(warning) {
                 self.warnings.push(warning.clone());
@@ -209,7 +208,7 @@ impl Resolver<'_> {
             Some(Proxy::Jump(hops)) => Some(hops),
             Some(Proxy::None) | None => None,
         };
-        let same = |other: &Resolved| {
+        let same = |other: &ResolvedHop| {
             (&other.host, other.port, &other.user) == (&hop.host, hop.port, &hop.user)
         };
         if self.hops.iter().any(same) || self.hops.len() >= MOST_HOPS {
@@ -232,14 +231,14 @@ impl Resolver<'_> {
         self.add(given, Some(jumps))
     }
 
-    fn wrong(&self, given: &Given, why: &str) -> CliError {
-        CliError::usage(format!(
+    fn wrong(&self, given: &Given, why: &str) -> OpsError {
+        OpsError::usage(format!(
             "the OpenSSH configuration of `{}`: {why}",
             given.host
         ))
     }
 
-    fn resolved(&self, given: &Given, settings: &Settings) -> Result<Resolved, CliError> {
+    fn resolved(&self, given: &Given, settings: &Settings) -> Result<ResolvedHop, OpsError> {
         let is_server = self.hops.is_empty();
         let host = settings.host_name.as_ref().unwrap_or(&given.host);
         let host = host.to_lowercase();
@@ -247,14 +246,14 @@ impl Resolver<'_> {
         let user = settings.user.clone();
         let user = user.or_else(|| self.user.name().map(str::to_owned));
         let user = user.ok_or_else(|| {
-            CliError::usage(format!("the user to log in as at {host} is not known"))
+            OpsError::usage(format!("the user to log in as at {host} is not known"))
                 .hint("write user = \"NAME\" in the target")
         })?;
         let (name, known_port) = match &settings.host_key_alias {
             Some(alias) => (alias.to_lowercase(), None),
             None => (host.clone(), Some(port)),
         };
-        let mut hop = Resolved {
+        let mut hop = ResolvedHop {
             name: given.host.clone(),
             host,
             port,
@@ -320,8 +319,8 @@ impl Resolver<'_> {
     fn agent(
         &self,
         settings: &Settings,
-        path: &dyn Fn(&str) -> Result<PathBuf, CliError>,
-    ) -> Result<Agent, CliError> {
+        path: &dyn Fn(&str) -> Result<PathBuf, OpsError>,
+    ) -> Result<Agent, OpsError> {
         if !self.target.agent {
             return Ok(Agent::Off(
                 "no SSH agent is asked (agent = false)".to_owned(),
@@ -353,8 +352,8 @@ impl Resolver<'_> {
     fn known_files(
         &self,
         settings: &Settings,
-        path: &dyn Fn(&str) -> Result<PathBuf, CliError>,
-    ) -> Result<Vec<PathBuf>, CliError> {
+        path: &dyn Fn(&str) -> Result<PathBuf, OpsError>,
+    ) -> Result<Vec<PathBuf>, OpsError> {
         if !self.target.known_hosts.is_empty() {
             let files = self.target.known_hosts.iter();
             return Ok(files.map(|file| self.user.expand(file)).collect());
@@ -372,7 +371,7 @@ impl Resolver<'_> {
     }
 }
 
-fn tokens<'t>(user: &'t User, named: &'t str, hop: &'t Resolved) -> Tokens<'t> {
+fn tokens<'t>(user: &'t User, named: &'t str, hop: &'t ResolvedHop) -> Tokens<'t> {
     Tokens {
         person: user,
         named,
@@ -385,8 +384,8 @@ fn tokens<'t>(user: &'t User, named: &'t str, hop: &'t Resolved) -> Tokens<'t> {
 
 fn key_files(
     settings: &Settings,
-    path: &dyn Fn(&str) -> Result<PathBuf, CliError>,
-) -> Result<Vec<IdentityFile>, CliError> {
+    path: &dyn Fn(&str) -> Result<PathBuf, OpsError>,
+) -> Result<Vec<IdentityFile>, OpsError> {
     let file = |text: &str, named| path(text).map(|path| IdentityFile { path, named });
     let said = &settings.identity_files;
     if said.is_empty() {
@@ -404,10 +403,11 @@ fn is_none(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::config::{Project, TargetConfig};
+    use crate::ops::options::Environment;
     use std::path::Path;
 
     /// The route of a target of these lines, with this `~/.ssh/config`.
-    fn route_of(home: &Path, config: &str, lines: &str) -> Result<ServerRoute, CliError> {
+    fn route_of(home: &Path, config: &str, lines: &str) -> Result<ResolvedServer, OpsError> {
         std::fs::create_dir_all(home.join(".ssh")).unwrap();
         std::fs::write(home.join(".ssh/config"), config).unwrap();
         let text =
@@ -417,17 +417,22 @@ mod tests {
             panic!("not an ssh target")
         };
         let uid = rustix::process::getuid().as_raw();
-        let user = User::new(home.to_owned(), Some("me".to_owned()), uid);
+        let user = User::new(
+            home.to_owned(),
+            Some("me".to_owned()),
+            uid,
+            Environment::default(),
+        );
         let withheld = crate::config::secret_variables(&project);
-        route(target, &LoadedSecrets::new([]), withheld, &user)
+        resolve(target, &LoadedSecrets::new([]), withheld, &user)
     }
 
-    fn hops(route: &ServerRoute) -> Vec<String> {
-        let shown = |hop: &Resolved| format!("{}@{}:{}", hop.user, hop.host, hop.port);
+    fn hops(route: &ResolvedServer) -> Vec<String> {
+        let shown = |hop: &ResolvedHop| format!("{}@{}:{}", hop.user, hop.host, hop.port);
         route.hops.iter().map(shown).collect()
     }
 
-    fn keys(hop: &Resolved) -> Vec<String> {
+    fn keys(hop: &ResolvedHop) -> Vec<String> {
         let files = hop.identities.files.iter();
         files.map(|file| file.path.display().to_string()).collect()
     }

@@ -1,37 +1,47 @@
 //! The person who runs vdeploy, as OpenSSH would see them.
 
-use super::error::CliError;
 use crate::openssh::Person;
+use crate::ops::error::OpsError;
+use crate::ops::options::Environment;
 use crate::ownership::users::Users;
 use std::path::{Path, PathBuf};
 
-/// Home and name; the variables are those of the environment.
+/// Home, name and variables.
 #[derive(Clone, Debug)]
 pub struct User {
     home: PathBuf,
     name: Option<String>,
     uid: u32,
+    environment: Environment,
 }
 
 impl User {
     /// As the environment and the user database say.
-    pub fn from_environment() -> Result<Self, CliError> {
-        let home = variable("HOME").map(PathBuf::from).ok_or_else(|| {
-            CliError::usage("HOME is not set, so there is no place for ~/.ssh")
+    ///
+    /// # Errors
+    /// HOME is not set.
+    pub fn of(environment: &Environment) -> Result<Self, OpsError> {
+        let home = environment.text("HOME").map(PathBuf::from);
+        let home = home.ok_or_else(|| {
+            OpsError::usage("HOME is not set, so there is no place for ~/.ssh")
                 .hint("export HOME=DIRECTORY")
         })?;
         let uid = rustix::process::getuid().as_raw();
         let name = Users::of_machine()
             .name_of(uid)
             .map(str::to_owned)
-            .or_else(|| variable("USER"))
-            .or_else(|| variable("LOGNAME"));
-        Ok(Self::new(home, name, uid))
+            .or_else(|| environment.text("USER"))
+            .or_else(|| environment.text("LOGNAME"));
+        Ok(Self::new(home, name, uid, environment.clone()))
     }
 
-    /// Somebody.
-    pub fn new(home: PathBuf, name: Option<String>, uid: u32) -> Self {
-        Self { home, name, uid }
+    pub fn new(home: PathBuf, name: Option<String>, uid: u32, environment: Environment) -> Self {
+        Self {
+            home,
+            name,
+            uid,
+            environment,
+        }
     }
 
     /// The path with `~/` as the home directory.
@@ -54,12 +64,8 @@ impl Person for User {
         self.uid
     }
     fn variable(&self, name: &str) -> Option<String> {
-        variable(name)
+        self.environment.text(name)
     }
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]
@@ -68,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_tilde_is_the_home_directory() {
-        let user = User::new("/home/me".into(), None, 1000);
+        let user = User::new("/home/me".into(), None, 1000, Environment::default());
         let expanded = |path: &str| user.expand(Path::new(path));
         assert_eq!(expanded("~/.ssh/key"), Path::new("/home/me/.ssh/key"));
         assert_eq!(expanded("/a/~/key"), Path::new("/a/~/key"));

@@ -1,7 +1,7 @@
 //! What is said at the end of a replay, to people and to programs.
 
-use super::exit::ExitCode;
 use crate::clean;
+use crate::cli::exit::ExitCode;
 use crate::event::{Phase, Section};
 use crate::journal::Entry;
 use crate::journal::store::RunRecord;

@@ -15,13 +15,13 @@ use std::time::Duration;
 /// The store of the state directory with a layer above it.
 #[derive(Debug)]
 pub struct Overlay {
-    below: Option<Arc<SqliteStore>>,
+    below: Option<Arc<dyn Store>>,
     own: SqliteStore,
 }
 
 impl Overlay {
     /// Over the stored one, or over nothing where there is none yet.
-    pub fn over(below: Option<Arc<SqliteStore>>) -> Result<Self, StoreError> {
+    pub fn over(below: Option<Arc<dyn Store>>) -> Result<Self, StoreError> {
         Ok(Self {
             below,
             own: SqliteStore::in_memory()?,

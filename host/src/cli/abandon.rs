@@ -1,0 +1,81 @@
+//! `vdeploy abandon`: an interrupted run is not continued; nothing is undone.
+
+use super::Global;
+use super::error::CliError;
+use super::exit::ExitCode;
+use super::{options, terminal};
+use crate::capability::ssh::JobId;
+use crate::ops::abandon::{Abandon, Abandoned, LeftThere};
+use crate::ops::lease::holder::LeaseHolder;
+use clap::Args;
+
+/// What to type.
+const EXAMPLES: &str = "Examples:
+  vdeploy abandon --reason \"looked at it, the old version runs\"
+  vdeploy abandon 01M856KE --reason \"the VM is gone\"";
+
+/// Arguments of `vdeploy abandon`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct AbandonArgs {
+    /// The run: an id or its beginning [default: the target's run that was cut
+    /// off]
+    pub run: Option<String>,
+    /// Why; it is recorded with the run
+    #[arg(long, value_name = "REASON")]
+    pub reason: String,
+    /// The target, where no run is named
+    #[arg(long, short)]
+    pub target: Option<String>,
+}
+
+/// Records it, and reports what became of what the run left on the target.
+pub async fn main(global: &Global, args: AbandonArgs) -> Result<ExitCode, CliError> {
+    let reason = args.reason.trim();
+    if reason.is_empty() {
+        return Err(CliError::usage("--reason is empty")
+            .hint("say why, for those who come after you: --reason \"the VM is gone\""));
+    }
+    let abandon = Abandon {
+        run: args.run.clone(),
+        target: args.target.clone(),
+        reason: reason.to_owned(),
+    };
+    let abandoned = options::session(global)?.abandon(abandon).await?;
+    terminal::say(&format!(
+        "run {} is abandoned: {reason}\n{}",
+        abandoned.run,
+        left_there(&abandoned)
+    ));
+    Ok(ExitCode::Success)
+}
+
+fn left_there(abandoned: &Abandoned) -> String {
+    let target = &abandoned.target;
+    match &abandoned.there {
+        LeftThere::Ended(jobs) if jobs.is_empty() => format!(
+            "on the target `{target}` no command of it runs and it holds no lease; what it changed \
+             there stays as it is"
+        ),
+        LeftThere::Ended(jobs) => {
+            let jobs: Vec<String> = jobs.iter().map(job).collect();
+            format!(
+                "on the target `{target}` it holds no lease, and these commands, which had no end \
+                 yet, were ended:\n{}\nwhat it changed there stays as it is",
+                jobs.join("\n")
+            )
+        }
+        LeftThere::Held(holder) => format!(
+            "{}; nothing was done there",
+            LeaseHolder::on_target(holder).sentence(target)
+        ),
+        LeftThere::Unknown(why) => format!(
+            "what the run left on the target `{target}` could not be settled: {why}\nits lease there \
+             ends by itself, and a command of it that still runs is ended before the next change"
+        ),
+    }
+}
+
+fn job(job: &JobId) -> String {
+    format!("  job {job}, what it printed is in ~/.vdeploy/jobs/{job}.out and .err")
+}

@@ -1,0 +1,41 @@
+//! `vdeploy resume`: continue an interrupted run.
+
+use super::Global;
+use super::error::CliError;
+use super::execute::execute;
+use super::exit::ExitCode;
+use super::run::OutputArgs;
+use super::wait::WaitArgs;
+use crate::ops::{Operation, Resume};
+use clap::Args;
+
+/// What to type.
+const EXAMPLES: &str = "Examples:
+  vdeploy resume             go on with the run that was cut off on the only target
+  vdeploy resume 01M856KE    go on with this one";
+
+/// Arguments of `vdeploy resume`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ResumeArgs {
+    /// The run: an id or its beginning [default: the target's run that was cut
+    /// off]
+    pub run: Option<String>,
+    /// The target, where no run is named
+    #[arg(long, short)]
+    pub target: Option<String>,
+    #[command(flatten)]
+    pub wait: WaitArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Resumes the run.
+pub async fn main(global: &Global, args: ResumeArgs) -> Result<ExitCode, CliError> {
+    let resume = Resume {
+        run: args.run,
+        target: args.target,
+        wait: args.wait.limit(),
+    };
+    execute(global, Operation::Resume(resume), &args.output).await
+}
