@@ -1,10 +1,9 @@
 //! vdeploy: ships a service to a VM so that a run ends with the new version
 //! live and verified, or with the old version live and verified.
 //!
-//! Dependencies point one way: `cli → run → plugin → gate → journal → capability`.
-//! `http`, `ssh`, `vers` and `journal` implement the traits of `capability`, and
-//! `cli` puts them together. ARCHITECTURE.md in the repository has the table of
-//! what each module uses, and the invariants; a test holds the code to the table.
+//! Every layer is a crate of its own (`vdeploy-core` to `vdeploy-report`);
+//! `ops` puts them together and is what a program embeds, `cli` is the command
+//! line over it. ARCHITECTURE.md has the table of the crates.
 #![cfg_attr(
     test,
     allow(
@@ -16,6 +15,7 @@
 )]
 
 pub mod cli;
+pub mod ops;
 
 pub use vdeploy_config as config;
 pub use vdeploy_core::{backoff, capability, clean, event, ids, plan, target};

@@ -168,16 +168,9 @@ pub struct MissingSecret {
     pub help: String,
 }
 
-/// Fetches all secrets in `needs`. The error lists every one that is missing.
+/// Fetches all secrets in `needs`; `env` answers for environment variables. The
+/// error lists every secret that is missing.
 pub async fn fetch_secrets(
-    project: &Project,
-    needs: &SecretNeeds,
-) -> Result<LoadedSecrets, Vec<MissingSecret>> {
-    fetch_secrets_with(project, needs, &|name| std::env::var_os(name)).await
-}
-
-/// The same with an environment of the caller's.
-pub async fn fetch_secrets_with(
     project: &Project,
     needs: &SecretNeeds,
     env: &(dyn Fn(&str) -> Option<std::ffi::OsString> + Sync),
@@ -374,7 +367,7 @@ mod tests {
             _ => None,
         };
         let project = project(text, dir.path());
-        let loaded = fetch_secrets_with(&project, &needs(&["a", "b", "c", "d"]), &env)
+        let loaded = fetch_secrets(&project, &needs(&["a", "b", "c", "d"]), &env)
             .await
             .unwrap();
         for (name, value) in [
@@ -403,9 +396,7 @@ mod tests {
         };
         let project = project(&text, dir.path());
         let names = needs(&["a", "b", "c", "d", "e", "f", "g"]);
-        let missing = fetch_secrets_with(&project, &names, &env)
-            .await
-            .unwrap_err();
+        let missing = fetch_secrets(&project, &names, &env).await.unwrap_err();
         assert_eq!(
             missing[0].to_string(),
             "secret `a` (environment variable A, needed by plugin `p`): it is not set\n  help: \
@@ -426,7 +417,7 @@ mod tests {
     async fn a_command_has_no_standard_input_to_wait_for() {
         let dir = tempfile::tempdir().unwrap();
         let project = project("[secrets.a]\ncommand = [\"cat\"]\n", dir.path());
-        let missing = fetch_secrets_with(&project, &needs(&["a"]), &|_| None)
+        let missing = fetch_secrets(&project, &needs(&["a"]), &|_| None)
             .await
             .unwrap_err();
         assert_eq!(missing[0].problem, "it is empty");
@@ -440,7 +431,7 @@ mod tests {
         let mut project = project(text, dir.path());
         project.refuse_command_secrets();
         let env = |_: &str| Some(OsString::from("from-env"));
-        let missing = fetch_secrets_with(&project, &needs(&["a", "b"]), &env)
+        let missing = fetch_secrets(&project, &needs(&["a", "b"]), &env)
             .await
             .unwrap_err();
         assert_eq!(missing.len(), 1, "{missing:?}");
@@ -451,7 +442,7 @@ mod tests {
             "{said}"
         );
         assert!(!dir.path().join("ran").exists());
-        let loaded = fetch_secrets_with(&project, &needs(&["b"]), &env).await;
+        let loaded = fetch_secrets(&project, &needs(&["b"]), &env).await;
         assert_eq!(loaded.unwrap().get("b").unwrap().value.expose(), "from-env");
     }
 

@@ -6,6 +6,7 @@ pub mod changed;
 #[cfg(any(test, feature = "testing"))]
 pub mod doubles;
 pub mod entry;
+pub mod moment;
 pub mod moves;
 pub mod plugin_state;
 pub mod prune;

@@ -2,7 +2,6 @@
 //! in three amounts of detail.
 
 use super::ending;
-use super::runs::moment;
 use super::story::Story;
 use super::text::{self, Tone, duration};
 use std::fmt::Write as _;
@@ -10,6 +9,7 @@ use vdeploy_core::capability::ssh::Stream;
 use vdeploy_core::clean;
 use vdeploy_core::event::RunEvent;
 use vdeploy_core::event::{CheckStatus, Level, Phase};
+use vdeploy_journal::moment::moment;
 
 /// How much is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use vdeploy_core::clean;
 use vdeploy_core::event::{Outcome, Phase, says_no_live_version};
 use vdeploy_journal::changed::TargetChanged;
+use vdeploy_journal::moment::moment;
 use vdeploy_journal::store::{RunRecord, RunSummary, Stored};
 use vdeploy_journal::{Entry, unfinished};
 
@@ -417,17 +418,6 @@ fn changes(journal: &[Stored]) -> Vec<Change<'_>> {
         }
     }
     changes.into_values().collect()
-}
-
-/// A time of the store for people: `2023-11-14 22:13:20 UTC`.
-pub fn moment(ms: u64) -> String {
-    let at = i64::try_from(ms)
-        .ok()
-        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    match at {
-        Some(at) => at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-        None => format!("{ms} ms after 1970"),
-    }
 }
 
 #[cfg(test)]

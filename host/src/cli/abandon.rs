@@ -1,21 +1,13 @@
-//! `vdeploy abandon`: a run that was cut off is not gone on with. The word and
-//! its reason are recorded, the run's lease on the target is given back, and a
-//! command of it that still runs there is ended. It undoes nothing.
-
-mod on_target;
+//! `vdeploy abandon`: an interrupted run is not continued; nothing is undone.
 
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::hold::{self, Holding};
-use super::session::Session;
-use super::{dead, start, terminal, unfinished};
-use crate::capability::clock::{Clock as _, SystemClock};
-use crate::journal::store::RunRecord;
-use crate::journal::{Entry, Store};
-use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
+use super::{options, terminal};
+use crate::capability::ssh::JobId;
+use crate::ops::abandon::{Abandon, Abandoned, LeftThere};
+use crate::ops::lease::holder::LeaseHolder;
 use clap::Args;
-use std::sync::Arc;
 
 /// What to type.
 const EXAMPLES: &str = "Examples:
@@ -37,62 +29,53 @@ pub struct AbandonArgs {
     pub target: Option<String>,
 }
 
-/// Records it, and settles what the run left on the target.
-pub async fn main(global: &Global, args: &AbandonArgs) -> Result<ExitCode, CliError> {
+/// Records it, and reports what became of what the run left on the target.
+pub async fn main(global: &Global, args: AbandonArgs) -> Result<ExitCode, CliError> {
     let reason = args.reason.trim();
     if reason.is_empty() {
         return Err(CliError::usage("--reason is empty")
             .hint("say why, for those who come after you: --reason \"the VM is gone\""));
     }
-    let session = Session::open(global)?;
-    let store: Arc<dyn Store> = session.store()?;
-    let named = args.run.as_deref();
-    let target = match named {
-        Some(run) => store.run(run)?.target,
-        None => start::target(&session.project, args.target.as_deref())?.0,
-    };
-    let record = unfinished::find(&*store, named, &target, "abandon")?;
-    let by = hold::started_by();
-    let lease = lease(&store, &record, &by).await?;
-    let entry = Entry::Abandoned {
-        by: by.clone(),
+    let abandon = Abandon {
+        run: args.run.clone(),
+        target: args.target.clone(),
         reason: reason.to_owned(),
     };
-    let written = store.append(&record.id, Some(lease.granted()), &entry);
-    let left = match &written {
-        Ok(_) => on_target::settle(&session, &store, &record, &by, reason).await,
-        Err(_) => String::new(),
-    };
-    lease.release().await?;
-    written?;
-    terminal::say(&format!("run {} is abandoned: {reason}\n{left}", record.id));
+    let abandoned = options::session(global)?.abandon(abandon).await?;
+    terminal::say(&format!(
+        "run {} is abandoned: {reason}\n{}",
+        abandoned.run,
+        left_there(&abandoned)
+    ));
     Ok(ExitCode::Success)
 }
 
-/// Who holds the target is at work: its run is not cut off.
-async fn lease(
-    store: &Arc<dyn Store>,
-    record: &RunRecord,
-    by: &str,
-) -> Result<LeaseKeeper, CliError> {
-    let (run, target) = (&record.id, &record.target);
-    loop {
-        let asked = LeaseKeeper::acquire(
-            store.clone(),
-            target.clone(),
-            run.clone(),
-            hold::held_by(),
-            DEFAULT_TTL,
-        );
-        let holder = match asked.await? {
-            Ok(lease) => return Ok(lease),
-            Err(holder) => holder,
-        };
-        let word = (by, "its process is gone, and the run is abandoned");
-        if !dead::break_in_store(&**store, target, &holder, run, word)? {
-            let now = SystemClock.now_unix_ms();
-            let message = Holding::in_store(&holder, now).message(target, Some(&**store));
-            return Err(CliError::new(ExitCode::Held, message));
+fn left_there(abandoned: &Abandoned) -> String {
+    let target = &abandoned.target;
+    match &abandoned.there {
+        LeftThere::Ended(jobs) if jobs.is_empty() => format!(
+            "on the target `{target}` no command of it runs and it holds no lease; what it changed \
+             there stays as it is"
+        ),
+        LeftThere::Ended(jobs) => {
+            let jobs: Vec<String> = jobs.iter().map(job).collect();
+            format!(
+                "on the target `{target}` it holds no lease, and these commands, which had no end \
+                 yet, were ended:\n{}\nwhat it changed there stays as it is",
+                jobs.join("\n")
+            )
         }
+        LeftThere::Held(holder) => format!(
+            "{}; nothing was done there",
+            LeaseHolder::on_target(holder).sentence(target)
+        ),
+        LeftThere::Unknown(why) => format!(
+            "what the run left on the target `{target}` could not be settled: {why}\nits lease there \
+             ends by itself, and a command of it that still runs is ended before the next change"
+        ),
     }
+}
+
+fn job(job: &JobId) -> String {
+    format!("  job {job}, what it printed is in ~/.vdeploy/jobs/{job}.out and .err")
 }

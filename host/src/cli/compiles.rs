@@ -3,9 +3,11 @@
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::terminal;
+use crate::ops::Notice;
+use crate::ops::options::OnNotice;
 use crate::plugin::compiler::{self, ARGUMENT};
-use crate::plugin::engine::OnCompile;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The exit code of this process, if it was started by another vdeploy to
@@ -38,14 +40,20 @@ pub fn own_program() -> Result<PathBuf, CliError> {
 
 /// One line on standard error for a plugin that is compiled, and one for all
 /// that are built in.
-pub fn announce() -> OnCompile {
+pub fn notices() -> OnNotice {
     let announced = AtomicBool::new(false);
-    Box::new(move |name, is_builtin| {
-        if !is_builtin {
-            let name = name.as_str().escape_debug();
-            terminal::error_line(&format!("compiling plugin `{name}` (first use) …"));
-        } else if !announced.swap(true, Ordering::SeqCst) {
-            terminal::error_line("compiling the built-in plugins (first use) …");
+    Arc::new(move |notice| match notice {
+        Notice::Compiling { plugin, builtin } => {
+            if !builtin {
+                let name = plugin.as_str().escape_debug();
+                terminal::error_line(&format!("compiling plugin `{name}` (first use) …"));
+            } else if !announced.swap(true, Ordering::SeqCst) {
+                terminal::error_line("compiling the built-in plugins (first use) …");
+            }
         }
+        Notice::Doing(text) => terminal::error_line(&text),
+        Notice::CacheUnused(why) => terminal::error_line(&format!(
+            "warning: compiled plugins are not kept, which costs time: {why}"
+        )),
     })
 }

@@ -2,10 +2,9 @@
 //! code.
 
 use super::exit::ExitCode;
+use super::invocation::GlobalFlags;
 use super::terminal;
-use super::typed::Typed;
-use crate::journal::StoreError;
-use crate::plugin::PluginError;
+use crate::ops::OpsError;
 use std::fmt;
 
 /// Ends the process with a message.
@@ -41,11 +40,11 @@ impl CliError {
     }
 
     /// The same, with commands that can be pasted.
-    pub fn completed(self, typed: &Typed) -> Self {
+    pub fn completed(self, flags: &GlobalFlags) -> Self {
         Self {
             exit: self.exit,
-            message: typed.complete(&self.message).into_owned(),
-            hint: self.hint.map(|hint| typed.complete(&hint).into_owned()),
+            message: flags.complete(&self.message).into_owned(),
+            hint: self.hint.map(|hint| flags.complete(&hint).into_owned()),
         }
     }
 
@@ -84,37 +83,13 @@ fn continued(text: &str) -> String {
     out
 }
 
-impl From<StoreError> for CliError {
-    fn from(error: StoreError) -> Self {
-        let exit = match error {
-            StoreError::NoRun(_) | StoreError::AmbiguousRun { .. } => ExitCode::Usage,
-            _ => ExitCode::Internal,
-        };
-        Self::new(exit, error.to_string())
-    }
-}
-
-impl From<PluginError> for CliError {
-    fn from(error: PluginError) -> Self {
-        let exit = match error {
-            PluginError::Engine { .. } => ExitCode::Internal,
-            PluginError::Config { .. } => ExitCode::Usage,
-            _ => ExitCode::PluginRefused,
-        };
-        Self::new(exit, error.to_string())
-    }
-}
-
-/// Several problems as one error: the first one's exit code, every message.
-impl FromIterator<CliError> for Option<CliError> {
-    fn from_iter<I: IntoIterator<Item = CliError>>(errors: I) -> Self {
-        let mut errors = errors.into_iter();
-        let mut all = errors.next()?;
-        for next in errors {
-            all.message.push_str("\n\n");
-            all.message.push_str(&next.message);
+impl From<OpsError> for CliError {
+    fn from(error: OpsError) -> Self {
+        Self {
+            exit: error.kind.into(),
+            message: error.message,
+            hint: error.hint,
         }
-        Some(all)
     }
 }
 

@@ -2,6 +2,7 @@
 //! changes its meaning.
 
 use crate::event::Outcome;
+use crate::ops::OpsErrorKind;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -124,6 +125,19 @@ impl From<Outcome> for ExitCode {
     }
 }
 
+impl From<OpsErrorKind> for ExitCode {
+    fn from(kind: OpsErrorKind) -> Self {
+        match kind {
+            OpsErrorKind::Internal => Self::Internal,
+            OpsErrorKind::Usage => Self::Usage,
+            OpsErrorKind::Refused => Self::Refused,
+            OpsErrorKind::Held => Self::Held,
+            OpsErrorKind::Unreachable => Self::Unreachable,
+            OpsErrorKind::PluginRefused => Self::PluginRefused,
+        }
+    }
+}
+
 impl From<ExitCode> for std::process::ExitCode {
     fn from(exit: ExitCode) -> Self {
         Self::from(exit.code())
@@ -152,6 +166,7 @@ mod tests {
         ];
         for (outcome, code) in table {
             assert_eq!(ExitCode::from(outcome).code(), code, "{outcome:?}");
+            assert_eq!(outcome.exit_code(), code, "{outcome:?}");
         }
     }
 

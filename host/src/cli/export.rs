@@ -2,9 +2,9 @@
 
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::{rollback, terminal};
+use super::terminal;
 use crate::journal::Store;
-use crate::journal::recording::{Recording, RolledBack};
+use crate::ops::recording::recording;
 use crate::report::whole::{self, Readers};
 use clap::Args;
 use std::path::PathBuf;
@@ -45,22 +45,4 @@ pub fn main(store: &dyn Store, args: &ExportArgs) -> Result<ExitCode, CliError> 
         recording.journal.len()
     ));
     Ok(ExitCode::Success)
-}
-
-/// A run of the store, with what it needs of another one.
-pub fn recording(store: &dyn Store, run: &str) -> Result<Recording, CliError> {
-    let record = store.run(run)?;
-    let rolled_back = match &record.rolls_back {
-        Some(run) => Some(RolledBack {
-            run: run.clone(),
-            outputs: rollback::outputs(store, run)?,
-        }),
-        None => None,
-    };
-    let journal = store.journal(&record.id)?;
-    Ok(Recording {
-        record,
-        rolled_back,
-        journal,
-    })
 }

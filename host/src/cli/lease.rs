@@ -1,15 +1,15 @@
 //! `vdeploy lease`: who holds a target, and taking it away from a run that will
-//! not give it back. Owns the words and the question; the leases are the
-//! store's and the target's.
+//! not give it back.
 
-mod end;
-mod look;
-mod show;
+pub mod render;
 
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::session::Session;
+use super::{options, terminal};
+use crate::ids::RunId;
+use crate::ops::Session;
+use crate::ops::lease::break_lease::{BreakableLease, BrokenLease};
 use clap::{Args, Subcommand};
 
 /// What to type.
@@ -51,18 +51,94 @@ pub struct BreakArgs {
     pub yes: bool,
 }
 
-pub(super) use show::sentence as broken;
-
 /// Does it.
 pub async fn main(global: &Global, command: LeaseCommand) -> Result<ExitCode, CliError> {
-    let session = Session::open(global)?;
+    let session = options::session(global)?;
     match command {
         LeaseCommand::Show { target, json } => {
-            let looked = look::only(&session, target.as_deref()).await?;
-            let exit = looked.exit();
-            show::print(&looked, json);
-            Ok(exit)
+            let status = session.lease_status(target.as_deref()).await?;
+            render::print(&status, json);
+            Ok(render::exit(&status))
         }
-        LeaseCommand::Break(args) => end::main(&session, &args).await,
+        LeaseCommand::Break(args) => break_lease(&session, &args).await,
     }
+}
+
+async fn break_lease(session: &Session, args: &BreakArgs) -> Result<ExitCode, CliError> {
+    let reason = args.reason.trim();
+    if reason.is_empty() {
+        return Err(CliError::usage("--reason is empty")
+            .hint("say why the run may be cut off; the one who started it reads it"));
+    }
+    if !args.yes && !terminal::can_ask() {
+        return Err(CliError::usage(
+            "there is no terminal to ask whether the lease is to be broken",
+        )
+        .hint("look with `vdeploy lease show`, then add `--yes`"));
+    }
+    let lease = session.breakable_lease(args.target.as_deref()).await?;
+    let broken = if_agreed(&lease, args, reason).await;
+    lease.close().await;
+    broken
+}
+
+async fn if_agreed(
+    lease: &BreakableLease,
+    args: &BreakArgs,
+    reason: &str,
+) -> Result<ExitCode, CliError> {
+    let status = &lease.status;
+    if !lease.is_held() {
+        render::print(status, false);
+        terminal::say("nothing was broken");
+        return Ok(render::exit(status));
+    }
+    if !args.yes {
+        terminal::error_line(render::text(status).trim_end());
+        if !agreed("break it? Its run can change nothing more then [y/N] ").await {
+            terminal::say("nothing was broken");
+            return Ok(ExitCode::Success);
+        }
+    }
+    let broken = lease.break_for(reason).await?;
+    say_broken(&broken);
+    match broken.not_on_target {
+        None => Ok(ExitCode::Success),
+        Some(why) => Err(CliError::new(
+            ExitCode::Unreachable,
+            format!(
+                "the lease on the target `{}` itself was not broken: {why}",
+                status.target
+            ),
+        )
+        .hint(
+            "it ends by itself when its run does not renew it; when the target is back, `vdeploy \
+             lease show` says whether somebody has it",
+        )),
+    }
+}
+
+fn say_broken(broken: &BrokenLease) {
+    let say = |place: &str, asked: &Option<(RunId, bool)>| match asked {
+        Some((run, true)) => {
+            terminal::say(&format!("the lease of run {run} was broken {place}"));
+        }
+        Some((run, false)) => terminal::say(&format!(
+            "run {run} has no lease {place} any more; nothing was broken there"
+        )),
+        None => {}
+    };
+    say("in the store", &broken.in_store);
+    say("on the target", &broken.on_target);
+}
+
+/// The answer of the person at the terminal.
+async fn agreed(question: &str) -> bool {
+    terminal::ask(question);
+    let read = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map(|_| line)
+    });
+    let answer = read.await.ok().and_then(Result::ok).unwrap_or_default();
+    matches!(answer.trim(), "y" | "Y" | "yes")
 }

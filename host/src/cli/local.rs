@@ -4,12 +4,13 @@
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::session;
-use super::terminal;
+use super::{options, terminal};
 use crate::config::USUAL_SECRET_VARIABLES;
 use crate::local::{
     Cloud, CloudOptions, Endpoints, LocalError, VmSummary, read_endpoints, read_vms,
 };
+use crate::ops::OpsError;
+use crate::ops::session::{local_cloud_dir, not_private};
 use crate::ownership::{Judge, make_private_dir};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -86,7 +87,7 @@ pub async fn main(global: &Global, command: LocalCommand) -> Result<ExitCode, Cl
 fn root(global: &Global, args: &DirArgs) -> Result<PathBuf, CliError> {
     let dir = match &args.dir {
         Some(dir) => dir.clone(),
-        None => session::default_cloud_dir(&session::state_dir(global)?),
+        None => local_cloud_dir(&options::private_state_dir(global)?),
     };
     // Processes on the VMs get paths below it and run in directories of their own.
     let dir =
@@ -94,12 +95,10 @@ fn root(global: &Global, args: &DirArgs) -> Result<PathBuf, CliError> {
     // It has keys, and processes are started and ended as its files say.
     match Judge::of_process().private_dir(&dir) {
         Ok(()) => Ok(dir),
-        Err(found) => Err(session::not_private(
-            "the directory of the local cloud",
-            &dir,
-            &found,
-            "--dir DIR",
-        )),
+        Err(found) => {
+            let what = "the directory of the local cloud";
+            Err(not_private(what, &dir, &found, "--dir DIR").into())
+        }
     }
 }
 
@@ -299,6 +298,6 @@ fn internal(message: &str) -> CliError {
 
 impl From<LocalError> for CliError {
     fn from(error: LocalError) -> Self {
-        Self::new(ExitCode::Internal, error.to_string())
+        OpsError::from(error).into()
     }
 }

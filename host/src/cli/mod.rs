@@ -1,49 +1,33 @@
-//! The command line: arguments in, exit code out. Only this module and
-//! `report` print; only this module and `config` read the environment.
+//! The command line: arguments in, exit code out. One file a command: arguments,
+//! one call of `ops`, a report. Only this module and `report` print; only this
+//! module reads the environment.
 
 mod abandon;
 mod arguments;
-mod by_word;
 mod compiles;
 mod core_dumps;
-mod dead;
 mod doctor;
 mod error;
+mod execute;
 pub mod exit;
 mod export;
-mod fits;
-mod hold;
 mod init;
+mod invocation;
 mod lease;
-mod left;
-mod load;
 mod local;
+mod options;
 mod output;
-mod owners;
 mod plan;
 mod plugin;
-mod plugin_file;
 mod prune;
-mod registry;
 mod replay;
-mod replay_words;
 mod resume;
 mod rollback;
 mod run;
 mod runs;
-mod server;
-mod session;
 mod signals;
-mod start;
 mod terminal;
-mod typed;
-mod unfinished;
-mod user;
-mod visit;
 mod wait;
-mod wake;
-mod way_back;
-mod world;
 
 pub use arguments::Arguments;
 pub use compiles::only_compiles;
@@ -142,7 +126,7 @@ pub enum Command {
 pub async fn main(arguments: Arguments) -> ExitCode {
     let Arguments { cli, json } = arguments;
     terminal::tracing(cli.global.verbose);
-    let typed = typed::Typed::of(&cli.global);
+    let flags = invocation::GlobalFlags::of(&cli.global);
     let result = match cli.command {
         Command::Run(args) => run::main(&cli.global, args).await,
         Command::Init(args) => init::main(&cli.global, &args),
@@ -150,7 +134,7 @@ pub async fn main(arguments: Arguments) -> ExitCode {
         Command::Plan(command) => plan::main(&cli.global, command).await,
         Command::Rollback(args) => rollback::main(&cli.global, args).await,
         Command::Resume(args) => resume::main(&cli.global, args).await,
-        Command::Abandon(args) => abandon::main(&cli.global, &args).await,
+        Command::Abandon(args) => abandon::main(&cli.global, args).await,
         Command::Replay(args) => replay::main(&cli.global, args).await,
         Command::Runs(command) => runs::main(&cli.global, command),
         Command::Lease(command) => lease::main(&cli.global, command).await,
@@ -158,7 +142,7 @@ pub async fn main(arguments: Arguments) -> ExitCode {
         Command::Plugin(command) => plugin::main(command),
     };
     result.unwrap_or_else(|error| {
-        let error = error.completed(&typed);
+        let error = error.completed(&flags);
         error.show(json);
         error.exit
     })

@@ -1,7 +1,9 @@
 //! Which reporters a run gets, from the arguments and the surroundings.
 
 use super::error::CliError;
+use super::invocation::GlobalFlags;
 use super::run::OutputArgs;
+use crate::event::RunEvent;
 use crate::report::{
     GithubReporter, HumanReporter, JsonReporter, JunitReporter, PlainReporter, Progress, Reporter,
     Screen, Sink, Surroundings, choose,
@@ -9,7 +11,11 @@ use crate::report::{
 use std::io::IsTerminal as _;
 
 /// The reporters, in the order in which they are told.
-pub fn reporters(args: &OutputArgs, verbose: bool) -> Result<Vec<Box<dyn Reporter>>, CliError> {
+pub fn reporters(
+    args: &OutputArgs,
+    verbose: bool,
+    flags: &GlobalFlags,
+) -> Result<Vec<Box<dyn Reporter>>, CliError> {
     let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
     let asked = if args.json {
         Progress::Json
@@ -37,5 +43,34 @@ pub fn reporters(args: &OutputArgs, verbose: bool) -> Result<Vec<Box<dyn Reporte
             .map_err(|e| CliError::usage(format!("--junit {}: {e}", path.display())))?;
         all.push(Box::new(junit));
     }
-    Ok(all)
+    let complete = |inner| -> Box<dyn Reporter> {
+        let flags = flags.clone();
+        Box::new(Complete { inner, flags })
+    };
+    Ok(all.into_iter().map(complete).collect())
+}
+
+/// Passes events on, with commands that can be pasted.
+struct Complete {
+    inner: Box<dyn Reporter>,
+    flags: GlobalFlags,
+}
+
+impl Reporter for Complete {
+    fn event(&mut self, event: &RunEvent) {
+        let mut event = event.clone();
+        match &mut event {
+            RunEvent::RunFinished { message, next, .. } => {
+                *message = self.flags.complete(message).into_owned();
+                *next = self.flags.complete_all(std::mem::take(next));
+            }
+            RunEvent::Log {
+                step: None,
+                message,
+                ..
+            } => *message = self.flags.complete(message).into_owned(),
+            _ => {}
+        }
+        self.inner.event(&event);
+    }
 }

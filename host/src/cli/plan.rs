@@ -1,15 +1,11 @@
 //! `vdeploy plan`: look at plans without running them.
 
 use super::Global;
-use super::by_word;
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::load;
-use super::session::Session;
-use super::terminal;
+use super::{options, terminal};
 use crate::clean::line;
-use crate::config::Overrides;
-use crate::run::prepare;
+use crate::ops::prepare::check_plan;
 use clap::Subcommand;
 
 /// Subcommands of `vdeploy plan`.
@@ -32,10 +28,10 @@ pub enum PlanCommand {
 
 /// Does it.
 pub async fn main(global: &Global, command: PlanCommand) -> Result<ExitCode, CliError> {
-    let session = Session::open(global)?;
+    let session = options::session(global)?;
     match command {
         PlanCommand::List => {
-            let plans = session.project.plans.values();
+            let plans = session.project().plans.values();
             let names = plans.clone().map(|plan| plan.name.as_str().len());
             let width = names.max().unwrap_or(0);
             let lines = plans.map(|plan| format!("{:<width$}  {}", plan.name, line(&plan.summary)));
@@ -43,30 +39,23 @@ pub async fn main(global: &Global, command: PlanCommand) -> Result<ExitCode, Cli
         }
         PlanCommand::Show { plan } => {
             let plan = session.plan(&plan)?;
-            terminal::give(crate::config::render_plan(&plan, &session.project).trim_end())?;
+            terminal::give(crate::config::render_plan(&plan, session.project()).trim_end())?;
         }
         PlanCommand::Check { plan } => {
             let plans = match plan {
                 Some(name) => vec![session.plan(&name)?],
-                None => session.project.plans.values().cloned().collect(),
+                None => session.project().plans.values().cloned().collect(),
             };
-            let engine = load::engine(&session.state_dir)?;
             for plan in &plans {
-                let plugins = load::plugins(&engine, &session.project, plan).await?;
-                let none = Overrides::default();
-                prepare::configs(plan, &plugins, false).map_err(|found| {
-                    load::all_problems(found, |step, pointer| {
-                        session.project.origin_of(&plan.name, step, pointer, &none)
-                    })
-                })?;
+                let checked = check_plan(&session, plan).await?;
                 terminal::say(&format!(
                     "plan {}: fine ({}, {})",
                     plan.name,
                     counted(plan.all_steps().count(), "step"),
-                    counted(plugins.len(), "plugin")
+                    counted(checked.plugins, "plugin")
                 ));
-                for plugin in by_word::of_plan(&session.project, plan, &plugins) {
-                    terminal::say(&format!("  warning: {}", plugin.warning()));
+                for warning in checked.warnings {
+                    terminal::say(&format!("  warning: {warning}"));
                 }
             }
         }

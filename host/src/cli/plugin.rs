@@ -2,8 +2,10 @@
 
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::{plugin_file, terminal};
+use super::terminal;
 use crate::ids::PluginName;
+use crate::ops::OpsError;
+use crate::ops::prepare::plugin_file;
 use crate::plugin::builtin;
 use crate::plugin::inspect::Inspection;
 use clap::Subcommand;
@@ -26,7 +28,7 @@ pub enum PluginCommand {
 pub fn main(command: PluginCommand) -> Result<ExitCode, CliError> {
     let PluginCommand::Inspect { file, json } = command;
     let (name, bytes) = read(&file)?;
-    let inspection = Inspection::of(&PluginName::new(name), &bytes)?;
+    let inspection = Inspection::of(&PluginName::new(name), &bytes).map_err(OpsError::from)?;
     if json {
         let text = serde_json::to_string(&inspection)
             .map_err(|e| CliError::new(ExitCode::Internal, e.to_string()))?;

@@ -1,15 +1,15 @@
 //! `vdeploy runs prune`: old runs out of the store, and their room back to the
-//! disk. It is no run: it takes no lease, and touches only runs that have ended.
+//! disk.
 
 use super::error::CliError;
 use super::exit::ExitCode;
+use super::invocation::GlobalFlags;
 use super::terminal;
-use super::typed::Typed;
 use crate::config::duration;
 use crate::ids::TargetName;
-use crate::journal::prune::{self, Choice, Filter, Surveyed, Why};
-use crate::journal::store::Compacted;
-use crate::journal::{Store, StoreError};
+use crate::journal::Store;
+use crate::journal::prune::Filter;
+use crate::ops::prune::{Prune, prune};
 use crate::report::prune::{self as render, Pruned};
 use clap::Args;
 use std::time::Duration;
@@ -67,35 +67,29 @@ pub fn main(
     store: &dyn Store,
     args: &PruneArgs,
     now: u64,
-    typed: &Typed,
+    flags: &GlobalFlags,
 ) -> Result<ExitCode, CliError> {
-    let target = args.target.as_deref().map(TargetName::from);
-    let filter = Filter {
-        keep: args.keep,
-        older_than: args.older_than,
+    let asked = Prune {
+        target: args.target.as_deref().map(TargetName::from),
+        filter: Filter {
+            keep: args.keep,
+            older_than: args.older_than,
+        },
+        dry_run: args.dry_run,
     };
-    let before = store.size()?;
-    let choice = prune::choose(store.survey(target.as_ref())?, &filter, now);
-    let mut done = Done::default();
-    if args.dry_run {
-        done.removed = choice.remove;
-        done.kept = choice.kept;
-    } else {
-        done.remove(store, choice)?;
-        done.compact(store);
-    }
+    let done = prune(store, &asked, now)?;
     let pruned = Pruned {
         dry_run: args.dry_run,
         removed: &done.removed,
         kept: &done.kept,
-        before,
-        after: store.size()?,
+        before: done.before,
+        after: done.after,
         not_smaller: done.not_smaller.as_deref(),
     };
     match args.json {
         true => terminal::say_json(&render::json(&pruned)),
         false => terminal::say(
-            typed
+            flags
                 .complete(render::text(&pruned, now).trim_end())
                 .as_ref(),
         ),
@@ -104,51 +98,4 @@ pub fn main(
         true => ExitCode::Internal,
         false => ExitCode::Success,
     })
-}
-
-/// What came of it so far.
-#[derive(Default)]
-struct Done {
-    removed: Vec<Surveyed>,
-    kept: Vec<(Surveyed, Why)>,
-    not_smaller: Option<String>,
-    /// The room could not be given back for a reason that somebody must mend.
-    failed: bool,
-}
-
-impl Done {
-    /// One run a transaction: others get their turn between, and whenever this
-    /// ends, what is left is whole.
-    fn remove(&mut self, store: &dyn Store, choice: Choice) -> Result<(), CliError> {
-        self.kept = choice.kept;
-        for run in choice.remove {
-            match store.remove_run(&run) {
-                Ok(true) => self.removed.push(run),
-                Ok(false) => self.kept.push((run, Why::Meanwhile)),
-                Err(error) => return Err(self.stopped(&error)),
-            }
-        }
-        Ok(())
-    }
-
-    fn stopped(&self, error: &StoreError) -> CliError {
-        let removed = match self.removed.len() {
-            0 => "nothing was removed".to_owned(),
-            1 => "1 run was removed, and then it failed".to_owned(),
-            many => format!("{many} runs were removed, and then it failed"),
-        };
-        CliError::new(ExitCode::Internal, format!("{removed}: {error}"))
-            .hint("the store is whole: the same command goes on when that is mended")
-    }
-
-    fn compact(&mut self, store: &dyn Store) {
-        match store.compact() {
-            Ok(Compacted::Done) => {}
-            Ok(Compacted::Later(why)) => self.not_smaller = Some(why),
-            Err(error) => {
-                self.not_smaller = Some(error.to_string());
-                self.failed = true;
-            }
-        }
-    }
 }

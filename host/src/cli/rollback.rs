@@ -1,22 +1,13 @@
 //! `vdeploy rollback`: bring back what was live before a run.
 
-pub(super) mod choose;
-
 use super::Global;
 use super::error::CliError;
+use super::execute::execute;
 use super::exit::ExitCode;
 use super::run::{OutputArgs, RollbackToArg};
-use super::session::Session;
-use super::start::{self, Request, RollsBack};
 use super::wait::WaitArgs;
-use super::{fits, way_back};
-use crate::event::Phase;
-use crate::ids::RunId;
-use crate::journal::store::Store;
-use crate::journal::{Entry, StoreError};
-use choose::Newest;
+use crate::ops::{Operation, Rollback};
 use clap::Args;
-use std::collections::BTreeMap;
 
 /// What to type.
 const EXAMPLES: &str = "Examples:
@@ -57,89 +48,17 @@ pub struct RollbackArgs {
     pub output: OutputArgs,
 }
 
-/// Runs the plan `rollback` against the outputs of the run.
+/// Rolls the run back.
 pub async fn main(global: &Global, args: RollbackArgs) -> Result<ExitCode, CliError> {
-    let session = Session::open(global)?;
-    let store = session.store()?;
-    let (record, chosen) = match &args.run {
-        Some(run) => (store.run(run)?, None),
-        None => {
-            let (target, _) = start::target(&session.project, args.target.as_deref())?;
-            let newest = Newest::of(&*store, &target)?;
-            choose::settled(&*store, &target, &newest)?;
-            let chosen = newest.chosen(&target)?;
-            (chosen.change.clone(), Some(chosen))
-        }
+    let rollback = Rollback {
+        run: args.run,
+        target: args.target,
+        to: args.to.map(Into::into),
+        set: args.set,
+        again: args.again,
+        dry_run: args.dry_run,
+        without_snapshot: args.without_snapshot,
+        wait: args.wait.limit(),
     };
-    if let Some(first) = &record.rolls_back {
-        return Err(CliError::usage(format!(
-            "run {} is a rollback itself, of run {first}; there is nothing to go back to from it",
-            record.id
-        ))
-        .hint(format!(
-            "to bring back what was live before run {first}: `vdeploy rollback {first}`"
-        )));
-    }
-    if record.dry_run {
-        return Err(CliError::usage(format!(
-            "run {} was a dry run: it changed nothing",
-            record.id
-        ))
-        .hint("`vdeploy runs list` shows the runs"));
-    }
-    fits::has_what_it_needs(&session.project, &record, false)?;
-    let outputs = outputs(&*store, &record.id)?;
-    let mut plan = session.plan(way_back::rollback_plan(&session.project, &record.target))?;
-    let to = match args.to {
-        Some(to) => to.into(),
-        None => record.plan.rollback_to,
-    };
-    plan.rollback_to = to;
-    match &chosen {
-        Some(chosen) => chosen.check(to)?,
-        None if args.again => {}
-        None => {
-            if let Some(why) = choose::already_undone(&*store, &record, to) {
-                return Err(CliError::usage(why));
-            }
-        }
-    }
-    start::start(
-        session,
-        Request {
-            plan,
-            target: Some(record.target.to_string()),
-            reference: None,
-            set: args.set,
-            dry_run: args.dry_run,
-            without_snapshot: args.without_snapshot,
-            rolls_back: Some(RollsBack {
-                run: record,
-                outputs,
-                again: args.again,
-            }),
-            resumes: None,
-            wait: args.wait,
-            output: args.output,
-            verbose: global.verbose,
-        },
-    )
-    .await
-}
-
-/// What the steps of that run returned.
-pub fn outputs(store: &dyn Store, run: &RunId) -> Result<start::Outputs, StoreError> {
-    let mut outputs = BTreeMap::new();
-    for stored in store.journal(run)? {
-        if let Entry::StepFinished {
-            step,
-            phase: Phase::Run,
-            output: Some(output),
-            ..
-        } = stored.entry
-        {
-            outputs.insert(step, output);
-        }
-    }
-    Ok(outputs)
+    execute(global, Operation::Rollback(rollback), &args.output).await
 }

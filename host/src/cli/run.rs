@@ -2,10 +2,10 @@
 
 use super::Global;
 use super::error::CliError;
+use super::execute::execute;
 use super::exit::ExitCode;
-use super::session::Session;
-use super::start::{self, Request};
 use super::wait::WaitArgs;
+use crate::ops::{Deploy, Operation};
 use crate::plan::{OnFailure, RollbackTo};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -106,30 +106,17 @@ impl From<RollbackToArg> for RollbackTo {
 
 /// Runs the plan.
 pub async fn main(global: &Global, args: RunArgs) -> Result<ExitCode, CliError> {
-    let session = Session::open(global)?;
-    let mut plan = session.plan(&args.plan)?;
-    if let Some(policy) = args.on_failure {
-        crate::config::apply_on_failure(&mut plan, policy.into())
-            .map_err(|e| CliError::usage(e.to_string()))?;
-    }
-    if let Some(to) = args.rollback_to {
-        plan.rollback_to = to.into();
-    }
-    start::start(
-        session,
-        Request {
-            plan,
-            target: args.target,
-            reference: args.reference,
-            set: args.set,
-            dry_run: args.dry_run,
-            without_snapshot: args.without_snapshot,
-            rolls_back: None,
-            resumes: None,
-            wait: args.wait,
-            output: args.output,
-            verbose: global.verbose,
-        },
-    )
-    .await
+    let deploy = Deploy {
+        plan: args.plan,
+        target: args.target,
+        reference: args.reference,
+        set: args.set,
+        on_failure: args.on_failure.map(Into::into),
+        rollback_to: args.rollback_to.map(Into::into),
+        dry_run: args.dry_run,
+        without_snapshot: args.without_snapshot,
+        wait: args.wait.limit(),
+        run: None,
+    };
+    execute(global, Operation::Deploy(deploy), &args.output).await
 }

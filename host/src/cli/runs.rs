@@ -4,17 +4,13 @@ use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::export::{self, ExportArgs};
-use super::hold::{Holding, Process};
+use super::invocation::GlobalFlags;
 use super::prune::{self, PruneArgs};
-use super::session;
-use super::terminal;
-use super::typed::Typed;
+use super::{options, terminal};
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::clean::line;
-use crate::event::Outcome;
-use crate::ids::{RunId, TargetName};
-use crate::journal::store::{Holder, RunSummary};
-use crate::journal::{Entry, Store, breaks, standing};
+use crate::ids::TargetName;
+use crate::ops::{self, history};
 use crate::report::runs as render;
 use clap::Subcommand;
 use serde_json::Value;
@@ -54,9 +50,10 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
     if let RunsCommand::Prune(args) = &command {
         args.check()?;
     }
-    let store = session::open_store(&session::state_dir(global)?)?;
+    let store = ops::session::open_store(&options::session_options(global)?)?;
+    let store = &*store;
     let now = SystemClock.now_unix_ms();
-    let typed = Typed::of(global);
+    let flags = GlobalFlags::of(global);
     let text = match command {
         RunsCommand::List {
             target,
@@ -64,40 +61,36 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
             json,
         } => {
             let target = target.map(TargetName::new);
-            let runs = store.runs(target.as_ref(), limit)?;
-            let running = running(&*store, runs.iter().map(|run| (&run.id, &run.target)))?;
-            let abandoned = abandoned(&*store, &runs)?;
-            let undone = standing::undone(&runs);
+            let list = history::runs(store, target.as_ref(), limit)?;
             let standing = render::Standing {
-                running: &running,
-                abandoned: &abandoned,
-                undone: Some(&undone),
+                running: &list.running,
+                abandoned: &list.abandoned,
+                undone: Some(&list.undone),
             };
             if json {
-                let value = render::list_json(&runs, standing);
+                let value = render::list_json(&list.runs, standing);
                 terminal::give_json(&value.to_string())?;
                 return Ok(ExitCode::Success);
             }
-            render::list(&runs, standing, now)
+            render::list(&list.runs, standing, now)
         }
-        RunsCommand::Export(args) => return export::main(&*store, &args),
-        RunsCommand::Prune(args) => return prune::main(&*store, &args, now, &typed),
+        RunsCommand::Export(args) => return export::main(store, &args),
+        RunsCommand::Prune(args) => return prune::main(store, &args, now, &flags),
         RunsCommand::Show { run, json } => {
-            let record = store.run(&run)?;
-            let journal = store.journal(&record.id)?;
-            let running = running(&*store, [(&record.id, &record.target)])?;
-            let undone = standing::undone(&store.runs(Some(&record.target), u32::MAX)?);
+            let details = history::run(store, &run)?;
+            let (record, journal) = (&details.record, &details.journal);
+            let running = details.is_running.then(|| record.id.clone());
             let standing = render::Standing {
-                running: &running,
-                undone: Some(&undone),
+                running: running.as_slice(),
+                undone: Some(&details.undone),
                 ..render::Standing::default()
             };
-            let broken = breaks::of_run(&*store, &record.target, &record.id)?;
+            let broken = details.lease_break.as_ref();
             if json {
-                let mut value = render::show_json(&record, &journal, standing);
+                let mut value = render::show_json(record, journal, standing);
                 if let Some(next) = value.get_mut("next").and_then(Value::as_array_mut) {
                     for command in next {
-                        *command = typed.complete(command.as_str().unwrap_or_default()).into();
+                        *command = flags.complete(command.as_str().unwrap_or_default()).into();
                     }
                 }
                 if let (Some(broken), Some(members)) = (broken, value.as_object_mut()) {
@@ -106,10 +99,10 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
                 terminal::give_json(&value.to_string())?;
                 return Ok(ExitCode::Success);
             }
-            let mut text = render::show(&record, &journal, standing, now);
-            text = typed.complete(&text).into_owned();
+            let mut text = render::show(record, journal, standing, now);
+            text = flags.complete(&text).into_owned();
             if let Some(broken) = broken {
-                let word = super::lease::broken(&broken);
+                let word = super::lease::render::sentence(broken);
                 text.push_str(&format!("\nits lease was broken\n  {}\n", line(&word)));
             }
             text
@@ -117,41 +110,4 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
     };
     terminal::give(text.trim_end())?;
     Ok(ExitCode::Success)
-}
-
-/// Those of the runs that hold their target at the moment, and whose process is
-/// not known to be gone.
-fn running<'a>(
-    store: &dyn Store,
-    runs: impl IntoIterator<Item = (&'a RunId, &'a TargetName)>,
-) -> Result<Vec<RunId>, CliError> {
-    let mut running = Vec::new();
-    for (run, target) in runs {
-        if store
-            .lease_holder(target)?
-            .is_some_and(|holder| holder.run == *run && !is_gone(&holder))
-        {
-            running.push(run.clone());
-        }
-    }
-    Ok(running)
-}
-
-fn is_gone(holder: &Holder) -> bool {
-    let holding = Holding::in_store(holder, SystemClock.now_unix_ms());
-    matches!(holding.process(), Process::Gone(_))
-}
-
-/// Those that were cut off and that somebody has abandoned.
-fn abandoned(store: &dyn Store, runs: &[RunSummary]) -> Result<Vec<RunId>, CliError> {
-    let mut abandoned = Vec::new();
-    for run in runs {
-        if run.outcome == Some(Outcome::Interrupted)
-            && let Some(last) = store.journal(&run.id)?.last()
-            && matches!(last.entry, Entry::Abandoned { .. })
-        {
-            abandoned.push(run.id.clone());
-        }
-    }
-    Ok(abandoned)
 }

@@ -5,11 +5,11 @@
 
 use super::error::CliError;
 use super::exit::ExitCode;
+use super::invocation::GlobalFlags;
 use super::terminal;
-use super::typed::Typed;
-use crate::gate::RunShared;
 use crate::ids::RunId;
-use std::sync::{Arc, mpsc};
+use crate::ops::Cancel;
+use std::sync::mpsc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::AbortHandle;
@@ -60,7 +60,12 @@ fn last_words(run: &RunId) -> String {
 
 /// Starts watching for this run. `for_programs`: the last line on standard
 /// output is an event, too, when the run is left at once.
-pub fn watch(shared: Arc<RunShared>, typed: Typed, for_programs: bool) -> std::io::Result<Watch> {
+pub fn watch(
+    run: RunId,
+    cancel: Cancel,
+    flags: GlobalFlags,
+    for_programs: bool,
+) -> std::io::Result<Watch> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -73,11 +78,11 @@ pub fn watch(shared: Arc<RunShared>, typed: Typed, for_programs: bool) -> std::i
                 _ = hangup.recv() => continue,
             };
             if asked {
-                let text = last_words(&shared.run);
-                leave(typed.complete(&text).into_owned(), for_programs);
+                let text = last_words(&run);
+                leave(flags.complete(&text).into_owned(), for_programs);
             }
             asked = true;
-            shared.stop_for(by);
+            cancel.stop(by);
             let text = "stopping after the current call; once more to leave at once";
             say(text.to_owned(), false);
         }

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The one answer every run ends with. Each has an exit code of its own
-/// (`cli::exit`).
+/// The one answer every run ends with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -32,4 +31,24 @@ pub enum Outcome {
     Interrupted,
     /// vdeploy itself failed.
     Internal,
+}
+
+impl Outcome {
+    /// The number of this outcome in events and as the program's exit code. It
+    /// never changes.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Deployed | Self::Rehearsed => 0,
+            Self::Internal => 1,
+            Self::Refused => 3,
+            Self::FailedUnchanged => 10,
+            Self::RolledBack => 11,
+            Self::RollbackFailed => 12,
+            Self::Kept => 13,
+            Self::Held => 20,
+            Self::Unreachable => 22,
+            Self::PluginRefused => 30,
+            Self::Interrupted => 40,
+        }
+    }
 }

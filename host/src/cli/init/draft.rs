@@ -1,7 +1,7 @@
 //! The text of a new project file, with what a reader of it wants to know in
 //! comments. Pure.
 
-use super::seen::Seen;
+use super::detect::Detected;
 use crate::clean;
 use std::fmt::Write as _;
 
@@ -60,7 +60,7 @@ pub struct Draft<'s> {
     pub target: Target,
     pub app_dir: String,
     pub reference: String,
-    pub seen: &'s Seen,
+    pub detected: &'s Detected,
 }
 
 impl Draft<'_> {
@@ -159,7 +159,7 @@ impl Draft<'_> {
     }
 
     fn plan(&self, out: &mut String) {
-        let known = self.seen.is_known_service();
+        let known = self.detected.is_known_service();
         let _ = writeln!(
             out,
             "\n# The built-in plan with your settings. A setting of a step is an entry with its id;\n\
@@ -187,7 +187,7 @@ impl Draft<'_> {
             out,
             "\n# `app-dir` is the checkout on the target: absolute, or relative to the login directory."
         );
-        if let Some(remote) = &self.seen.remote {
+        if let Some(remote) = &self.detected.remote {
             let _ = writeln!(
                 out,
                 "# It must be there: git clone {remote} {}",
@@ -200,7 +200,7 @@ impl Draft<'_> {
             settings(out, step, &format!("{{ {place} }}"));
         }
         let entry = self
-            .seen
+            .detected
             .package
             .as_ref()
             .and_then(|package| package.entry());
@@ -209,7 +209,7 @@ impl Draft<'_> {
             None => format!("{{ app-dir = {dir} }}"),
         };
         if self
-            .seen
+            .detected
             .package
             .as_ref()
             .is_some_and(|package| !package.builds)
@@ -287,14 +287,14 @@ impl Draft<'_> {
         };
         let unset: Vec<&str> = needed
             .iter()
-            .filter(|name| self.seen.unset.contains(name))
+            .filter(|name| self.detected.unset.contains(name))
             .copied()
             .collect();
         if !unset.is_empty() {
             let _ = writeln!(out, "not set yet: {}", unset.join(", "));
         }
         out.push_str("next:\n");
-        if matches!(&self.target, Target::Local { dir: None, .. }) && !self.seen.local_cloud {
+        if matches!(&self.target, Target::Local { dir: None, .. }) && !self.detected.local_cloud {
             out.push_str("  vdeploy local up --detach   start the VM\n");
         }
         out.push_str(

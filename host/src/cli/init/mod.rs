@@ -1,18 +1,18 @@
 //! `vdeploy init`: writes a project file that works, from flags and from what
 //! can be seen here. Asks nothing.
 
+mod detect;
 mod draft;
-mod seen;
 
 use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
-use super::terminal;
+use super::{options, terminal};
 use crate::config::Project;
 use crate::config::project::FILE_NAME;
 use clap::{Args, ValueEnum};
+use detect::Detected;
 use draft::{Draft, More, Target};
-use seen::Seen;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -86,19 +86,18 @@ pub enum Kind {
 
 /// Writes the file and says what comes next.
 pub fn main(global: &Global, args: &InitArgs) -> Result<ExitCode, CliError> {
-    let cwd = std::env::current_dir()
-        .map_err(|e| CliError::usage(format!("the current directory: {e}")))?;
-    let state_dir = super::session::state_dir(global).ok();
-    let seen = Seen::look(&cwd, state_dir.as_deref());
+    let cwd = options::current_dir()?;
+    let state_dir = options::private_state_dir(global).ok();
+    let detected = Detected::detect(&cwd, state_dir.as_deref());
     let draft = Draft {
-        target: target(args, &seen)?,
-        app_dir: args.app_dir.clone().unwrap_or_else(|| seen.app_dir()),
+        target: target(args, &detected)?,
+        app_dir: args.app_dir.clone().unwrap_or_else(|| detected.app_dir()),
         reference: args
             .reference
             .clone()
-            .or_else(|| seen.branch.clone())
+            .or_else(|| detected.branch.clone())
             .unwrap_or_else(|| "main".to_owned()),
-        seen: &seen,
+        detected: &detected,
     };
     let file = match &global.project {
         Some(file) => cwd.join(file),
@@ -119,7 +118,7 @@ pub fn main(global: &Global, args: &InitArgs) -> Result<ExitCode, CliError> {
     Ok(ExitCode::Success)
 }
 
-fn target(args: &InitArgs, seen: &Seen) -> Result<Target, CliError> {
+fn target(args: &InitArgs, detected: &Detected) -> Result<Target, CliError> {
     let of_vers = args.vm.is_some() || args.vm_env.is_some() || args.host_key.is_some();
     let kind = match args.target {
         Some(kind) => kind,
@@ -127,8 +126,8 @@ fn target(args: &InitArgs, seen: &Seen) -> Result<Target, CliError> {
         None if args.cloud.is_some() => Kind::Local,
         None if of_vers => Kind::Vers,
         // Who has the platform's variables means the platform.
-        None if seen.vers => Kind::Vers,
-        None if seen.local_cloud => Kind::Local,
+        None if detected.vers => Kind::Vers,
+        None if detected.local_cloud => Kind::Local,
         None => Kind::Vers,
     };
     let (name, others): (&str, &[(&str, bool)]) = match kind {

@@ -1,17 +1,17 @@
 //! Every kind of file that is written can be read, and says what was asked.
 
+use super::detect::{Detected, Package};
 use super::draft::{Draft, More, Target};
-use super::seen::{Package, Seen};
 use crate::config::{Project, TargetConfig, VmSource};
 use crate::plan::Plan;
 use std::path::Path;
 
-fn draft(target: Target, seen: &Seen) -> Draft<'_> {
+fn draft(target: Target, detected: &Detected) -> Draft<'_> {
     Draft {
         target,
         app_dir: "/srv/my app".to_owned(),
         reference: "v1.4".to_owned(),
-        seen,
+        detected,
     }
 }
 
@@ -33,15 +33,15 @@ fn vers(vm: Option<&str>, vm_env: Option<&str>) -> Target {
     }
 }
 
-fn another_service() -> Seen {
-    Seen {
+fn another_service() -> Detected {
+    Detected {
         remote: Some("https://git.example/team/board.git".to_owned()),
         package: Some(Package {
             name: "board".to_owned(),
             start: Some("node build/main.js".to_owned()),
             builds: true,
         }),
-        ..Seen::default()
+        ..Detected::default()
     }
 }
 
@@ -51,14 +51,14 @@ fn every_kind_of_target_reads_back_with_its_settings() {
         dir: Some("/c d".to_owned()),
         vm: Some("vm-1".to_owned()),
     };
-    for seen in [Seen::default(), another_service()] {
+    for detected in [Detected::default(), another_service()] {
         for target in [
             vers(None, None),
             vers(Some("vm-1"), None),
             vers(None, Some("X")),
             local.clone(),
         ] {
-            let draft = draft(target.clone(), &seen);
+            let draft = draft(target.clone(), &detected);
             let project = read(&draft.text());
             let (name, config) = project.target(None).unwrap();
             match (&target, config) {
@@ -97,8 +97,8 @@ fn a_server_gets_an_archive_as_its_snapshot() {
             ..More::default()
         },
     };
-    for seen in [Seen::default(), another_service()] {
-        let project = read(&draft(target.clone(), &seen).text());
+    for detected in [Detected::default(), another_service()] {
+        let project = read(&draft(target.clone(), &detected).text());
         let (_, TargetConfig::Ssh(server)) = project.target(None).unwrap() else {
             panic!("another type")
         };
@@ -112,8 +112,8 @@ fn a_server_gets_an_archive_as_its_snapshot() {
 
 #[test]
 fn another_service_is_not_asked_for_what_it_does_not_have() {
-    let seen = another_service();
-    let project = read(&draft(vers(None, None), &seen).text());
+    let detected = another_service();
+    let project = read(&draft(vers(None, None), &detected).text());
     let plan = project.plan(&"default".into()).unwrap();
     assert!(plan.all_steps().all(|step| step.id.as_str() != "announce"));
     assert_eq!(
@@ -132,16 +132,17 @@ fn another_service_is_not_asked_for_what_it_does_not_have() {
 fn an_option_that_does_not_fit_is_refused_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("vdeploy.toml");
-    let seen = Seen::default();
-    let error = super::checked(&draft(vers(Some("no id"), None), &seen), false, &file).unwrap_err();
+    let detected = Detected::default();
+    let error =
+        super::checked(&draft(vers(Some("no id"), None), &detected), false, &file).unwrap_err();
     assert!(error.message.contains("is not a VM id"), "{error}");
     assert!(!file.exists());
 }
 
 #[test]
 fn the_whole_plan_reads_back_as_the_short_one() {
-    let seen = another_service();
-    let draft = draft(vers(None, None), &seen);
+    let detected = another_service();
+    let draft = draft(vers(None, None), &detected);
     let full = super::checked(&draft, true, Path::new("/p/vdeploy.toml")).unwrap();
     assert!(full.contains("source = \"builtin:preflight\""));
     assert!(!full.contains("extends"));

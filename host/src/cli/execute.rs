@@ -1,0 +1,27 @@
+//! One operation from its options to the exit code: reporters, signals, and the
+//! operation itself.
+
+use super::error::CliError;
+use super::exit::ExitCode;
+use super::invocation::GlobalFlags;
+use super::run::OutputArgs;
+use super::{Global, options, output, signals};
+use crate::ops::{Cancel, Operation};
+use crate::report::EventBus;
+
+pub async fn execute(
+    global: &Global,
+    operation: Operation,
+    args: &OutputArgs,
+) -> Result<ExitCode, CliError> {
+    let prepared = options::session(global)?.prepare(operation).await?;
+    let flags = GlobalFlags::of(global);
+    let bus = EventBus::start(output::reporters(args, global.verbose, &flags)?);
+    let cancel = Cancel::new();
+    let watch = signals::watch(prepared.run().clone(), cancel.clone(), flags, args.json)
+        .map_err(|e| CliError::new(ExitCode::Internal, format!("signals: {e}")))?;
+    let finished = prepared.execute(bus.sender(), cancel).await;
+    drop(watch);
+    bus.finish().await;
+    Ok(finished.outcome.into())
+}

@@ -1,0 +1,104 @@
+//! An interrupted run is not continued. The word and its reason are recorded,
+//! the run's lease on the target is given back, and a command of it that still
+//! runs there is ended. Undoes nothing.
+
+mod on_target;
+
+pub use on_target::LeftThere;
+
+use super::error::{OpsError, OpsErrorKind};
+use super::lease::actor::Actor;
+use super::lease::holder::LeaseHolder;
+use super::lease::reclaim;
+use super::operation::interrupted;
+use super::session::Session;
+use crate::capability::clock::{Clock as _, SystemClock};
+use crate::ids::{RunId, TargetName};
+use crate::journal::store::RunRecord;
+use crate::journal::{Entry, Store};
+use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
+use std::sync::Arc;
+
+/// Which run is abandoned, and why.
+#[derive(Clone, Debug)]
+pub struct Abandon {
+    /// An id or its beginning. None is the target's interrupted run.
+    pub run: Option<String>,
+    /// The target, where no run is named.
+    pub target: Option<String>,
+    /// Recorded with the run; not empty.
+    pub reason: String,
+}
+
+/// A run that was abandoned.
+#[derive(Debug)]
+pub struct Abandoned {
+    pub run: RunId,
+    pub target: TargetName,
+    /// What it had left on the target.
+    pub there: LeftThere,
+}
+
+impl Session {
+    /// Records that the run is not continued, and ends what it left on its
+    /// target. A target that cannot be asked is no error.
+    ///
+    /// # Errors
+    /// The run cannot be resumed either, it is running, or the store fails.
+    pub async fn abandon(&self, abandon: Abandon) -> Result<Abandoned, OpsError> {
+        let store = self.store()?;
+        let named = abandon.run.as_deref();
+        let target = match named {
+            Some(run) => store.run(run)?.target,
+            None => self.target(abandon.target.as_deref())?.0,
+        };
+        let record = interrupted::find(&*store, named, &target, "abandon")?;
+        let actor = &self.options().actor;
+        let lease = lease(&store, &record, actor).await?;
+        let entry = Entry::Abandoned {
+            by: actor.started_by.clone(),
+            reason: abandon.reason.clone(),
+        };
+        let written = store.append(&record.id, Some(lease.granted()), &entry);
+        let there = match &written {
+            Ok(_) => on_target::settle(self, &store, &record, &abandon.reason).await,
+            Err(_) => LeftThere::Unknown(String::new()),
+        };
+        lease.release().await?;
+        written?;
+        Ok(Abandoned {
+            run: record.id,
+            target: record.target,
+            there,
+        })
+    }
+}
+
+/// Whoever holds the target is running: its run was not interrupted.
+async fn lease(
+    store: &Arc<dyn Store>,
+    record: &RunRecord,
+    actor: &Actor,
+) -> Result<LeaseKeeper, OpsError> {
+    let (run, target) = (&record.id, &record.target);
+    loop {
+        let asked = LeaseKeeper::acquire(
+            store.clone(),
+            target.clone(),
+            run.clone(),
+            actor.held_by.clone(),
+            DEFAULT_TTL,
+        );
+        let holder = match asked.await? {
+            Ok(lease) => return Ok(lease),
+            Err(holder) => holder,
+        };
+        let why = "its process is gone, and the run is abandoned";
+        let word = (actor.started_by.as_str(), why);
+        if !reclaim::break_in_store(&**store, target, &holder, run, word)? {
+            let now = SystemClock.now_unix_ms();
+            let message = LeaseHolder::in_store(&holder, now).message(target, Some(&**store));
+            return Err(OpsError::new(OpsErrorKind::Held, message));
+        }
+    }
+}

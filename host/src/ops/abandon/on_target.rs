@@ -1,0 +1,94 @@
+//! What an abandoned run left on the target: its lease is given back, and its
+//! commands that still run are ended. A target that cannot be asked stops
+//! nothing: its next run does the same.
+
+use crate::capability::World;
+use crate::capability::ssh::JobId;
+use crate::ids::RunId;
+use crate::journal::Store;
+use crate::journal::store::RunRecord;
+use crate::ops::lease::orphans;
+use crate::ops::options::{Notice, SessionOptions};
+use crate::ops::session::Session;
+use crate::ops::target::connect::connect;
+use crate::run::target_lease::{self, Absence, Claim, TargetHolder, TargetLease};
+use std::sync::Arc;
+
+/// What came of it on the target.
+#[derive(Debug)]
+pub enum LeftThere {
+    /// These commands had no end yet and were ended; the lease is free.
+    Ended(Vec<JobId>),
+    /// Another run is running, so nothing was done.
+    Held(TargetHolder),
+    /// The target could not be asked, for this reason.
+    Unknown(String),
+}
+
+pub(super) async fn settle(
+    session: &Session,
+    store: &Arc<dyn Store>,
+    record: &RunRecord,
+    reason: &str,
+) -> LeftThere {
+    let target = record.target.as_str();
+    let settled = match connect(session, Some(target), store.clone()).await {
+        Ok(world) => {
+            let settled = there(&world, &record.id, session.options(), reason).await;
+            world.ssh.close().await;
+            settled
+        }
+        Err(error) => Err(error.message),
+    };
+    settled.unwrap_or_else(LeftThere::Unknown)
+}
+
+/// Takes the lease from the run, and then for a moment, as any next run would.
+async fn there(
+    world: &World,
+    run: &RunId,
+    options: &SessionOptions,
+    reason: &str,
+) -> Result<LeftThere, String> {
+    let by = &options.actor.started_by;
+    let word = format!("{by} (abandoned: {reason})");
+    let ttl = target_lease::TTL;
+    let broken = target_lease::break_held(&*world.ssh, run, &word, ttl).await;
+    if let Err(Some(holder)) = broken.map_err(|error| error.to_string())? {
+        return Ok(LeftThere::Held(holder));
+    }
+    let claim = Claim {
+        ssh: world.ssh.clone(),
+        target: world.target.clone(),
+        run: RunId::generate(),
+        who: by.clone(),
+        ttl,
+        absence: Absence::Loses,
+    };
+    let taken = TargetLease::take(claim).await;
+    let lease = match taken.map_err(|error| error.to_string())? {
+        Ok(lease) => lease,
+        Err(holder) => return Ok(LeftThere::Held(holder)),
+    };
+    let ended = ended(&lease, world, run, options).await;
+    if let Err(error) = lease.release().await {
+        tracing::warn!(%error, "the lease on the target ends by itself");
+    }
+    ended.map(LeftThere::Ended)
+}
+
+async fn ended(
+    lease: &TargetLease,
+    world: &World,
+    run: &RunId,
+    options: &SessionOptions,
+) -> Result<Vec<JobId>, String> {
+    let doing = |text| (options.on_notice)(Notice::Doing(text));
+    let mut ended = orphans::end(lease, &*world.ssh, doing).await?;
+    // It may have given its lease back and left a command all the same.
+    if !lease.left().contains(run) {
+        let jobs = world.ssh.end_jobs_of(run).await;
+        ended.extend(jobs.map_err(|error| error.to_string())?);
+    }
+    Ok(ended)
+}

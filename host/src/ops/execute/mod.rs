@@ -1,0 +1,323 @@
+//! Executes a prepared operation: the lease in the store, the run's record, the
+//! target, the plan, and everything given back.
+
+pub(super) mod assembly;
+mod cancel;
+mod connect;
+pub(super) mod origin;
+mod register;
+mod takeover;
+#[cfg(test)]
+mod tests;
+mod wake;
+
+pub use cancel::Cancel;
+
+use super::lease::actor::Process;
+use super::lease::holder::LeaseHolder;
+use super::lease::on_target::{self, OnTarget};
+use super::lease::reclaim;
+use super::lease::wait::Wait;
+use super::operation::interrupted::{self, Dead};
+use super::operation::rollback;
+use super::prepare::Prepared;
+use super::prepare::unverified_probes;
+use crate::capability::held::Keeps;
+use crate::capability::snapshot::SnapshotScope;
+use crate::event::{Level, Outcome, RunEvent};
+use crate::gate::RunShared;
+use crate::ids::{RunId, StepId};
+use crate::journal::store::RunRecord;
+use crate::journal::{Entry, StoreError, moves};
+use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
+use crate::run::{Finished, prepare};
+use connect::Reached;
+use origin::refused;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::mpsc::UnboundedSender;
+
+impl Prepared {
+    /// Executes it to its end and returns how it ended; that is the last event,
+    /// too. Needs a tokio runtime. Dropping the future is like killing the
+    /// process: the run is interrupted and can be resumed.
+    pub async fn execute(self, events: UnboundedSender<RunEvent>, cancel: Cancel) -> Finished {
+        let shared = Arc::new(self.assembly.shared(events));
+        if self.origin.resumed().is_some() {
+            shared.world.ssh.expect_jobs();
+        }
+        let passing = cancel.pass_to(&shared);
+        let began = Instant::now();
+        self.announce(&shared);
+        let unverified = unverified_probes::at_the_end(&self.unverified);
+        let mut finished = self.with_lease(shared.clone()).await;
+        if let Some(line) = unverified {
+            finished.message.push('\n');
+            finished.message.push_str(&line);
+        }
+        shared.emit(RunEvent::RunFinished {
+            run: shared.run.clone(),
+            outcome: finished.outcome,
+            unchanged: finished.unchanged,
+            target_changed: finished.target_changed,
+            blocking_run: finished.blocking_run.clone(),
+            exit_code: finished.outcome.exit_code(),
+            message: finished.message.clone(),
+            next: finished.next.clone(),
+            url: shared.world.target.facts().url,
+            duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+        if has_ended(finished.outcome)
+            && let Err(error) = shared.world.ssh.forget_jobs(&shared.run).await
+        {
+            tracing::warn!(%error, "the files of the run's jobs stay on the target for now");
+        }
+        shared.world.ssh.close().await;
+        drop(passing);
+        finished
+    }
+
+    fn announce(&self, shared: &RunShared) {
+        let Self { assembly, .. } = self;
+        shared.emit(RunEvent::RunStarted {
+            run: assembly.run.clone(),
+            plan: assembly.plan.name.clone(),
+            target: assembly.target.clone(),
+            vm: assembly.world.target.facts().vm,
+            steps: assembly.plan.steps.iter().map(|s| s.id.clone()).collect(),
+            dry_run: assembly.dry_run,
+        });
+        if let Some(event) = self.origin.event() {
+            shared.emit(event);
+        }
+        let notices = self.notices.iter().map(|text| (Level::Info, text));
+        let warnings = self.warnings.iter().map(|text| (Level::Warn, text));
+        for (level, message) in notices.chain(warnings) {
+            shared.emit(RunEvent::Log {
+                step: None,
+                level,
+                message: message.clone(),
+            });
+        }
+    }
+
+    /// Takes the lease in the store, runs, gives it back.
+    async fn with_lease(mut self, shared: Arc<RunShared>) -> Finished {
+        let mut wait = Wait::start(self.wait);
+        let keeper = match self.lease(&shared, &mut wait).await {
+            Ok(keeper) => keeper,
+            Err(finished) => return finished,
+        };
+        shared.hold_lease(keeper.granted().clone());
+        shared.world.leases.rely_on(Keeps::Store, keeper.held());
+        let watch = on_target::break_off_when(keeper.lost(), shared.clone());
+        let finished = match self.catch_up(&shared) {
+            Ok(true) => {
+                let (store, actor) = (self.assembly.store.clone(), self.actor.clone());
+                let finished = self.recorded(shared.clone(), wait).await;
+                takeover::amend(&*store, &shared.run, &actor, finished)
+            }
+            Ok(false) => takeover::meanwhile(&*self.assembly.store, &shared.run),
+            Err(error) => self.origin.store_failed(&error),
+        };
+        drop(watch);
+        if let Err(error) = keeper.release().await {
+            tracing::warn!(%error, "the lease could not be given back; it ends by itself");
+        }
+        finished
+    }
+
+    /// The lease in the store, waited for or taken over; else how the run ends.
+    async fn lease(&self, shared: &RunShared, wait: &mut Wait) -> Result<LeaseKeeper, Finished> {
+        let (store, target) = (&self.assembly.store, &self.assembly.target);
+        loop {
+            let asked = LeaseKeeper::acquire(
+                store.clone(),
+                target.clone(),
+                shared.run.clone(),
+                self.actor.held_by.clone(),
+                DEFAULT_TTL,
+            );
+            let holder = match asked.await {
+                Ok(Ok(keeper)) => return Ok(keeper),
+                Ok(Err(holder)) => holder,
+                Err(error) => return Err(self.origin.store_failed(&error)),
+            };
+            if let Some(why) = self.takes_over(&holder.run) {
+                let by = (self.actor.started_by.as_str(), why);
+                match reclaim::break_in_store(&**store, target, &holder, &holder.run, by) {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => return Err(self.origin.store_failed(&error)),
+                }
+            }
+            let now = shared.world.clock.now_unix_ms();
+            let holding = LeaseHolder::in_store(&holder, now);
+            if let Err((outcome, why)) = wait.after(&holding, target, shared).await {
+                let is_gone = matches!(holding.process(), Process::Gone(_));
+                let dead = interrupted::of_the_dead(&**store, &holder.run);
+                let dead = dead.filter(|_| is_gone && outcome == Outcome::Held);
+                return Err(Finished {
+                    next: dead.map(Dead::ways).unwrap_or_default(),
+                    ..refused(outcome, shared.masker.mask(&why).into_owned())
+                });
+            }
+        }
+    }
+
+    /// Why the lease of `holder` may be broken when its process is gone. A dry
+    /// run breaks none.
+    fn takes_over(&self, holder: &RunId) -> Option<&'static str> {
+        let Self {
+            origin, assembly, ..
+        } = self;
+        if assembly.dry_run {
+            return None;
+        }
+        origin.takes_over(&*assembly.store, &assembly.run, holder)
+    }
+
+    /// What another run may have left since the target was looked up: before the
+    /// lease was ours, it could move the target, deploy in another way, and go on
+    /// with the run that is to be rolled back. False for a run that is to be
+    /// resumed and did so itself.
+    fn catch_up(&mut self, shared: &RunShared) -> Result<bool, StoreError> {
+        let Self {
+            origin, assembly, ..
+        } = self;
+        if let Some(resumed) = origin.resumed() {
+            return Ok(!resumed.is_outdated(&*assembly.store)?);
+        }
+        if let Some(vm) = assembly.world.target.facts().vm {
+            let now = moves::current_vm(&*assembly.store, &assembly.target, &vm)?;
+            if now != vm {
+                shared.emit(RunEvent::Log {
+                    step: None,
+                    level: Level::Info,
+                    message: format!("the target moved from VM {vm} to {now} meanwhile"),
+                });
+                assembly.world.target.move_to(now);
+            }
+        }
+        let (key, recipe) = &self.recipe;
+        if assembly
+            .store
+            .fact(&assembly.target, key)?
+            .is_some_and(|last| last != recipe.as_str())
+        {
+            prepare::force(&assembly.plan, &assembly.plugins, &mut assembly.configs);
+        }
+        if let Some((run, outputs)) = &mut assembly.rolled_back {
+            *outputs = rollback::outputs(&*assembly.store, run)?;
+        }
+        Ok(true)
+    }
+
+    /// Records the run, connects to the target, executes the plan.
+    async fn recorded(mut self, shared: Arc<RunShared>, mut wait: Wait) -> Finished {
+        let record = self.assembly.record(&self.actor);
+        if let Err(refused) = self.register(&shared, &record) {
+            return refused;
+        }
+        let lease = match self.connect(&shared, &mut wait).await {
+            Ok(Reached::There(lease)) => lease,
+            Ok(Reached::Lost(lease)) => {
+                if let Err(error) = self.leave_snapshots_out(&shared) {
+                    return refused(Outcome::Internal, error.to_string());
+                }
+                lease
+            }
+            Ok(Reached::Ahead(why)) => {
+                return Finished {
+                    next: interrupted::ways(&record).into_iter().skip(1).collect(),
+                    ..refused(Outcome::Interrupted, why)
+                };
+            }
+            Err((outcome, why)) => {
+                let (plan, target) = (&self.assembly.plan.name, &self.assembly.target);
+                return self.origin.target_unusable(
+                    &shared,
+                    plan.as_str(),
+                    target.as_str(),
+                    outcome,
+                    &why,
+                );
+            }
+        };
+        if self.origin.resumed().is_some() && shared.is_cancelled() {
+            return stopped_before_it_was_resumed(&shared, lease).await;
+        }
+        self.run_plan(shared, &record, lease).await
+    }
+
+    /// No snapshot can be taken of a VM that is lost.
+    fn leave_snapshots_out(&mut self, shared: &RunShared) -> Result<(), StoreError> {
+        let plugins = &self.assembly.plugins;
+        let mut steps: Vec<StepId> = Vec::new();
+        self.assembly.plan.steps.retain(|step| {
+            let plugin = plugins.get(&step.plugin);
+            let takes = plugin.is_some_and(|p| {
+                p.grants.allows_snapshot(SnapshotScope::Create)
+                    && !p.grants.allows_snapshot(SnapshotScope::Restore)
+            });
+            if takes {
+                steps.push(step.id.clone());
+            }
+            !takes
+        });
+        shared.record(&Entry::LeftOut { steps })
+    }
+
+    async fn run_plan(
+        self,
+        shared: Arc<RunShared>,
+        record: &RunRecord,
+        lease: Option<OnTarget>,
+    ) -> Finished {
+        let Self {
+            assembly, recipe, ..
+        } = self;
+        let is_rollback = assembly.rolled_back.is_some();
+        // Not before the target was reached: until then the one that was
+        // interrupted can still be resumed.
+        if let (false, true, Some(granted)) = (assembly.dry_run, is_rollback, shared.lease())
+            && let Err(error) = interrupted::replace(&*assembly.store, &granted, record)
+        {
+            shared.break_off(&error.to_string());
+        }
+        let (store, target) = (assembly.store.clone(), assembly.target.clone());
+        let finished = assembly.execution(shared).execute().await;
+        if finished.outcome == Outcome::Deployed
+            && let Err(error) = store.set_fact(&target, &recipe.0, Some(recipe.1.as_str()))
+        {
+            tracing::warn!(%error, "how the plan deployed could not be recorded");
+        }
+        if let Some(lease) = lease {
+            lease.end().await;
+        }
+        finished
+    }
+}
+
+async fn stopped_before_it_was_resumed(shared: &RunShared, lease: Option<OnTarget>) -> Finished {
+    if let Some(lease) = lease {
+        lease.end().await;
+    }
+    let run = &shared.run;
+    Finished {
+        next: vec![format!("vdeploy resume {run}")],
+        ..refused(
+            Outcome::Interrupted,
+            format!("stopped before run {run} was gone on with"),
+        )
+    }
+}
+
+/// Whether nobody comes back for what the run's jobs left on the target. A run
+/// that was not resumed may still be running elsewhere.
+fn has_ended(outcome: Outcome) -> bool {
+    !matches!(
+        outcome,
+        Outcome::Interrupted | Outcome::Held | Outcome::Unreachable | Outcome::Internal
+    )
+}

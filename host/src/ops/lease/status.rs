@@ -1,0 +1,86 @@
+//! Who holds a target: what the store says, and what the target says when it
+//! can be reached. The connection is made as a run makes it, without its plan.
+
+use crate::capability::World;
+use crate::capability::clock::{Clock as _, SystemClock};
+use crate::ids::TargetName;
+use crate::journal::Store;
+use crate::journal::breaks::{self, LeaseBreak};
+use crate::journal::store::Holder;
+use crate::ops::error::OpsError;
+use crate::ops::overlay::Overlay;
+use crate::ops::session::Session;
+use crate::ops::target::connect::connect;
+use crate::run::lease::DEFAULT_TTL;
+use crate::run::target_lease::{self, TargetHolder};
+use std::sync::Arc;
+
+/// Who holds a target.
+#[derive(Debug)]
+pub struct LeaseStatus {
+    pub target: TargetName,
+    /// Milliseconds since 1970 when the store was read.
+    pub now: u64,
+    /// By the store of this machine.
+    pub stored: Option<Holder>,
+    /// By the target itself.
+    pub there: OnTargetStatus,
+    pub last_break: Option<LeaseBreak>,
+}
+
+/// What the target says of its lease.
+#[derive(Debug)]
+pub enum OnTargetStatus {
+    Nobody,
+    Held(TargetHolder),
+    /// It could not be asked, for this reason.
+    Unknown(String),
+}
+
+impl Session {
+    /// Reads who holds the target; nothing is stored, and no host key is pinned
+    /// for it.
+    ///
+    /// # Errors
+    /// The target is not in the project, or the store cannot be read. A target
+    /// that cannot be reached is no error.
+    pub async fn lease_status(&self, target: Option<&str>) -> Result<LeaseStatus, OpsError> {
+        let store = Arc::new(Overlay::over(Some(self.store()?))?);
+        let (status, world) = read(self, target, store).await?;
+        if let Some(world) = world {
+            world.ssh.close().await;
+        }
+        Ok(status)
+    }
+}
+
+/// The status, and the connection where there is one.
+pub(super) async fn read(
+    session: &Session,
+    target: Option<&str>,
+    store: Arc<dyn Store>,
+) -> Result<(LeaseStatus, Option<World>), OpsError> {
+    let (name, _) = session.target(target)?;
+    let now = SystemClock.now_unix_ms();
+    let stored = store.lease_holder(&name)?;
+    let last_break = breaks::newest(&*store, &name)?;
+    let (world, there) = match connect(session, target, store).await {
+        Ok(world) => {
+            let there = match target_lease::holder(&*world.ssh, DEFAULT_TTL).await {
+                Ok(None) => OnTargetStatus::Nobody,
+                Ok(Some(holder)) => OnTargetStatus::Held(holder),
+                Err(error) => OnTargetStatus::Unknown(error.to_string()),
+            };
+            (Some(world), there)
+        }
+        Err(error) => (None, OnTargetStatus::Unknown(error.message)),
+    };
+    let status = LeaseStatus {
+        target: name,
+        now,
+        stored,
+        there,
+        last_break,
+    };
+    Ok((status, world))
+}

@@ -1,0 +1,185 @@
+//! Interrupted runs, for whoever comes to their target next: resume, roll back,
+//! or abandon.
+
+use crate::ids::{RunId, TargetName};
+use crate::journal::store::{Granted, RunRecord};
+use crate::journal::unfinished::{self, Unfinished};
+use crate::journal::{Entry, Store, StoreError};
+use crate::ops::error::{OpsError, OpsErrorKind};
+use std::collections::BTreeSet;
+
+/// The three ways, as commands. From a rollback there is no way back: the run
+/// that it rolls back is rolled back once more.
+pub fn ways(record: &RunRecord) -> [String; 3] {
+    let run = &record.id;
+    let back = record.rolls_back.as_ref().unwrap_or(run);
+    [
+        format!("vdeploy resume {run}"),
+        format!("vdeploy rollback {back}"),
+        format!("vdeploy abandon {run} --reason \"REASON\""),
+    ]
+}
+
+/// The three ways, and what each does.
+fn explained(record: &RunRecord) -> String {
+    let [resume, rollback, abandon] = ways(record);
+    format!(
+        "One of:\n  {resume}   go on where it stopped\n  {rollback}   bring back what was live \
+         before it\n  {abandon}   leave the target as it is"
+    )
+}
+
+/// What to do about a run whose process is gone while it still has a lease: none
+/// where the store does not know the run, or it has ended.
+pub fn of_the_dead(store: &dyn Store, run: &RunId) -> Option<Dead> {
+    let record = store.run(run.as_str()).ok().filter(|r| r.id == *run)?;
+    let journal = store.journal(run).ok()?;
+    if record.dry_run || unfinished::why_not(&journal).is_some() {
+        return None;
+    }
+    Some(match unfinished::has_begun(&journal) {
+        true => Dead::Settle {
+            text: explained(&record),
+            ways: ways(&record),
+        },
+        false => Dead::Early(format!("vdeploy resume {run}")),
+    })
+}
+
+/// How far a run came whose process is gone.
+#[derive(Debug)]
+pub enum Dead {
+    /// It had begun a change: nothing else begins before that is settled.
+    Settle {
+        /// The ways and what they do.
+        text: String,
+        /// The commands.
+        ways: [String; 3],
+    },
+    /// It had begun none; the command that goes on with it.
+    Early(String),
+}
+
+impl Dead {
+    /// The commands.
+    pub fn ways(self) -> Vec<String> {
+        match self {
+            Self::Settle { ways, .. } => ways.into(),
+            Self::Early(resume) => vec![resume],
+        }
+    }
+}
+
+/// What happened and what each of the three ways does.
+pub fn message(found: &Unfinished) -> String {
+    let Unfinished {
+        record,
+        step,
+        changed,
+    } = found;
+    let at = step
+        .as_ref()
+        .map_or_else(String::new, |step| format!(" in step `{step}`"));
+    let state = match changed {
+        true => "and the target was changed, or may have been",
+        false => "before it changed the target, but something it had begun may have happened",
+    };
+    format!(
+        "run {} (plan {}, {}) was cut off{at}, {state}; nothing new is begun before that is \
+         settled. {}",
+        record.id,
+        record.plan.name,
+        record.started_by,
+        explained(record)
+    )
+}
+
+/// The unfinished run that stands in the way of one that rolls back `rolls_back`.
+/// Its own rollback takes its place, and so does a further rollback of the run
+/// that it was rolling back.
+pub fn in_the_way(
+    store: &dyn Store,
+    target: &TargetName,
+    rolls_back: Option<&RunId>,
+) -> Result<Option<Unfinished>, StoreError> {
+    let found = unfinished::of_target(store, target)?;
+    Ok(found.filter(|found| {
+        rolls_back.is_none_or(|run| {
+            found.record.id != *run && found.record.rolls_back.as_ref() != Some(run)
+        })
+    }))
+}
+
+/// The new run takes the place of what was cut off.
+pub fn replace(
+    store: &dyn Store,
+    lease: &Granted,
+    new: &RunRecord,
+) -> Result<Option<RunId>, StoreError> {
+    let Some(found) = unfinished::of_target(store, &new.target)? else {
+        return Ok(None);
+    };
+    let entry = Entry::Abandoned {
+        by: new.started_by.clone(),
+        reason: format!("run {} took its place", new.id),
+    };
+    store.append(&found.record.id, Some(lease), &entry)?;
+    Ok(Some(found.record.id))
+}
+
+/// No run of the target was cut off; one of another target is named.
+fn none_cut_off(store: &dyn Store, target: &TargetName, what: &str) -> OpsError {
+    let error = OpsError::usage(format!(
+        "no run on the target `{target}` was cut off; there is nothing to {what}"
+    ));
+    let runs = store.runs(None, u32::MAX).unwrap_or_default();
+    let others: BTreeSet<&TargetName> = runs.iter().map(|run| &run.target).collect();
+    let cut_off: Vec<String> = others
+        .into_iter()
+        .filter_map(|other| unfinished::of_target(store, other).ok().flatten())
+        .map(|found| {
+            format!(
+                "run {} on the target `{}`",
+                found.record.id, found.record.target
+            )
+        })
+        .collect();
+    error.hint(match cut_off.is_empty() {
+        true => "`vdeploy runs list` shows the runs".to_owned(),
+        false => format!("cut off was {}; name it", cut_off.join(", ")),
+    })
+}
+
+/// The run that was named, or the target's unfinished one; and that it can be
+/// gone on with.
+pub fn find(
+    store: &dyn Store,
+    named: Option<&str>,
+    target: &TargetName,
+    what: &str,
+) -> Result<RunRecord, OpsError> {
+    let Some(named) = named else {
+        let found = unfinished::of_target(store, target)?;
+        return match found {
+            Some(found) => Ok(found.record),
+            None => Err(none_cut_off(store, target, what)),
+        };
+    };
+    let record = store.run(named)?;
+    let why_not = match record.dry_run {
+        true => Some("it was a dry run and changed nothing".to_owned()),
+        false => unfinished::why_not(&store.journal(&record.id)?),
+    };
+    match why_not {
+        None => Ok(record),
+        Some(why) => Err(OpsError::new(
+            OpsErrorKind::Usage,
+            format!("there is nothing to {what} in run {}: {why}", record.id),
+        )
+        .hint(format!("`vdeploy runs show {}` shows it", record.id))),
+    }
+}
+
+#[cfg(test)]
+#[path = "interrupted_tests.rs"]
+mod tests;
