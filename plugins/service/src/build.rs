@@ -44,7 +44,7 @@ pub struct Recipe {
 
 /// Which build of what.
 #[derive(Debug, Clone, Copy)]
-pub struct Order<'a> {
+pub struct BuildJob<'a> {
     /// Absolute path of the checkout.
     pub app_dir: &'a str,
     pub sha: &'a str,
@@ -55,7 +55,7 @@ pub struct Order<'a> {
 
 /// What was built and taken live.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
+pub struct BuildResult {
     pub reused_modules: bool,
     /// Whether artifacts were live before; they are in `.vdeploy/previous`.
     pub kept_previous: bool,
@@ -116,16 +116,16 @@ impl Recipe {
     }
 }
 
-/// Builds `order` by `recipe` and takes it live. Until the last moment the
+/// Builds `job` by `recipe` and takes it live. Until the last moment the
 /// live artifacts stay as they are. A change; may be repeated.
 ///
 /// # Errors
 /// `build.failed` with the command and its last lines, `build.no-entry`,
 /// `build.config`, and those of ssh.
-pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>) -> Result<Made, Error> {
+pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, job: BuildJob<'_>) -> Result<BuildResult, Error> {
     recipe.validate()?;
-    let staged = script(cx, "stage", STAGE, order.app_dir)
-        .args([order.sha, order.node, &recipe.install])
+    let staged = script(cx, "stage", STAGE, job.app_dir)
+        .args([job.sha, job.node, &recipe.install])
         .arg(if recipe.reuse_modules { "yes" } else { "no" })
         .args(&recipe.artifacts)
         .idle_timeout(recipe.idle())
@@ -143,15 +143,15 @@ pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>) -> Result<Made, Er
         } else {
             &recipe.install
         };
-        run(cx, recipe, order, install)?;
+        run(cx, recipe, job, install)?;
     }
-    run(cx, recipe, order, &recipe.build)?;
+    run(cx, recipe, job, &recipe.build)?;
     if !cx.dry_run() {
         let entry = format!("{STAGING_DIR}/{}", recipe.entry);
         let found = cx
             .ssh("test")
             .args(["-f", &entry])
-            .cwd(order.app_dir)
+            .cwd(job.app_dir)
             .probe()?;
         if !found.ok() {
             return Err(Error::failed(
@@ -168,16 +168,16 @@ pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>) -> Result<Made, Er
         .as_deref()
         .filter(|test| !test.trim().is_empty())
     {
-        run(cx, recipe, order, test)?;
+        run(cx, recipe, job, test)?;
     }
-    let promoted = script(cx, "promote", PROMOTE, order.app_dir)
-        .args([order.sha, order.node, lock, &recipe.install, order.run])
+    let promoted = script(cx, "promote", PROMOTE, job.app_dir)
+        .args([job.sha, job.node, lock, &recipe.install, job.run])
         .arg(cx.now_ms().to_string())
         .args(&recipe.artifacts)
         .exec()?
         .into_success("take the build live")?
         .stdout_text();
-    Ok(Made {
+    Ok(BuildResult {
         reused_modules,
         kept_previous: pairs(&promoted).any(|pair| pair == ("previous", "kept")),
         without_lock,
@@ -215,10 +215,10 @@ fn script<C>(cx: &Cx<C>, name: &str, text: &str, app_dir: &str) -> CommandBuilde
 }
 
 /// Runs one command of the recipe in the staging directory.
-fn run<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>, line: &str) -> Result<(), Error> {
+fn run<C>(cx: &Cx<C>, recipe: &Recipe, job: BuildJob<'_>, line: &str) -> Result<(), Error> {
     cx.info(line);
     let output = command(cx, line)
-        .cwd(format!("{}/{STAGING_DIR}", order.app_dir))
+        .cwd(format!("{}/{STAGING_DIR}", job.app_dir))
         // The compiler is a development dependency.
         .env("NODE_ENV", "development")
         // An .npmrc may leave it out too.

@@ -15,7 +15,7 @@ const IDLE: Duration = Duration::from_secs(120);
 
 /// What the checkout had.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Back<'a> {
+pub struct CheckoutState<'a> {
     /// Empty when the run that changed it did not tell: then its own note in
     /// `.vdeploy` says it, or nothing is done.
     pub sha: &'a str,
@@ -32,7 +32,7 @@ pub struct Back<'a> {
 ///
 /// # Errors
 /// `command.failed` with what git said, and those of ssh.
-pub fn switch_back<C>(cx: &Cx<C>, app_dir: &str, back: &Back<'_>) -> Result<bool, Error> {
+pub fn switch_back<C>(cx: &Cx<C>, app_dir: &str, back: &CheckoutState<'_>) -> Result<bool, Error> {
     let text = cx
         .script(
             "switch-back",

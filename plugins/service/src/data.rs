@@ -20,7 +20,7 @@ const STORES: [(&str, &str); 4] = [
 /// Must answer 401 to a request without a token.
 const GUARDED: &str = "/board/tasks";
 
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// A store's whole list comes back where there is no count alone.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
@@ -48,7 +48,7 @@ pub fn count<C>(cx: &Cx<C>, token: &Secret) -> Result<Counted, Error> {
     }
     let requests = requests
         .into_iter()
-        .map(|request| request.timeout(PATIENCE).max_response(LARGEST))
+        .map(|request| request.timeout(TIMEOUT).max_response(LARGEST))
         .collect();
     let mut answers = cx.http_all(requests).into_iter();
     let mut counted = Counted {
@@ -79,7 +79,7 @@ pub fn refuses<C>(cx: &Cx<C>, token: &Secret) -> Result<bool, Error> {
         return Ok(false);
     };
     let request = cx.http("GET", url).bearer(token);
-    match request.timeout(PATIENCE).max_response(LARGEST).send() {
+    match request.timeout(TIMEOUT).max_response(LARGEST).send() {
         Ok(answer) => Ok(answer.status() == 401),
         Err(error) if error.kind == ErrorKind::Cancelled => Err(error),
         Err(_) => Ok(false),

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use vdeploy_plugin::{Cx, Error, ErrorKind};
 
-use crate::facts::{self, Place};
+use crate::facts::{self, Location};
 use crate::outputs::Baseline;
 
 /// A file in `data/`.
@@ -56,12 +56,12 @@ pub fn warn<C>(
         ));
         Ok(None)
     };
-    let place = Place {
+    let location = Location {
         app_dir: before.app_dir.clone(),
         port: Some(before.port),
         log: before.log.clone(),
     };
-    let now = match facts::look_with_data(cx, &place) {
+    let now = match facts::read_with_data(cx, &location) {
         Ok(facts) => facts.data_files,
         Err(error) if error.kind == ErrorKind::Cancelled => return Err(error),
         Err(error) => return unknown(error.to_string()),

@@ -33,22 +33,22 @@ fn yes() -> bool {
 
 /// What a request shows to the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown {
+pub enum Credential {
     /// The token.
-    Right,
+    Valid,
     /// No token.
-    Nothing,
+    None,
     /// A token that is not the one.
     Wrong,
 }
 
-impl Shown {
+impl Credential {
     /// For the name of a check: `with the token`.
     pub fn describe(self) -> &'static str {
         match self {
-            Shown::Right => "with the token",
-            Shown::Nothing => "without a token",
-            Shown::Wrong => "with a wrong token",
+            Credential::Valid => "with the token",
+            Credential::None => "without a token",
+            Credential::Wrong => "with a wrong token",
         }
     }
 }
@@ -88,10 +88,10 @@ impl Endpoint {
     }
 
     /// The requests that test it.
-    pub fn shows(&self) -> &'static [Shown] {
+    pub fn credentials(&self) -> &'static [Credential] {
         match self.auth {
-            true => &[Shown::Right, Shown::Nothing, Shown::Wrong],
-            false => &[Shown::Nothing],
+            true => &[Credential::Valid, Credential::None, Credential::Wrong],
+            false => &[Credential::None],
         }
     }
 
@@ -99,13 +99,13 @@ impl Endpoint {
     ///
     /// # Errors
     /// What was expected and what was found.
-    pub fn judge(&self, shown: Shown, status: u16, body: &[u8]) -> Result<(), String> {
-        if self.auth && shown != Shown::Right {
-            return judge_refusal(shown, status);
+    pub fn judge(&self, credential: Credential, status: u16, body: &[u8]) -> Result<(), String> {
+        if self.auth && credential != Credential::Valid {
+            return judge_refusal(credential, status);
         }
         match status {
             200 => {}
-            401 if shown == Shown::Right => {
+            401 if credential == Credential::Valid => {
                 return Err(
                     "expected 200 with the token, found 401: the service refuses the token of the project; they differ"
                         .to_owned(),
@@ -126,14 +126,17 @@ impl Endpoint {
     }
 }
 
-fn judge_refusal(shown: Shown, status: u16) -> Result<(), String> {
+fn judge_refusal(credential: Credential, status: u16) -> Result<(), String> {
     match status {
         401 => Ok(()),
         200..300 => Err(format!(
             "expected 401 {}, found {status}: the server is open to everybody",
-            shown.describe()
+            credential.describe()
         )),
-        _ => Err(format!("expected 401 {}, found {status}", shown.describe())),
+        _ => Err(format!(
+            "expected 401 {}, found {status}",
+            credential.describe()
+        )),
     }
 }
 
@@ -167,13 +170,16 @@ mod tests {
         ];
         for (endpoint, body) in Endpoint::defaults().iter().zip(bodies) {
             assert_eq!(endpoint.validate(), Ok(()));
-            assert_eq!(endpoint.judge(Shown::Right, 200, body.as_bytes()), Ok(()));
+            assert_eq!(
+                endpoint.judge(Credential::Valid, 200, body.as_bytes()),
+                Ok(())
+            );
         }
     }
 
     #[test]
     fn a_401_with_the_right_token_is_a_failure_and_named() {
-        let why = board().judge(Shown::Right, 401, b"{}").unwrap_err();
+        let why = board().judge(Credential::Valid, 401, b"{}").unwrap_err();
         assert!(
             why.contains("found 401: the service refuses the token"),
             "{why}"
@@ -182,25 +188,27 @@ mod tests {
 
     #[test]
     fn an_open_server_is_named_whether_a_token_is_absent_or_wrong() {
-        for shown in [Shown::Nothing, Shown::Wrong] {
-            assert_eq!(board().judge(shown, 401, b""), Ok(()));
-            let why = board().judge(shown, 200, b"{}").unwrap_err();
+        for credential in [Credential::None, Credential::Wrong] {
+            assert_eq!(board().judge(credential, 401, b""), Ok(()));
+            let why = board().judge(credential, 200, b"{}").unwrap_err();
             assert!(why.contains("open to everybody"), "{why}");
-            assert!(board().judge(shown, 404, b"").is_err());
+            assert!(board().judge(credential, 404, b"").is_err());
         }
     }
 
     #[test]
     fn a_page_or_a_wrong_shape_is_no_answer() {
         let page = board()
-            .judge(Shown::Right, 200, b"<html>\n login")
+            .judge(Credential::Valid, 200, b"<html>\n login")
             .unwrap_err();
         assert!(page.ends_with("found no JSON: <html> login"), "{page}");
         let shape = board()
-            .judge(Shown::Right, 200, br#"{"items":[]}"#)
+            .judge(Credential::Valid, 200, br#"{"items":[]}"#)
             .unwrap_err();
         assert!(shape.contains("no key `tasks`, only: items"), "{shape}");
-        let broken = board().judge(Shown::Right, 500, b"Internal").unwrap_err();
+        let broken = board()
+            .judge(Credential::Valid, 500, b"Internal")
+            .unwrap_err();
         assert_eq!(broken, "expected 200, found 500: Internal");
     }
 
@@ -210,9 +218,9 @@ mod tests {
             auth: false,
             ..board()
         };
-        assert_eq!(page.shows(), [Shown::Nothing]);
+        assert_eq!(page.credentials(), [Credential::None]);
         assert_eq!(
-            page.judge(Shown::Nothing, 200, br#"{"tasks":[],"count":1}"#),
+            page.judge(Credential::None, 200, br#"{"tasks":[],"count":1}"#),
             Ok(())
         );
     }

@@ -13,12 +13,12 @@ use crate::log;
 use crate::outputs::{BuildMarker, RunningMarker};
 
 const FACTS: &str = include_str!("facts.sh");
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where the service is: the keys that every plugin's configuration has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Place {
+pub struct Location {
     /// The checkout: absolute, or relative to the login directory.
     pub app_dir: String,
     /// None: `$PORT` of the target's login environment, else 3000.
@@ -125,24 +125,27 @@ pub struct Checkout {
 ///
 /// # Errors
 /// Those of ssh, and `command.failed` when the target has no working shell.
-pub fn look<C>(cx: &Cx<C>, place: &Place) -> Result<Facts, Error> {
-    ask(cx, place, "")
+pub fn read<C>(cx: &Cx<C>, location: &Location) -> Result<Facts, Error> {
+    ask(cx, location, "")
 }
 
 /// The same, and lists the files in `data/`.
 ///
 /// # Errors
 /// As [`look`].
-pub fn look_with_data<C>(cx: &Cx<C>, place: &Place) -> Result<Facts, Error> {
-    ask(cx, place, "data")
+pub fn read_with_data<C>(cx: &Cx<C>, location: &Location) -> Result<Facts, Error> {
+    ask(cx, location, "data")
 }
 
-fn ask<C>(cx: &Cx<C>, place: &Place, more: &str) -> Result<Facts, Error> {
-    let port = place.port.map(|port| port.to_string()).unwrap_or_default();
+fn ask<C>(cx: &Cx<C>, location: &Location, more: &str) -> Result<Facts, Error> {
+    let port = location
+        .port
+        .map(|port| port.to_string())
+        .unwrap_or_default();
     let output = cx
         .script("facts", &log::with_functions(FACTS))
-        .args([&place.app_dir, &port, &place.log, more])
-        .timeout(PATIENCE)
+        .args([&location.app_dir, &port, &location.log, more])
+        .timeout(TIMEOUT)
         .probe()?
         .into_success("look at the target")?;
     parse(&output.stdout_text())
@@ -242,13 +245,13 @@ impl Facts {
     ///
     /// # Errors
     /// `facts.no-checkout` when it does not exist.
-    pub fn app_dir(&self, place: &Place) -> Result<&str, Error> {
+    pub fn app_dir(&self, location: &Location) -> Result<&str, Error> {
         self.app_dir.as_deref().ok_or_else(|| {
             Error::invalid(
                 "facts.no-checkout",
                 format!(
                     "the target has no directory `{}`; clone the service there or set `app-dir`",
-                    place.app_dir
+                    location.app_dir
                 ),
             )
         })

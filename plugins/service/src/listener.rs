@@ -14,7 +14,7 @@ const LISTENER: &str = concat!(
     "\n",
     include_str!("listener.sh")
 );
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A process that listens on a port.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +98,7 @@ pub fn find<C>(cx: &Cx<C>, port: u16) -> Result<Port, Error> {
     let output = cx
         .script("listener", LISTENER)
         .arg(port.to_string())
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .probe()?
         .into_success("look who listens")?;
     Ok(parse(&output.stdout_text()))

@@ -11,7 +11,7 @@ use crate::facts::pairs;
 
 const NETWORK: &str = include_str!("network.sh");
 /// Longer than every deadline in the script together.
-const PATIENCE: Duration = Duration::from_secs(45);
+const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,12 +28,12 @@ pub struct Network {
 pub struct Registry {
     /// Its address, without a user name and password.
     pub url: String,
-    pub answer: Answer,
+    pub answer: RegistryAnswer,
 }
 
 /// How the registry answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Answer {
+pub enum RegistryAnswer {
     #[default]
     Ok,
     /// It is there and does not let us in.
@@ -52,11 +52,11 @@ pub enum Answer {
 ///
 /// # Errors
 /// Those of ssh, and `command.failed` when the target has no working shell.
-pub fn look<C>(cx: &Cx<C>, app_dir: &str) -> Result<Network, Error> {
+pub fn read<C>(cx: &Cx<C>, app_dir: &str) -> Result<Network, Error> {
     let output = cx
         .script("network", NETWORK)
         .cwd(app_dir)
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .probe()?
         .into_success("look at the network of the target")?;
     Ok(parse(&output.stdout_text()))
@@ -83,13 +83,13 @@ fn parse(text: &str) -> Network {
 }
 
 /// A registry that does not know `ping` says 404 or 405, and is there.
-fn answer(code: &str, said: &str) -> Answer {
+fn answer(code: &str, said: &str) -> RegistryAnswer {
     match code {
-        "ok" | "E404" | "E405" => Answer::Ok,
-        "E401" | "E403" => Answer::Refused {
+        "ok" | "E404" | "E405" => RegistryAnswer::Ok,
+        "E401" | "E403" => RegistryAnswer::Refused {
             code: code.to_owned(),
         },
-        code => Answer::Down {
+        code => RegistryAnswer::Down {
             why: format!("{code} {said}").trim().to_owned(),
         },
     }
@@ -104,16 +104,16 @@ mod tests {
         let registry = |text: &str| parse(text).registry.unwrap();
         let up = registry("registry=https://r.example/npm\nregistry-answer=ok\n");
         assert_eq!(up.url, "https://r.example/npm");
-        assert_eq!(up.answer, Answer::Ok);
+        assert_eq!(up.answer, RegistryAnswer::Ok);
         let old = registry("registry=https://r.example/\nregistry-answer=E404\n");
-        assert_eq!(old.answer, Answer::Ok);
+        assert_eq!(old.answer, RegistryAnswer::Ok);
         let closed = registry("registry=https://r.example/\nregistry-answer=E401\n");
-        assert!(matches!(closed.answer, Answer::Refused { .. }));
+        assert!(matches!(closed.answer, RegistryAnswer::Refused { .. }));
         let down = registry(
             "registry=http://127.0.0.1:1/\nregistry-answer=ECONNREFUSED\nregistry-said=syscall connect \n",
         );
         let why = "ECONNREFUSED syscall connect".to_owned();
-        assert_eq!(down.answer, Answer::Down { why });
+        assert_eq!(down.answer, RegistryAnswer::Down { why });
         assert_eq!(
             parse("unresolved=git.example\n").unresolved,
             ["git.example"]

@@ -12,7 +12,7 @@ use crate::listener::Listener;
 const PROCESS: &str = concat!(include_str!("sockets.sh"), "\n", include_str!("process.sh"));
 const STOP: &str = include_str!("stop.sh");
 
-/// What the script itself may take beyond the patience it is given.
+/// What the script itself may take beyond the timeout it is given.
 const MARGIN: Duration = Duration::from_secs(30);
 
 /// `text` with the shell functions about processes in front: `sockets.sh` and
@@ -33,7 +33,7 @@ pub enum Ended {
 }
 
 /// Ends `process` with TERM, and with KILL when it is still there after
-/// `patience`. Then waits until nobody listens on `port`. A pid that now
+/// `timeout`. Then waits until nobody listens on `port`. A pid that now
 /// belongs to a later process is left alone. May be repeated.
 ///
 /// # Errors
@@ -43,15 +43,15 @@ pub fn stop<C>(
     cx: &Cx<C>,
     process: &Listener,
     port: u16,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Ended, Error> {
     let output = cx
         .script("stop", &with_functions(STOP))
         .arg(process.pid.to_string())
         .arg(process.start_ticks.to_string())
-        .arg(patience.as_secs().max(1).to_string())
+        .arg(timeout.as_secs().max(1).to_string())
         .arg(port.to_string())
-        .timeout(patience.saturating_add(MARGIN))
+        .timeout(timeout.saturating_add(MARGIN))
         .exec()?;
     if cx.dry_run() {
         return Ok(Ended::Stopped);

@@ -13,7 +13,7 @@ use vdeploy_plugin::{Cx, Error, ErrorKind, RequestBuilder, Response, Secret};
 
 use crate::endpoints::begin_of;
 
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Whether a record is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,7 +210,7 @@ impl<'a, C> Records<'a, C> {
             .cx
             .http(method, url)
             .bearer(self.token)
-            .timeout(PATIENCE))
+            .timeout(TIMEOUT))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use vdeploy_plugin::{CommandBuilder, Cx, Error};
 
 const REMOTE: &str = include_str!("remote.sh");
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Text that goes in front of every script which works in `.vdeploy`.
 pub const WORKDIR_FUNCTIONS: &str = include_str!("workdir.sh");
@@ -73,7 +73,7 @@ pub fn resolve<C>(cx: &Cx<C>, app_dir: &str, name: &str) -> Result<Resolved, Err
             format!("refs/tags/{name}"),
             format!("refs/tags/{name}^{{}}"),
         ])
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .probe()?;
     if !output.ok() {
         let error = output.into_success("git ls-remote origin").err();

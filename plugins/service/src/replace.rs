@@ -10,7 +10,7 @@ use vdeploy_plugin::{Cx, Error};
 use crate::listener::{self, Listener, Port};
 use crate::outputs::{RUNNING_MARKER, RunningMarker};
 use crate::process::{self, Ended};
-use crate::start::{self, Keeper, Launch, Started};
+use crate::start::{self, Launch, Started, Supervisor};
 
 /// What is replaced, and how patiently.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub struct Replace<'a> {
     /// The unit that keeps the service when nobody listens and nobody is known.
     pub unit: Option<&'a str>,
     /// From TERM to KILL.
-    pub stop_patience: Duration,
+    pub stop_timeout: Duration,
     /// Time without a write of ours before TERM.
     pub quiet: Duration,
     /// Whether a systemd unit may be restarted.
@@ -68,7 +68,7 @@ pub fn replace<C>(cx: &Cx<C>, replace: &Replace<'_>) -> Result<Replaced, Error> 
                 ),
             ));
         }
-        launch.keeper = Keeper::Unit(unit);
+        launch.supervisor = Supervisor::Unit(unit);
     }
     let mut old = None;
     if let Some(found) = &found {
@@ -141,12 +141,12 @@ pub fn owner<C>(cx: &Cx<C>, port: u16) -> Result<Option<Listener>, Error> {
 }
 
 fn stop<C>(cx: &Cx<C>, found: &Listener, replace: &Replace<'_>) -> Result<(), Error> {
-    let ended = process::stop(cx, found, replace.port, replace.stop_patience)?;
+    let ended = process::stop(cx, found, replace.port, replace.stop_timeout)?;
     if ended == Ended::Killed {
         cx.warn(format!(
             "{} did not end within {} s of TERM and was killed",
             found.describe(),
-            replace.stop_patience.as_secs()
+            replace.stop_timeout.as_secs()
         ));
     }
     Ok(())

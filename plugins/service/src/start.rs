@@ -20,14 +20,14 @@ const MARKER: &str = concat!(
 const START: &str = include_str!("start.sh");
 const UNIT: &str = include_str!("unit.sh");
 
-/// What the script itself may take beyond the patience it is given.
+/// What the script itself may take beyond the timeout it is given.
 const MARGIN: Duration = Duration::from_secs(45);
 
 /// Who keeps the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeper<'a> {
+pub enum Supervisor<'a> {
     /// Nobody: it is started detached, with the token of the project.
-    Nobody,
+    None,
     /// This systemd unit, which brings its own token.
     Unit(&'a str),
 }
@@ -49,13 +49,13 @@ pub struct Launch<'a> {
     /// What the service prints when it lets everybody in. Empty: not looked for.
     pub open_warning: &'a str,
     /// How long it may take to serve.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// The commit that is started, for the marker.
     pub sha: &'a str,
     pub token: &'a Secret,
     /// The environment variable that takes the token.
     pub token_env: &'a str,
-    pub keeper: Keeper<'a>,
+    pub supervisor: Supervisor<'a>,
 }
 
 /// A service that serves.
@@ -89,10 +89,10 @@ pub struct Started {
 /// `restart.no-log`, `restart.unit-failed`, `restart.unit-without-token`.
 pub fn start<C>(cx: &Cx<C>, launch: &Launch<'_>) -> Result<Started, Error> {
     let port = launch.port.map(|port| port.to_string()).unwrap_or_default();
-    let seconds = launch.patience.as_secs().max(1).to_string();
+    let seconds = launch.timeout.as_secs().max(1).to_string();
     let run = cx.run_id();
-    let command = match launch.keeper {
-        Keeper::Nobody => cx
+    let command = match launch.supervisor {
+        Supervisor::None => cx
             .script(
                 "start",
                 &with_functions(&log::with_functions(&format!("{MARKER}\n{START}"))),
@@ -101,14 +101,14 @@ pub fn start<C>(cx: &Cx<C>, launch: &Launch<'_>) -> Result<Started, Error> {
             .args([launch.ready_line, launch.open_warning, &seconds])
             .args([launch.sha, &run])
             .secret_env(launch.token_env, launch.token),
-        Keeper::Unit(unit) => cx
+        Supervisor::Unit(unit) => cx
             .script("unit", &with_functions(&format!("{MARKER}\n{UNIT}")))
             .args(["restart", unit, launch.app_dir, &port])
             .args([launch.ready_line, launch.open_warning, &seconds])
             .args([launch.sha, &run, launch.token_env]),
     };
     let output = command
-        .timeout(launch.patience.saturating_add(MARGIN))
+        .timeout(launch.timeout.saturating_add(MARGIN))
         .exec()?;
     if cx.dry_run() {
         return Ok(Started {
@@ -130,7 +130,7 @@ pub fn start<C>(cx: &Cx<C>, launch: &Launch<'_>) -> Result<Started, Error> {
         cx.warn("the marker .vdeploy/running.json cannot be written: the next run cannot tell what runs");
     }
     if field(&text, "reload").is_some()
-        && let Keeper::Unit(unit) = launch.keeper
+        && let Supervisor::Unit(unit) = launch.supervisor
     {
         cx.warn(format!(
             "the files of {unit} were changed since systemd read them, and it was restarted as systemd knows it: `systemctl daemon-reload` takes the change over"
@@ -190,13 +190,14 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
             format!(
                 "the new process prints `{}`: it would let everybody in, so it was stopped; {}",
                 launch.open_warning,
-                match launch.keeper {
-                    Keeper::Nobody => format!(
+                match launch.supervisor {
+                    Supervisor::None => format!(
                         "look whether the secret `{}` is empty and whether the service reads {}",
                         launch.token.name(),
                         launch.token_env
                     ),
-                    Keeper::Unit(unit) => format!("give {} to the unit {unit}", launch.token_env),
+                    Supervisor::Unit(unit) =>
+                        format!("give {} to the unit {unit}", launch.token_env),
                 }
             ),
         ),
@@ -212,7 +213,7 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
             "restart.not-ready",
             format!(
                 "the new process did not serve within {} s and was stopped; {}",
-                launch.patience.as_secs(),
+                launch.timeout.as_secs(),
                 not_ready(launch, text, port)
             ),
         ),
@@ -225,12 +226,14 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
         ),
         "no-token" => (
             "restart.unit-without-token",
-            match launch.keeper {
-                Keeper::Unit(unit) => format!(
+            match launch.supervisor {
+                Supervisor::Unit(unit) => format!(
                     "{unit} does not give {0} to its service, which would let everybody in; the unit was left as it is. Put the line {0}=… into a file that only root may read, name it with `EnvironmentFile=` under `systemctl edit {unit}`, and run again: vdeploy changes no unit",
                     launch.token_env
                 ),
-                Keeper::Nobody => "a process without a unit gets its token from vdeploy".to_owned(),
+                Supervisor::None => {
+                    "a process without a unit gets its token from vdeploy".to_owned()
+                }
             },
         ),
         "no-directory" => (
@@ -248,9 +251,9 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
         ),
         "failed" => (
             "restart.unit-failed",
-            match launch.keeper {
-                Keeper::Unit(unit) => format!("`systemctl restart {unit}` failed"),
-                Keeper::Nobody => "`systemctl restart` failed".to_owned(),
+            match launch.supervisor {
+                Supervisor::Unit(unit) => format!("`systemctl restart {unit}` failed"),
+                Supervisor::None => "`systemctl restart` failed".to_owned(),
             },
         ),
         _ => (

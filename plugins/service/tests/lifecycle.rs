@@ -19,7 +19,7 @@ use vdeploy_plugin::{Cx, Error, Step};
 use vdeploy_service::listener::Listener;
 use vdeploy_service::outputs::RunningMarker;
 use vdeploy_service::process::{self, Ended};
-use vdeploy_service::start::{self, Keeper, Launch, Started};
+use vdeploy_service::start::{self, Launch, Started, Supervisor};
 
 const WARNING: &str = "VERS_AUTH_TOKEN is not set";
 const SERVER: &str = r#"
@@ -79,13 +79,13 @@ impl Step for Life {
                 log: &config.log,
                 ready_line: &config.ready_line,
                 open_warning: WARNING,
-                patience: Duration::from_secs(config.seconds),
+                timeout: Duration::from_secs(config.seconds),
                 sha: &config.sha,
                 token: &token,
                 token_env: "VERS_AUTH_TOKEN",
-                keeper: match &config.unit {
-                    Some(unit) => Keeper::Unit(unit),
-                    None => Keeper::Nobody,
+                supervisor: match &config.unit {
+                    Some(unit) => Supervisor::Unit(unit),
+                    None => Supervisor::None,
                 },
             },
         )?;

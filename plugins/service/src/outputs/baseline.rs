@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BuildMarker, RunningMarker};
 use crate::data_loss::DataFile;
-use crate::facts::Place;
+use crate::facts::Location;
 use crate::listener::Listener;
 
 /// Entries per store, by name: `board`, `feed`, `registry`, `commits`. A store
@@ -53,8 +53,8 @@ pub struct Baseline {
     pub port: u16,
     /// Absolute path of the service's log file.
     pub log: String,
-    /// The place as the configuration has it, to find it again on another VM.
-    pub given: Option<Place>,
+    /// The location as the configuration has it, to find it again on another VM.
+    pub given: Option<Location>,
     /// The ref the configuration asks for, and what it was at preflight.
     pub wanted_ref: String,
     pub wanted_sha: String,
