@@ -1,8 +1,8 @@
-//! A build beside the live one: made in `.vdeploy/build`, taken live by
-//! renames, the artifacts that were live kept in `.vdeploy/previous`.
+//! Builds in `.vdeploy/build`, promotes the result by renames, and keeps the
+//! previous artifacts in `.vdeploy/previous`.
 //!
-//! The directory is inside the checkout so that npm scripts which call git
-//! find the repository. This module must not know when a build is wanted.
+//! The directory is inside the checkout, so that npm scripts that call git find
+//! the repository. This module must not know when a build is wanted.
 
 use std::time::Duration;
 
@@ -12,37 +12,36 @@ use vdeploy_plugin::{CommandBuilder, Cx, Error, ResultExt};
 use crate::facts::pairs;
 use crate::remote::WORKDIR_FUNCTIONS;
 
-/// Where a build is made before it goes live, relative to the checkout.
+/// Relative to the checkout.
 const STAGING_DIR: &str = ".vdeploy/build";
 
 const STAGE: &str = include_str!("stage.sh");
 const PROMOTE: &str = include_str!("promote.sh");
 const RESTORE: &str = include_str!("restore.sh");
 
-/// The install command that needs a lock file, and the one that does not.
+/// Needs a lock file; `npm install` does not.
 const NPM_CI: &str = "npm ci";
 const NPM_INSTALL: &str = "npm install";
 
-/// How to build: the keys of the configuration of a plugin that builds.
+/// The configuration of a plugin that builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Recipe {
     /// `npm ci` becomes `npm install` where there is no lock file.
     pub install: String,
     pub build: String,
-    /// Run in the staging directory, with a `data/` of its own.
+    /// Runs in the staging directory, with its own `data/`.
     #[serde(default)]
     pub test: Option<String>,
-    /// The program's file; must exist after the build.
+    /// The file of the program; must exist after the build.
     pub entry: String,
-    /// What goes live: paths relative to the checkout.
+    /// Paths that the build promotes, relative to the checkout.
     pub artifacts: Vec<String>,
     pub reuse_modules: bool,
-    /// A command that prints nothing for so many seconds is ended.
+    /// Seconds without output after which a command is terminated.
     pub idle_timeout: u64,
 }
 
-/// Which build of what.
 #[derive(Debug, Clone, Copy)]
 pub struct BuildJob<'a> {
     /// Absolute path of the checkout.
@@ -53,29 +52,27 @@ pub struct BuildJob<'a> {
     pub run: &'a str,
 }
 
-/// What was built and taken live.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildResult {
     pub reused_modules: bool,
-    /// Whether artifacts were live before; they are in `.vdeploy/previous`.
+    /// Whether `.vdeploy/previous` has the previous artifacts.
     pub kept_previous: bool,
-    /// Whether the target had no lock file and `npm ci` could not be used.
+    /// `npm install` replaced `npm ci`, because there is no lock file.
     pub without_lock: bool,
 }
 
-/// What [`restore`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestoreResult {
-    /// The artifacts from before the run are live again.
+    /// The previous artifacts are live again.
     Restored,
-    /// There were none before the run; its artifacts are gone.
+    /// There were none before the run; its artifacts are removed.
     Removed,
     /// The live build is not of this run.
     Untouched,
 }
 
 impl Recipe {
-    /// Refuses artifacts that are outside the checkout or not the build's.
+    /// Refuses artifacts outside the checkout, and those that no build makes.
     ///
     /// # Errors
     /// `build.config`.
@@ -97,7 +94,7 @@ impl Recipe {
         };
         if !self.artifacts.iter().any(made) {
             return refuse(format!(
-                "entry `{}` is in none of the artifacts; add its directory to `artifacts`",
+                "entry `{}` is in no artifact; add its directory to `artifacts`",
                 self.entry
             ));
         }
@@ -116,8 +113,8 @@ impl Recipe {
     }
 }
 
-/// Builds `job` by `recipe` and takes it live. Until the last moment the
-/// live artifacts stay as they are. A change; may be repeated.
+/// Builds `job` by `recipe` and promotes the result; until then the live
+/// artifacts stay as they are. A change; may be repeated.
 ///
 /// # Errors
 /// `build.failed` with the command and its last lines, `build.no-entry`,
@@ -175,7 +172,7 @@ pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, job: BuildJob<'_>) -> Result<BuildRe
         .arg(cx.now_ms().to_string())
         .args(&recipe.artifacts)
         .exec()?
-        .into_success("take the build live")?
+        .into_success("promote the build")?
         .stdout_text();
     Ok(BuildResult {
         reused_modules,
@@ -184,8 +181,8 @@ pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, job: BuildJob<'_>) -> Result<BuildRe
     })
 }
 
-/// Makes the artifacts from before run `run` live again. A change; may be
-/// repeated, and does nothing when the live build is of another run.
+/// Restores the artifacts from before run `run`. A change; may be repeated, and
+/// does nothing when another run made the live build.
 ///
 /// # Errors
 /// `command.failed` when a rename fails, and those of ssh.
@@ -199,7 +196,7 @@ pub fn restore<C>(
         .arg(run)
         .args(artifacts)
         .exec()?
-        .into_success("put the previous build back")?
+        .into_success("restore the previous build")?
         .stdout_text();
     let state = pairs(&text).find(|(key, _)| *key == "state");
     Ok(match state {
@@ -221,7 +218,7 @@ fn run<C>(cx: &Cx<C>, recipe: &Recipe, job: BuildJob<'_>, line: &str) -> Result<
         .cwd(format!("{}/{STAGING_DIR}", job.app_dir))
         // The compiler is a development dependency.
         .env("NODE_ENV", "development")
-        // An .npmrc may leave it out too.
+        // An .npmrc can exclude it too.
         .env("npm_config_include", "dev")
         .env("npm_config_audit", "false")
         .env("npm_config_fund", "false")
@@ -239,7 +236,7 @@ fn run<C>(cx: &Cx<C>, recipe: &Recipe, job: BuildJob<'_>, line: &str) -> Result<
     Ok(())
 }
 
-/// A plain line is run as it is; one that needs a shell gets one.
+/// Uses a shell only where the line needs one.
 fn command<C>(cx: &Cx<C>, line: &str) -> CommandBuilder {
     let mut words = line.split_whitespace();
     let program = words.next().unwrap_or_default();

@@ -1,24 +1,23 @@
-//! The endpoints of the service that a smoke test asks, and what each must
-//! answer: 200 and a shape with the token, 401 without one and with a wrong
-//! one. Pure: it judges answers and sends nothing.
+//! Rules for the endpoints that a smoke test asks: 200 and a shape with the
+//! token, 401 without a token and with a wrong one. Pure: judges answers and
+//! sends nothing.
 //!
-//! This module must not know how a request is made.
+//! This module must not know how a request is sent.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::shape::Shape;
 
-/// One endpoint, as a plan writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Endpoint {
     /// With its leading slash.
     pub path: String,
-    /// The shape of the answer, in the grammar of [`crate::shape`].
+    /// Shape of the answer, in the grammar of [`crate::shape`].
     #[serde(default = "any")]
     pub expect: String,
-    /// Whether it must refuse a request without the right token.
+    /// Whether it must reject a request without the right token.
     #[serde(default = "yes")]
     pub auth: bool,
 }
@@ -31,14 +30,11 @@ fn yes() -> bool {
     true
 }
 
-/// What a request shows to the service.
+/// The token in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential {
-    /// The token.
     Valid,
-    /// No token.
     None,
-    /// A token that is not the one.
     Wrong,
 }
 
@@ -62,21 +58,19 @@ impl Endpoint {
         }
     }
 
-    /// The four that the runbook asks.
+    /// The four endpoints of the runbook.
     pub fn defaults() -> Vec<Endpoint> {
         vec![
             Endpoint::new("/board/tasks", "{tasks: array, count: number}"),
-            // Today a bare array; a later version wraps it.
+            // A bare array today; later versions wrap it.
             Endpoint::new("/feed/events", "array | {events: array, count: number}"),
             Endpoint::new("/registry/vms", "{vms: array, count: number}"),
             Endpoint::new("/commits", "{commits: array, count: number}"),
         ]
     }
 
-    /// Whether path and shape can be used.
-    ///
     /// # Errors
-    /// What is wrong with which endpoint.
+    /// The endpoint and what is wrong with it.
     pub fn validate(&self) -> Result<(), String> {
         if !self.path.starts_with('/') {
             return Err(format!("the endpoint `{}` must begin with `/`", self.path));
@@ -87,7 +81,7 @@ impl Endpoint {
         }
     }
 
-    /// The requests that test it.
+    /// One request each.
     pub fn credentials(&self) -> &'static [Credential] {
         match self.auth {
             true => &[Credential::Valid, Credential::None, Credential::Wrong],
@@ -95,8 +89,6 @@ impl Endpoint {
         }
     }
 
-    /// Judges an answer.
-    ///
     /// # Errors
     /// What was expected and what was found.
     pub fn judge(&self, credential: Credential, status: u16, body: &[u8]) -> Result<(), String> {
@@ -107,7 +99,7 @@ impl Endpoint {
             200 => {}
             401 if credential == Credential::Valid => {
                 return Err(
-                    "expected 200 with the token, found 401: the service refuses the token of the project; they differ"
+                    "expected 200 with the token, found 401: the service rejects the token of the project; they differ"
                         .to_owned(),
                 );
             }
@@ -140,7 +132,7 @@ fn judge_refusal(credential: Credential, status: u16) -> Result<(), String> {
     }
 }
 
-/// The beginning of a body, on one line.
+/// The first 120 characters of a body, on one line.
 pub fn begin_of(body: &[u8]) -> String {
     const MOST: usize = 120;
     let text = String::from_utf8_lossy(body);
@@ -181,7 +173,7 @@ mod tests {
     fn a_401_with_the_right_token_is_a_failure_and_named() {
         let why = board().judge(Credential::Valid, 401, b"{}").unwrap_err();
         assert!(
-            why.contains("found 401: the service refuses the token"),
+            why.contains("found 401: the service rejects the token"),
             "{why}"
         );
     }

@@ -1,7 +1,7 @@
-//! What the target reaches of what a deploy needs: the names of its git remote
-//! and of its npm registry, and the registry itself. One probe finds all of it.
+//! Whether the target resolves the names of its git remote and npm registry,
+//! and connects to the registry. One probe.
 //!
-//! This module must not judge what it finds.
+//! This module must not judge the result.
 
 use std::time::Duration;
 
@@ -10,45 +10,42 @@ use vdeploy_plugin::{Cx, Error};
 use crate::facts::pairs;
 
 const NETWORK: &str = include_str!("network.sh");
-/// Longer than every deadline in the script together.
+/// Longer than the sum of all deadlines in the script.
 const TIMEOUT: Duration = Duration::from_secs(45);
 
-/// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Network {
     pub resolved: Vec<String>,
-    /// Names that the target cannot turn into addresses.
     pub unresolved: Vec<String>,
     /// None where npm is missing.
     pub registry: Option<Registry>,
 }
 
-/// The npm registry of the target's configuration.
+/// The npm registry that the target is configured for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Registry {
-    /// Its address, without a user name and password.
+    /// Without user name and password.
     pub url: String,
     pub answer: RegistryAnswer,
 }
 
-/// How the registry answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum RegistryAnswer {
     #[default]
     Ok,
-    /// It is there and does not let us in.
+    /// It answers and denies access.
     Refused {
         /// For example `E401`.
         code: String,
     },
-    /// Nobody answered as a registry does.
+    /// No answer, or none of a registry.
     Down {
-        /// npm's own words.
+        /// Message of npm.
         why: String,
     },
 }
 
-/// Looks. A probe.
+/// A probe.
 ///
 /// # Errors
 /// Those of ssh, and `command.failed` when the target has no working shell.
@@ -58,7 +55,7 @@ pub fn read<C>(cx: &Cx<C>, app_dir: &str) -> Result<Network, Error> {
         .cwd(app_dir)
         .timeout(TIMEOUT)
         .probe()?
-        .into_success("look at the network of the target")?;
+        .into_success("check the network of the target")?;
     Ok(parse(&output.stdout_text()))
 }
 
@@ -82,7 +79,7 @@ fn parse(text: &str) -> Network {
     network
 }
 
-/// A registry that does not know `ping` says 404 or 405, and is there.
+/// A registry without `ping` answers 404 or 405; it is up.
 fn answer(code: &str, said: &str) -> RegistryAnswer {
     match code {
         "ok" | "E404" | "E405" => RegistryAnswer::Ok,
@@ -100,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_registry_that_answers_is_told_from_one_that_does_not() {
+    fn a_registry_that_answers_differs_from_one_that_does_not() {
         let registry = |text: &str| parse(text).registry.unwrap();
         let up = registry("registry=https://r.example/npm\nregistry-answer=ok\n");
         assert_eq!(up.url, "https://r.example/npm");

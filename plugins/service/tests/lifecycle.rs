@@ -297,7 +297,7 @@ fn an_open_server_is_stopped_at_once() {
     assert!(
         error
             .message
-            .contains("would let everybody in, so it was stopped"),
+            .contains("accepts requests without a token, so it was stopped"),
         "{error}"
     );
     assert!(place.get().is_none());
@@ -333,7 +333,7 @@ fn a_ready_line_without_the_port_is_not_ready_and_leaves_nothing() {
     assert!(
         quiet
             .message
-            .contains("printed the ready line, but it does not listen"),
+            .contains("printed the ready line, but does not listen"),
         "{quiet}"
     );
     let mute = place
