@@ -197,7 +197,7 @@ fn target(base: &Base) -> Result<()> {
     site.write_project(full)?;
     let ran = doctor(&site, &[])?.expect_code(3)?;
     let of = Some("preflight");
-    expect(&ran, of, "disk space", "failed", "are needed")?;
+    expect(&ran, of, "disk space", "failed", "the build needs")?;
     expect(&ran, of, "data directory", "failed", "is not a directory")?;
     expect(&ran, of, "git remote", "failed", "git.invalid")?;
     expect(&ran, of, "name resolution", "failed", "git.invalid")?;

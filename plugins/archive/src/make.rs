@@ -11,7 +11,7 @@ use vdeploy_service::process::{field, with_functions};
 use crate::{Archived, Config, MAKE, Quiesce, RESTORE, WhenUnchanged, fields, refused};
 
 /// The longest that packing may take; the step's own deadline is shorter.
-const PATIENCE: Duration = Duration::from_secs(6 * 60 * 60);
+const TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
 /// Ends the text of `restore.sh` inside the script.
 const END: &str = "END-OF-RESTORE-SH";
 
@@ -47,7 +47,7 @@ pub(crate) fn make(cx: &Cx<Config>) -> Result<Archived, Error> {
         .args([needed.id.unwrap_or_default(), dirs.len().to_string()])
         .args(&dirs)
         .args(&config.exclude)
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .exec()?;
     if cx.dry_run() {
         cx.snapshot().declare(&id, &label)?;

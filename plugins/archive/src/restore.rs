@@ -15,7 +15,7 @@ use vdeploy_service::start::stop_unit;
 
 use crate::{Archived, Config, RESTORE, To, fields, refused};
 
-const PATIENCE: Duration = Duration::from_secs(6 * 60 * 60);
+const TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
 
 pub(crate) fn restore(cx: &Cx<Config>) -> Result<FilesRestored, Error> {
     let config = cx.config();
@@ -113,7 +113,7 @@ fn script(cx: &Cx<Config>, action: &str, place: &str) -> Result<String, Error> {
     let output = cx
         .script("restore", &format!("{RESTORE}\nrestore \"$@\"\n"))
         .args([action, place, &cx.run_id()])
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .exec()?;
     if cx.dry_run() {
         return Ok(String::new());
@@ -170,8 +170,8 @@ fn stop(cx: &Cx<Config>, ours: &Ours<'_>) -> Result<(), Error> {
     if let Some(unit) = &found.unit {
         return stop_unit(cx, unit);
     }
-    let patience = Duration::from_secs(cx.config().stop_timeout);
-    if process::stop(cx, &found, ours.before.port, patience)? == Ended::Killed {
+    let timeout = Duration::from_secs(cx.config().stop_timeout);
+    if process::stop(cx, &found, ours.before.port, timeout)? == Ended::Killed {
         cx.warn(format!(
             "{} did not end on TERM and was killed",
             found.describe()

@@ -158,11 +158,11 @@ fn what_is_archived_comes_back_exactly_and_what_was_there_is_kept() {
     assert_eq!(tree(&home.app()), before);
     let kept = home.path("srv/my app.before-restore-RUN1");
     assert_eq!(tree(&kept), spoilt);
-    // What is lost is said before it is.
+    // Lost data is named before the restore.
     let wrote = "data/board.json written, 3 bytes before and 2 now";
     assert_eq!(restored["data-loss"], json!([wrote]));
     let warnings = host.warnings();
-    assert!(warnings[0].ends_with(&format!("since the run's preflight (the deploy's own records in ledger, feed and registry among them): {wrote}")), "{warnings:?}");
+    assert!(warnings[0].ends_with(&format!("since the run's preflight (including the records of the deploy in ledger, feed and registry): {wrote}")), "{warnings:?}");
     assert!(
         warnings[1].contains("my app.before-restore-RUN1"),
         "{warnings:?}"

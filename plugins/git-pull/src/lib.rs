@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, ResultExt, Step, Undo};
-use vdeploy_service::checkout::{self, Back};
-use vdeploy_service::facts::{self, Place, pairs};
+use vdeploy_service::checkout::{self, CheckoutState};
+use vdeploy_service::facts::{self, Location, pairs};
 use vdeploy_service::outputs::{Baseline, Pulled};
 use vdeploy_service::remote::{self, WORKDIR_FUNCTIONS, is_full_sha};
 
@@ -26,7 +26,7 @@ const IDLE: Duration = Duration::from_secs(120);
 #[derive(Debug, Deserialize)]
 pub struct Config {
     #[serde(flatten)]
-    place: Place,
+    location: Location,
     r#ref: String,
 }
 
@@ -56,8 +56,8 @@ impl Step for GitPull {
                 ..Pulled::default()
             });
         }
-        let found = facts::look(cx, &cx.config().place)?;
-        let app_dir = found.app_dir(&cx.config().place)?;
+        let found = facts::read(cx, &cx.config().location)?;
+        let app_dir = found.app_dir(&cx.config().location)?;
         fetch(cx, app_dir, name)?;
         let wanted = resolve(cx, app_dir, name, baseline.as_ref())?;
         let text = switch(cx, app_dir, &wanted, baseline.as_ref())?;
@@ -95,10 +95,10 @@ impl Step for GitPull {
 impl Undo for GitPull {
     fn undo(cx: &Cx<Config>, output: Option<Pulled>) -> Result<(), Error> {
         let pulled = output.unwrap_or_default();
-        let place = &cx.config().place;
-        let found = facts::look(cx, place)?;
+        let location = &cx.config().location;
+        let found = facts::read(cx, location)?;
         let Some(app_dir) = &found.app_dir else {
-            cx.warn(format!("there is no checkout `{}`", place.app_dir));
+            cx.warn(format!("there is no checkout `{}`", location.app_dir));
             return Ok(());
         };
         let run = if pulled.run.is_empty() {
@@ -106,7 +106,7 @@ impl Undo for GitPull {
         } else {
             pulled.run
         };
-        let back = Back {
+        let back = CheckoutState {
             sha: &pulled.old_sha,
             branch: pulled.old_branch.as_deref(),
             hot_fixes: pulled.hot_fixes.as_deref(),

@@ -13,14 +13,14 @@
 
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, Step, Undo};
-use vdeploy_service::build::{self, Order, Recipe, RestoreResult};
-use vdeploy_service::facts::{self, Place};
+use vdeploy_service::build::{self, BuildJob, Recipe, RestoreResult};
+use vdeploy_service::facts::{self, Location};
 use vdeploy_service::outputs::{Baseline, Built, PREVIOUS_DIR, Pulled};
 
 #[derive(Debug, Deserialize)]
 pub struct Config {
     #[serde(flatten)]
-    place: Place,
+    location: Location,
     #[serde(flatten)]
     recipe: Recipe,
 }
@@ -38,9 +38,9 @@ impl Step for NpmBuild {
     }
 
     fn run(cx: &Cx<Config>) -> Result<Built, Error> {
-        let Config { place, recipe } = cx.config();
-        let found = facts::look(cx, place)?;
-        let app_dir = found.app_dir(place)?;
+        let Config { location, recipe } = cx.config();
+        let found = facts::read(cx, location)?;
+        let app_dir = found.app_dir(location)?;
         let node = found.node.clone().ok_or_else(|| {
             Error::invalid("build.no-node", "the target has no `node` in its PATH")
         })?;
@@ -78,13 +78,13 @@ impl Step for NpmBuild {
                 ..built
             });
         }
-        let order = Order {
+        let job = BuildJob {
             app_dir,
             sha: &sha,
             node: &node,
             run: &cx.run_id(),
         };
-        let made = build::make(cx, recipe, order)?;
+        let made = build::make(cx, recipe, job)?;
         if made.without_lock {
             cx.warn("no package-lock.json in the commit: the modules are what npm chose today");
         }
@@ -107,10 +107,10 @@ impl Undo for NpmBuild {
         if output.as_ref().is_some_and(|built| built.skipped) {
             return Ok(());
         }
-        let Config { place, recipe } = cx.config();
-        let found = facts::look(cx, place)?;
+        let Config { location, recipe } = cx.config();
+        let found = facts::read(cx, location)?;
         let Some(app_dir) = &found.app_dir else {
-            cx.warn(format!("there is no checkout `{}`", place.app_dir));
+            cx.warn(format!("there is no checkout `{}`", location.app_dir));
             return Ok(());
         };
         let run = output.map_or_else(|| cx.run_id(), |built| built.run);

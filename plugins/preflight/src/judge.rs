@@ -4,9 +4,9 @@
 use serde::Deserialize;
 use vdeploy_plugin::Error;
 use vdeploy_service::data::Counted;
-use vdeploy_service::facts::{Checkout, DataDir, Facts, Place};
+use vdeploy_service::facts::{Checkout, DataDir, Facts, Location};
 use vdeploy_service::listener::Listener;
-use vdeploy_service::network::{Answer, Network};
+use vdeploy_service::network::{Network, RegistryAnswer};
 use vdeploy_service::node::other_major;
 use vdeploy_service::node_version;
 use vdeploy_service::outputs::Baseline;
@@ -36,12 +36,12 @@ pub struct Policy {
 }
 
 impl Findings {
-    pub fn judge_facts(&mut self, facts: &Facts, place: &Place, policy: Policy) {
+    pub fn judge_facts(&mut self, facts: &Facts, location: &Location, policy: Policy) {
         self.judge_tools(facts);
         let Some(app_dir) = &facts.app_dir else {
             self.fail(
                 "checkout",
-                format!("the target has no directory `{}`", place.app_dir),
+                format!("the target has no directory `{}`", location.app_dir),
                 "clone the service there or set `app-dir`",
             );
             return;
@@ -280,12 +280,12 @@ impl Findings {
         };
         let url = &registry.url;
         let (what, fix) = match &registry.answer {
-            Answer::Ok => return self.pass("npm registry", format!("{url} answers")),
-            Answer::Refused { code } => (
+            RegistryAnswer::Ok => return self.pass("npm registry", format!("{url} answers")),
+            RegistryAnswer::Refused { code } => (
                 format!("the npm registry {url} refuses the target ({code})"),
                 "log in to the registry: put its token into the .npmrc of the login user",
             ),
-            Answer::Down { why } => (
+            RegistryAnswer::Down { why } => (
                 format!("the npm registry {url} does not answer the target: {why}"),
                 "wait until it is back, or set `registry` in the .npmrc of the login user",
             ),

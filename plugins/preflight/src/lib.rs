@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, Secret, Step};
 use vdeploy_service::data::{self, Counted};
-use vdeploy_service::facts::{self, Facts, Place};
+use vdeploy_service::facts::{self, Facts, Location};
 use vdeploy_service::listener::{self, Listener, Port};
 use vdeploy_service::network;
 use vdeploy_service::outputs::{Baseline, Counts};
@@ -34,7 +34,7 @@ use port::Foreign;
 #[serde(rename_all = "kebab-case")]
 pub struct Config {
     #[serde(flatten)]
-    place: Place,
+    location: Location,
     r#ref: String,
     min_free_mb: u64,
     hot_fixes: HotFixes,
@@ -96,14 +96,14 @@ impl Step for Preflight {
                 ));
             }
         };
-        let app_dir = facts.app_dir(&config.place)?;
+        let app_dir = facts.app_dir(&config.location)?;
         for warning in findings.warnings() {
             cx.warn(warning);
         }
         let mut baseline = baseline(&facts, service, wanted.sha, app_dir);
         baseline.foreign = foreign;
         baseline.unit = port::keeper(&facts, baseline.service.as_ref());
-        baseline.given = Some(config.place.clone());
+        baseline.given = Some(config.location.clone());
         baseline.wanted_ref = config.r#ref.clone();
         baseline.new_token = config.new_token;
         baseline.open = counted.open;
@@ -156,7 +156,7 @@ fn check_network(
         return Ok(None);
     };
     if cx.dry_run() || !facts.modules {
-        let network = network::look(cx, app_dir)?;
+        let network = network::read(cx, app_dir)?;
         findings.judge_network(&network, facts.modules);
     }
     if !facts
@@ -177,7 +177,7 @@ fn check_network(
 }
 
 fn survey(cx: &Cx<Config>) -> Result<(Facts, Port), Error> {
-    let facts = facts::look_with_data(cx, &cx.config().place)?;
+    let facts = facts::read_with_data(cx, &cx.config().location)?;
     let port = listener::find(cx, facts.port)?;
     Ok((facts, port))
 }
@@ -190,7 +190,7 @@ fn findings(cx: &Cx<Config>, facts: &Facts, port: &Port) -> Findings {
         foreign: config.foreign_process,
     };
     let mut findings = Findings::default();
-    findings.judge_facts(facts, &config.place, policy);
+    findings.judge_facts(facts, &config.location, policy);
     findings.judge_port(facts, port, policy);
     findings.judge_units(facts, port);
     findings.judge_log(facts, port);

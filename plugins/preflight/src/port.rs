@@ -146,7 +146,7 @@ impl Findings {
                 unit.describe()
             );
             let name = &unit.name;
-            if unit.flaps() {
+            if unit.restarts_in_a_loop() {
                 self.fail(
                     UNITS,
                     format!("{what} and restarts in a loop"),

@@ -24,7 +24,7 @@ use vdeploy_service::node::other_major;
 use vdeploy_service::outputs::{Baseline, Built, Pulled, Restarted, RunningMarker};
 use vdeploy_service::process;
 use vdeploy_service::replace::{Replace, owner, replace, running_marker};
-use vdeploy_service::start::{self, Keeper, Launch};
+use vdeploy_service::start::{self, Launch, Supervisor};
 
 /// See `plugin.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -98,17 +98,17 @@ impl Step for Restart {
                     log: config.log.as_deref().unwrap_or(&before.log),
                     ready_line: &config.ready_line,
                     open_warning: &config.open_warning,
-                    patience: Duration::from_secs(config.ready_timeout),
+                    timeout: Duration::from_secs(config.ready_timeout),
                     sha: &sha,
                     token: &token,
                     token_env: &config.auth_env,
-                    keeper: Keeper::Nobody,
+                    supervisor: Supervisor::None,
                 },
                 port,
                 known: &known,
                 foreign: before.foreign.as_ref(),
                 unit: before.unit.as_deref(),
-                stop_patience: Duration::from_secs(config.stop_timeout),
+                stop_timeout: Duration::from_secs(config.stop_timeout),
                 quiet: Duration::from_millis(config.quiet_ms),
                 unit_allowed: config.manager == Manager::Auto,
             },
@@ -150,13 +150,13 @@ impl Undo for Restart {
         if output.as_ref().is_some_and(|output| output.skipped) {
             return Ok(());
         }
-        let patience = Duration::from_secs(config.stop_timeout);
+        let timeout = Duration::from_secs(config.stop_timeout);
         let app_dir = config.app_dir.as_deref().unwrap_or(&before.app_dir);
         let marker = running_marker(cx, app_dir)?.filter(|marker| marker.run == cx.run_id());
         let Some(found) = owner(cx, port)? else {
             // It may run and not listen, or no longer.
             return match marker {
-                Some(marker) => process::stop(cx, &nameless(&marker), port, patience).map(drop),
+                Some(marker) => process::stop(cx, &nameless(&marker), port, timeout).map(drop),
                 None => Ok(()),
             };
         };
@@ -173,7 +173,7 @@ impl Undo for Restart {
         }
         match &found.unit {
             Some(unit) => start::stop_unit(cx, unit),
-            None => process::stop(cx, &found, port, patience).map(drop),
+            None => process::stop(cx, &found, port, timeout).map(drop),
         }
     }
 }

@@ -113,8 +113,8 @@ fn a_foreign_process_is_named_and_left_alone() {
         ..Listener::default()
     };
     for (service, said) in [
-        (None, "nobody had it at preflight"),
-        (Some(&known), "known is pid 1 (node)"),
+        (None, "nobody listened at preflight"),
+        (Some(&known), "the service is pid 1 (node)"),
     ] {
         let host = host(&stage, &baseline_of(&stage, service), json!({}));
         let error = testing::run::<Restart>(&host).unwrap_err();

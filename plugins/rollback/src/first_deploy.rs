@@ -18,8 +18,8 @@ pub(crate) fn remove(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, 
             match &found.unit {
                 Some(unit) => stop_unit(cx, unit)?,
                 None => {
-                    let patience = Duration::from_secs(cx.config().stop_timeout);
-                    process::stop(cx, &found, port, patience)?;
+                    let timeout = Duration::from_secs(cx.config().stop_timeout);
+                    process::stop(cx, &found, port, timeout)?;
                 }
             }
             format!("{} was stopped", found.describe())

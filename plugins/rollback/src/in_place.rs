@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error, ResultExt};
-use vdeploy_service::build::{self, Order};
+use vdeploy_service::build::{self, BuildJob};
 use vdeploy_service::checkout;
 use vdeploy_service::data;
-use vdeploy_service::facts::{self, Facts, Place};
+use vdeploy_service::facts::{self, Facts, Location};
 use vdeploy_service::listener::Listener;
 use vdeploy_service::node::other_major;
 use vdeploy_service::outputs::RolledBack;
@@ -95,7 +95,7 @@ pub(crate) fn bring_back(
             known: &known,
             foreign: None,
             unit: before.unit.as_deref(),
-            stop_patience: Duration::from_secs(config.stop_timeout),
+            stop_timeout: Duration::from_secs(config.stop_timeout),
             quiet: Duration::from_millis(config.quiet_ms),
             unit_allowed: true,
         },
@@ -148,9 +148,9 @@ impl<'a> Goal<'a> {
 
 fn look(cx: &Cx<Config>, failed: &FailedRun) -> Result<Facts, Error> {
     let before = &failed.before;
-    facts::look(
+    facts::read(
         cx,
-        &Place {
+        &Location {
             app_dir: before.app_dir.clone(),
             port: Some(before.port),
             log: before.log.clone(),
@@ -180,7 +180,7 @@ fn check_out(cx: &Cx<Config>, failed: &FailedRun, head: &str) -> Result<(), Erro
             ));
         }
     }
-    let back = checkout::Back {
+    let back = checkout::CheckoutState {
         sha: head,
         branch: before.branch.as_deref(),
         hot_fixes,
@@ -274,7 +274,7 @@ fn put_build_back(
     build::make(
         cx,
         &config.recipe,
-        Order {
+        BuildJob {
             app_dir: &before.app_dir,
             sha: goal.build,
             node: &node,

@@ -26,12 +26,12 @@ use serde::Deserialize;
 use vdeploy_plugin::{Cx, Error, ErrorKind, Secret, Step};
 use vdeploy_service::build::Recipe;
 use vdeploy_service::data;
-use vdeploy_service::facts::{self, Place};
+use vdeploy_service::facts::{self, Location};
 use vdeploy_service::listener::Listener;
 use vdeploy_service::outputs::RolledBack;
 use vdeploy_service::outputs::{Baseline, Built, Pulled, Restarted, SnapshotTaken};
 use vdeploy_service::replace::running_marker;
-use vdeploy_service::start::{Keeper, Launch};
+use vdeploy_service::start::{Launch, Supervisor};
 
 /// See `plugin.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -145,18 +145,18 @@ impl FailedRun {
         })
     }
 
-    /// The same, with the place as it is on the VM that is the target now: a
+    /// The same, with the location as it is on the VM that is the target now: a
     /// restored VM can have another home directory and another port.
     fn relocated(&self, cx: &Cx<Config>) -> Result<Self, Error> {
         let config = cx.config();
-        let given = self.before.given.clone().unwrap_or_else(|| Place {
+        let given = self.before.given.clone().unwrap_or_else(|| Location {
             app_dir: self.before.app_dir.clone(),
             port: Some(self.before.port).filter(|port| *port != 0),
             log: self.before.log.clone(),
         });
-        let facts = facts::look(
+        let facts = facts::read(
             cx,
-            &Place {
+            &Location {
                 app_dir: config.app_dir.clone().unwrap_or(given.app_dir),
                 port: config.port.or(given.port),
                 log: config.log.clone().unwrap_or(given.log),
@@ -190,11 +190,11 @@ impl FailedRun {
             log: &self.before.log,
             ready_line: &config.ready_line,
             open_warning: &config.open_warning,
-            patience: Duration::from_secs(config.ready_timeout),
+            timeout: Duration::from_secs(config.ready_timeout),
             sha: &self.before.sha,
             token,
             token_env: &config.auth_env,
-            keeper: Keeper::Nobody,
+            supervisor: Supervisor::None,
         }
     }
 }

@@ -12,7 +12,7 @@ use vdeploy_service::listener::Listener;
 use vdeploy_service::outputs::RolledBack;
 use vdeploy_service::records::{CommitRecord, Records, VmEntry, host_of, short};
 use vdeploy_service::replace::owner;
-use vdeploy_service::start::{self, Keeper, Launch};
+use vdeploy_service::start::{self, Launch, Supervisor};
 
 use crate::evidence::{self, BrokenState, Evidence};
 use crate::{Config, FailedRun, OldVm, in_place, warn};
@@ -145,7 +145,7 @@ fn serve(
     }
     let unit = before.service.as_ref().and_then(|old| old.unit.as_deref());
     let launch = Launch {
-        keeper: unit.map_or(Keeper::Nobody, Keeper::Unit),
+        supervisor: unit.map_or(Supervisor::None, Supervisor::Unit),
         ..failed.launch(config, token)
     };
     start::start(cx, &launch).context("start the old version in the restored VM")?;
@@ -155,8 +155,8 @@ fn serve(
 /// Waits until the service answers over the new VM's address.
 fn answer(cx: &Cx<Config>) -> Result<(), Error> {
     let url = cx.target_endpoint("/health")?;
-    let patience = Duration::from_secs(cx.config().ready_timeout);
-    cx.wait_until(patience, &format!("an answer from {url}"), || {
+    let timeout = Duration::from_secs(cx.config().ready_timeout);
+    cx.wait_until(timeout, &format!("an answer from {url}"), || {
         match cx.http("GET", &url).timeout(Duration::from_secs(10)).send() {
             Ok(answer) if answer.ok() => Ok(Some(())),
             Ok(_) => Ok(None),

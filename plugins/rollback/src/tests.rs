@@ -221,7 +221,7 @@ fn a_plan_that_has_taken_the_broken_state_already_takes_no_second_one() {
     assert_eq!(output.evidence.as_deref(), Some("snap-9"));
     assert_eq!(host.snapshots(), Vec::new());
     let said = host.warnings();
-    assert!(said[0].contains("own records"), "{said:?}");
+    assert!(said[0].contains("records of the deploy"), "{said:?}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! A build beside the live one: made in `.vdeploy/build`, taken live by
-//! renames, the artifacts that were live kept in `.vdeploy/previous`.
+//! Builds in `.vdeploy/build`, promotes the result by renames, and keeps the
+//! previous artifacts in `.vdeploy/previous`.
 //!
-//! The directory is inside the checkout so that npm scripts which call git
-//! find the repository. This module must not know when a build is wanted.
+//! The directory is inside the checkout, so that npm scripts that call git find
+//! the repository. This module must not know when a build is wanted.
 
 use std::time::Duration;
 
@@ -12,39 +12,38 @@ use vdeploy_plugin::{CommandBuilder, Cx, Error, ResultExt};
 use crate::facts::pairs;
 use crate::remote::WORKDIR_FUNCTIONS;
 
-/// Where a build is made before it goes live, relative to the checkout.
+/// Relative to the checkout.
 const STAGING_DIR: &str = ".vdeploy/build";
 
 const STAGE: &str = include_str!("stage.sh");
 const PROMOTE: &str = include_str!("promote.sh");
 const RESTORE: &str = include_str!("restore.sh");
 
-/// The install command that needs a lock file, and the one that does not.
+/// Needs a lock file; `npm install` does not.
 const NPM_CI: &str = "npm ci";
 const NPM_INSTALL: &str = "npm install";
 
-/// How to build: the keys of the configuration of a plugin that builds.
+/// The configuration of a plugin that builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Recipe {
     /// `npm ci` becomes `npm install` where there is no lock file.
     pub install: String,
     pub build: String,
-    /// Run in the staging directory, with a `data/` of its own.
+    /// Runs in the staging directory, with its own `data/`.
     #[serde(default)]
     pub test: Option<String>,
-    /// The program's file; must exist after the build.
+    /// The file of the program; must exist after the build.
     pub entry: String,
-    /// What goes live: paths relative to the checkout.
+    /// Paths that the build promotes, relative to the checkout.
     pub artifacts: Vec<String>,
     pub reuse_modules: bool,
-    /// A command that prints nothing for so many seconds is ended.
+    /// Seconds without output after which a command is terminated.
     pub idle_timeout: u64,
 }
 
-/// Which build of what.
 #[derive(Debug, Clone, Copy)]
-pub struct Order<'a> {
+pub struct BuildJob<'a> {
     /// Absolute path of the checkout.
     pub app_dir: &'a str,
     pub sha: &'a str,
@@ -53,29 +52,27 @@ pub struct Order<'a> {
     pub run: &'a str,
 }
 
-/// What was built and taken live.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
+pub struct BuildResult {
     pub reused_modules: bool,
-    /// Whether artifacts were live before; they are in `.vdeploy/previous`.
+    /// Whether `.vdeploy/previous` has the previous artifacts.
     pub kept_previous: bool,
-    /// Whether the target had no lock file and `npm ci` could not be used.
+    /// `npm install` replaced `npm ci`, because there is no lock file.
     pub without_lock: bool,
 }
 
-/// What [`restore`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestoreResult {
-    /// The artifacts from before the run are live again.
+    /// The previous artifacts are live again.
     Restored,
-    /// There were none before the run; its artifacts are gone.
+    /// There were none before the run; its artifacts are removed.
     Removed,
     /// The live build is not of this run.
     Untouched,
 }
 
 impl Recipe {
-    /// Refuses artifacts that are outside the checkout or not the build's.
+    /// Refuses artifacts outside the checkout, and those that no build makes.
     ///
     /// # Errors
     /// `build.config`.
@@ -97,7 +94,7 @@ impl Recipe {
         };
         if !self.artifacts.iter().any(made) {
             return refuse(format!(
-                "entry `{}` is in none of the artifacts; add its directory to `artifacts`",
+                "entry `{}` is in no artifact; add its directory to `artifacts`",
                 self.entry
             ));
         }
@@ -116,16 +113,16 @@ impl Recipe {
     }
 }
 
-/// Builds `order` by `recipe` and takes it live. Until the last moment the
-/// live artifacts stay as they are. A change; may be repeated.
+/// Builds `job` by `recipe` and promotes the result; until then the live
+/// artifacts stay as they are. A change; may be repeated.
 ///
 /// # Errors
 /// `build.failed` with the command and its last lines, `build.no-entry`,
 /// `build.config`, and those of ssh.
-pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>) -> Result<Made, Error> {
+pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, job: BuildJob<'_>) -> Result<BuildResult, Error> {
     recipe.validate()?;
-    let staged = script(cx, "stage", STAGE, order.app_dir)
-        .args([order.sha, order.node, &recipe.install])
+    let staged = script(cx, "stage", STAGE, job.app_dir)
+        .args([job.sha, job.node, &recipe.install])
         .arg(if recipe.reuse_modules { "yes" } else { "no" })
         .args(&recipe.artifacts)
         .idle_timeout(recipe.idle())
@@ -143,15 +140,15 @@ pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>) -> Result<Made, Er
         } else {
             &recipe.install
         };
-        run(cx, recipe, order, install)?;
+        run(cx, recipe, job, install)?;
     }
-    run(cx, recipe, order, &recipe.build)?;
+    run(cx, recipe, job, &recipe.build)?;
     if !cx.dry_run() {
         let entry = format!("{STAGING_DIR}/{}", recipe.entry);
         let found = cx
             .ssh("test")
             .args(["-f", &entry])
-            .cwd(order.app_dir)
+            .cwd(job.app_dir)
             .probe()?;
         if !found.ok() {
             return Err(Error::failed(
@@ -168,24 +165,24 @@ pub fn make<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>) -> Result<Made, Er
         .as_deref()
         .filter(|test| !test.trim().is_empty())
     {
-        run(cx, recipe, order, test)?;
+        run(cx, recipe, job, test)?;
     }
-    let promoted = script(cx, "promote", PROMOTE, order.app_dir)
-        .args([order.sha, order.node, lock, &recipe.install, order.run])
+    let promoted = script(cx, "promote", PROMOTE, job.app_dir)
+        .args([job.sha, job.node, lock, &recipe.install, job.run])
         .arg(cx.now_ms().to_string())
         .args(&recipe.artifacts)
         .exec()?
-        .into_success("take the build live")?
+        .into_success("promote the build")?
         .stdout_text();
-    Ok(Made {
+    Ok(BuildResult {
         reused_modules,
         kept_previous: pairs(&promoted).any(|pair| pair == ("previous", "kept")),
         without_lock,
     })
 }
 
-/// Makes the artifacts from before run `run` live again. A change; may be
-/// repeated, and does nothing when the live build is of another run.
+/// Restores the artifacts from before run `run`. A change; may be repeated, and
+/// does nothing when another run made the live build.
 ///
 /// # Errors
 /// `command.failed` when a rename fails, and those of ssh.
@@ -199,7 +196,7 @@ pub fn restore<C>(
         .arg(run)
         .args(artifacts)
         .exec()?
-        .into_success("put the previous build back")?
+        .into_success("restore the previous build")?
         .stdout_text();
     let state = pairs(&text).find(|(key, _)| *key == "state");
     Ok(match state {
@@ -215,13 +212,13 @@ fn script<C>(cx: &Cx<C>, name: &str, text: &str, app_dir: &str) -> CommandBuilde
 }
 
 /// Runs one command of the recipe in the staging directory.
-fn run<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>, line: &str) -> Result<(), Error> {
+fn run<C>(cx: &Cx<C>, recipe: &Recipe, job: BuildJob<'_>, line: &str) -> Result<(), Error> {
     cx.info(line);
     let output = command(cx, line)
-        .cwd(format!("{}/{STAGING_DIR}", order.app_dir))
+        .cwd(format!("{}/{STAGING_DIR}", job.app_dir))
         // The compiler is a development dependency.
         .env("NODE_ENV", "development")
-        // An .npmrc may leave it out too.
+        // An .npmrc can exclude it too.
         .env("npm_config_include", "dev")
         .env("npm_config_audit", "false")
         .env("npm_config_fund", "false")
@@ -239,7 +236,7 @@ fn run<C>(cx: &Cx<C>, recipe: &Recipe, order: Order<'_>, line: &str) -> Result<(
     Ok(())
 }
 
-/// A plain line is run as it is; one that needs a shell gets one.
+/// Uses a shell only where the line needs one.
 fn command<C>(cx: &Cx<C>, line: &str) -> CommandBuilder {
     let mut words = line.split_whitespace();
     let program = words.next().unwrap_or_default();

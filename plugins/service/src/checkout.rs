@@ -1,7 +1,6 @@
-//! Brings the checkout back to the commit, the branch and the hot-fixes that
-//! it had before a run.
+//! Restores commit, branch and hot-fixes of the checkout from before a run.
 //!
-//! This module must not know why, nor what is built from it.
+//! This module must not know why, nor what is built from the checkout.
 
 use std::time::Duration;
 
@@ -13,26 +12,26 @@ use crate::remote::WORKDIR_FUNCTIONS;
 const SWITCH_BACK: &str = include_str!("switch-back.sh");
 const IDLE: Duration = Duration::from_secs(120);
 
-/// What the checkout had.
+/// The checkout before the run.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Back<'a> {
-    /// Empty when the run that changed it did not tell: then its own note in
-    /// `.vdeploy` says it, or nothing is done.
+pub struct CheckoutState<'a> {
+    /// Empty when the run has no output: then its note in `.vdeploy` gives the
+    /// state, and without a note nothing is done.
     pub sha: &'a str,
     /// None when HEAD was detached.
     pub branch: Option<&'a str>,
     /// The patch with the hot-fixes, relative to the checkout.
     pub hot_fixes: Option<&'a str>,
-    /// The run that changed it.
+    /// The run that changed the checkout.
     pub run: &'a str,
 }
 
-/// Switches back. False when the hot-fixes could not be applied again; the
-/// commit stands then all the same. A change; may be repeated.
+/// Returns false when the commit is restored but its hot-fixes cannot be
+/// applied. A change; may be repeated.
 ///
 /// # Errors
 /// `command.failed` with what git said, and those of ssh.
-pub fn switch_back<C>(cx: &Cx<C>, app_dir: &str, back: &Back<'_>) -> Result<bool, Error> {
+pub fn switch_back<C>(cx: &Cx<C>, app_dir: &str, back: &CheckoutState<'_>) -> Result<bool, Error> {
     let text = cx
         .script(
             "switch-back",
@@ -43,7 +42,7 @@ pub fn switch_back<C>(cx: &Cx<C>, app_dir: &str, back: &Back<'_>) -> Result<bool
         .cwd(app_dir)
         .idle_timeout(IDLE)
         .exec()?
-        .into_success("go back to the old commit")?
+        .into_success("restore the old commit")?
         .stdout_text();
     Ok(!pairs(&text).any(|pair| pair == ("hot-fixes", "failed")))
 }

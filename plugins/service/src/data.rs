@@ -1,4 +1,4 @@
-//! How much data the running service has, counted through its endpoints.
+//! Counts the data of the running service through its endpoints.
 //!
 //! This module must not know what the counts are compared with.
 
@@ -9,7 +9,7 @@ use vdeploy_plugin::{Cx, Error, ErrorKind, Response, Secret};
 
 use crate::outputs::Counts;
 
-/// Store, and the endpoint whose answer says how many entries it has.
+/// Each store, and the endpoint that gives its number of entries.
 const STORES: [(&str, &str); 4] = [
     ("board", "/board/tasks"),
     ("feed", "/feed/stats"),
@@ -20,24 +20,22 @@ const STORES: [(&str, &str); 4] = [
 /// Must answer 401 to a request without a token.
 const GUARDED: &str = "/board/tasks";
 
-const PATIENCE: Duration = Duration::from_secs(15);
-/// A store's whole list comes back where there is no count alone.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// In bytes. Some endpoints answer with the whole list instead of a count.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// What the service said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counted {
     pub counts: Counts,
     /// Stores that could not be counted, and why, for a person.
     pub problems: Vec<String>,
-    /// It answered without a token as if everybody might read.
+    /// It answers without a token.
     pub open: bool,
-    /// It refused the token.
+    /// It rejects the token.
     pub token_refused: bool,
 }
 
-/// Asks the service on the target. Probes only; a service that does not answer
-/// is in `problems`.
+/// Asks the service. Probes only; a service without an answer is in `problems`.
 ///
 /// # Errors
 /// `target.no-url` when the project gives the target no address.
@@ -48,7 +46,7 @@ pub fn count<C>(cx: &Cx<C>, token: &Secret) -> Result<Counted, Error> {
     }
     let requests = requests
         .into_iter()
-        .map(|request| request.timeout(PATIENCE).max_response(LARGEST))
+        .map(|request| request.timeout(TIMEOUT).max_response(LARGEST))
         .collect();
     let mut answers = cx.http_all(requests).into_iter();
     let mut counted = Counted {
@@ -69,8 +67,8 @@ pub fn count<C>(cx: &Cx<C>, token: &Secret) -> Result<Counted, Error> {
     Ok(counted)
 }
 
-/// Whether the service on the target refuses the token. One that does not
-/// answer has not refused it. A probe.
+/// Whether the service rejects the token; false when it does not answer. A
+/// probe.
 ///
 /// # Errors
 /// Only when the run is being stopped.
@@ -79,7 +77,7 @@ pub fn refuses<C>(cx: &Cx<C>, token: &Secret) -> Result<bool, Error> {
         return Ok(false);
     };
     let request = cx.http("GET", url).bearer(token);
-    match request.timeout(PATIENCE).max_response(LARGEST).send() {
+    match request.timeout(TIMEOUT).max_response(LARGEST).send() {
         Ok(answer) => Ok(answer.status() == 401),
         Err(error) if error.kind == ErrorKind::Cancelled => Err(error),
         Err(_) => Ok(false),

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use vdeploy_plugin::{Cx, Error, ErrorKind};
 
-use crate::facts::{self, Place};
+use crate::facts::{self, Location};
 use crate::outputs::Baseline;
 
 /// A file in `data/`.
@@ -14,9 +14,9 @@ pub struct DataFile {
     /// Relative to the checkout: `data/board.json`.
     pub name: String,
     pub bytes: u64,
-    /// Seconds since 1970 when it was written last, by the target's clock.
+    /// Last write in seconds since 1970, by the clock of the target.
     pub written_at: u64,
-    /// Of a file with one entry a line.
+    /// Only for files with one entry a line.
     pub lines: Option<u64>,
 }
 
@@ -33,13 +33,12 @@ impl DataFile {
     }
 }
 
-/// What a deploy has written since its own preflight, for a rollback that comes
-/// later.
-pub const RECORDS: &str = " (the deploy's own records in ledger, feed and registry among them)";
+/// A rollback on request also drops what the deploy wrote after its preflight.
+pub const RECORDS: &str = " (including the records of the deploy in ledger, feed and registry)";
 
-/// Looks, and warns of each file. `records` are lines that do not count, and
-/// `note` says what is among the rest. None when it is not known: no failure of
-/// the look stops the way back, except that the run is being stopped.
+/// Warns about each file and returns the list. `records` are lines to ignore;
+/// `note` explains the rest. None when unknown: a failure here does not stop a
+/// rollback.
 ///
 /// # Errors
 /// When the run is being stopped.
@@ -52,22 +51,24 @@ pub fn warn<C>(
 ) -> Result<Option<Vec<String>>, Error> {
     let unknown = |why: String| {
         cx.warn(format!(
-            "what was written since snapshot {snapshot} was taken is not known: {why}"
+            "cannot tell what was written since snapshot {snapshot}: {why}"
         ));
         Ok(None)
     };
-    let place = Place {
+    let location = Location {
         app_dir: before.app_dir.clone(),
         port: Some(before.port),
         log: before.log.clone(),
     };
-    let now = match facts::look_with_data(cx, &place) {
+    let now = match facts::read_with_data(cx, &location) {
         Ok(facts) => facts.data_files,
         Err(error) if error.kind == ErrorKind::Cancelled => return Err(error),
         Err(error) => return unknown(error.to_string()),
     };
     let (Some(old), Some(now)) = (&before.data_files, now) else {
-        return unknown("the files in `data` were not listed then, or are too many".to_owned());
+        return unknown(
+            "the files in `data` were not listed at preflight, or are too many".to_owned(),
+        );
     };
     let mut lost = changes(old, &now);
     lost.retain(|line| !records.contains(&line.as_str()));
@@ -80,8 +81,8 @@ pub fn warn<C>(
     Ok(Some(lost))
 }
 
-/// What is in `now` and not in `before`, for a person: a line a file, in the
-/// order of their names.
+/// The differences of `now` from `before`, for a person: a line a file, sorted
+/// by name.
 fn changes(before: &[DataFile], now: &[DataFile]) -> Vec<String> {
     let named = |files: &[DataFile], name: &str| files.iter().find(|f| f.name == name).cloned();
     let gone = before.iter().filter(|old| named(now, &old.name).is_none());
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_write_is_told() {
+    fn every_kind_of_write_is_reported() {
         let before = [
             file("10 100 data/board.json", None),
             file("50 100 data/commits.jsonl", Some(5)),

@@ -1,24 +1,23 @@
-//! The endpoints of the service that a smoke test asks, and what each must
-//! answer: 200 and a shape with the token, 401 without one and with a wrong
-//! one. Pure: it judges answers and sends nothing.
+//! Rules for the endpoints that a smoke test asks: 200 and a shape with the
+//! token, 401 without a token and with a wrong one. Pure: judges answers and
+//! sends nothing.
 //!
-//! This module must not know how a request is made.
+//! This module must not know how a request is sent.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::shape::Shape;
 
-/// One endpoint, as a plan writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Endpoint {
     /// With its leading slash.
     pub path: String,
-    /// The shape of the answer, in the grammar of [`crate::shape`].
+    /// Shape of the answer, in the grammar of [`crate::shape`].
     #[serde(default = "any")]
     pub expect: String,
-    /// Whether it must refuse a request without the right token.
+    /// Whether it must reject a request without the right token.
     #[serde(default = "yes")]
     pub auth: bool,
 }
@@ -31,24 +30,21 @@ fn yes() -> bool {
     true
 }
 
-/// What a request shows to the service.
+/// The token in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown {
-    /// The token.
-    Right,
-    /// No token.
-    Nothing,
-    /// A token that is not the one.
+pub enum Credential {
+    Valid,
+    None,
     Wrong,
 }
 
-impl Shown {
+impl Credential {
     /// For the name of a check: `with the token`.
     pub fn describe(self) -> &'static str {
         match self {
-            Shown::Right => "with the token",
-            Shown::Nothing => "without a token",
-            Shown::Wrong => "with a wrong token",
+            Credential::Valid => "with the token",
+            Credential::None => "without a token",
+            Credential::Wrong => "with a wrong token",
         }
     }
 }
@@ -62,21 +58,19 @@ impl Endpoint {
         }
     }
 
-    /// The four that the runbook asks.
+    /// The four endpoints of the runbook.
     pub fn defaults() -> Vec<Endpoint> {
         vec![
             Endpoint::new("/board/tasks", "{tasks: array, count: number}"),
-            // Today a bare array; a later version wraps it.
+            // A bare array today; later versions wrap it.
             Endpoint::new("/feed/events", "array | {events: array, count: number}"),
             Endpoint::new("/registry/vms", "{vms: array, count: number}"),
             Endpoint::new("/commits", "{commits: array, count: number}"),
         ]
     }
 
-    /// Whether path and shape can be used.
-    ///
     /// # Errors
-    /// What is wrong with which endpoint.
+    /// The endpoint and what is wrong with it.
     pub fn validate(&self) -> Result<(), String> {
         if !self.path.starts_with('/') {
             return Err(format!("the endpoint `{}` must begin with `/`", self.path));
@@ -87,27 +81,25 @@ impl Endpoint {
         }
     }
 
-    /// The requests that test it.
-    pub fn shows(&self) -> &'static [Shown] {
+    /// One request each.
+    pub fn credentials(&self) -> &'static [Credential] {
         match self.auth {
-            true => &[Shown::Right, Shown::Nothing, Shown::Wrong],
-            false => &[Shown::Nothing],
+            true => &[Credential::Valid, Credential::None, Credential::Wrong],
+            false => &[Credential::None],
         }
     }
 
-    /// Judges an answer.
-    ///
     /// # Errors
     /// What was expected and what was found.
-    pub fn judge(&self, shown: Shown, status: u16, body: &[u8]) -> Result<(), String> {
-        if self.auth && shown != Shown::Right {
-            return judge_refusal(shown, status);
+    pub fn judge(&self, credential: Credential, status: u16, body: &[u8]) -> Result<(), String> {
+        if self.auth && credential != Credential::Valid {
+            return judge_refusal(credential, status);
         }
         match status {
             200 => {}
-            401 if shown == Shown::Right => {
+            401 if credential == Credential::Valid => {
                 return Err(
-                    "expected 200 with the token, found 401: the service refuses the token of the project; they differ"
+                    "expected 200 with the token, found 401: the service rejects the token of the project; they differ"
                         .to_owned(),
                 );
             }
@@ -126,18 +118,21 @@ impl Endpoint {
     }
 }
 
-fn judge_refusal(shown: Shown, status: u16) -> Result<(), String> {
+fn judge_refusal(credential: Credential, status: u16) -> Result<(), String> {
     match status {
         401 => Ok(()),
         200..300 => Err(format!(
             "expected 401 {}, found {status}: the server is open to everybody",
-            shown.describe()
+            credential.describe()
         )),
-        _ => Err(format!("expected 401 {}, found {status}", shown.describe())),
+        _ => Err(format!(
+            "expected 401 {}, found {status}",
+            credential.describe()
+        )),
     }
 }
 
-/// The beginning of a body, on one line.
+/// The first 120 characters of a body, on one line.
 pub fn begin_of(body: &[u8]) -> String {
     const MOST: usize = 120;
     let text = String::from_utf8_lossy(body);
@@ -167,40 +162,45 @@ mod tests {
         ];
         for (endpoint, body) in Endpoint::defaults().iter().zip(bodies) {
             assert_eq!(endpoint.validate(), Ok(()));
-            assert_eq!(endpoint.judge(Shown::Right, 200, body.as_bytes()), Ok(()));
+            assert_eq!(
+                endpoint.judge(Credential::Valid, 200, body.as_bytes()),
+                Ok(())
+            );
         }
     }
 
     #[test]
     fn a_401_with_the_right_token_is_a_failure_and_named() {
-        let why = board().judge(Shown::Right, 401, b"{}").unwrap_err();
+        let why = board().judge(Credential::Valid, 401, b"{}").unwrap_err();
         assert!(
-            why.contains("found 401: the service refuses the token"),
+            why.contains("found 401: the service rejects the token"),
             "{why}"
         );
     }
 
     #[test]
     fn an_open_server_is_named_whether_a_token_is_absent_or_wrong() {
-        for shown in [Shown::Nothing, Shown::Wrong] {
-            assert_eq!(board().judge(shown, 401, b""), Ok(()));
-            let why = board().judge(shown, 200, b"{}").unwrap_err();
+        for credential in [Credential::None, Credential::Wrong] {
+            assert_eq!(board().judge(credential, 401, b""), Ok(()));
+            let why = board().judge(credential, 200, b"{}").unwrap_err();
             assert!(why.contains("open to everybody"), "{why}");
-            assert!(board().judge(shown, 404, b"").is_err());
+            assert!(board().judge(credential, 404, b"").is_err());
         }
     }
 
     #[test]
     fn a_page_or_a_wrong_shape_is_no_answer() {
         let page = board()
-            .judge(Shown::Right, 200, b"<html>\n login")
+            .judge(Credential::Valid, 200, b"<html>\n login")
             .unwrap_err();
         assert!(page.ends_with("found no JSON: <html> login"), "{page}");
         let shape = board()
-            .judge(Shown::Right, 200, br#"{"items":[]}"#)
+            .judge(Credential::Valid, 200, br#"{"items":[]}"#)
             .unwrap_err();
         assert!(shape.contains("no key `tasks`, only: items"), "{shape}");
-        let broken = board().judge(Shown::Right, 500, b"Internal").unwrap_err();
+        let broken = board()
+            .judge(Credential::Valid, 500, b"Internal")
+            .unwrap_err();
         assert_eq!(broken, "expected 200, found 500: Internal");
     }
 
@@ -210,9 +210,9 @@ mod tests {
             auth: false,
             ..board()
         };
-        assert_eq!(page.shows(), [Shown::Nothing]);
+        assert_eq!(page.credentials(), [Credential::None]);
         assert_eq!(
-            page.judge(Shown::Nothing, 200, br#"{"tasks":[],"count":1}"#),
+            page.judge(Credential::None, 200, br#"{"tasks":[],"count":1}"#),
             Ok(())
         );
     }

@@ -1,7 +1,7 @@
-//! What the target is like: tools, disk, checkout, data directory, markers.
-//! One probe finds all of it.
+//! Facts about the target: tools, disk, checkout, data directory, markers. One
+//! probe reads them all.
 //!
-//! This module must not judge what it finds.
+//! This module must not judge them.
 
 use std::time::Duration;
 
@@ -13,23 +13,22 @@ use crate::log;
 use crate::outputs::{BuildMarker, RunningMarker};
 
 const FACTS: &str = include_str!("facts.sh");
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where the service is: the keys that every plugin's configuration has.
+/// Where the service is. Every plugin has these keys in its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Place {
+pub struct Location {
     /// The checkout: absolute, or relative to the login directory.
     pub app_dir: String,
     /// None: `$PORT` of the target's login environment, else 3000.
     #[serde(default)]
     pub port: Option<u16>,
-    /// The log file: absolute, or a name in the service's own directory below
-    /// `~/.vdeploy/logs` of the target.
+    /// The log file: absolute, or a name in the log directory of the service
+    /// below `~/.vdeploy/logs` of the target.
     pub log: String,
 }
 
-/// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Absolute, symbolic links resolved; none when it does not exist.
@@ -37,9 +36,9 @@ pub struct Facts {
     pub port: u16,
     /// Absolute; empty when there is no app directory.
     pub log: String,
-    /// The file that keeps it from being written, and why.
+    /// Why the log cannot be opened, with the file.
     pub log_refused: Option<String>,
-    /// What `--version` printed; none when the tool is not in the PATH.
+    /// Output of `--version`; none when the tool is not in the PATH.
     pub git: Option<String>,
     pub node: Option<String>,
     pub npm: Option<String>,
@@ -47,30 +46,30 @@ pub struct Facts {
     pub node_env: String,
     /// On the file system of the checkout, in KiB.
     pub free_kb: Option<u64>,
-    /// There too; none where they are not counted.
+    /// On the same file system; none where it does not count them.
     pub free_inodes: Option<u64>,
     pub app_writable: bool,
-    /// Modules are installed in the checkout.
+    /// Whether the checkout has `node_modules`.
     pub modules: bool,
     /// The first line of `.nvmrc`.
     pub nvmrc: Option<String>,
     /// `engines.node` of `package.json`.
     pub engines: Option<String>,
     pub data: DataDir,
-    /// The files in it; none when nobody asked, or there are more than 300.
+    /// The files in `data/`; none when not read, or more than 300.
     pub data_files: Option<Vec<DataFile>>,
     pub checkout: Checkout,
-    /// None where somebody has built by hand since, too.
+    /// None also after a build by hand.
     pub built: Option<BuildMarker>,
     pub running: Option<RunningMarker>,
     pub units: Vec<UnitHere>,
 }
 
-/// A loaded systemd service that works in the checkout.
+/// A loaded systemd service whose working directory is the checkout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnitHere {
     pub name: String,
-    /// As systemd says it: `active/running`, `failed/failed`,
+    /// As systemd prints it: `active/running`, `failed/failed`,
     /// `activating/auto-restart`.
     pub state: String,
     /// `enabled`, `disabled`, `static`, …
@@ -78,8 +77,8 @@ pub struct UnitHere {
 }
 
 impl UnitHere {
-    /// Whether systemd starts it again and again.
-    pub fn flaps(&self) -> bool {
+    /// Whether systemd restarts it in a loop.
+    pub fn restarts_in_a_loop(&self) -> bool {
         self.state.ends_with("/auto-restart")
     }
 
@@ -93,56 +92,58 @@ impl UnitHere {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DataDir {
     Writable,
-    /// Not there; the service makes it.
+    /// The service creates it.
     Absent,
-    /// There, or not, and it may not be written.
+    /// The login user can neither write nor create it.
     Readonly,
-    /// A file has its name.
+    /// A file with this name is in the way.
     NoDirectory,
     #[default]
     Unknown,
 }
 
-/// What git says of the checkout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checkout {
-    /// Why git does not take the directory as a repository.
+    /// Why git rejects the directory as a repository.
     pub error: Option<String>,
-    /// The repository's top directory, absolute.
+    /// Top directory of the repository, absolute.
     pub top: String,
     /// HEAD; empty in a repository without a commit.
     pub sha: String,
     /// None when HEAD is detached.
     pub branch: Option<String>,
     pub remotes: Vec<String>,
-    /// Lines of `git status --porcelain`, 200 at most, without vdeploy's own.
+    /// Lines of `git status --porcelain`, at most 200, without `.vdeploy/`.
     pub hot_fixes: Vec<String>,
-    /// Commits that are in no branch of any remote.
+    /// Commits that no branch of any remote has.
     pub unpushed: u32,
 }
 
-/// Looks at the target. A probe.
+/// A probe.
 ///
 /// # Errors
 /// Those of ssh, and `command.failed` when the target has no working shell.
-pub fn look<C>(cx: &Cx<C>, place: &Place) -> Result<Facts, Error> {
-    ask(cx, place, "")
+pub fn read<C>(cx: &Cx<C>, location: &Location) -> Result<Facts, Error> {
+    ask(cx, location, "")
 }
 
-/// The same, and lists the files in `data/`.
+/// As [`read`], and lists the files in `data/`.
 ///
 /// # Errors
-/// As [`look`].
-pub fn look_with_data<C>(cx: &Cx<C>, place: &Place) -> Result<Facts, Error> {
-    ask(cx, place, "data")
+/// As [`read`].
+pub fn read_with_data<C>(cx: &Cx<C>, location: &Location) -> Result<Facts, Error> {
+    ask(cx, location, "data")
 }
 
-fn ask<C>(cx: &Cx<C>, place: &Place, more: &str) -> Result<Facts, Error> {
-    let port = place.port.map(|port| port.to_string()).unwrap_or_default();
+fn ask<C>(cx: &Cx<C>, location: &Location, more: &str) -> Result<Facts, Error> {
+    let port = location
+        .port
+        .map(|port| port.to_string())
+        .unwrap_or_default();
     let output = cx
         .script("facts", &log::with_functions(FACTS))
-        .args([&place.app_dir, &port, &place.log, more])
-        .timeout(PATIENCE)
+        .args([&location.app_dir, &port, &location.log, more])
+        .timeout(TIMEOUT)
         .probe()?
         .into_success("look at the target")?;
     parse(&output.stdout_text())
@@ -242,13 +243,13 @@ impl Facts {
     ///
     /// # Errors
     /// `facts.no-checkout` when it does not exist.
-    pub fn app_dir(&self, place: &Place) -> Result<&str, Error> {
+    pub fn app_dir(&self, location: &Location) -> Result<&str, Error> {
         self.app_dir.as_deref().ok_or_else(|| {
             Error::invalid(
                 "facts.no-checkout",
                 format!(
                     "the target has no directory `{}`; clone the service there or set `app-dir`",
-                    place.app_dir
+                    location.app_dir
                 ),
             )
         })

@@ -1,6 +1,6 @@
-//! What the built-in plugins know about the service they deploy: a Node
+//! What the built-in plugins share about the service they deploy: a Node
 //! application in a git checkout, one process, one port, JSON stores in
-//! `data/`. Plain functions over [`vdeploy_plugin::Cx`]; no plugin by itself.
+//! `data/`. Functions over [`vdeploy_plugin::Cx`]; not a plugin.
 //!
 //! This crate must not know in which order the steps run.
 

@@ -1,6 +1,7 @@
-//! Who listens on a port of the target: process, program, directory, manager.
+//! The process that listens on a port of the target: program, directory,
+//! systemd unit.
 //!
-//! This module must not judge whether that is the right process.
+//! This module must not judge whether it is the right process.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ const LISTENER: &str = concat!(
     "\n",
     include_str!("listener.sh")
 );
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A process that listens on a port.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,28 +23,28 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Listener {
     pub pid: u32,
     /// Clock ticks from boot to the start of the process (field 22 of
-    /// `/proc/PID/stat`). With the pid it names the process for ever.
+    /// `/proc/PID/stat`). Pid and start are unique until the next boot.
     pub start_ticks: u64,
     pub ppid: u32,
     pub uid: u32,
-    /// Name of that user; empty when it has none.
+    /// Empty when the user has no name.
     pub user: String,
-    /// When it was started, for a person: `2026-02-13 09:41:07 UTC`.
+    /// Start time for a person: `2026-02-13 09:41:07 UTC`.
     pub since: String,
-    /// Absolute working directory; empty when it may not be read.
+    /// Absolute working directory; empty when it cannot be read.
     pub cwd: String,
-    /// Absolute path of the program; empty when it may not be read.
+    /// Absolute path of the program; empty when it cannot be read.
     pub exe: String,
     pub argv: Vec<String>,
-    /// The systemd service that manages it, for example
-    /// `agent-services.service`; none for a bare process.
+    /// The systemd service that runs it, for example `agent-services.service`;
+    /// none without a unit.
     pub unit: Option<String>,
-    /// The service of a user's own systemd that manages it.
+    /// The service of a systemd user instance that runs it.
     pub user_unit: Option<String>,
 }
 
 impl Listener {
-    /// Whether both are the same process, not only the same pid.
+    /// Whether both are one process, not only one pid.
     pub fn is_same_process(&self, other: &Listener) -> bool {
         self.pid == other.pid && self.start_ticks == other.start_ticks
     }
@@ -53,20 +54,21 @@ impl Listener {
         format!("pid {} ({})", self.pid, self.argv.join(" "))
     }
 
-    /// All that tells a person whose process it is: `pid 7 (nc -l 3000),
-    /// program /bin/nc, in /root, user root (0), since …, kept by x.service`.
+    /// Enough for a person to identify it: `pid 7 (nc -l 3000), program /bin/nc,
+    /// directory /root, user root (0), since …, run by the systemd unit
+    /// x.service`.
     pub fn describe_fully(&self) -> String {
         let known = |text: &str| match text {
             "" => "unknown".to_owned(),
             text => text.to_owned(),
         };
-        let keeper = match (&self.unit, &self.user_unit) {
-            (Some(unit), _) => format!(", kept by the systemd unit {unit}"),
-            (None, Some(unit)) => format!(", kept by the user's systemd unit {unit}"),
+        let unit = match (&self.unit, &self.user_unit) {
+            (Some(unit), _) => format!(", run by the systemd unit {unit}"),
+            (None, Some(unit)) => format!(", run by the systemd user unit {unit}"),
             (None, None) => String::new(),
         };
         format!(
-            "{}, program {}, directory {}, user {} ({}), since {}{keeper}",
+            "{}, program {}, directory {}, user {} ({}), since {}{unit}",
             self.describe(),
             known(&self.exe),
             known(&self.cwd),
@@ -77,20 +79,19 @@ impl Listener {
     }
 }
 
-/// Who has a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Port {
     Free,
     Owned(Listener),
-    /// Somebody listens whom the login user may not look at.
+    /// The login user cannot inspect the process.
     Hidden {
-        /// User id of the socket's owner.
+        /// User id of the owner of the socket.
         uid: String,
     },
 }
 
-/// Looks who listens on `port`. A probe. Of several processes that share the
-/// socket it is the one the others come from.
+/// Finds the process that listens on `port`. A probe. Of several processes that
+/// share the socket, it is their common ancestor.
 ///
 /// # Errors
 /// Those of ssh, and `command.failed` when the target has no working shell.
@@ -98,9 +99,9 @@ pub fn find<C>(cx: &Cx<C>, port: u16) -> Result<Port, Error> {
     let output = cx
         .script("listener", LISTENER)
         .arg(port.to_string())
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .probe()?
-        .into_success("look who listens")?;
+        .into_success("find the listening process")?;
     Ok(parse(&output.stdout_text()))
 }
 
@@ -139,7 +140,7 @@ fn set(listener: &mut Listener, key: &str, value: &str) {
         "uid" => listener.uid = value.parse().unwrap_or(0),
         "user" => value.clone_into(&mut listener.user),
         "since" => value.clone_into(&mut listener.since),
-        // The kernel marks a directory or program that was removed since.
+        // The kernel marks a removed directory or program.
         "cwd" => listener.cwd = value.trim_end_matches(" (deleted)").to_owned(),
         "exe" => listener.exe = value.trim_end_matches(" (deleted)").to_owned(),
         "unit" => listener.unit = Some(value.to_owned()),
@@ -154,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parent_stands_for_its_workers() {
+    fn the_parent_represents_its_workers() {
         let text = "pid=12\nstart=5\nppid=10\narg=worker\npid=10\nstart=4\nppid=1\nunit=a.service\narg=node\narg=x=y\n";
         let Port::Owned(listener) = parse(text) else {
             panic!("nobody found")
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_and_somebody_hidden_are_told_apart() {
+    fn a_free_port_differs_from_a_hidden_process() {
         assert_eq!(parse(""), Port::Free);
         let hidden = Port::Hidden { uid: "0".into() };
         assert_eq!(parse("hidden=0\n"), hidden);

@@ -1,9 +1,10 @@
-//! Where the service's log is on the target, and how it is opened: in a directory
-//! of the login user's own, through no link, readable by that user alone.
+//! Where the log of the service is on the target and how it is opened: in a
+//! private directory of the login user, never through a link, readable only by
+//! that user.
 
 const LOG: &str = include_str!("log.sh");
 
-/// `text` with the shell functions about the log in front.
+/// Prepends the shell functions about the log to `text`.
 pub fn with_functions(text: &str) -> String {
     format!("{LOG}\n{text}")
 }

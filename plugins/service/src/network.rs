@@ -1,7 +1,7 @@
-//! What the target reaches of what a deploy needs: the names of its git remote
-//! and of its npm registry, and the registry itself. One probe finds all of it.
+//! Whether the target resolves the names of its git remote and npm registry,
+//! and connects to the registry. One probe.
 //!
-//! This module must not judge what it finds.
+//! This module must not judge the result.
 
 use std::time::Duration;
 
@@ -10,55 +10,52 @@ use vdeploy_plugin::{Cx, Error};
 use crate::facts::pairs;
 
 const NETWORK: &str = include_str!("network.sh");
-/// Longer than every deadline in the script together.
-const PATIENCE: Duration = Duration::from_secs(45);
+/// Longer than the sum of all deadlines in the script.
+const TIMEOUT: Duration = Duration::from_secs(45);
 
-/// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Network {
     pub resolved: Vec<String>,
-    /// Names that the target cannot turn into addresses.
     pub unresolved: Vec<String>,
     /// None where npm is missing.
     pub registry: Option<Registry>,
 }
 
-/// The npm registry of the target's configuration.
+/// The npm registry that the target is configured for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Registry {
-    /// Its address, without a user name and password.
+    /// Without user name and password.
     pub url: String,
-    pub answer: Answer,
+    pub answer: RegistryAnswer,
 }
 
-/// How the registry answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Answer {
+pub enum RegistryAnswer {
     #[default]
     Ok,
-    /// It is there and does not let us in.
+    /// It answers and denies access.
     Refused {
         /// For example `E401`.
         code: String,
     },
-    /// Nobody answered as a registry does.
+    /// No answer, or none of a registry.
     Down {
-        /// npm's own words.
+        /// Message of npm.
         why: String,
     },
 }
 
-/// Looks. A probe.
+/// A probe.
 ///
 /// # Errors
 /// Those of ssh, and `command.failed` when the target has no working shell.
-pub fn look<C>(cx: &Cx<C>, app_dir: &str) -> Result<Network, Error> {
+pub fn read<C>(cx: &Cx<C>, app_dir: &str) -> Result<Network, Error> {
     let output = cx
         .script("network", NETWORK)
         .cwd(app_dir)
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .probe()?
-        .into_success("look at the network of the target")?;
+        .into_success("check the network of the target")?;
     Ok(parse(&output.stdout_text()))
 }
 
@@ -82,14 +79,14 @@ fn parse(text: &str) -> Network {
     network
 }
 
-/// A registry that does not know `ping` says 404 or 405, and is there.
-fn answer(code: &str, said: &str) -> Answer {
+/// A registry without `ping` answers 404 or 405; it is up.
+fn answer(code: &str, said: &str) -> RegistryAnswer {
     match code {
-        "ok" | "E404" | "E405" => Answer::Ok,
-        "E401" | "E403" => Answer::Refused {
+        "ok" | "E404" | "E405" => RegistryAnswer::Ok,
+        "E401" | "E403" => RegistryAnswer::Refused {
             code: code.to_owned(),
         },
-        code => Answer::Down {
+        code => RegistryAnswer::Down {
             why: format!("{code} {said}").trim().to_owned(),
         },
     }
@@ -100,20 +97,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_registry_that_answers_is_told_from_one_that_does_not() {
+    fn a_registry_that_answers_differs_from_one_that_does_not() {
         let registry = |text: &str| parse(text).registry.unwrap();
         let up = registry("registry=https://r.example/npm\nregistry-answer=ok\n");
         assert_eq!(up.url, "https://r.example/npm");
-        assert_eq!(up.answer, Answer::Ok);
+        assert_eq!(up.answer, RegistryAnswer::Ok);
         let old = registry("registry=https://r.example/\nregistry-answer=E404\n");
-        assert_eq!(old.answer, Answer::Ok);
+        assert_eq!(old.answer, RegistryAnswer::Ok);
         let closed = registry("registry=https://r.example/\nregistry-answer=E401\n");
-        assert!(matches!(closed.answer, Answer::Refused { .. }));
+        assert!(matches!(closed.answer, RegistryAnswer::Refused { .. }));
         let down = registry(
             "registry=http://127.0.0.1:1/\nregistry-answer=ECONNREFUSED\nregistry-said=syscall connect \n",
         );
         let why = "ECONNREFUSED syscall connect".to_owned();
-        assert_eq!(down.answer, Answer::Down { why });
+        assert_eq!(down.answer, RegistryAnswer::Down { why });
         assert_eq!(
             parse("unresolved=git.example\n").unresolved,
             ["git.example"]

@@ -1,10 +1,8 @@
-//! Node versions as `node --version` prints them. Modules with native code are
-//! built for one major version and are not loaded by another.
-//!
-//! This module must not know where a version was seen.
+//! Node versions as `node --version` prints them. Modules with native code load
+//! only in the major version that they were built for.
 
-/// Whether modules that were installed under `installed` may not load under
-/// `now`. A version that is not known differs from none.
+/// Whether modules installed under `installed` may not load under `now`. False
+/// when a version is unknown.
 pub fn other_major(installed: &str, now: &str) -> bool {
     match (major(installed), major(now)) {
         (Some(installed), Some(now)) => installed != now,

@@ -1,8 +1,7 @@
-//! Whether a version of node fits what a project asks for: `.nvmrc` and the
-//! ranges of `engines`. Knows the common forms of npm's ranges; what it does
-//! not know it does not judge.
+//! Whether a node version satisfies `.nvmrc` and the ranges of `engines`.
+//! Understands the common forms of npm ranges; returns none for others.
 
-/// A version with how many of its numbers were given.
+/// A version, and how many of its numbers are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Version {
     numbers: [u64; 3],
@@ -10,7 +9,7 @@ struct Version {
 }
 
 impl Version {
-    /// `v20.11.1`, `20`, `20.x`; nothing for words and pre-releases.
+    /// `v20.11.1`, `20`, `20.x`; none for words and pre-releases.
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim().trim_start_matches(['v', '=']);
         let mut version = Self {
@@ -30,7 +29,7 @@ impl Version {
         (version.given > 0).then_some(version)
     }
 
-    /// The first version that no longer begins with the given numbers.
+    /// The first version after all that begin with the given numbers.
     fn next(self, keep: usize) -> [u64; 3] {
         let mut next = [0; 3];
         for (index, number) in self.numbers.iter().enumerate().take(keep) {
@@ -46,8 +45,8 @@ impl Version {
     }
 }
 
-/// Whether `version` (as `node --version` prints it) lies in `range`. None
-/// when one of them is not understood, for example `lts/*`.
+/// Whether `version` (as `node --version` prints it) is in `range`. None when
+/// one of them is not understood, for example `lts/*`.
 pub fn fits(version: &str, range: &str) -> Option<bool> {
     let version = Version::parse(version).filter(|v| v.given == 3)?.numbers;
     let mut fits = false;
@@ -62,7 +61,7 @@ fn all(version: [u64; 3], range: &str) -> Option<bool> {
         let (from, to) = (Version::parse(from)?, Version::parse(to)?);
         return Some(version >= from.numbers && version < to.next(to.given));
     }
-    // `>= 18` is written with a space too.
+    // `>= 18` is valid too.
     let mut range = range.trim().to_owned();
     for op in [">=", "<=", ">", "<", "^", "~"] {
         range = range.replace(&format!("{op} "), op);
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_not_judged() {
+    fn an_unknown_form_is_not_judged() {
         for range in ["lts/*", "lts/iron", "node", ">=20.0.0-rc.1", "20.1.2.3"] {
             assert_eq!(fits("v20.0.0", range), None, "{range}");
         }

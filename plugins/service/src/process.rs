@@ -1,7 +1,7 @@
-//! Ends exactly one process of the target, named by pid and start time. Never
-//! by a pattern, so no editor, no `tail` and no shell of our own can be hit.
+//! Terminates exactly one process of the target, identified by pid and start
+//! time. A pattern could also match an editor, a `tail` or a shell of vdeploy.
 //!
-//! This module must not know why a process is ended.
+//! This module must not know why a process is terminated.
 
 use std::time::Duration;
 
@@ -12,46 +12,44 @@ use crate::listener::Listener;
 const PROCESS: &str = concat!(include_str!("sockets.sh"), "\n", include_str!("process.sh"));
 const STOP: &str = include_str!("stop.sh");
 
-/// What the script itself may take beyond the patience it is given.
+/// Time that the script may take beyond its own timeout.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// `text` with the shell functions about processes in front: `sockets.sh` and
-/// `process.sh`.
+/// Prepends `sockets.sh` and `process.sh` to `text`.
 pub fn with_functions(text: &str) -> String {
     format!("{PROCESS}\n{text}")
 }
 
-/// How a process came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It had ended before.
+    /// It ended before.
     Gone,
     /// TERM was enough.
     Stopped,
-    /// It did not listen to TERM.
+    /// It ignored TERM.
     Killed,
 }
 
-/// Ends `process` with TERM, and with KILL when it is still there after
-/// `patience`. Then waits until nobody listens on `port`. A pid that now
-/// belongs to a later process is left alone. May be repeated.
+/// Sends TERM, and KILL after `timeout`. Then waits until nobody listens on
+/// `port`. Leaves a pid alone that now belongs to a later process. May be
+/// repeated.
 ///
 /// # Errors
-/// `process.denied` when it belongs to another user, `process.stuck` when KILL
-/// does not end it, `process.port-taken` when somebody still has the port.
+/// `process.denied` when it belongs to another user, `process.stuck` when it
+/// survives KILL, `process.port-taken` when somebody still listens on the port.
 pub fn stop<C>(
     cx: &Cx<C>,
     process: &Listener,
     port: u16,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Ended, Error> {
     let output = cx
         .script("stop", &with_functions(STOP))
         .arg(process.pid.to_string())
         .arg(process.start_ticks.to_string())
-        .arg(patience.as_secs().max(1).to_string())
+        .arg(timeout.as_secs().max(1).to_string())
         .arg(port.to_string())
-        .timeout(patience.saturating_add(MARGIN))
+        .timeout(timeout.saturating_add(MARGIN))
         .exec()?;
     if cx.dry_run() {
         return Ok(Ended::Stopped);
@@ -62,7 +60,7 @@ pub fn stop<C>(
     if field(&text, "port") == Some("taken") {
         return failed(
             "process.port-taken",
-            format!("{name} has ended, but port {port} is still taken; look at `ss -ltnp`"),
+            format!("{name} has ended, but port {port} is still taken; check `ss -ltnp`"),
         );
     }
     match field(&text, "ended") {
@@ -71,27 +69,28 @@ pub fn stop<C>(
         Some("killed") => Ok(Ended::Killed),
         Some("denied") => failed(
             "process.denied",
-            format!("{name} belongs to another user and cannot be stopped by the login user"),
+            format!("{name} belongs to another user; the login user cannot stop it"),
         ),
         Some("stuck") => failed(
             "process.stuck",
-            format!("{name} is still there after TERM and KILL; it may wait for a disk"),
+            format!("{name} still runs after TERM and KILL; it may wait for a disk"),
         ),
         _ => failed(
             "process.no-answer",
-            format!("no answer on the end of {name}: {text}"),
+            format!("the script gave no result for {name}: {text}"),
         ),
     }
 }
 
-/// The value of the line `KEY=VALUE` in a script's answer, before its log.
+/// The value of the first line `KEY=VALUE` in the output of a script, before
+/// its log.
 pub fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines()
         .take_while(|line| *line != LOG_FOLLOWS)
         .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
 }
 
-/// The lines of the log after a script's answer.
+/// The lines of the log after the output of a script.
 pub fn log_lines(text: &str) -> &str {
     match text.split_once(&format!("{LOG_FOLLOWS}\n")) {
         Some((_, log)) => log.trim_end(),

@@ -1,5 +1,5 @@
-//! What the service keeps about deploys: feed events, the ledger of snapshots,
-//! the registry of VMs. Every write can be repeated without a second effect.
+//! Records of deploys in the service: feed events, the ledger of snapshots, the
+//! registry of VMs. Every write can be repeated without a second effect.
 //!
 //! This module must not know when something is recorded, nor whether a failure
 //! matters.
@@ -13,17 +13,15 @@ use vdeploy_plugin::{Cx, Error, ErrorKind, RequestBuilder, Response, Secret};
 
 use crate::endpoints::begin_of;
 
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Whether a record is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
     New,
-    /// It was there: an earlier try has written it.
+    /// An earlier try wrote it.
     Already,
 }
 
-/// An event of the feed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     pub agent: String,
@@ -32,11 +30,10 @@ pub struct Event {
     pub kind: String,
     pub summary: String,
     pub detail: String,
-    /// Must have a key `run`, by which a repeated event is recognised.
+    /// Must have a key `run`, which identifies a repeated event.
     pub metadata: Value,
 }
 
-/// An entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CommitRecord {
@@ -47,8 +44,7 @@ pub struct CommitRecord {
     pub tags: Vec<String>,
 }
 
-/// An entry of the registry; keys that are not named here are kept by the
-/// service.
+/// An entry of the registry. The service keeps keys that are not named here.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VmEntry {
@@ -62,7 +58,7 @@ pub struct VmEntry {
     pub registered_by: String,
 }
 
-/// The records of the service at the target's address, written with a token.
+/// The records of the service at the address of the target.
 #[derive(Debug)]
 pub struct Records<'a, C> {
     cx: &'a Cx<C>,
@@ -74,7 +70,7 @@ impl<'a, C> Records<'a, C> {
         Self { cx, token }
     }
 
-    /// Posts an event, unless the feed has one of the same agent, summary and
+    /// Posts an event, unless the feed has one with the same agent, summary and
     /// run.
     ///
     /// # Errors
@@ -84,7 +80,7 @@ impl<'a, C> Records<'a, C> {
         let feed = self.cx.target_endpoint(&path)?;
         let earlier = self.request("GET", &path)?.send()?;
         accepted("GET /feed/events", &earlier)?;
-        // The feed answers a bare array, in a later version an envelope.
+        // A bare array today; later versions wrap it.
         let earlier: Value = earlier.json().unwrap_or_default();
         let earlier = earlier.get("events").unwrap_or(&earlier);
         let posted = earlier.as_array().is_some_and(|events| {
@@ -105,7 +101,7 @@ impl<'a, C> Records<'a, C> {
         Ok(Recorded::New)
     }
 
-    /// Writes a snapshot into the ledger; one that is there is left as it is.
+    /// Adds a snapshot to the ledger; an existing entry stays as it is.
     ///
     /// # Errors
     /// `record.refused`, and those of http.
@@ -121,8 +117,6 @@ impl<'a, C> Records<'a, C> {
         Ok(Recorded::New)
     }
 
-    /// The registry's entry of a VM.
-    ///
     /// # Errors
     /// `record.refused`, `json.invalid`, and those of http.
     pub fn vm(&self, id: &str) -> Result<Option<VmEntry>, Error> {
@@ -140,8 +134,8 @@ impl<'a, C> Records<'a, C> {
         answer.json().map(Some)
     }
 
-    /// Makes the registry have this entry with these values, as seen just now.
-    /// The role of an entry that is there cannot be changed.
+    /// Creates or updates this entry, as seen now. The role of an existing entry
+    /// cannot change.
     ///
     /// # Errors
     /// `record.refused`, and those of http.
@@ -166,9 +160,9 @@ impl<'a, C> Records<'a, C> {
         Ok(Recorded::Already)
     }
 
-    /// Says that the VM was seen just now, so that discovery shows it again. One
-    /// that is in doubt is not sent again: it leaves nothing that a look could
-    /// find, and the service's own next one says the same.
+    /// Reports the VM as seen now, so that discovery shows it again. A heartbeat
+    /// in doubt is not sent again: it cannot be read back, and the next one of
+    /// the service has the same effect.
     ///
     /// # Errors
     /// `record.refused`, and those of http.
@@ -178,7 +172,7 @@ impl<'a, C> Records<'a, C> {
             Ok(answer) => accepted("POST /registry/vms/ID/heartbeat", &answer),
             Err(error) if in_doubt(&error) => {
                 self.cx.info(format!(
-                    "whether the registry has heard that {id} lives is not known: {error}"
+                    "cannot tell whether the heartbeat of {id} arrived: {error}"
                 ));
                 Ok(())
             }
@@ -186,8 +180,8 @@ impl<'a, C> Records<'a, C> {
         }
     }
 
-    /// Changes an entry of the registry. One that is in doubt is looked up, and
-    /// sent again where it has not arrived.
+    /// Changes an entry of the registry. A change in doubt is read back, and
+    /// sent again if it did not arrive.
     ///
     /// # Errors
     /// `record.refused`, and those of http.
@@ -210,16 +204,15 @@ impl<'a, C> Records<'a, C> {
             .cx
             .http(method, url)
             .bearer(self.token)
-            .timeout(PATIENCE))
+            .timeout(TIMEOUT))
     }
 }
 
-/// Whether the request may have arrived, of a run that goes on.
+/// Whether the request may have arrived, unless the run is being stopped.
 fn in_doubt(error: &Error) -> bool {
     error.maybe_applied && error.kind != ErrorKind::Cancelled
 }
 
-/// Whether the entry has every value of the change.
 fn has(entry: &Value, change: &Value) -> bool {
     let mut values = change.as_object().into_iter().flatten();
     values.all(|(name, value)| entry.get(name) == Some(value))
@@ -244,13 +237,13 @@ pub fn host_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     match authority.rsplit_once(':') {
-        // Not the last part of an IPv6 address.
+        // The digits are not the last part of an IPv6 address.
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
         _ => authority,
     }
 }
 
-/// The first characters of a commit id, as people write it.
+/// The first seven characters of a commit id.
 pub fn short(sha: &str) -> &str {
     sha.get(..7).unwrap_or(sha)
 }

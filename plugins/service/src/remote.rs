@@ -1,21 +1,21 @@
-//! The checkout's remote: commands that reach it, and what a ref means there.
+//! The git remote of the checkout: commands that use it, and what a ref means
+//! there.
 
 use std::time::Duration;
 
 use vdeploy_plugin::{CommandBuilder, Cx, Error};
 
 const REMOTE: &str = include_str!("remote.sh");
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Text that goes in front of every script which works in `.vdeploy`.
+/// Prepended to every script that writes into `.vdeploy`.
 pub const WORKDIR_FUNCTIONS: &str = include_str!("workdir.sh");
 
-/// git in `app_dir`, never asking for a password or a host key.
+/// git in `app_dir`; never prompts for a password or a host key.
 pub fn git<C>(cx: &Cx<C>, app_dir: &str) -> CommandBuilder {
     cx.script("git", REMOTE).cwd(app_dir)
 }
 
-/// What a ref is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefKind {
     Branch,
@@ -24,7 +24,7 @@ pub enum RefKind {
     Commit,
 }
 
-/// A ref, and the commit it means at the remote.
+/// A ref and its commit at the remote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     pub kind: RefKind,
@@ -36,7 +36,7 @@ pub fn is_full_sha(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Refuses what git would take as an option or a range.
+/// Refuses a name that git reads as an option or a range.
 ///
 /// # Errors
 /// `git.ref` when the text cannot name a branch, a tag or a commit.
@@ -52,14 +52,14 @@ pub fn check_ref(name: &str) -> Result<(), Error> {
     if bad {
         return Err(Error::invalid(
             "git.ref",
-            format!("`{name}` is no branch, tag or full commit id; set `ref`"),
+            format!("`{name}` is not a branch, a tag or a full commit id; set `ref`"),
         ));
     }
     Ok(())
 }
 
-/// Asks the remote what `name` is. A probe. A full commit id is taken as it
-/// is: a remote does not say whether it has a commit.
+/// Asks the remote what `name` is. A probe. A full commit id is accepted as it
+/// is: `ls-remote` cannot ask for a commit.
 ///
 /// # Errors
 /// `git.remote` when the remote cannot be read, `git.ref` when it has no such
@@ -73,7 +73,7 @@ pub fn resolve<C>(cx: &Cx<C>, app_dir: &str, name: &str) -> Result<Resolved, Err
             format!("refs/tags/{name}"),
             format!("refs/tags/{name}^{{}}"),
         ])
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .probe()?;
     if !output.ok() {
         let error = output.into_success("git ls-remote origin").err();
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_branch_goes_before_a_tag_and_a_tag_is_its_commit() {
+    fn a_branch_precedes_a_tag_and_a_tag_is_its_commit() {
         let listing = "1\tHEAD\n2\trefs/heads/v1\n3\trefs/tags/v1\n4\trefs/tags/v1^{}\n";
         let branch = choose(listing, "v1").unwrap();
         assert_eq!((branch.kind, branch.sha.as_str()), (RefKind::Branch, "2"));

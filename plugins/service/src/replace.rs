@@ -1,5 +1,5 @@
-//! Puts one process of the service in the place of another: stops exactly the
-//! one that is known, starts the new one, and looks who has the port then.
+//! Replaces the process of the service: stops exactly the known process, starts
+//! the new one, and checks which one then listens on the port.
 //!
 //! This module must not know which of the two is the newer version.
 
@@ -10,41 +10,38 @@ use vdeploy_plugin::{Cx, Error};
 use crate::listener::{self, Listener, Port};
 use crate::outputs::{RUNNING_MARKER, RunningMarker};
 use crate::process::{self, Ended};
-use crate::start::{self, Keeper, Launch, Started};
+use crate::start::{self, Launch, Started, Supervisor};
 
-/// What is replaced, and how patiently.
 #[derive(Debug, Clone)]
 pub struct Replace<'a> {
-    /// What is started. Its `keeper` is taken from the process that is found.
+    /// The new process. Its supervisor is that of the found process.
     pub launch: Launch<'a>,
     pub port: u16,
     /// The processes that may be stopped. Any other one on the port is foreign.
     pub known: &'a [Listener],
-    /// A foreign process that the configuration says may be ended.
+    /// A foreign process that the configuration allows to terminate.
     pub foreign: Option<&'a Listener>,
-    /// The unit that keeps the service when nobody listens and nobody is known.
+    /// The unit of the service, when nobody listens and no process is known.
     pub unit: Option<&'a str>,
     /// From TERM to KILL.
-    pub stop_patience: Duration,
-    /// Time without a write of ours before TERM.
+    pub stop_timeout: Duration,
+    /// Pause between the last write of the run and TERM.
     pub quiet: Duration,
-    /// Whether a systemd unit may be restarted.
+    /// Whether vdeploy may restart a systemd unit.
     pub unit_allowed: bool,
 }
 
-/// What became of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replaced {
-    /// Who serves now.
+    /// The new process.
     pub service: Listener,
-    /// Who was stopped.
+    /// The stopped process.
     pub old: Option<Listener>,
     pub started: Started,
 }
 
-/// Stops the known process on the port, if there is one, and starts the new
-/// one. Run twice in one run it ends with one new process: the second call
-/// takes over what the first has started.
+/// Stops the known process on the port, if any, and starts the new one. A second
+/// call in one run adopts the process that the first one started.
 ///
 /// # Errors
 /// `restart.foreign-process`, `restart.managed`, `restart.wrong-process`, and
@@ -64,27 +61,28 @@ pub fn replace<C>(cx: &Cx<C>, replace: &Replace<'_>) -> Result<Replaced, Error> 
             return Err(Error::failed(
                 "restart.managed",
                 format!(
-                    "the systemd unit {unit} keeps the process; set `manager` to `auto`, or disable the unit"
+                    "the systemd unit {unit} runs the process; set `manager` to `auto`, or disable the unit"
                 ),
             ));
         }
-        launch.keeper = Keeper::Unit(unit);
+        launch.supervisor = Supervisor::Unit(unit);
     }
     let mut old = None;
     if let Some(found) = &found {
         if is_known(found, replace.known) {
-            // The service keeps writes of the last 100 ms in memory and says
-            // nothing when they are on the disk: there is no event to wait for.
+            // The service flushes writes after up to 100 ms and reports
+            // nothing, so there is no event to wait for.
             cx.sleep(replace.quiet);
             if unit.is_none() {
                 stop(cx, found, replace)?;
             }
             old = Some(found.clone());
-        } else if !left_by_this_run(cx, launch.app_dir, found)? {
+        } else if !started_by_this_run(cx, launch.app_dir, found)? {
             return Err(foreign(found, replace));
         }
     }
-    let started = start::start(cx, &launch).or_else(|error| name_taker(cx, error, replace.port))?;
+    let started =
+        start::start(cx, &launch).or_else(|error| name_holder(cx, error, replace.port))?;
     if cx.dry_run() {
         return Ok(Replaced {
             started,
@@ -105,7 +103,7 @@ pub fn replace<C>(cx: &Cx<C>, replace: &Replace<'_>) -> Result<Replaced, Error> 
         other => Err(Error::failed(
             "restart.wrong-process",
             format!(
-                "pid {} served port {}, and now {} has it",
+                "pid {} listened on port {}, and now {} does",
                 started.pid,
                 started.port,
                 other.map_or("nobody".to_owned(), |other| other.describe())
@@ -115,18 +113,18 @@ pub fn replace<C>(cx: &Cx<C>, replace: &Replace<'_>) -> Result<Replaced, Error> 
     }
 }
 
-/// A unit may have started its process anew since it was seen.
+/// A unit may have restarted its process since preflight.
 fn is_known(found: &Listener, known: &[Listener]) -> bool {
     known.iter().any(|known| {
         known.is_same_process(found) || (known.unit.is_some() && known.unit == found.unit)
     })
 }
 
-/// Who listens on the port, if anybody.
+/// The process on the port.
 ///
 /// # Errors
-/// Those of [`listener::find`], and `restart.hidden-process` when somebody
-/// listens whom the login user may not look at.
+/// Those of [`listener::find`], and `restart.hidden-process` when the login user
+/// cannot inspect the process.
 pub fn owner<C>(cx: &Cx<C>, port: u16) -> Result<Option<Listener>, Error> {
     match listener::find(cx, port)? {
         Port::Free => Ok(None),
@@ -134,26 +132,26 @@ pub fn owner<C>(cx: &Cx<C>, port: u16) -> Result<Option<Listener>, Error> {
         Port::Hidden { uid } => Err(Error::failed(
             "restart.hidden-process",
             format!(
-                "port {port} is held by a process of user id {uid} that the login user may not look at; log in as that user or as root"
+                "port {port} belongs to a process of user id {uid} that the login user cannot inspect; log in as that user or as root"
             ),
         )),
     }
 }
 
 fn stop<C>(cx: &Cx<C>, found: &Listener, replace: &Replace<'_>) -> Result<(), Error> {
-    let ended = process::stop(cx, found, replace.port, replace.stop_patience)?;
+    let ended = process::stop(cx, found, replace.port, replace.stop_timeout)?;
     if ended == Ended::Killed {
         cx.warn(format!(
             "{} did not end within {} s of TERM and was killed",
             found.describe(),
-            replace.stop_patience.as_secs()
+            replace.stop_timeout.as_secs()
         ));
     }
     Ok(())
 }
 
-/// The unit that keeps the service: of who has the port, of who had it, or the
-/// one that works in the checkout.
+/// The unit of the service: of the process on the port, of the known process, or
+/// of the checkout.
 fn unit_of(found: Option<&Listener>, known: &[Listener], here: Option<&str>) -> Option<String> {
     match (found, known) {
         (Some(found), _) => found.unit.clone(),
@@ -162,25 +160,25 @@ fn unit_of(found: Option<&Listener>, known: &[Listener], here: Option<&str>) -> 
     }
 }
 
-/// Says who has the port that a start found taken.
-fn name_taker<C>(cx: &Cx<C>, error: Error, port: u16) -> Result<Started, Error> {
+/// Adds the process that holds the port to a `restart.port-taken` error.
+fn name_holder<C>(cx: &Cx<C>, error: Error, port: u16) -> Result<Started, Error> {
     if error.code != "restart.port-taken" {
         return Err(error);
     }
-    let taker = match listener::find(cx, port) {
-        Ok(Port::Owned(taker)) => taker.describe_fully(),
+    let holder = match listener::find(cx, port) {
+        Ok(Port::Owned(holder)) => holder.describe_fully(),
         Ok(Port::Hidden { uid }) => format!("a process of user id {uid}"),
-        // It may have let go by now, or the target cannot be asked.
+        // It released the port, or the target does not answer.
         Ok(Port::Free) | Err(_) => return Err(error),
     };
-    let message = format!("{}; it is held by {taker}", error.message);
+    let message = format!("{}; the port belongs to {holder}", error.message);
     Err(Error { message, ..error })
 }
 
-/// Ends a process that is not the service, because the configuration says so.
+/// Terminates a foreign process that the configuration allows to terminate.
 fn end_foreign<C>(cx: &Cx<C>, foreign: &Listener, replace: &Replace<'_>) -> Result<(), Error> {
     cx.warn(format!(
-        "port {} is taken from a process that is not ours, as `foreign-process = \"end\"` says: {}",
+        "terminating the foreign process on port {}, as `foreign-process = \"end\"` allows: {}",
         replace.port,
         foreign.describe_fully()
     ));
@@ -190,10 +188,10 @@ fn end_foreign<C>(cx: &Cx<C>, foreign: &Listener, replace: &Replace<'_>) -> Resu
     }
 }
 
-/// The marker of what was started last.
+/// None also for a marker that cannot be read.
 ///
 /// # Errors
-/// Those of a probe. A marker that cannot be read counts as none.
+/// Those of a probe.
 pub fn running_marker<C>(cx: &Cx<C>, app_dir: &str) -> Result<Option<RunningMarker>, Error> {
     let output = cx
         .ssh("cat")
@@ -205,24 +203,24 @@ pub fn running_marker<C>(cx: &Cx<C>, app_dir: &str) -> Result<Option<RunningMark
         .flatten())
 }
 
-/// Whether an earlier try of this run has started this process.
-fn left_by_this_run<C>(cx: &Cx<C>, app_dir: &str, found: &Listener) -> Result<bool, Error> {
+/// Whether an earlier try of this run started this process.
+fn started_by_this_run<C>(cx: &Cx<C>, app_dir: &str, found: &Listener) -> Result<bool, Error> {
     let marker = running_marker(cx, app_dir)?;
     Ok(marker.is_some_and(|marker| marker.run == cx.run_id() && marker.is_about(found)))
 }
 
 fn foreign(found: &Listener, replace: &Replace<'_>) -> Error {
     let known = match replace.known {
-        [] => "nobody had it at preflight".to_owned(),
+        [] => "nobody listened at preflight".to_owned(),
         known => {
             let known: Vec<String> = known.iter().map(Listener::describe).collect();
-            format!("known is {}", known.join(" and "))
+            format!("the service is {}", known.join(" and "))
         }
     };
     Error::failed(
         "restart.foreign-process",
         format!(
-            "port {} is held by {}, which is not ours ({known}); it was left alone: end it yourself, or set another `port`",
+            "port {} belongs to {}, which is not the service ({known}); it was not touched: terminate it yourself, or set another `port`",
             replace.port,
             found.describe_fully(),
         ),
@@ -253,14 +251,14 @@ mod tests {
     }
 
     #[test]
-    fn the_keeper_is_that_of_the_process_or_of_its_predecessor() {
+    fn the_unit_is_that_of_the_process_or_of_its_predecessor() {
         let kept = [process(7, Some("a.service"))];
         assert_eq!(unit_of(None, &kept, None).as_deref(), Some("a.service"));
         assert_eq!(unit_of(Some(&process(8, None)), &kept, None), None);
     }
 
     #[test]
-    fn a_unit_in_the_checkout_counts_where_nobody_was_there() {
+    fn a_unit_of_the_checkout_counts_when_nobody_listened() {
         let unit = Some("a.service");
         assert_eq!(unit_of(None, &[], unit).as_deref(), unit);
         assert_eq!(unit_of(None, &[process(7, None)], unit), None);

@@ -1,4 +1,4 @@
-//! The shape of a JSON document, as a person writes it in a plan:
+//! The shape of a JSON document, as written in a plan:
 //! `array | {events: array, count: number}`. Pure.
 //!
 //! | shape | matches |
@@ -14,7 +14,6 @@ use std::fmt;
 
 use serde_json::Value;
 
-/// What a JSON value must look like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shape {
     Any,
@@ -32,8 +31,6 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// Reads a shape.
-    ///
     /// # Errors
     /// What was expected, and where in the text.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -49,10 +46,8 @@ impl Shape {
         }
     }
 
-    /// Whether `value` has this shape.
-    ///
     /// # Errors
-    /// The first difference: where, what was expected and what is there.
+    /// The first difference: where, expected and found.
     pub fn check(&self, value: &Value) -> Result<(), String> {
         self.check_at(value, "the body")
     }

@@ -1,6 +1,6 @@
 //! Starts the service, detached and with its token, and waits until it serves.
-//! The token goes through the environment only; a server without one is not
-//! left running.
+//! Passes the token only in the environment; never leaves a server without a
+//! token running.
 //!
 //! This module must not know which version it starts, nor why.
 
@@ -11,7 +11,7 @@ use vdeploy_plugin::{Cx, Error, Secret};
 use crate::log;
 use crate::process::{field, log_lines, with_functions};
 
-/// In front of both scripts.
+/// Prepended to both scripts.
 const MARKER: &str = concat!(
     include_str!("marker.sh"),
     "\n",
@@ -20,49 +20,48 @@ const MARKER: &str = concat!(
 const START: &str = include_str!("start.sh");
 const UNIT: &str = include_str!("unit.sh");
 
-/// What the script itself may take beyond the patience it is given.
+/// Time that the script may take beyond its own timeout.
 const MARGIN: Duration = Duration::from_secs(45);
 
-/// Who keeps the process.
+/// What restarts the process when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeper<'a> {
-    /// Nobody: it is started detached, with the token of the project.
-    Nobody,
-    /// This systemd unit, which brings its own token.
+pub enum Supervisor<'a> {
+    /// The process starts detached, with the token of the project.
+    None,
+    /// This systemd unit, which has its own token.
     Unit(&'a str),
 }
 
-/// What is to be started.
 #[derive(Debug, Clone)]
 pub struct Launch<'a> {
     /// Absolute, or relative to the login directory.
     pub app_dir: &'a str,
-    /// A shell command; it becomes the service, or its parent.
+    /// A shell command; becomes the service or its parent.
     pub command: &'a str,
     /// None: `PORT` of the login environment, else 3000.
     pub port: Option<u16>,
-    /// Absolute, or a name in the service's own directory below
+    /// Absolute, or a name in the log directory of the service below
     /// `~/.vdeploy/logs`.
     pub log: &'a str,
-    /// What the service prints when its port is open. Empty: the port decides.
+    /// Printed by the service when its port is open. Empty: the port decides.
     pub ready_line: &'a str,
-    /// What the service prints when it lets everybody in. Empty: not looked for.
+    /// Printed by the service when it accepts requests without a token. Empty:
+    /// not checked.
     pub open_warning: &'a str,
-    /// How long it may take to serve.
-    pub patience: Duration,
-    /// The commit that is started, for the marker.
+    /// Until it serves.
+    pub timeout: Duration,
+    /// The commit, for the marker.
     pub sha: &'a str,
     pub token: &'a Secret,
-    /// The environment variable that takes the token.
+    /// The environment variable for the token.
     pub token_env: &'a str,
-    pub keeper: Keeper<'a>,
+    pub supervisor: Supervisor<'a>,
 }
 
-/// A service that serves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Started {
-    /// The process that listens. With `npm start` a grandchild of the one that
-    /// was started.
+    /// The process that listens; with `npm start` a grandchild of the started
+    /// one.
     pub pid: u32,
     pub start_ticks: u64,
     pub port: u16,
@@ -72,15 +71,14 @@ pub struct Started {
     pub app_dir: String,
     /// Milliseconds since 1970.
     pub started_at_ms: u64,
-    /// An earlier try of this run had started it.
+    /// An earlier try of this run started it.
     pub adopted: bool,
 }
 
-/// Starts the service and waits until its log has the ready line and the port
-/// belongs to the new process. Without a ready line the port decides. The old
-/// log is kept as `LOG.previous`. A
-/// process that an earlier try of this run started, and that still runs, is
-/// taken over.
+/// Starts the service and waits until its log has the ready line and the new
+/// process listens on the port. Without a ready line the port decides. Keeps the
+/// old log as `LOG.previous`. Adopts a running process that an earlier try of
+/// this run started.
 ///
 /// # Errors
 /// `restart.open-server`, `restart.not-ready`, `restart.wrong-port` (these leave
@@ -89,10 +87,10 @@ pub struct Started {
 /// `restart.no-log`, `restart.unit-failed`, `restart.unit-without-token`.
 pub fn start<C>(cx: &Cx<C>, launch: &Launch<'_>) -> Result<Started, Error> {
     let port = launch.port.map(|port| port.to_string()).unwrap_or_default();
-    let seconds = launch.patience.as_secs().max(1).to_string();
+    let seconds = launch.timeout.as_secs().max(1).to_string();
     let run = cx.run_id();
-    let command = match launch.keeper {
-        Keeper::Nobody => cx
+    let command = match launch.supervisor {
+        Supervisor::None => cx
             .script(
                 "start",
                 &with_functions(&log::with_functions(&format!("{MARKER}\n{START}"))),
@@ -101,14 +99,14 @@ pub fn start<C>(cx: &Cx<C>, launch: &Launch<'_>) -> Result<Started, Error> {
             .args([launch.ready_line, launch.open_warning, &seconds])
             .args([launch.sha, &run])
             .secret_env(launch.token_env, launch.token),
-        Keeper::Unit(unit) => cx
+        Supervisor::Unit(unit) => cx
             .script("unit", &with_functions(&format!("{MARKER}\n{UNIT}")))
             .args(["restart", unit, launch.app_dir, &port])
             .args([launch.ready_line, launch.open_warning, &seconds])
             .args([launch.sha, &run, launch.token_env]),
     };
     let output = command
-        .timeout(launch.patience.saturating_add(MARGIN))
+        .timeout(launch.timeout.saturating_add(MARGIN))
         .exec()?;
     if cx.dry_run() {
         return Ok(Started {
@@ -127,13 +125,13 @@ pub fn start<C>(cx: &Cx<C>, launch: &Launch<'_>) -> Result<Started, Error> {
         });
     }
     if field(&text, "forgotten").is_some() {
-        cx.warn("the marker .vdeploy/running.json cannot be written: the next run cannot tell what runs");
+        cx.warn("cannot write the marker .vdeploy/running.json; the next run cannot tell which version runs");
     }
     if field(&text, "reload").is_some()
-        && let Keeper::Unit(unit) = launch.keeper
+        && let Supervisor::Unit(unit) = launch.supervisor
     {
         cx.warn(format!(
-            "the files of {unit} were changed since systemd read them, and it was restarted as systemd knows it: `systemctl daemon-reload` takes the change over"
+            "the files of {unit} changed after systemd loaded them; it was restarted with the loaded version: `systemctl daemon-reload` loads the change"
         ));
     }
     let number = |key: &str| field(&text, key).and_then(|value| value.parse::<u64>().ok());
@@ -149,14 +147,12 @@ pub fn start<C>(cx: &Cx<C>, launch: &Launch<'_>) -> Result<Started, Error> {
         }),
         _ => Err(Error::failed(
             "restart.no-answer",
-            format!("the service serves, but its process was not named: {text}"),
+            format!("the service serves, but the script did not name its process: {text}"),
         )
         .maybe_applied()),
     }
 }
 
-/// Stops the service of a systemd unit.
-///
 /// # Errors
 /// `restart.unit-failed`.
 pub fn stop_unit<C>(cx: &Cx<C>, unit: &str) -> Result<(), Error> {
@@ -179,7 +175,7 @@ pub fn stop_unit<C>(cx: &Cx<C>, unit: &str) -> Result<(), Error> {
     }
 }
 
-/// The error for a start that did not end in `ready`.
+/// The error of a start whose state is not `ready`.
 fn why_not(launch: &Launch<'_>, text: &str) -> Error {
     let log = field(text, "log").unwrap_or(launch.log);
     let port = field(text, "port").unwrap_or("of the service");
@@ -188,15 +184,16 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
         "open" => (
             "restart.open-server",
             format!(
-                "the new process prints `{}`: it would let everybody in, so it was stopped; {}",
+                "the new process prints `{}`: it accepts requests without a token, so it was stopped; {}",
                 launch.open_warning,
-                match launch.keeper {
-                    Keeper::Nobody => format!(
-                        "look whether the secret `{}` is empty and whether the service reads {}",
+                match launch.supervisor {
+                    Supervisor::None => format!(
+                        "check whether the secret `{}` is empty and whether the service reads {}",
                         launch.token.name(),
                         launch.token_env
                     ),
-                    Keeper::Unit(unit) => format!("give {} to the unit {unit}", launch.token_env),
+                    Supervisor::Unit(unit) =>
+                        format!("give {} to the unit {unit}", launch.token_env),
                 }
             ),
         ),
@@ -212,25 +209,27 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
             "restart.not-ready",
             format!(
                 "the new process did not serve within {} s and was stopped; {}",
-                launch.patience.as_secs(),
+                launch.timeout.as_secs(),
                 not_ready(launch, text, port)
             ),
         ),
         "wrong-port" => (
             "restart.wrong-port",
             format!(
-                "the new process listens on {} and not on port {port}, and was stopped; set `port` to the one that it serves, or let it listen on the port in the environment variable PORT; one that takes longer to open its port needs a longer `ready-timeout`",
+                "the new process listens on {} and not on port {port}, and was stopped; set `port` to the right one, or let the service listen on the port in the environment variable PORT; if it opens its port later, set a longer `ready-timeout`",
                 other_ports(text)
             ),
         ),
         "no-token" => (
             "restart.unit-without-token",
-            match launch.keeper {
-                Keeper::Unit(unit) => format!(
-                    "{unit} does not give {0} to its service, which would let everybody in; the unit was left as it is. Put the line {0}=… into a file that only root may read, name it with `EnvironmentFile=` under `systemctl edit {unit}`, and run again: vdeploy changes no unit",
+            match launch.supervisor {
+                Supervisor::Unit(unit) => format!(
+                    "{unit} does not give {0} to its service, which would accept requests without a token; the unit was not touched. Put the line {0}=… into a file that only root can read, name it with `EnvironmentFile=` in `systemctl edit {unit}`, and run again: vdeploy changes no unit",
                     launch.token_env
                 ),
-                Keeper::Nobody => "a process without a unit gets its token from vdeploy".to_owned(),
+                Supervisor::None => {
+                    "a process without a unit gets its token from vdeploy".to_owned()
+                }
             },
         ),
         "no-directory" => (
@@ -241,21 +240,21 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
             "restart.no-log",
             match field(text, "log-refused") {
                 Some(refused) => format!(
-                    "the log was not opened: {refused}; remove it, or set `log` to another path"
+                    "the log cannot be opened: {refused}; remove it, or set `log` to another path"
                 ),
                 None => format!("the log {log} cannot be written; set `log` to another path"),
             },
         ),
         "failed" => (
             "restart.unit-failed",
-            match launch.keeper {
-                Keeper::Unit(unit) => format!("`systemctl restart {unit}` failed"),
-                Keeper::Nobody => "`systemctl restart` failed".to_owned(),
+            match launch.supervisor {
+                Supervisor::Unit(unit) => format!("`systemctl restart {unit}` failed"),
+                Supervisor::None => "`systemctl restart` failed".to_owned(),
             },
         ),
         _ => (
             "restart.no-answer",
-            format!("the start gave no clear answer: {text}"),
+            format!("the script gave no result for the start: {text}"),
         ),
     };
     match state {
@@ -266,11 +265,11 @@ fn why_not(launch: &Launch<'_>, text: &str) -> Error {
     }
 }
 
-/// What was missing when the time was up.
+/// What was missing at the timeout.
 fn not_ready(launch: &Launch<'_>, text: &str, port: &str) -> String {
     let missing = match field(text, "ready-line") {
         _ if launch.ready_line.is_empty() => format!("it does not listen on port {port}"),
-        Some(_) => format!("it printed the ready line, but it does not listen on port {port}"),
+        Some(_) => format!("it printed the ready line, but does not listen on port {port}"),
         None => format!("its log never had `{}`", launch.ready_line),
     };
     match other_ports(text) {
@@ -279,14 +278,13 @@ fn not_ready(launch: &Launch<'_>, text: &str, port: &str) -> String {
     }
 }
 
-/// For a person: `port 4000 (pid 12) and port 9229 (pid 12, from the target itself
-/// only)`.
+/// For a person: `port 4000 (pid 12) and port 9229 (pid 12, loopback only)`.
 fn other_ports(text: &str) -> String {
     let found = field(text, "wrong-ports").unwrap_or_default();
     let ports = found.split_whitespace().map(|found| {
         let mut parts = found.split(':');
         let (port, pid) = (parts.next(), parts.next());
-        let local = parts.next().map_or("", |_| ", from the target itself only");
+        let local = parts.next().map_or("", |_| ", loopback only");
         let (port, pid) = (port.unwrap_or_default(), pid.unwrap_or_default());
         format!("port {port} (pid {pid}{local})")
     });

@@ -19,7 +19,7 @@ use vdeploy_plugin::{Cx, Error, Step};
 use vdeploy_service::listener::Listener;
 use vdeploy_service::outputs::RunningMarker;
 use vdeploy_service::process::{self, Ended};
-use vdeploy_service::start::{self, Keeper, Launch, Started};
+use vdeploy_service::start::{self, Launch, Started, Supervisor};
 
 const WARNING: &str = "VERS_AUTH_TOKEN is not set";
 const SERVER: &str = r#"
@@ -79,13 +79,13 @@ impl Step for Life {
                 log: &config.log,
                 ready_line: &config.ready_line,
                 open_warning: WARNING,
-                patience: Duration::from_secs(config.seconds),
+                timeout: Duration::from_secs(config.seconds),
                 sha: &config.sha,
                 token: &token,
                 token_env: "VERS_AUTH_TOKEN",
-                keeper: match &config.unit {
-                    Some(unit) => Keeper::Unit(unit),
-                    None => Keeper::Nobody,
+                supervisor: match &config.unit {
+                    Some(unit) => Supervisor::Unit(unit),
+                    None => Supervisor::None,
                 },
             },
         )?;
@@ -297,7 +297,7 @@ fn an_open_server_is_stopped_at_once() {
     assert!(
         error
             .message
-            .contains("would let everybody in, so it was stopped"),
+            .contains("accepts requests without a token, so it was stopped"),
         "{error}"
     );
     assert!(place.get().is_none());
@@ -333,7 +333,7 @@ fn a_ready_line_without_the_port_is_not_ready_and_leaves_nothing() {
     assert!(
         quiet
             .message
-            .contains("printed the ready line, but it does not listen"),
+            .contains("printed the ready line, but does not listen"),
         "{quiet}"
     );
     let mute = place

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use vdeploy_plugin::testing::{self, FakeHost, local_shell};
 use vdeploy_plugin::{Cx, Error, Step};
-use vdeploy_service::facts::{self, DataDir, Facts, Place};
+use vdeploy_service::facts::{self, DataDir, Facts, Location};
 use vdeploy_service::listener::{self, Port};
 
 /// Looks at the target and answers in debug form, for the tests to read.
@@ -22,7 +22,7 @@ struct Look;
 #[derive(serde::Deserialize)]
 struct Config {
     #[serde(flatten)]
-    place: Place,
+    place: Location,
 }
 
 thread_local! {
@@ -34,7 +34,7 @@ impl Step for Look {
     type Output = Value;
 
     fn run(cx: &Cx<Config>) -> Result<Value, Error> {
-        let facts = facts::look_with_data(cx, &cx.config().place)?;
+        let facts = facts::read_with_data(cx, &cx.config().place)?;
         let port = listener::find(cx, facts.port)?;
         SEEN.set(Some((facts, port)));
         Ok(json!({}))

@@ -15,7 +15,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use vdeploy_plugin::testing::{self, FakeHost, local_shell};
 use vdeploy_plugin::{Cx, Error, Step};
-use vdeploy_service::network::{self, Answer, Network};
+use vdeploy_service::network::{self, Network, RegistryAnswer};
 
 struct Look;
 
@@ -28,7 +28,7 @@ impl Step for Look {
     type Output = Value;
 
     fn run(cx: &Cx<Value>) -> Result<Value, Error> {
-        SEEN.set(Some(network::look(cx, ".")?));
+        SEEN.set(Some(network::read(cx, ".")?));
         Ok(json!({}))
     }
 }
@@ -86,7 +86,7 @@ fn registry(answer: &'static str) -> String {
     format!("http://127.0.0.1:{port}/")
 }
 
-fn answer(registry: &str) -> Answer {
+fn answer(registry: &str) -> RegistryAnswer {
     let found = look("/srv/remote.git", registry);
     let found = found.registry.expect("npm is there");
     assert_eq!(found.url, registry);
@@ -95,20 +95,20 @@ fn answer(registry: &str) -> Answer {
 
 #[test]
 fn a_registry_that_answers_is_up_also_where_it_knows_no_ping() {
-    assert_eq!(answer(&registry("200 OK")), Answer::Ok);
-    assert_eq!(answer(&registry("404 Not Found")), Answer::Ok);
+    assert_eq!(answer(&registry("200 OK")), RegistryAnswer::Ok);
+    assert_eq!(answer(&registry("404 Not Found")), RegistryAnswer::Ok);
 }
 
 #[test]
 fn a_registry_that_is_down_or_closed_is_named() {
     let refused = answer(&registry("401 Unauthorized"));
     assert!(
-        matches!(&refused, Answer::Refused { code } if code == "E401"),
+        matches!(&refused, RegistryAnswer::Refused { code } if code == "E401"),
         "{refused:?}"
     );
     let broken = answer(&registry("503 Service Unavailable"));
     assert!(
-        matches!(&broken, Answer::Down { why } if why.contains("503")),
+        matches!(&broken, RegistryAnswer::Down { why } if why.contains("503")),
         "{broken:?}"
     );
     let port = TcpListener::bind("127.0.0.1:0")
@@ -118,7 +118,7 @@ fn a_registry_that_is_down_or_closed_is_named() {
         .port();
     let gone = answer(&format!("http://127.0.0.1:{port}/"));
     assert!(
-        matches!(&gone, Answer::Down { why } if why.contains("ECONNREFUSED")),
+        matches!(&gone, RegistryAnswer::Down { why } if why.contains("ECONNREFUSED")),
         "{gone:?}"
     );
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error, ErrorKind, RequestBuilder, Response, Secret};
-use vdeploy_service::endpoints::{Endpoint, Shown, begin_of};
+use vdeploy_service::endpoints::{Credential, Endpoint, begin_of};
 use vdeploy_service::shape::Shape;
 
 use crate::report::{Report, Verdict};
 use crate::{Config, OTHER_TOKEN};
 
 /// For one request.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// A token that nobody has.
 const WRONG: &str = "Bearer this-is-not-the-token";
 
@@ -23,7 +23,7 @@ pub(crate) fn health(cx: &Cx<Config>, hint: &str) -> Result<Verdict, Error> {
     let answer = cx.wait_until(
         Duration::from_secs(config.outside_timeout),
         "an answer from outside",
-        || match cx.http("GET", &url).timeout(PATIENCE).send() {
+        || match cx.http("GET", &url).timeout(TIMEOUT).send() {
             // A gateway without a service behind it answers for it.
             Ok(answer) if matches!(answer.status(), 502..=504) => {
                 last = format!("{}: {}", answer.status(), begin_of(answer.body()));
@@ -63,7 +63,7 @@ fn judge_health(config: &Config, answer: &Response) -> Verdict {
         auth: false,
     };
     health
-        .judge(Shown::Nothing, answer.status(), answer.body())
+        .judge(Credential::None, answer.status(), answer.body())
         .into()
 }
 
@@ -75,25 +75,32 @@ pub(crate) fn endpoints(
     other_token: bool,
     report: &mut Report<'_, Config>,
 ) -> Result<(), Error> {
-    let asked: Vec<(&Endpoint, Shown)> = cx
+    let asked: Vec<(&Endpoint, Credential)> = cx
         .config()
         .endpoints
         .iter()
-        .flat_map(|endpoint| endpoint.shows().iter().map(move |&shown| (endpoint, shown)))
+        .flat_map(|endpoint| {
+            endpoint
+                .credentials()
+                .iter()
+                .map(move |&credential| (endpoint, credential))
+        })
         .collect();
     let requests = asked
         .iter()
-        .map(|(endpoint, shown)| request(cx, token, endpoint, *shown))
+        .map(|(endpoint, credential)| request(cx, token, endpoint, *credential))
         .collect::<Result<Vec<_>, Error>>()?;
     let answers = cx.http_all(requests);
-    for ((endpoint, shown), answer) in asked.iter().zip(answers) {
-        let name = format!("GET {} {}", endpoint.path, shown.describe());
+    for ((endpoint, credential), answer) in asked.iter().zip(answers) {
+        let name = format!("GET {} {}", endpoint.path, credential.describe());
         let verdict = match answer {
-            Ok(answer) if other_token && *shown == Shown::Right && answer.status() == 401 => {
+            Ok(answer)
+                if other_token && *credential == Credential::Valid && answer.status() == 401 =>
+            {
                 report.add(&name, Verdict::Skipped(OTHER_TOKEN.to_owned()));
                 continue;
             }
-            Ok(answer) => endpoint.judge(*shown, answer.status(), answer.body()),
+            Ok(answer) => endpoint.judge(*credential, answer.status(), answer.body()),
             Err(error) if matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Denied) => {
                 return Err(error);
             }
@@ -108,15 +115,15 @@ fn request(
     cx: &Cx<Config>,
     token: &Secret,
     endpoint: &Endpoint,
-    shown: Shown,
+    credential: Credential,
 ) -> Result<RequestBuilder, Error> {
     let request = cx
         .http("GET", cx.target_endpoint(&endpoint.path)?)
-        .timeout(PATIENCE);
-    Ok(match shown {
-        Shown::Right => request.bearer(token),
-        Shown::Nothing => request,
-        Shown::Wrong => request.header("authorization", WRONG),
+        .timeout(TIMEOUT);
+    Ok(match credential {
+        Credential::Valid => request.bearer(token),
+        Credential::None => request,
+        Credential::Wrong => request.header("authorization", WRONG),
     })
 }
 

@@ -151,7 +151,7 @@ fn a_401_with_the_right_token_is_a_failure() {
             .detail
             .as_ref()
             .unwrap()
-            .contains("refuses the token"),
+            .contains("rejects the token"),
         "{failed:#?}"
     );
 }

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use vdeploy_plugin::{Cx, Error, Step};
 use vdeploy_service::outputs::{Baseline, SnapshotTaken};
 
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -143,7 +143,7 @@ fn record(cx: &Cx<Config>, id: &str, entry: &Value) -> Result<(), Error> {
         .http("POST", &url)
         .bearer(&token)
         .json(entry)
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .send();
     let why = match sent {
         Ok(answer) if answer.ok() => return Ok(()),
@@ -159,7 +159,7 @@ fn record(cx: &Cx<Config>, id: &str, entry: &Value) -> Result<(), Error> {
     let found = cx
         .http("GET", format!("{url}/{id}"))
         .bearer(&token)
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .send()?;
     let known: Value = found.json().unwrap_or_default();
     if found.ok() && known.get("vmId") == entry.get("vmId") {

@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{BuildMarker, RunningMarker};
 use crate::data_loss::DataFile;
-use crate::facts::Place;
+use crate::facts::Location;
 use crate::listener::Listener;
 
 /// Entries per store, by name: `board`, `feed`, `registry`, `commits`. A store
-/// that could not be counted is not in it.
+/// without a count is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Counts(pub BTreeMap<String, u64>);
 
 impl Counts {
-    /// Stores that have fewer entries in `later`, or cannot be counted any
-    /// more: name, before, after.
+    /// Stores with fewer entries in `later`, or without a count there: name,
+    /// before, after.
     pub fn shrunk(&self, later: &Counts) -> Vec<(String, u64, Option<u64>)> {
         let stores = self.0.iter().filter_map(|(store, &before)| {
             let after = later.0.get(store).copied();
@@ -38,62 +38,61 @@ impl Counts {
     }
 }
 
-/// The output of `preflight`: the target as it was before the run.
+/// The output of `preflight`: the target before the run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Baseline {
     pub summary: String,
-    /// Nothing would change: the wanted version is built, running and proven
-    /// by its markers. The changing steps then do nothing.
+    /// Markers prove that the wanted version is built and running. Steps that
+    /// change the target then do nothing.
     pub unchanged: bool,
-    /// Nothing was ever built here and nothing runs.
+    /// The checkout has no marker and nothing runs.
     pub first_deploy: bool,
     /// Absolute, symbolic links resolved.
     pub app_dir: String,
     pub port: u16,
-    /// Absolute path of the service's log file.
+    /// Absolute path of the log file.
     pub log: String,
-    /// The place as the configuration has it, to find it again on another VM.
-    pub given: Option<Place>,
-    /// The ref the configuration asks for, and what it was at preflight.
+    /// The location from the configuration, to resolve it again on another VM.
+    pub given: Option<Location>,
+    /// The ref from the configuration, and its commit at preflight.
     pub wanted_ref: String,
     pub wanted_sha: String,
-    /// The version that serves, see [`Baseline::serving`]: the way back of the
-    /// run ends there.
+    /// The live version, see [`Baseline::serving`]: a rollback brings it back.
     pub sha: String,
-    /// HEAD of the checkout. A run that was cut off and a pull by hand leave
-    /// another one than what serves.
+    /// HEAD of the checkout. After an interrupted run or a pull by hand it
+    /// differs from the live version.
     pub head: String,
     /// None when HEAD is detached.
     pub branch: Option<String>,
     /// Lines of `git status --porcelain`.
     pub hot_fixes: Vec<String>,
-    /// Commits that are in no branch of the remote.
+    /// Commits that no branch of the remote has.
     pub unpushed: u32,
     /// `node --version` of the login environment.
     pub node: String,
     pub built: Option<BuildMarker>,
     pub running: Option<RunningMarker>,
-    /// The service: who listened on the port.
+    /// The process of the service, if it listened on the port.
     pub service: Option<Listener>,
-    /// A process on the port that is not the service, and that the
-    /// configuration says may be ended.
+    /// Another process on the port, which the configuration allows to
+    /// terminate.
     pub foreign: Option<Listener>,
-    /// The systemd unit that works in the checkout while nobody listens.
+    /// The systemd unit of the checkout, when nobody listens.
     pub unit: Option<String>,
-    /// `new-token` was set: the service may have another token than the run.
+    /// `new-token` is set: the service may have another token than the run.
     pub new_token: bool,
     /// The service answered a request without a token.
     pub open: bool,
     pub counts: Counts,
-    /// The files in `data/`, where they could be listed.
+    /// The files in `data/`; none when they could not be listed.
     pub data_files: Option<Vec<DataFile>>,
     pub warnings: Vec<String>,
 }
 
 impl Baseline {
-    /// The commit of what serves: that of the running process, where the marker
-    /// speaks of it, else that of the live build, else HEAD.
+    /// The commit of the live version: from the marker of the running process,
+    /// else of the live build, else HEAD.
     pub fn serving(&self) -> &str {
         let known = [
             self.marker().map(|running| running.sha.as_str()),
@@ -103,8 +102,7 @@ impl Baseline {
         known.unwrap_or(&self.head)
     }
 
-    /// The marker of the service's start, where it speaks of the process that
-    /// serves.
+    /// The running marker, if it is about the process of the service.
     pub fn marker(&self) -> Option<&RunningMarker> {
         let service = self.service.as_ref()?;
         self.running
@@ -112,7 +110,7 @@ impl Baseline {
             .filter(|running| running.is_about(service))
     }
 
-    /// The commit of the live build: what a start without a build starts.
+    /// The commit of the live build, which a start without a build starts.
     pub fn built_sha(&self) -> &str {
         match &self.built {
             Some(built) if !built.sha.is_empty() => &built.sha,
@@ -145,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_serves_is_what_the_process_was_started_from() {
+    fn the_live_version_is_the_one_that_the_process_was_started_from() {
         let service = Listener {
             pid: 7,
             start_ticks: 100,
@@ -169,7 +167,7 @@ mod tests {
             ..Baseline::default()
         };
         assert_eq!((before.serving(), before.built_sha()), ("running", "built"));
-        // The marker is of a process that is gone.
+        // The marker is about a process that has ended.
         before.running.as_mut().unwrap().start_ticks = 99;
         assert_eq!(before.serving(), "built");
         before.built = None;

@@ -1,5 +1,5 @@
-//! The marker files in `.vdeploy` of the checkout, and its directories. A marker
-//! says what was built and what was started last.
+//! The marker files in `.vdeploy` of the checkout. A marker records what was
+//! built and what was started last.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,12 +17,11 @@ pub struct BuildMarker {
     pub sha: String,
     /// `node --version` at the build.
     pub node: String,
-    /// Hash of the lock file, empty without one.
+    /// Hash of the lock file; empty without one.
     pub lock: String,
-    /// Hash of npm's own record of what is in `node_modules`; empty without
-    /// one. Somebody who adds a module by hand changes it.
+    /// Hash of `node_modules/.package-lock.json`; empty without one. A module
+    /// added by hand changes it.
     pub modules: String,
-    /// The command that installed the modules.
     pub install: String,
     /// Milliseconds since 1970.
     pub built_at_ms: u64,
@@ -35,7 +34,7 @@ pub struct BuildMarker {
 pub struct RunningMarker {
     pub pid: u32,
     pub start_ticks: u64,
-    /// The version that was live when it was started.
+    /// The version that was started.
     pub sha: String,
     /// `node --version` when it was started.
     pub node: String,
@@ -45,7 +44,6 @@ pub struct RunningMarker {
 }
 
 impl RunningMarker {
-    /// Whether it speaks of this process.
     pub fn is_about(&self, listener: &Listener) -> bool {
         self.pid == listener.pid && self.start_ticks == listener.start_ticks
     }

@@ -21,10 +21,10 @@ pub struct SnapshotTaken {
     pub summary: String,
     pub skipped: bool,
     pub id: Option<String>,
-    /// A plugin made it by its own means; the platform does not know it.
+    /// A plugin made it; the platform does not know it.
     pub self_managed: bool,
     pub label: String,
-    /// The VM it is a snapshot of.
+    /// The VM in the snapshot.
     pub vm: Option<String>,
     /// `recorded`, `off`, or `failed: WHY`.
     pub ledger: String,
@@ -42,7 +42,7 @@ pub struct Pulled {
     pub changed: bool,
     /// The run that pulled.
     pub run: String,
-    /// The patch with the hot-fixes that were in the checkout, relative to it.
+    /// The patch with the hot-fixes, relative to the checkout.
     pub hot_fixes: Option<String>,
 }
 
@@ -51,16 +51,16 @@ pub struct Pulled {
 #[serde(rename_all = "kebab-case", default)]
 pub struct Built {
     pub summary: String,
-    /// The live build was already the wanted one.
+    /// The live build already was the wanted one.
     pub skipped: bool,
     pub sha: String,
-    /// The run that built; none of the live artifacts are its when `skipped`.
+    /// The run that built; when `skipped`, it built nothing.
     pub run: String,
     pub node: String,
     /// `installed` or `reused`.
     pub modules: String,
-    /// Where the artifacts that were live before are kept, relative to the
-    /// checkout; none on a first build.
+    /// Directory of the previous artifacts, relative to the checkout; none on a
+    /// first build.
     pub previous: Option<String>,
 }
 
@@ -69,15 +69,15 @@ pub struct Built {
 #[serde(rename_all = "kebab-case", default)]
 pub struct Restarted {
     pub summary: String,
-    /// The right process was running already.
+    /// The right process already ran.
     pub skipped: bool,
-    /// The process that serves now.
+    /// The new process.
     pub service: Listener,
-    /// The process that was stopped.
+    /// The stopped process.
     pub old: Option<Listener>,
-    /// Absolute path of the new process's log file.
+    /// Absolute path of the log of the new process.
     pub log: String,
-    /// The commit that was started; empty when nothing was.
+    /// The started commit; empty when nothing was started.
     pub sha: String,
     /// Milliseconds since 1970 when the new process was started.
     pub started_at_ms: u64,

@@ -1,55 +1,54 @@
-//! The outputs of `restore` and `rollback`, which the steps after them read.
+//! The outputs of the steps `restore` and `rollback`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::listener::Listener;
 
-/// The output of a step `restore`, which puts the files of a snapshot back that
-/// a plugin made by its own means. `rollback` starts the old version in them.
+/// The output of a step `restore`, which restores the files of a plugin
+/// snapshot. The step `rollback` starts the old version in them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct FilesRestored {
     pub summary: String,
-    /// The snapshot; none when the rollback goes another way.
+    /// The snapshot; none when the rollback is in place.
     pub restored: Option<String>,
-    /// Where what was there before is kept.
+    /// Directories that hold the broken state.
     pub kept: Vec<String>,
-    /// Paths that the snapshot leaves out: they are as the failed run left
-    /// them.
+    /// Paths that the snapshot excludes: they stay as the failed run left them.
     pub carried: Vec<String>,
-    /// What was written to `data/` since the baseline and is not in what was
-    /// put back, for a person; none when it is not known.
+    /// Writes to `data/` since the baseline that the restored files lack, for a
+    /// person; none when unknown.
     pub data_loss: Option<Vec<String>>,
 }
 
-/// What stands after a rollback.
+/// The output of `rollback`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct RolledBack {
     pub summary: String,
-    /// `git` or `snapshot`.
+    /// `in-place` or `snapshot`.
     pub to: String,
-    /// The process that serves now; none when there is no old version.
+    /// The process of the old version; none when there is no old version.
     pub service: Option<Listener>,
-    /// The old process ran all the time.
+    /// The old process never stopped.
     pub untouched: bool,
-    /// It was the first deploy: the new version was taken away and there is
-    /// no old one to bring back.
+    /// The run was the first deploy: the new version is removed, and there is
+    /// no old version.
     pub no_live_version: bool,
     /// Absolute path of the checkout.
     pub app_dir: String,
     pub port: u16,
     /// Absolute path of the log.
     pub log: String,
-    /// The version that serves.
+    /// The live version.
     pub sha: String,
-    /// The VM that serves, when it is another one now.
+    /// The new VM, when the target moved.
     pub vm: Option<String>,
-    /// The VM that served before it.
+    /// The VM before the move.
     pub old_vm: Option<String>,
-    /// The snapshot of the broken state, when one was taken before it was left.
+    /// The evidence snapshot: the broken state before the restore.
     pub evidence: Option<String>,
-    /// What was written to `data/` since the baseline and is not in the
-    /// snapshot that was restored, for a person; none when it is not known.
+    /// Writes to `data/` since the baseline that the restored snapshot lacks,
+    /// for a person; none when unknown.
     pub data_loss: Option<Vec<String>>,
 }

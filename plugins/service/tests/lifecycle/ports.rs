@@ -94,7 +94,7 @@ fn the_other_port_is_named_too_when_the_time_is_up() {
     let command = format!("SILENT=1 ALSO={other} ALSO_HOST=127.0.0.1 DELAY=60000 node server.js");
     let error = place.start_silent(&command, 3).unwrap_err();
     assert_eq!(error.code, "restart.not-ready");
-    let (port, said) = (place.port, "from the target itself only)");
+    let (port, said) = (place.port, "loopback only)");
     assert!(
         error.message.contains(&format!(
             "it does not listen on port {port}; it listens on port {other} (pid "
