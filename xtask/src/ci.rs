@@ -36,5 +36,5 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         "-D",
         "warnings",
     ]))?;
-    test::run(workspace, &[])
+    test::run(workspace, false, &[])
 }

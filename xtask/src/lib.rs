@@ -29,6 +29,7 @@ pub mod plugins;
 pub mod setup;
 pub mod soak;
 pub mod sources_hash;
+pub mod suite;
 pub mod test;
 pub mod wit_check;
 pub mod workspace;
