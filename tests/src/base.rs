@@ -2,13 +2,13 @@
 //! service was deployed by `vdeploy run --plan default`, and a snapshot of it.
 //! Every test gets a VM of its own, restored from that snapshot.
 
-use crate::binary::{find, git, profile_dir, run, vdeploy};
+use crate::binary::{git, profile_dir, run, vdeploy};
+use crate::kept::{self, PluginCache, REAL_COMPILER};
 use crate::outcome::Ran;
 use crate::remote::Remote;
 use crate::site::Site;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -27,6 +27,7 @@ pub struct Base {
     vdeploy: PathBuf,
     /// A program that runs another one in the namespaces of the cloud.
     enter: Option<PathBuf>,
+    plugin_cache: PluginCache,
     remote: Remote,
     snapshot: String,
     /// How the first deploy went.
@@ -50,6 +51,7 @@ impl Base {
             dir,
             vdeploy,
             enter,
+            plugin_cache: kept::plugins()?,
             remote,
             snapshot: String::new(),
             first: Ran {
@@ -87,7 +89,12 @@ impl Base {
             base.dir.path(),
             &["clone", "--quiet", &remote, &checkout.display().to_string()],
         )?;
-        let first = site.deploy(&[])?.expect_code(0)?;
+        site.ask_the_compiler()?;
+        let first = {
+            let _one_at_a_time = kept::compile_plugins();
+            site.deploy(&[])?.expect_code(0)?
+        };
+        std::fs::remove_file(site.home(&site.vm)?.join(REAL_COMPILER))?;
         let id = base.api("POST", &format!("/vm/{vm}/commit"), Some("{}"))?;
         drop(site);
         base.first = first;
@@ -138,6 +145,11 @@ impl Base {
     /// The binary under test.
     pub fn vdeploy(&self) -> &Path {
         &self.vdeploy
+    }
+
+    /// Variables that name where compiled plugins are kept.
+    pub fn plugin_cache(&self) -> &PluginCache {
+        &self.plugin_cache
     }
 
     /// A command that runs the binary under test beside the cloud.
@@ -262,17 +274,15 @@ impl Drop for Base {
     }
 }
 
-/// A `node` for the PATH of VMs: a VM's own one in `~/.node`, else that of the
-/// machine.
+/// A `node` for the PATH of VMs: a VM's own one in `~/.node`, else the one that
+/// keeps builds.
 fn write_node(bin: &Path) -> Result<()> {
     std::fs::create_dir(bin)?;
     let script = format!(
-        "#!/bin/sh\n[ -x \"$HOME/.node/node\" ] && exec \"$HOME/.node/node\" \"$@\"\nexec \"{}\" \"$@\"\n",
-        find("node")?.display()
+        "#!/bin/sh\n[ -x \"$HOME/.node/node\" ] && exec \"$HOME/.node/node\" \"$@\"\nexec '{}' \"$@\"\n",
+        kept::builds()?.join("bin/node").display()
     );
-    std::fs::write(bin.join("node"), script)?;
-    std::fs::set_permissions(bin.join("node"), std::fs::Permissions::from_mode(0o755))?;
-    Ok(())
+    kept::write_program(&bin.join("node"), &script)
 }
 
 /// A string of a JSON object.

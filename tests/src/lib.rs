@@ -6,6 +6,7 @@
 
 pub mod base;
 pub mod binary;
+pub mod kept;
 pub mod outcome;
 #[cfg(target_os = "linux")]
 pub mod platform;

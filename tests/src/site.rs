@@ -3,6 +3,7 @@
 
 use crate::base::{APP, Base, TOKEN, text, wait_for};
 use crate::binary::git;
+use crate::kept::REAL_COMPILER;
 use crate::outcome::Ran;
 use crate::remote::Remote;
 use anyhow::{Context as _, Result};
@@ -91,11 +92,7 @@ impl<'a> Site<'a> {
             .env("HOME", &self.dir)
             .env("CI", "true")
             .env("VDEPLOY_STATE", self.state())
-            .env("VDEPLOY_CACHE", self.base.cloud_dir().join("plugin-cache"))
-            .env(
-                "VDEPLOY_CACHE_KEY",
-                self.base.cloud_dir().join("plugin-key"),
-            )
+            .envs(self.base.plugin_cache().clone())
             .env("VERS_AUTH_TOKEN", TOKEN);
         command
     }
@@ -112,6 +109,12 @@ impl<'a> Site<'a> {
         let mut all = vec!["run", "--plan", "default", "--json"];
         all.extend(args);
         self.vdeploy(&all)
+    }
+
+    /// From now on builds on its VM are made by the real compiler.
+    pub fn ask_the_compiler(&self) -> Result<()> {
+        let mark = self.home(&self.vm)?.join(REAL_COMPILER);
+        Ok(std::fs::write(mark, "")?)
     }
 
     /// The home directory of a VM.

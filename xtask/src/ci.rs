@@ -39,5 +39,5 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         "-D",
         "warnings",
     ]))?;
-    test::run(workspace, &[])
+    test::run(workspace, false, &[])
 }

@@ -14,7 +14,7 @@ pub fn write(workspace: &Workspace) -> Result<()> {
     command::run(
         command::cargo(&workspace.root)
             .args(["test", "--locked", "--package", "vdeploy-tests"])
-            .args(["--test", "platform", "--", "document::"])
+            .args(["--test", "trials", "--", "document::failure-modes"])
             .env("VDEPLOY_TESTS_WRITE", "1"),
     )
 }

@@ -30,6 +30,7 @@ pub mod setup;
 pub mod shell;
 pub mod soak;
 pub mod sources_hash;
+pub mod suite;
 pub mod test;
 pub mod wit_check;
 pub mod workspace;

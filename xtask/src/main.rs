@@ -50,8 +50,11 @@ enum Task {
     Fixtures,
     /// Deploy the sample service to a VM of the local cloud, from nothing.
     Demo,
-    /// Run all tests.
+    /// Run the tests.
     Test {
+        /// Run those too that are not in the short run.
+        #[arg(long)]
+        all: bool,
         /// Passed on to `cargo test`: a filter, `-p PACKAGE`, `--lib`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
@@ -110,7 +113,7 @@ fn perform(task: Task) -> Result<()> {
             fixtures::build(&workspace)
         }
         Task::Demo => demo::run(&workspace),
-        Task::Test { args } => test::run(&workspace, &args),
+        Task::Test { all, args } => test::run(&workspace, all, &args),
         Task::Ci => ci::run(&workspace),
         Task::FailureModes => failure_modes::write(&workspace),
         Task::Shell => shell::check(&workspace),

@@ -43,7 +43,7 @@ pub fn run(workspace: &Workspace, args: &SoakArgs) -> Result<()> {
         "test",
         "--locked",
         "--package=vdeploy-tests",
-        "--test=soak",
+        "--test=trials",
         "--",
     ]);
     soak.arg("--deploys").arg(args.deploys.to_string());

@@ -1,5 +1,6 @@
-//! `cargo xtask test [-- ARGS]`: sets up what the tests need, builds the
-//! plugins and the programs, runs every test of the workspace.
+//! `cargo xtask test [--all] [ARGS]`: sets up what the tests need, builds the
+//! plugins and the programs, and runs the tests: those that `cargo test ARGS`
+//! chooses, or else all of the short run.
 
 use anyhow::Result;
 
@@ -7,14 +8,16 @@ use crate::command::{self, heading};
 use crate::fixtures;
 use crate::plugins;
 use crate::setup;
+use crate::suite;
 use crate::workspace::Workspace;
 
-/// Runs the tests; `args` are passed on to `cargo test`.
+/// Runs the tests; `args` are passed on to `cargo test`. With `all` those run
+/// too that are not in the short run.
 ///
 /// # Errors
 /// When something is missing, does not build, or a test fails; a failed
 /// program's exit code is kept.
-pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
+pub fn run(workspace: &Workspace, all: bool, args: &[String]) -> Result<()> {
     heading("setup");
     setup::everything(workspace)?;
     heading("plugins");
@@ -30,12 +33,25 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
             .args(packages(args)),
     )?;
     heading("tests");
+    if args.is_empty() {
+        return suite::run(workspace, all);
+    }
     command::run(
         command::cargo(&workspace.root)
             .args(["test", "--locked"])
             .args(all_unless_chosen(args))
-            .args(args),
+            .args(args)
+            .args(with_ignored(all, args)),
     )
+}
+
+/// What asks a test program for the tests that are not in the short run.
+fn with_ignored(all: bool, args: &[String]) -> &'static [&'static str] {
+    match (all, args.iter().any(|arg| arg == "--")) {
+        (false, _) => &[],
+        (true, true) => &["--include-ignored"],
+        (true, false) => &["--", "--include-ignored"],
+    }
 }
 
 /// What the build before the tests covers: the whole workspace, or the chosen
@@ -90,6 +106,13 @@ mod tests {
             );
             assert_eq!(packages(&words(args)), ["--workspace"], "{args}");
         }
+    }
+
+    #[test]
+    fn all_reaches_the_test_programs() {
+        assert!(with_ignored(false, &words("a -- b")).is_empty());
+        assert_eq!(with_ignored(true, &words("a -- b")), ["--include-ignored"]);
+        assert_eq!(with_ignored(true, &words("a")), ["--", "--include-ignored"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use by_hand::ByHand;
 use samples::{Samples, head, row};
 use std::time::{Duration, Instant};
-use vdeploy_tests::platform::{Kind, Place, World};
+use vdeploy_tests::platform::{Compiler, Kind, Place, World};
 
 /// What is deployed, over 1.0.0.
 const VARIANT: &str = "new-dependency";
@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     // cargo itself adds `--bench`.
     let quick = std::env::args().any(|arg| arg == "--quick");
     let turns = if quick { 1 } else { 5 };
-    let world = World::start()?;
+    let world = World::start(Compiler::Real)?;
     describe();
     let [mut ours, mut by_hand, mut watched] = [(); 3].map(|()| Samples::default());
     for turn in 0..=turns {

@@ -2,8 +2,10 @@
 # end, however they end, this ends, and the kernel kills every process here.
 set -eu
 disk=$1
-free_mib=$2
-sshd=$3
+builds=$2
+builds_inside=$3
+free_mib=$4
+sshd=$5
 if [ -n "$free_mib" ]; then
     used_mib=$(du -s --block-size=1M "$disk/root" | cut -f1)
     mount -t tmpfs -o "mode=700,size=$((used_mib + free_mib))m" tmpfs /root
@@ -13,7 +15,8 @@ else
 fi
 mount --bind "$disk/ssh" /etc/ssh
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/sshd
+mkdir -p /run/sshd "$builds_inside"
+mount --bind "$builds" "$builds_inside"
 # Last: the disk itself may be below /tmp.
 mount --bind "$disk/tmp" /tmp
 ip link set lo up

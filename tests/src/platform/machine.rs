@@ -19,6 +19,9 @@ use std::time::Duration;
 
 use crate::base::wait_for;
 
+/// Where a machine has the directory with kept builds.
+pub const BUILDS: &str = "/run/builds";
+
 /// How long a part of a machine may take to start or to end.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -63,15 +66,18 @@ fn sshd() -> Result<PathBuf> {
 }
 
 impl Machine {
-    /// Starts a machine on a disk with `root`, `tmp` and `ssh` in it. With
-    /// `free_mib`, `/root` is a copy on a file system with only so much left.
-    pub fn start(disk: &Path, free_mib: Option<u64>) -> Result<Self> {
+    /// Starts a machine on a disk with `root`, `tmp` and `ssh` in it. `builds` is
+    /// seen inside at [`BUILDS`]. With `free_mib`, `/root` is a copy on a file
+    /// system with only so much left.
+    pub fn start(disk: &Path, builds: &Path, free_mib: Option<u64>) -> Result<Self> {
         let size = free_mib.map(|mib| mib.to_string()).unwrap_or_default();
         let mut unshare = Command::new("unshare")
             .args(["--mount", "--pid", "--net", "--fork", "--mount-proc"])
             .args(["--kill-child=KILL", "sh", "-c", include_str!("init.sh")])
             .arg("init")
             .arg(disk)
+            .arg(builds)
+            .arg(BUILDS)
             .arg(size)
             .arg(sshd()?)
             .stdin(Stdio::piped())

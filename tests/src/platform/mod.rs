@@ -26,4 +26,4 @@ pub use line::{Line, Pace};
 pub use place::{Kind, Made, Place};
 pub use vm::Vm;
 pub use watched::{Came, Counts, Told};
-pub use world::World;
+pub use world::{Compiler, World};

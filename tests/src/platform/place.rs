@@ -195,11 +195,7 @@ impl<'a> Place<'a> {
             .env("HOME", &self.dir)
             .env("CI", "true")
             .env("VDEPLOY_STATE", self.dir.join("state"))
-            .env("VDEPLOY_CACHE", self.world.plugin_cache())
-            .env(
-                "VDEPLOY_CACHE_KEY",
-                self.world.plugin_cache().with_extension("key"),
-            )
+            .envs(self.world.plugin_cache.clone())
             .env("VERS_AUTH_TOKEN", TOKEN);
         if self.kind == Kind::Vers {
             command.env("VERS_API_KEY", &self.key);

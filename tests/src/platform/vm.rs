@@ -5,10 +5,11 @@
 //! listens on a port is started again with the arguments, environment and
 //! directory that it had.
 
-use super::machine::Machine;
+use super::machine::{BUILDS, Machine};
 use super::processes::{Process, Started};
 use crate::base::wait_for;
 use crate::binary::run;
+use crate::kept;
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
@@ -79,7 +80,7 @@ impl Vm {
         )?;
         std::fs::write(disk.join("ssh/sshd_config"), sshd_config())?;
         let vm = Self {
-            machine: Machine::start(&disk, free_mib)?,
+            machine: Machine::start(&disk, &kept::builds()?, free_mib)?,
             login_key: std::fs::read_to_string(&key)?,
             dir,
         };
@@ -206,14 +207,15 @@ fn new_key(path: &Path) -> Result<()> {
     .map(drop)
 }
 
-/// Sessions get the tests' own PATH: node may be anywhere. The log has a line
+/// Sessions get the tests' own PATH: node may be anywhere. Before it comes the
+/// `node` that keeps builds. The log has a line
 /// for each connection.
 fn sshd_config() -> String {
     format!(
         "Port 22\nHostKey /etc/ssh/host_key\nAuthorizedKeysFile /etc/ssh/authorized_keys\n\
          PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\n\
          PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\n\
-         LogLevel VERBOSE\nSetEnv \"PATH={}\"\n",
+         LogLevel VERBOSE\nSetEnv \"PATH={BUILDS}/bin:{}\"\n",
         std::env::var("PATH").unwrap_or_default()
     )
 }

@@ -3,6 +3,7 @@
 //! of git. And a hand on it: a command can be stopped before it begins and
 //! before its end is told.
 
+use super::machine::BUILDS;
 use super::vm::Vm;
 use crate::base::APP;
 use crate::binary::find;
@@ -74,7 +75,10 @@ impl Vm {
         }
         let note = |word: &str| format!("#!/bin/sh\necho \"{word} $$ $*\" >>{INSIDE}/log\n");
         for name in PROGRAMS {
-            let own = find(name)?;
+            let own = match name {
+                "node" => Path::new(BUILDS).join("bin/node"),
+                _ => find(name)?,
+            };
             let text = format!("{}exec '{}' \"$@\"\n", note(name), own.display());
             program(&dir.join("bin").join(name), &text)?;
         }

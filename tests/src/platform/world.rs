@@ -12,6 +12,7 @@ use super::vm::new_disk;
 use crate::base::{APP, wait_for};
 use crate::binary::{git, run, vdeploy};
 use crate::fixtures;
+use crate::kept::{self, PluginCache, REAL_COMPILER};
 use crate::outcome::Ran;
 use crate::remote::Remote;
 use anyhow::{Context as _, Result};
@@ -37,6 +38,7 @@ pub struct World {
     pub(super) runtime: Runtime,
     pub(super) ports: Ports,
     pub(super) ca_file: PathBuf,
+    pub(super) plugin_cache: PluginCache,
     vdeploy: PathBuf,
     remote: Remote,
     packages: PathBuf,
@@ -46,6 +48,15 @@ pub struct World {
     pub first: Option<Ran>,
     // Last: everything above has its files here.
     dir: TempDir,
+}
+
+/// What makes the builds of the sample service on the VMs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compiler {
+    /// The real one, each time.
+    Real,
+    /// The real one once for each source; see [`kept`].
+    Kept,
 }
 
 /// Where the platform listens, on the loopback.
@@ -62,7 +73,7 @@ pub struct Ports {
 impl World {
     /// Starts the platform, deploys the good service to its first VM and stores
     /// that as a commit.
-    pub fn start() -> Result<Self> {
+    pub fn start(compiler: Compiler) -> Result<Self> {
         machine::possible()?;
         let dir = TempDir::new()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -84,6 +95,7 @@ impl World {
             cloud,
             ports,
             ca_file,
+            plugin_cache: kept::plugins()?,
             vdeploy: vdeploy()?,
             remote: Remote::create(dir.path())?,
             packages,
@@ -93,12 +105,12 @@ impl World {
             runtime,
             dir,
         };
-        world.prepare()?;
+        world.prepare(compiler)?;
         Ok(world)
     }
 
     /// The first deploy, to a VM with nothing but a checkout.
-    fn prepare(&mut self) -> Result<()> {
+    fn prepare(&mut self, compiler: Compiler) -> Result<()> {
         let disk = self.dir.path().join("disk");
         let stored = new_disk(&disk)?;
         let home = disk.join("root");
@@ -117,7 +129,15 @@ impl World {
             let place = self.new_place(Kind::Vers)?;
             let vm = self.cloud.make_vm(&place.key, &stored, None)?;
             let place = place.at(vm)?;
-            let first = place.deploy(&[])?.expect_code(0)?;
+            let mark = place.vm(vm)?.machine.path("/root").join(REAL_COMPILER);
+            std::fs::write(&mark, "")?;
+            let first = {
+                let _one_at_a_time = kept::compile_plugins();
+                place.deploy(&[])?.expect_code(0)?
+            };
+            if compiler == Compiler::Kept {
+                std::fs::remove_file(mark)?;
+            }
             // On a busy machine it may not have been given back in time; then it
             // runs out, and no copy of the VM may hold one.
             let free = || {
@@ -183,11 +203,6 @@ impl World {
     /// The binary under test.
     pub fn vdeploy(&self) -> &Path {
         &self.vdeploy
-    }
-
-    /// Compiled plugins, shared by all places.
-    pub fn plugin_cache(&self) -> PathBuf {
-        self.dir.path().join("plugin-cache")
     }
 }
 
