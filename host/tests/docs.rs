@@ -16,22 +16,28 @@ use vdeploy::cli::{Cli, ExitCode};
 use vdeploy::config::Project;
 use vdeploy::config::builtin::BUILTIN_PLUGINS;
 
-/// Every document for people, from the top of the repository.
-const DOCUMENTS: [&str; 13] = [
+/// The documents for people at the top of the repository.
+const AT_THE_TOP: [&str; 6] = [
     "README.md",
     "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "GLOSSARY.md",
-    "docs/project-file.md",
-    "docs/plugins.md",
-    "docs/events.md",
-    "docs/built-in-plan.md",
-    "docs/failure-modes.md",
-    "docs/hazards.md",
-    "docs/vers-platform.md",
-    "docs/doctor.md",
-    "docs/performance.md",
-    "docs/recordings.md",
+    "SECURITY.md",
 ];
+
+/// Every document for people, from the top of the repository.
+fn documents() -> Vec<String> {
+    let mut pages: Vec<String> = std::fs::read_dir(top().join("docs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .map(|name| format!("docs/{name}"))
+        .collect();
+    pages.sort_unstable();
+    assert!(pages.len() > 20, "{pages:?}");
+    pages.extend(AT_THE_TOP.map(str::to_owned));
+    pages
+}
 
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -85,19 +91,104 @@ fn section<'t>(document: &'t str, name: &str) -> &'t str {
 }
 
 #[test]
-fn the_readme_has_the_exit_codes() {
+fn the_exit_codes_are_documented() {
     let table = ExitCode::markdown();
     assert!(
-        read("README.md").contains(&table),
-        "README.md must have this table:\n{table}"
+        read("docs/exit-codes.md").contains(&table),
+        "docs/exit-codes.md must have this table:\n{table}"
     );
+}
+
+#[test]
+fn the_readme_is_one_page_and_the_index_names_every_page() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 200, "README.md has {lines} lines");
+    let index = read("docs/README.md");
+    for document in documents() {
+        let Some(page) = document.strip_prefix("docs/") else {
+            continue;
+        };
+        assert!(
+            page == "README.md" || index.contains(&format!("]({page})")),
+            "docs/README.md does not link {page}"
+        );
+    }
+}
+
+/// Not held to short sentences yet.
+const LONG: [&str; 3] = [
+    "ARCHITECTURE.md",
+    "docs/failure-modes.md",
+    "docs/hazards.md",
+];
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Sentences and table cells of a document without its blocks.
+fn sentences(document: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = String::new();
+    let mut in_block = false;
+    for line in document.lines().chain([""]) {
+        let bare = line.trim();
+        let is_fence = bare.starts_with("```");
+        let (marker, rest) = bare.split_once(' ').unwrap_or((bare, ""));
+        let is_item = marker == "-" || marker.strip_suffix('.').is_some_and(is_number);
+        let is_row = bare.starts_with('|');
+        if is_fence || is_row || is_item || bare.is_empty() || bare.starts_with('#') {
+            let mut sentence = String::new();
+            for word in open.split_whitespace() {
+                sentence.push_str(word);
+                sentence.push(' ');
+                if word.ends_with(['.', '!', '?', ':']) {
+                    found.push(std::mem::take(&mut sentence));
+                }
+            }
+            if !sentence.is_empty() {
+                found.push(sentence);
+            }
+            open.clear();
+        }
+        in_block ^= is_fence;
+        if in_block || is_fence {
+            continue;
+        }
+        if is_row {
+            found.extend(bare.replace("\\|", "").split('|').map(str::to_owned));
+        } else {
+            open.push(' ');
+            open.push_str(if is_item { rest } else { bare });
+        }
+    }
+    found
+}
+
+#[test]
+fn no_sentence_and_no_cell_is_longer_than_40_words() {
+    let mut problems = Vec::new();
+    for document in documents() {
+        if LONG.contains(&document.as_str()) {
+            continue;
+        }
+        for sentence in sentences(&read(&document)) {
+            let words = sentence.split_whitespace().count();
+            if words > 40 {
+                problems.push(format!("{document}: {words} words: {sentence}"));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    let long = sentences(&format!("- {}.", "word ".repeat(41)));
+    assert_eq!(long.first().unwrap().split_whitespace().count(), 42);
 }
 
 #[test]
 fn every_example_of_a_project_file_is_one() {
     let mut count = 0;
-    for document in DOCUMENTS {
-        let text = read(document);
+    for document in documents() {
+        let text = read(&document);
         for block in blocks(&text).iter().filter(|b| b.language == "toml") {
             count += 1;
             // The examples build on each other: what one uses, another defines.
@@ -116,8 +207,8 @@ fn every_example_of_a_project_file_is_one() {
 #[test]
 fn every_command_can_be_typed() {
     let mut count = 0;
-    for document in DOCUMENTS {
-        let text = read(document);
+    for document in documents() {
+        let text = read(&document);
         for block in blocks(&text).iter().filter(|b| b.language == "sh") {
             for (offset, line) in block.text.lines().enumerate() {
                 let place = format!("{document}:{}", block.line + offset);
@@ -288,9 +379,9 @@ fn the_plugin_that_is_built_from_zero_is_the_fixture() {
 #[test]
 fn every_link_leads_somewhere() {
     let mut problems = Vec::new();
-    for document in DOCUMENTS {
-        let text = read(document);
-        let dir = top().join(document).parent().unwrap().to_owned();
+    for document in documents() {
+        let text = read(&document);
+        let dir = top().join(&document).parent().unwrap().to_owned();
         for link in text.split("](").skip(1) {
             let link = link.split(')').next().unwrap();
             if link.starts_with("http") {
@@ -298,7 +389,7 @@ fn every_link_leads_somewhere() {
             }
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
             let path = match file {
-                "" => top().join(document),
+                "" => top().join(&document),
                 file => dir.join(file),
             };
             let Ok(target) = std::fs::read_to_string(&path) else {
@@ -306,9 +397,12 @@ fn every_link_leads_somewhere() {
                 continue;
             };
             let anchors = target.lines().filter(|line| line.starts_with('#'));
+            // As GitHub makes them.
             let mut anchors = anchors.map(|line| {
                 let words = line.trim_start_matches('#').trim().to_lowercase();
-                words.replace(' ', "-").replace(['.', '`', ',', ':'], "")
+                let mut anchor = words.replace(' ', "-");
+                anchor.retain(|c| c.is_alphanumeric() || c == '-' || c == '_');
+                anchor
             });
             if !anchor.is_empty() && !anchors.any(|found| found == anchor) {
                 problems.push(format!("{document}: {link}: no such heading"));
