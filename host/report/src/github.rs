@@ -5,8 +5,8 @@
 //! a line, after any spaces, and the older `##[` anywhere in it. Both are
 //! broken up in all lines but our own.
 
-use super::ending::{headline, headline_of};
 use super::{PlainReporter, Reporter, Sink};
+use crate::text::summary::{headline, headline_of};
 use vdeploy_core::clean;
 use vdeploy_core::event::Outcome;
 use vdeploy_core::event::Phase;
@@ -71,7 +71,7 @@ impl Reporter for GithubReporter {
                 self.close();
                 let phase = match phase {
                     Phase::Run => "",
-                    other => super::text::phase(*other),
+                    other => crate::wording::phase(*other),
                 };
                 let mut title = format!("{step} {phase}").trim_end().to_owned();
                 if *attempt > 1 {

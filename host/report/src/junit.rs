@@ -6,10 +6,10 @@
 //! run did not finish: a killed run never looks green.
 
 use super::Reporter;
-use super::ending::headline_of;
-use super::story::Story;
-use super::text;
-use super::whole::{self, Readers};
+use crate::atomic_file::{self, Readers};
+use crate::model::Story;
+use crate::text::summary::headline_of;
+use crate::wording as text;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ impl JunitReporter {
                 text: "vdeploy was killed; `vdeploy runs list` shows the run".to_owned(),
             },
         ));
-        whole::write(
+        atomic_file::write(
             path,
             &render("vdeploy", &[], &[unfinished], 0),
             Readers::Others,
@@ -144,7 +144,7 @@ impl JunitReporter {
         self.properties.push(("outcome", words.to_owned()));
         self.properties.push(("exit-code", exit_code.to_string()));
         let xml = render(&self.plan, &self.properties, &self.suites, *duration_ms);
-        if let Err(error) = whole::write(&self.path, &xml, Readers::Others) {
+        if let Err(error) = atomic_file::write(&self.path, &xml, Readers::Others) {
             let path = self.path.display();
             self.warnings
                 .line(&format!("warning: {path} could not be written: {error}"));

@@ -14,34 +14,31 @@
 //! sees a line that is no JSON. `--junit FILE` and GitHub's annotations come on
 //! top.
 
+pub mod atomic_file;
 mod bus;
-mod choice;
 pub mod difference;
-mod ending;
 mod github;
-mod human;
 mod json;
 mod junit;
-mod narrator;
-mod plain;
+mod model;
+mod output_mode;
 pub mod prune;
 pub mod runs;
 mod sink;
-mod story;
 mod text;
-pub mod whole;
+mod wording;
 
 #[cfg(test)]
 mod script;
 
 pub use bus::EventBus;
-pub use choice::{Progress, Screen, Surroundings, choose};
 pub use github::{GithubReporter, harmless};
-pub use human::HumanReporter;
 pub use json::JsonReporter;
 pub use junit::JunitReporter;
-pub use plain::PlainReporter;
+pub use output_mode::{Progress, Screen, Surroundings, choose};
 pub use sink::Sink;
+pub use text::live::HumanReporter;
+pub use text::plain::PlainReporter;
 
 use vdeploy_core::event::RunEvent;
 

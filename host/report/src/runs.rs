@@ -1,7 +1,7 @@
 //! `vdeploy runs list` and `vdeploy runs show`: stored runs as text and as
 //! JSON. Pure: takes what the store gave and the time, returns what to print.
 
-use super::text::{self, BROUGHT_BACK, NO_LIVE_VERSION, duration, table};
+use crate::wording::{self as text, BROUGHT_BACK, NO_LIVE_VERSION, duration, table};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,9 +12,9 @@ use vdeploy_journal::moment::moment;
 use vdeploy_journal::store::{RunRecord, RunSummary, Stored};
 use vdeploy_journal::{Entry, unfinished};
 
-mod standing;
+mod state;
 
-pub use standing::{Standing, State};
+pub use state::{Standing, State};
 
 /// Version of the JSON forms.
 pub const FORMAT: u32 = 1;

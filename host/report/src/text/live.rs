@@ -5,8 +5,8 @@
 //! goes through a [`Sink`]. So a terminal that goes away ends the show and not
 //! the run.
 
-use super::narrator::{Detail, Narrator};
-use super::{Reporter, Sink};
+use super::lines::{Detail, Narrator};
+use crate::{Reporter, Sink};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt;
 use std::time::Duration;
@@ -127,7 +127,7 @@ impl HumanReporter {
             Some(index) if section == Section::Steps && phase != Phase::Undo => {
                 format!("[{}/{}] ", index + 1, steps.len())
             }
-            _ => super::text::section(section).to_owned(),
+            _ => crate::wording::section(section).to_owned(),
         };
         match phase {
             Phase::Check => place.push_str("check "),

@@ -1,9 +1,9 @@
 //! Lines for a place without a live terminal: one a happening, each with the
 //! time since the start. `verbose` adds calls, output and debug logs.
 
-use super::narrator::{Detail, Line, Narrator};
-use super::text;
-use super::{Reporter, Sink};
+use super::lines::{Detail, Line, Narrator};
+use crate::wording as text;
+use crate::{Reporter, Sink};
 use std::fmt;
 use std::time::Instant;
 use vdeploy_core::event::RunEvent;
@@ -34,7 +34,7 @@ impl PlainReporter {
         Self::with_clock(sink, verbose, Box::new(elapsed))
     }
 
-    pub(super) fn with_clock(sink: Sink, verbose: bool, elapsed: Elapsed) -> Self {
+    pub(crate) fn with_clock(sink: Sink, verbose: bool, elapsed: Elapsed) -> Self {
         let detail = if verbose {
             Detail::Verbose
         } else {
@@ -47,16 +47,16 @@ impl PlainReporter {
         }
     }
 
-    pub(super) fn narrator(&self) -> &Narrator {
+    pub(crate) fn narrator(&self) -> &Narrator {
         &self.narrator
     }
 
     /// Writes a line as it is.
-    pub(super) fn raw(&mut self, line: &str) {
+    pub(crate) fn raw(&mut self, line: &str) {
         self.sink.line(line);
     }
 
-    pub(super) fn tell(&mut self, event: &RunEvent) -> Vec<String> {
+    pub(crate) fn tell(&mut self, event: &RunEvent) -> Vec<String> {
         let at = text::elapsed((self.elapsed)());
         let lines = self.narrator.tell(event);
         let stamped = |line: &Line| match line.last {

@@ -1,9 +1,9 @@
 //! The final block for people: what became of the run, why, what is live and
 //! what to do next.
 
-use super::narrator::Line;
-use super::story::{Failed, Story};
-use super::text::{self, AS_BEFORE, BROUGHT_BACK, NO_LIVE_VERSION, Tone, duration};
+use super::lines::Line;
+use crate::model::{Failed, Story};
+use crate::wording::{self as text, AS_BEFORE, BROUGHT_BACK, NO_LIVE_VERSION, Tone, duration};
 use vdeploy_core::clean;
 use vdeploy_core::event::{Outcome, RunEvent};
 use vdeploy_core::event::{Phase, Section};
@@ -14,7 +14,7 @@ const CHECKS: usize = 10;
 const LINES: usize = 5;
 
 /// The lines for a `RunFinished`; none for any other event.
-pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
+pub(crate) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
     let RunEvent::RunFinished {
         run,
         outcome,
@@ -71,7 +71,7 @@ pub(super) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
 
 /// How the run ended. One that went through may have been no deploy: a
 /// rollback that was asked for, or a plan that only looks.
-pub(super) fn headline_of(story: &Story, outcome: Outcome, unchanged: bool) -> &'static str {
+pub(crate) fn headline_of(story: &Story, outcome: Outcome, unchanged: bool) -> &'static str {
     match outcome {
         _ if story.dry_run => {}
         Outcome::RolledBack if story.no_live_version => return NO_LIVE_VERSION,
@@ -149,7 +149,7 @@ fn was_stopped(failed: &Failed) -> bool {
 }
 
 /// Step, function and error in one line.
-pub(super) fn headline(failed: &Failed) -> String {
+pub(crate) fn headline(failed: &Failed) -> String {
     let list = match failed.section {
         Section::Steps => "",
         other => text::section(other),

@@ -11,7 +11,7 @@ const TAIL: usize = 10;
 
 /// A step that failed for good.
 #[derive(Clone, Debug)]
-pub(super) struct Failed {
+pub(crate) struct Failed {
     pub step: StepId,
     pub section: Section,
     pub phase: Phase,
@@ -26,7 +26,7 @@ pub(super) struct Failed {
 
 /// One call of a plugin function.
 #[derive(Debug, Default)]
-pub(super) struct Attempt {
+pub(crate) struct Attempt {
     pub passed: usize,
     pub skipped: usize,
     checks: Vec<(String, Option<String>)>,
@@ -48,7 +48,7 @@ impl Attempt {
 
 /// The run so far.
 #[derive(Debug, Default)]
-pub(super) struct Story {
+pub(crate) struct Story {
     pub run: Option<RunId>,
     pub plan: Option<PlanName>,
     pub target: Option<TargetName>,

@@ -1,9 +1,9 @@
 //! Turns events into lines for people. Pure: the same lines for every screen,
 //! in three amounts of detail.
 
-use super::ending;
-use super::story::Story;
-use super::text::{self, Tone, duration};
+use super::summary;
+use crate::model::Story;
+use crate::wording::{self as text, Tone, duration};
 use std::fmt::Write as _;
 use vdeploy_core::capability::ssh::Stream;
 use vdeploy_core::clean;
@@ -13,7 +13,7 @@ use vdeploy_journal::moment::moment;
 
 /// How much is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Detail {
+pub(crate) enum Detail {
     /// For a terminal that shows what is going on by a live line.
     Live,
     /// One line for each thing that matters.
@@ -24,7 +24,7 @@ pub(super) enum Detail {
 
 /// One line.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// Stands before the text and carries the colour if it is not empty.
     pub mark: &'static str,
     pub tone: Tone,
@@ -70,7 +70,7 @@ impl Line {
 
 /// Tells one run.
 #[derive(Debug)]
-pub(super) struct Narrator {
+pub(crate) struct Narrator {
     pub story: Story,
     detail: Detail,
     /// Number and total milliseconds of the checks that passed so far, until
@@ -356,7 +356,7 @@ impl Narrator {
                 };
                 lines.push(Line::new(Tone::Warn, format!("rollback begins: {why}")));
             }
-            RunEvent::RunFinished { .. } => lines.extend(ending::block(&self.story, event)),
+            RunEvent::RunFinished { .. } => lines.extend(summary::block(&self.story, event)),
             _ => {}
         }
     }
