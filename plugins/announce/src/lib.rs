@@ -141,7 +141,8 @@ impl Step for Announce {
             0 => String::new(),
             n => format!("; {n} of its records failed"),
         };
-        let summary = format!("{}{told}", deploy.headline(cx));
+        let would = if cx.dry_run() { "would announce: " } else { "" };
+        let summary = format!("{would}{}{told}", deploy.headline(cx));
         Ok(Output {
             summary,
             skipped: false,

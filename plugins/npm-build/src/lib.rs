@@ -93,8 +93,12 @@ impl Step for NpmBuild {
         } else {
             "installed"
         };
+        let summary = match cx.dry_run() {
+            true => format!("would build {}", short(&sha)),
+            false => format!("built {}, modules {modules}", short(&sha)),
+        };
         Ok(Built {
-            summary: format!("built {}, modules {modules}", short(&sha)),
+            summary,
             modules: modules.to_owned(),
             previous: made.kept_previous.then(|| PREVIOUS_DIR.to_owned()),
             ..built
