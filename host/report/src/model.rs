@@ -1,95 +1,106 @@
-//! What a report remembers of a run: enough to say at its end why it failed.
+//! The one fold over run events: what a reporter may ask of a run at any moment.
 
-use std::collections::VecDeque;
+mod attempt;
+mod steps;
+
+pub use attempt::Attempt;
+pub use steps::{ResultStatus, StepModel, StepResult, Subject};
+
+use crate::wording::Ending;
 use vdeploy_core::capability::EffectError;
-use vdeploy_core::event::{CheckStatus, Phase, Section};
-use vdeploy_core::event::{RunEvent, says_no_live_version};
+use vdeploy_core::event::{Outcome, Phase, RunEvent, Section, says_no_live_version};
 use vdeploy_core::ids::{PlanName, RunId, SnapshotId, StepId, TargetName, VmId};
 
-/// Lines of output kept of the last command.
-const TAIL: usize = 10;
+/// A run, as far as its events have told.
+#[derive(Debug, Default)]
+pub struct RunModel {
+    pub run: Option<RunId>,
+    pub plan: Option<PlanName>,
+    pub target: Option<TargetName>,
+    pub vm: Option<VmId>,
+    /// The VM that was the target when the run began, if it is another now.
+    pub moved_from: Option<VmId>,
+    pub dry_run: bool,
+    /// The plan's steps in order, then every other step that began.
+    pub steps: Vec<StepModel>,
+    /// The rollback point: the first snapshot taken before the run's changes.
+    pub snapshot: Option<SnapshotId>,
+    /// The run is a rollback that the operator requested.
+    pub operator_requested: bool,
+    /// The run removed the first deploy: nothing is live.
+    pub no_live_version: bool,
+    /// An earlier process began the run.
+    pub resumed: bool,
+    /// A change was begun, on the target or elsewhere. A dry run begins changes
+    /// and makes none.
+    pub changed: bool,
+    /// The first final failure outside of the rollback.
+    pub cause: Option<Failure>,
+    /// The first final failure of an undo or of a rollback step.
+    pub rollback_failure: Option<Failure>,
+    /// The call of a plugin function that is running, or the last one.
+    pub attempt: Attempt,
+    /// None until the run has ended.
+    pub end: Option<RunEnd>,
+}
 
-/// A step that failed for good.
+/// A step that failed and is not retried.
 #[derive(Clone, Debug)]
-pub(crate) struct Failed {
+pub struct Failure {
     pub step: StepId,
     pub section: Section,
     pub phase: Phase,
     pub error: EffectError,
     /// Name and detail of each check that failed in the last attempt.
-    pub checks: Vec<(String, Option<String>)>,
-    /// The command that failed, or else the last one that printed something.
-    pub command: Option<String>,
-    /// Its last lines.
+    pub failed_checks: Vec<(String, Option<String>)>,
+    /// The command that failed or never returned.
+    pub command: Option<FailedCommand>,
+}
+
+/// A command and the last lines that it printed.
+#[derive(Clone, Debug)]
+pub struct FailedCommand {
+    pub action: String,
     pub tail: Vec<String>,
 }
 
-/// One call of a plugin function.
-#[derive(Debug, Default)]
-pub(crate) struct Attempt {
-    pub passed: usize,
-    pub skipped: usize,
-    checks: Vec<(String, Option<String>)>,
-    /// Action of the call that runs.
-    pub call: Option<String>,
-    /// Its last lines.
-    lines: VecDeque<String>,
-    /// The command that a failure shows, and its last lines.
-    shown: Option<(String, Vec<String>)>,
-    /// It failed itself: a later one that succeeded does not replace it.
-    shown_failed: bool,
+/// The members of `RunFinished`.
+#[derive(Clone, Debug)]
+pub struct RunEnd {
+    pub run: RunId,
+    pub outcome: Outcome,
+    pub unchanged: bool,
+    pub target_changed: bool,
+    pub blocking_run: Option<RunId>,
+    pub exit_code: u8,
+    pub message: String,
+    pub next: Vec<String>,
+    pub url: Option<String>,
+    pub duration_ms: u64,
 }
 
-impl Attempt {
-    pub fn failed(&self) -> usize {
-        self.checks.len()
+impl RunModel {
+    pub fn apply(&mut self, event: &RunEvent) {
+        self.apply_to_run(event);
+        self.apply_to_steps(event);
+        self.apply_to_failures(event);
+        self.attempt.apply(event);
     }
-}
 
-/// The run so far.
-#[derive(Debug, Default)]
-pub(crate) struct Story {
-    pub run: Option<RunId>,
-    pub plan: Option<PlanName>,
-    pub target: Option<TargetName>,
-    pub vm: Option<VmId>,
-    pub moved_from: Option<VmId>,
-    pub dry_run: bool,
-    pub steps: Vec<StepId>,
-    /// Where the run can go back to: the first one, taken before its changes.
-    pub snapshot: Option<SnapshotId>,
-    /// A person asked for a rollback: the run is one.
-    pub operator_requested: bool,
-    /// The first deploy was taken away: nothing is live.
-    pub no_live_version: bool,
-    /// An earlier process began the run.
-    pub resumed: bool,
-    /// Some call was a change.
-    pub changed: bool,
-    /// The first failure for good that is no part of the rollback.
-    pub cause: Option<Failed>,
-    /// The first failure for good of an undo or a rollback step.
-    pub rollback: Option<Failed>,
-    pub attempt: Attempt,
-}
-
-impl Story {
-    /// Takes one event in.
-    pub fn hear(&mut self, event: &RunEvent) {
+    fn apply_to_run(&mut self, event: &RunEvent) {
         match event {
             RunEvent::RunStarted {
                 run,
                 plan,
                 target,
                 vm,
-                steps,
                 dry_run,
+                ..
             } => {
                 self.run = Some(run.clone());
                 self.plan = Some(plan.clone());
                 self.target = Some(target.clone());
-                self.vm = vm.clone();
-                self.steps = steps.clone();
+                self.vm.clone_from(vm);
                 self.dry_run = *dry_run;
             }
             RunEvent::RunResumed {
@@ -107,56 +118,11 @@ impl Story {
                 self.no_live_version |= *no_live_version;
                 self.moved_from.clone_from(moved_from);
             }
-            RunEvent::StepStarted { .. } => self.attempt = Attempt::default(),
             RunEvent::StepFinished {
                 output: Some(output),
                 ..
             } => self.no_live_version |= says_no_live_version(output),
-            RunEvent::CallStarted { action, change, .. } => {
-                self.changed |= *change;
-                self.attempt.call_began(action);
-            }
-            RunEvent::Output { line, .. } => self.attempt.output(line),
-            RunEvent::CallFinished { ok, .. } => self.attempt.call_ended(*ok),
-            RunEvent::Check {
-                name,
-                status,
-                detail,
-                ..
-            } => match status {
-                CheckStatus::Passed => self.attempt.passed += 1,
-                CheckStatus::Skipped => self.attempt.skipped += 1,
-                CheckStatus::Failed => self.attempt.checks.push((name.clone(), detail.clone())),
-            },
-            RunEvent::StepFailed {
-                step,
-                section,
-                phase,
-                failure,
-                retry_in_ms: None,
-                ..
-            } => {
-                let place = match (section, phase) {
-                    (Section::Finally, _) => return,
-                    (Section::Rollback, _) | (_, Phase::Undo) => &mut self.rollback,
-                    _ => &mut self.cause,
-                };
-                if place.is_none() {
-                    let mut attempt = std::mem::take(&mut self.attempt);
-                    // A call that never came back: a deadline, a lost connection.
-                    attempt.call_ended(attempt.lines.is_empty());
-                    let (command, tail) = attempt.shown.unzip();
-                    *place = Some(Failed {
-                        step: step.clone(),
-                        section: *section,
-                        phase: *phase,
-                        error: failure.error.clone(),
-                        checks: attempt.checks,
-                        command,
-                        tail: tail.unwrap_or_default(),
-                    });
-                }
-            }
+            RunEvent::CallStarted { change, .. } => self.changed |= *change,
             RunEvent::SnapshotTaken {
                 snapshot,
                 before_changes: true,
@@ -171,32 +137,76 @@ impl Story {
                 }
                 self.vm = Some(to.clone());
             }
+            RunEvent::RunFinished {
+                run,
+                outcome,
+                unchanged,
+                target_changed,
+                blocking_run,
+                exit_code,
+                message,
+                next,
+                url,
+                duration_ms,
+            } => {
+                self.end = Some(RunEnd {
+                    run: run.clone(),
+                    outcome: *outcome,
+                    unchanged: *unchanged,
+                    target_changed: *target_changed,
+                    blocking_run: blocking_run.clone(),
+                    exit_code: *exit_code,
+                    message: message.clone(),
+                    next: next.clone(),
+                    url: url.clone(),
+                    duration_ms: *duration_ms,
+                });
+            }
             _ => {}
         }
     }
-}
 
-impl Attempt {
-    fn call_began(&mut self, action: &str) {
-        self.call = Some(action.to_owned());
-        self.lines.clear();
-    }
-
-    fn output(&mut self, line: &str) {
-        if self.lines.len() == TAIL {
-            self.lines.pop_front();
-        }
-        self.lines.push_back(line.to_owned());
-    }
-
-    fn call_ended(&mut self, ok: bool) {
-        let lines: Vec<_> = std::mem::take(&mut self.lines).into();
-        let Some(action) = self.call.take() else {
+    /// Before `attempt` takes the event in: the lines of a call that never
+    /// returned are in it.
+    fn apply_to_failures(&mut self, event: &RunEvent) {
+        let RunEvent::StepFailed {
+            step,
+            section,
+            phase,
+            failure,
+            retry_in_ms: None,
+            ..
+        } = event
+        else {
             return;
         };
-        if !ok || (!self.shown_failed && !lines.is_empty()) {
-            self.shown = Some((action, lines));
-            self.shown_failed = !ok;
-        }
+        let place = match (section, phase) {
+            (Section::Finally, _) => return,
+            (Section::Rollback, _) | (_, Phase::Undo) => &mut self.rollback_failure,
+            _ => &mut self.cause,
+        };
+        place.get_or_insert_with(|| Failure {
+            step: step.clone(),
+            section: *section,
+            phase: *phase,
+            error: failure.error.clone(),
+            failed_checks: self.attempt.failed_checks.clone(),
+            command: self.attempt.failed_command(),
+        });
+    }
+
+    /// How the run ended; none while it goes on.
+    pub fn ending(&self) -> Option<Ending> {
+        self.end.as_ref().map(|end| Ending {
+            outcome: end.outcome,
+            unchanged: end.unchanged,
+            dry_run: self.dry_run,
+            operator_requested: self.operator_requested,
+            no_live_version: self.no_live_version,
+            changed: self.changed,
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,23 +1,11 @@
-//! Which kind of screen a run gets. Pure: the command line reads the
+//! What a run prints on standard output. Pure: the command line reads the
 //! environment and asks here.
 
-/// What the operator asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Progress {
-    /// Live on a terminal, plain elsewhere.
-    #[default]
-    Auto,
-    /// One line an event, also on a terminal.
-    Plain,
-    /// JSON lines.
-    Json,
-}
-
-/// What is known about the place the run is started from.
+/// Where the command line runs.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub struct TerminalInfo {
     /// Standard output is a terminal.
-    pub terminal: bool,
+    pub is_terminal: bool,
     /// `TERM`.
     pub term: Option<String>,
     /// `NO_COLOR` is set and not empty.
@@ -26,30 +14,26 @@ pub struct Surroundings {
     pub ci: bool,
 }
 
-/// What a run gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Screen {
-    /// A live terminal.
-    Live {
-        /// With colour.
-        colour: bool,
-    },
-    /// Lines of text.
+pub enum OutputMode {
+    Live { colour: bool },
     Plain,
-    /// Lines of JSON.
     Json,
 }
 
-/// Decides. A dumb terminal and a CI job get plain lines, because a live line
-/// cannot be drawn there.
-pub fn choose(asked: Progress, around: &Surroundings) -> Screen {
-    let dumb = around.term.as_deref() == Some("dumb");
-    match asked {
-        Progress::Json => Screen::Json,
-        Progress::Auto if around.terminal && !dumb && !around.ci => Screen::Live {
-            colour: !around.no_color,
-        },
-        Progress::Auto | Progress::Plain => Screen::Plain,
+impl OutputMode {
+    /// A dumb terminal and a CI job get plain lines: neither can draw a live line.
+    pub fn select(json: bool, terminal: &TerminalInfo) -> Self {
+        let is_dumb = terminal.term.as_deref() == Some("dumb");
+        if json {
+            Self::Json
+        } else if terminal.is_terminal && !is_dumb && !terminal.ci {
+            Self::Live {
+                colour: !terminal.no_color,
+            }
+        } else {
+            Self::Plain
+        }
     }
 }
 
@@ -59,32 +43,31 @@ mod tests {
 
     #[test]
     fn a_live_line_needs_a_terminal_that_can_draw() {
-        let terminal = Surroundings {
-            terminal: true,
+        let terminal = TerminalInfo {
+            is_terminal: true,
             term: Some("xterm".to_owned()),
-            ..Surroundings::default()
+            ..TerminalInfo::default()
         };
-        let auto = |around: Surroundings| choose(Progress::Auto, &around);
-        assert_eq!(auto(terminal.clone()), Screen::Live { colour: true });
-        let no_color = Surroundings {
+        let select = |terminal: TerminalInfo| OutputMode::select(false, &terminal);
+        assert_eq!(select(terminal.clone()), OutputMode::Live { colour: true });
+        let no_color = TerminalInfo {
             no_color: true,
             ..terminal.clone()
         };
-        assert_eq!(auto(no_color), Screen::Live { colour: false });
+        assert_eq!(select(no_color), OutputMode::Live { colour: false });
         for plain in [
-            Surroundings::default(),
-            Surroundings {
+            TerminalInfo::default(),
+            TerminalInfo {
                 term: Some("dumb".to_owned()),
                 ..terminal.clone()
             },
-            Surroundings {
+            TerminalInfo {
                 ci: true,
                 ..terminal.clone()
             },
         ] {
-            assert_eq!(auto(plain), Screen::Plain);
+            assert_eq!(select(plain), OutputMode::Plain);
         }
-        assert_eq!(choose(Progress::Plain, &terminal), Screen::Plain);
-        assert_eq!(choose(Progress::Json, &terminal), Screen::Json);
+        assert_eq!(OutputMode::select(true, &terminal), OutputMode::Json);
     }
 }

@@ -1,6 +1,12 @@
-//! Reports for people: lines, a live line on a terminal, and the final block.
+//! Reports for people: lines, a live line on a terminal, and the summary.
 
-pub(crate) mod lines;
-pub(crate) mod live;
-pub(crate) mod plain;
-pub(crate) mod summary;
+mod format;
+mod lines;
+mod live;
+mod plain;
+mod summary;
+
+pub(crate) use format::{Tone, age, duration, elapsed, size, table};
+pub use live::LiveReporter;
+pub use plain::PlainReporter;
+pub(crate) use summary::failure_line;

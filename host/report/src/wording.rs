@@ -1,88 +1,9 @@
-//! Words and numbers as people read them.
+//! What people read of a run's outcome, the same in every report.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
-use unicode_width::UnicodeWidthStr as _;
-use vdeploy_core::clean;
-use vdeploy_core::event::Outcome;
-use vdeploy_core::event::{Phase, Section};
+use crate::RunModel;
+use crate::text::Tone;
+use vdeploy_core::event::{Outcome, Phase, Section};
 
-/// How good or bad a piece of text is; colours follow from it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Tone {
-    Plain,
-    Good,
-    Warn,
-    Bad,
-    Dim,
-}
-
-impl Tone {
-    /// The text in this tone's colour.
-    pub fn paint(self, text: &str, colour: bool) -> Cow<'_, str> {
-        let code = match self {
-            _ if !colour || text.is_empty() => return Cow::Borrowed(text),
-            Self::Plain => return Cow::Borrowed(text),
-            Self::Good => "32",
-            Self::Warn => "33",
-            Self::Bad => "31",
-            Self::Dim => "2",
-        };
-        Cow::Owned(format!("\x1b[{code}m{text}\x1b[0m"))
-    }
-}
-
-/// A duration: `35ms`, `1.2s`, `2m 05s`, `1h 02m`.
-pub(crate) fn duration(ms: u64) -> String {
-    let secs = ms / 1000;
-    match ms {
-        0..1_000 => format!("{ms}ms"),
-        1_000..60_000 => format!("{secs}.{}s", ms % 1000 / 100),
-        60_000..3_600_000 => format!("{}m {:02}s", secs / 60, secs % 60),
-        _ => format!("{}h {:02}m", secs / 3600, secs / 60 % 60),
-    }
-}
-
-/// Time since the start: `02:05`, `1:02:05`.
-pub(crate) fn elapsed(ms: u64) -> String {
-    let secs = ms / 1000;
-    let (hours, minutes, secs) = (secs / 3600, secs / 60 % 60, secs % 60);
-    if hours > 0 {
-        format!("{hours}:{minutes:02}:{secs:02}")
-    } else {
-        format!("{minutes:02}:{secs:02}")
-    }
-}
-
-/// How long ago: `12s`, `5m`, `3h`, `9d`.
-pub(crate) fn age(ms: u64) -> String {
-    let secs = ms / 1000;
-    match secs {
-        0..60 => format!("{secs}s"),
-        60..3_600 => format!("{}m", secs / 60),
-        3_600..86_400 => format!("{}h", secs / 3600),
-        _ => format!("{}d", secs / 86_400),
-    }
-}
-
-/// How much room: `512 B`, `12.3 KiB`, `1.1 MiB`.
-pub(crate) fn size(bytes: u64) -> String {
-    let mut unit = "B";
-    let mut tenths = bytes.saturating_mul(10);
-    for larger in ["KiB", "MiB", "GiB", "TiB"] {
-        if tenths < 10_240 {
-            break;
-        }
-        tenths /= 1024;
-        unit = larger;
-    }
-    match unit {
-        "B" => format!("{bytes} B"),
-        _ => format!("{}.{} {unit}", tenths / 10, tenths % 10),
-    }
-}
-
-/// A plugin function in a sentence.
 pub(crate) fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::Check => "check",
@@ -91,7 +12,7 @@ pub(crate) fn phase(phase: Phase) -> &'static str {
     }
 }
 
-/// What stands before the name of a step of another list.
+/// A prefix for the name of a step.
 pub(crate) fn section(section: Section) -> &'static str {
     match section {
         Section::Steps => "",
@@ -100,30 +21,41 @@ pub(crate) fn section(section: Section) -> &'static str {
     }
 }
 
-/// A rollback that was asked for is done.
-pub(crate) const BROUGHT_BACK: &str = "rolled back: the version from before is live and verified";
-/// The first deploy was taken away.
-pub(crate) const NO_LIVE_VERSION: &str =
-    "rolled back: nothing was live before, and nothing is live now";
+/// What an outcome's sentence depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    pub outcome: Outcome,
+    /// Nothing had to change.
+    pub unchanged: bool,
+    pub dry_run: bool,
+    pub operator_requested: bool,
+    pub no_live_version: bool,
+    pub changed: bool,
+}
 
-/// What is live where nothing was changed; it may be nothing.
-pub(crate) const AS_BEFORE: &str = "as before: this run changed nothing on the target";
+const NO_LIVE_VERSION: &str = "rolled back: nothing was live before, and nothing is live now";
 
-/// What is live after a dry run.
-const DRY: &str = "as before: vdeploy changed nothing";
-
-/// The outcome in words.
-pub(crate) fn outcome(outcome: Outcome, unchanged: bool) -> &'static str {
-    match outcome {
+/// The outcome in one sentence. A run that succeeded may have deployed nothing:
+/// a rollback that the operator requested, or a plan that only verifies.
+pub(crate) fn headline(ending: Ending) -> &'static str {
+    let requested = ending.operator_requested && !ending.dry_run;
+    let no_live_version = ending.no_live_version && !ending.dry_run;
+    match ending.outcome {
         Outcome::Rehearsed => "dry run: the plan would go through",
-        Outcome::Deployed if unchanged => "unchanged: this version was live already, verified",
-        Outcome::Deployed => "done: what is live is verified",
+        Outcome::Deployed if requested && no_live_version => NO_LIVE_VERSION,
+        Outcome::Deployed if ending.unchanged => {
+            "unchanged: this version was already live, and it is verified"
+        }
+        Outcome::Deployed if requested => "rolled back: the previous version is live and verified",
+        Outcome::Deployed if !ending.changed => "verified: nothing was changed",
+        Outcome::Deployed => "done: the live version is verified",
         Outcome::Refused => "refused: nothing was changed",
         Outcome::FailedUnchanged => "failed: nothing was changed on the target",
-        Outcome::RolledBack => "rolled back: the target is as before the run, verified",
-        Outcome::RollbackFailed => "ROLLBACK FAILED: nobody knows what is live",
+        Outcome::RolledBack if no_live_version => NO_LIVE_VERSION,
+        Outcome::RolledBack => "rolled back: the target is as it was before the run, verified",
+        Outcome::RollbackFailed => "ROLLBACK FAILED: it is unknown what is live",
         Outcome::Kept => "failed and kept: the target is as the failure left it",
-        Outcome::Held => "held: another run has the target",
+        Outcome::Held => "held: another run holds the target",
         Outcome::Unreachable => "unreachable: nothing was changed",
         Outcome::PluginRefused => "plugin refused: nothing was changed",
         Outcome::Interrupted => "interrupted: the run did not finish",
@@ -131,117 +63,56 @@ pub(crate) fn outcome(outcome: Outcome, unchanged: bool) -> &'static str {
     }
 }
 
-/// What is live now.
-pub(crate) fn live(outcome: Outcome, unchanged: bool, dry_run: bool) -> &'static str {
-    match outcome {
-        _ if dry_run => DRY,
-        Outcome::Rehearsed => DRY,
-        Outcome::Deployed if unchanged => "the same version as before, verified",
-        Outcome::Deployed => "what this run left, verified",
-        Outcome::RolledBack => "what was there before the run, verified",
-        Outcome::Refused | Outcome::FailedUnchanged | Outcome::PluginRefused => AS_BEFORE,
-        Outcome::Unreachable => "not seen; this run changed nothing",
-        Outcome::Held => "what the other run makes of it; this run changed nothing",
-        Outcome::RollbackFailed => "unknown: look at the target now",
-        Outcome::Kept => "what the failed step left; look at the target",
-        Outcome::Interrupted => "unknown: the run's journal says what was changed",
-        Outcome::Internal => "unknown; the journal says what was changed",
+const UNCHANGED: &str = "as before: this run changed nothing on the target";
+
+/// What is live after the run; empty while it goes on.
+pub(crate) fn live(model: &RunModel) -> String {
+    let Some(end) = &model.end else {
+        return String::new();
+    };
+    if let Some(run) = &end.blocking_run {
+        return format!("unknown: run {run} was interrupted, and nobody has settled it");
     }
+    let requested = model.operator_requested;
+    let text = match end.outcome {
+        _ if model.dry_run => "as before: vdeploy changed nothing",
+        Outcome::Rehearsed => "as before: vdeploy changed nothing",
+        Outcome::Deployed if requested && model.no_live_version => "nothing",
+        Outcome::Deployed if requested => "the previous version, verified",
+        Outcome::Deployed if end.unchanged || !model.changed => {
+            "the same version as before, verified"
+        }
+        Outcome::Deployed => "the result of this run, verified",
+        Outcome::RolledBack if model.no_live_version => "nothing, as before the run",
+        Outcome::RolledBack => "the version from before the run, verified",
+        Outcome::Interrupted | Outcome::Internal if !end.target_changed && !model.resumed => {
+            UNCHANGED
+        }
+        // Not this process, but an earlier one of the run has changed it.
+        Outcome::Refused
+        | Outcome::FailedUnchanged
+        | Outcome::PluginRefused
+        | Outcome::Unreachable
+            if model.resumed && model.changed =>
+        {
+            "unknown: the run was interrupted and could not be resumed"
+        }
+        Outcome::Refused | Outcome::FailedUnchanged | Outcome::PluginRefused => UNCHANGED,
+        Outcome::Unreachable => "unknown: the target was not reached; this run changed nothing",
+        Outcome::Held => "whatever the other run leaves; this run changed nothing",
+        Outcome::RollbackFailed => "unknown: check the target now",
+        Outcome::Kept => "what the failed step left: check the target",
+        Outcome::Interrupted | Outcome::Internal => {
+            "unknown: `vdeploy runs show` lists what was changed"
+        }
+    };
+    text.to_owned()
 }
 
-/// The tone of an outcome.
 pub(crate) fn tone(outcome: Outcome) -> Tone {
     match outcome {
         Outcome::Deployed | Outcome::Rehearsed => Tone::Good,
         Outcome::RolledBack | Outcome::Held | Outcome::Interrupted | Outcome::Kept => Tone::Warn,
         _ => Tone::Bad,
-    }
-}
-
-/// Left-aligned columns, two spaces apart, no space at the line's end. A cell is
-/// one line, whatever it holds.
-pub(crate) fn table<const N: usize>(rows: &[[String; N]], indent: &str) -> String {
-    let rows = rows
-        .iter()
-        .map(|row| row.each_ref().map(|cell| clean::line(cell)));
-    let rows: Vec<_> = rows.collect();
-    let mut widths = [0; N];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.width().max(*width);
-        }
-    }
-    let mut out = String::new();
-    for row in &rows {
-        let cells: Vec<_> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| {
-                let space = " ".repeat(width.saturating_sub(cell.width()));
-                format!("{cell}{space}")
-            })
-            .collect();
-        let _ = writeln!(
-            out,
-            "{}",
-            format!("{indent}{}", cells.join("  ")).trim_end()
-        );
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_stay_short() {
-        let cases = [
-            (0, "0ms"),
-            (999, "999ms"),
-            (1_250, "1.2s"),
-            (59_999, "59.9s"),
-            (125_000, "2m 05s"),
-            (3_725_000, "1h 02m"),
-        ];
-        for (ms, text) in cases {
-            assert_eq!(duration(ms), text);
-        }
-        assert_eq!(elapsed(125_999), "02:05");
-        assert_eq!(elapsed(3_725_000), "1:02:05");
-        assert_eq!(age(59_000), "59s");
-        assert_eq!(age(90_000_000), "1d");
-    }
-
-    #[test]
-    fn sizes_have_a_unit_that_fits() {
-        let cases = [
-            (0, "0 B"),
-            (1_023, "1023 B"),
-            (1_024, "1.0 KiB"),
-            (1_048_575, "1023.9 KiB"),
-            (1_153_434, "1.1 MiB"),
-            (3 << 30, "3.0 GiB"),
-        ];
-        for (bytes, text) in cases {
-            assert_eq!(size(bytes), text);
-        }
-    }
-
-    #[test]
-    fn columns_line_up_whatever_is_in_them() {
-        let rows = [
-            ["漢字".to_owned(), "a".to_owned()],
-            ["x\ny\u{1b}[8m".to_owned(), "b".to_owned()],
-            ["e\u{301}".to_owned(), "c".to_owned()],
-        ];
-        assert_eq!(table(&rows, " "), " 漢字  a\n x y   b\n e\u{301}     c\n");
-    }
-
-    #[test]
-    fn colour_only_where_it_is_wanted() {
-        assert_eq!(Tone::Bad.paint("x", true), "\x1b[31mx\x1b[0m");
-        assert_eq!(Tone::Bad.paint("x", false), "x");
-        assert_eq!(Tone::Plain.paint("x", true), "x");
     }
 }

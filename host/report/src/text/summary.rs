@@ -1,162 +1,110 @@
-//! The final block for people: what became of the run, why, what is live and
-//! what to do next.
+//! The final block for people: how the run ended, why, what is live, and the
+//! next commands.
 
 use super::lines::Line;
-use crate::model::{Failed, Story};
-use crate::wording::{self as text, AS_BEFORE, BROUGHT_BACK, NO_LIVE_VERSION, Tone, duration};
+use super::{Tone, duration};
+use crate::RunModel;
+use crate::model::Failure;
+use crate::wording;
 use vdeploy_core::clean;
-use vdeploy_core::event::{Outcome, RunEvent};
-use vdeploy_core::event::{Phase, Section};
+use vdeploy_core::event::Phase;
 
-/// Checks shown at most.
+/// Most failed checks shown.
 const CHECKS: usize = 10;
-/// Lines of a command shown at most.
+/// Most lines shown of a command's output.
 const LINES: usize = 5;
 
-/// The lines for a `RunFinished`; none for any other event.
-pub(crate) fn block(story: &Story, event: &RunEvent) -> Vec<Line> {
-    let RunEvent::RunFinished {
-        run,
-        outcome,
-        unchanged,
-        target_changed,
-        blocking_run,
-        exit_code,
-        message,
-        next,
-        url,
-        duration_ms,
-    } = event
-    else {
+/// No lines until the run has ended.
+pub(super) fn lines(model: &RunModel) -> Vec<Line> {
+    let (Some(end), Some(ending)) = (&model.end, model.ending()) else {
         return Vec::new();
     };
     let mut lines = vec![
-        Line::ending(Tone::Plain, ""),
-        Line::ending(
-            text::tone(*outcome),
-            headline_of(story, *outcome, *unchanged),
-        ),
+        Line::summary(Tone::Plain, ""),
+        Line::summary(wording::tone(end.outcome), wording::headline(ending)),
     ];
-    let plain = |text: String| Line::ending(Tone::Plain, text);
-    lines.extend(message.lines().map(|line| plain(format!("  {line}"))));
-    for (label, failed) in [("cause", &story.cause), ("rollback", &story.rollback)] {
-        if let Some(failed) = failed {
-            lines.extend(explain(label, failed, message));
+    let plain = |text: String| Line::summary(Tone::Plain, text);
+    lines.extend(end.message.lines().map(|line| plain(format!("  {line}"))));
+    for (label, failure) in [
+        ("cause", &model.cause),
+        ("rollback", &model.rollback_failure),
+    ] {
+        if let Some(failure) = failure {
+            lines.extend(explain(label, failure, &end.message));
         }
     }
     let mut row = |label: &str, text: &str| lines.push(plain(format!("  {label:<9} {text}")));
-    let words = match blocking_run {
-        Some(run) => format!("not known: run {run} was cut off, and what it did is not settled"),
-        None => live(story, *outcome, *unchanged, *target_changed).to_owned(),
-    };
-    row("live", &words);
-    match (&story.vm, &story.moved_from) {
+    row("live", &wording::live(model));
+    match (&model.vm, &model.moved_from) {
         (Some(vm), Some(from)) => row("vm", &format!("{vm} (was {from})")),
         (Some(vm), None) => row("vm", vm.as_str()),
         _ => {}
     }
-    if let Some(snapshot) = &story.snapshot {
+    if let Some(snapshot) = &model.snapshot {
         row("snapshot", snapshot.as_str());
     }
-    if let Some(url) = url {
+    if let Some(url) = &end.url {
         row("url", url);
     }
-    let took = duration(*duration_ms);
-    row("run", &format!("{run} ({took}, exit code {exit_code})"));
-    for (index, command) in next.iter().enumerate() {
+    let took = duration(end.duration_ms);
+    row(
+        "run",
+        &format!("{} ({took}, exit code {})", end.run, end.exit_code),
+    );
+    for (index, command) in end.next.iter().enumerate() {
         row(if index == 0 { "next" } else { "" }, command);
     }
     lines
 }
 
-/// How the run ended. One that went through may have been no deploy: a
-/// rollback that was asked for, or a plan that only looks.
-pub(crate) fn headline_of(story: &Story, outcome: Outcome, unchanged: bool) -> &'static str {
-    match outcome {
-        _ if story.dry_run => {}
-        Outcome::RolledBack if story.no_live_version => return NO_LIVE_VERSION,
-        Outcome::Deployed if story.no_live_version && story.operator_requested => {
-            return NO_LIVE_VERSION;
-        }
-        Outcome::Deployed if unchanged => {}
-        Outcome::Deployed if story.operator_requested => return BROUGHT_BACK,
-        Outcome::Deployed if !story.changed => return "verified: nothing was changed",
-        _ => {}
-    }
-    text::outcome(outcome, unchanged)
-}
-
-/// What is live now.
-fn live(story: &Story, outcome: Outcome, unchanged: bool, target_changed: bool) -> &'static str {
-    match outcome {
-        _ if story.dry_run => {}
-        Outcome::RolledBack if story.no_live_version => return "nothing, as before the run",
-        Outcome::Deployed if story.operator_requested && story.no_live_version => return "nothing",
-        Outcome::Deployed if story.operator_requested => return "the version from before, verified",
-        Outcome::Interrupted | Outcome::Internal if !target_changed && !story.resumed => {
-            return AS_BEFORE;
-        }
-        // This process did not; the one before it did.
-        Outcome::Refused
-        | Outcome::FailedUnchanged
-        | Outcome::PluginRefused
-        | Outcome::Unreachable
-            if story.resumed && story.changed =>
-        {
-            return "not known: the run was cut off, and is not gone on with";
-        }
-        _ => {}
-    }
-    text::live(outcome, unchanged || !story.changed, story.dry_run)
-}
-
-/// Why a step failed, as far as `message` does not say it.
-fn explain(label: &str, failed: &Failed, message: &str) -> Vec<Line> {
+/// Why a step failed, without what `message` has of it.
+fn explain(label: &str, failure: &Failure, message: &str) -> Vec<Line> {
     let mut rows = Vec::new();
     // Further lines of an error are indented in the message.
-    let error = failed.error.message.replace('\n', "\n    ");
+    let error = failure.error.message.replace('\n', "\n    ");
     if !message.contains(&error) {
-        rows.push(headline(failed));
+        rows.push(failure_line(failure));
     }
-    if !failed.checks.is_empty() {
-        for (name, detail) in failed.checks.iter().take(CHECKS) {
+    if !failure.failed_checks.is_empty() {
+        for (name, detail) in failure.failed_checks.iter().take(CHECKS) {
             let detail = detail.as_deref().unwrap_or("failed");
             rows.push(format!("check {name}: {detail}"));
         }
-        let more = failed.checks.len().saturating_sub(CHECKS);
+        let more = failure.failed_checks.len().saturating_sub(CHECKS);
         if more > 0 {
             rows.push(format!("and {more} more failed checks"));
         }
-    } else if let Some(command) = failed.command.as_ref().filter(|_| !was_stopped(failed)) {
-        rows.push(format!("command {command}"));
-        let skip = failed.tail.len().saturating_sub(LINES);
-        let tail = failed.tail.iter().skip(skip);
+    } else if let Some(command) = failure.command.as_ref().filter(|_| !is_stop(failure)) {
+        rows.push(format!("command {}", command.action));
+        let skip = command.tail.len().saturating_sub(LINES);
+        let tail = command.tail.iter().skip(skip);
         rows.extend(tail.map(|line| format!("  | {}", clean::output(line))));
     }
     rows.iter()
         .enumerate()
         .map(|(index, row)| {
             let label = if index == 0 { label } else { "" };
-            Line::ending(Tone::Plain, format!("  {label:<9} {row}"))
+            Line::summary(Tone::Plain, format!("  {label:<9} {row}"))
         })
         .collect()
 }
 
-/// The step failed for nothing but the stop of the run: what its last command
-/// printed explains nothing.
-fn was_stopped(failed: &Failed) -> bool {
-    failed.error.code == "gate.cancelled"
+/// The step failed only because the run was stopped: the output of its last
+/// command is no explanation.
+fn is_stop(failure: &Failure) -> bool {
+    failure.error.code == "gate.cancelled"
 }
 
-/// Step, function and error in one line.
-pub(crate) fn headline(failed: &Failed) -> String {
-    let list = match failed.section {
-        Section::Steps => "",
-        other => text::section(other),
-    };
-    let phase = match failed.phase {
+/// Step, function and error.
+pub(crate) fn failure_line(failure: &Failure) -> String {
+    let phase = match failure.phase {
         Phase::Run => String::new(),
-        phase => format!(" ({})", text::phase(phase)),
+        phase => format!(" ({})", wording::phase(phase)),
     };
-    format!("{list}{}{phase}: {}", failed.step, failed.error)
+    format!(
+        "{}{}{phase}: {}",
+        wording::section(failure.section),
+        failure.step,
+        failure.error
+    )
 }
