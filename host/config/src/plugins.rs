@@ -5,13 +5,13 @@ use super::nearest::did_you_mean;
 use super::parse::{At, TableReader};
 use super::span::Place;
 use std::path::{Path, PathBuf};
-use vdeploy_core::capability::Grants;
-use vdeploy_core::capability::grant::ScopeError;
-use vdeploy_core::capability::http::HttpScope;
-use vdeploy_core::capability::secrets::SecretScope;
-use vdeploy_core::capability::snapshot::SnapshotScope;
-use vdeploy_core::capability::ssh::SshScope;
 use vdeploy_core::ids::{Digest, is_name};
+use vdeploy_scope::Grants;
+use vdeploy_scope::HttpScope;
+use vdeploy_scope::ScopeError;
+use vdeploy_scope::SecretScope;
+use vdeploy_scope::SnapshotScope;
+use vdeploy_scope::SshScope;
 
 /// Where a plugin's bytes are.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -178,7 +178,7 @@ plugin = "own-check"
     assert_eq!(own.source, PluginSource::Path("/p/checks/own.wasm".into()));
     let own = project.plugin(&"own-restart".into()).unwrap();
     assert_eq!(own.source, PluginSource::Path("/abs/restart.wasm".into()));
-    assert_eq!(own.grants, vdeploy_core::capability::Grants::default());
+    assert_eq!(own.grants, vdeploy_scope::Grants::default());
     let place = project.place_of(&"default".into(), &StepId::from("own-check"), "/path/deep");
     assert_eq!(place.unwrap().to_string(), "vdeploy.toml:20:12");
 }

@@ -255,6 +255,27 @@ fn percent_decode(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
+/// `HOST` or `HOST:PORT`; a colon inside `[…]` is not a port's.
+pub fn parse_host_and_port(text: &str) -> Result<(HostPattern, Option<u16>), String> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let port = match port {
+        Some(port) => match port.parse::<u16>() {
+            Ok(port) if port != 0 => Some(port),
+            _ => return Err(format!("`{port}` is not a port")),
+        },
+        None => None,
+    };
+    Ok((HostPattern::parse(host)?, port))
+}
+
+/// The port of a URL that names none.
+pub(crate) fn default_port(scheme: &str) -> u16 {
+    if scheme == "http" { 80 } else { 443 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,11 +8,12 @@
 use super::http::HttpScope;
 use super::secrets::SecretScope;
 use super::snapshot::SnapshotScope;
-use super::ssh::{Command, SshScope};
-use crate::ids::PluginName;
+use super::ssh::SshScope;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use url::Url;
+use vdeploy_core::capability::ssh::Command;
+use vdeploy_core::ids::PluginName;
 
 /// A scope that cannot be read. The message says how to write one.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -3,10 +3,10 @@
 //! configured. Read without running any of its code.
 
 use super::manifest_rules;
+pub use super::manifest_rules::OFFERED;
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
-use vdeploy_core::capability::error::ErrorKind;
 
 /// The custom section's name.
 pub const SECTION: &str = "vdeploy:manifest";
@@ -151,20 +151,6 @@ pub struct ConfigProblem {
 /// The JSON pointer of a member.
 fn below(pointer: &str, key: &str) -> String {
     format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
-}
-
-/// The error kind's word in the contract, for reports.
-pub fn kind_word(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Denied => "denied",
-        ErrorKind::Invalid => "invalid",
-        ErrorKind::NotFound => "not found",
-        ErrorKind::Conflict => "conflict",
-        ErrorKind::Unavailable => "unavailable",
-        ErrorKind::Timeout => "timeout",
-        ErrorKind::Cancelled => "cancelled",
-        ErrorKind::Failed => "failed",
-    }
 }
 
 #[cfg(test)]

@@ -2,20 +2,20 @@
 //! scopes that can be granted, a configuration schema that can be used. Every
 //! way to a plugin (load, inspect, check) comes through here.
 
+use super::http::HttpScope;
 use super::manifest::{Manifest, Request};
+use super::secrets::SecretScope;
+use super::snapshot::SnapshotScope;
+use super::ssh::SshScope;
 use jsonschema::Validator;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::ops::Range;
 use toml::Spanned;
-use vdeploy_core::capability::http::HttpScope;
-use vdeploy_core::capability::secrets::SecretScope;
-use vdeploy_core::capability::snapshot::SnapshotScope;
-use vdeploy_core::capability::ssh::SshScope;
 use vdeploy_core::ids::is_name;
 
 /// Major and minor version of the contract that this host offers.
-pub(super) const OFFERED: (u64, u64) = (1, 0);
+pub const OFFERED: (u64, u64) = (1, 0);
 
 /// What a plugin can ask for.
 const CAPABILITIES: [&str; 6] = [
@@ -53,7 +53,7 @@ struct WrittenRequest {
 }
 
 /// Reads the manifest. The error has a line for each problem, with its place.
-pub(super) fn read(text: &str) -> Result<Manifest, String> {
+pub(crate) fn read(text: &str) -> Result<Manifest, String> {
     if text.len() > LONGEST {
         return Err(format!(
             "plugin.toml: it has {} bytes, and may have {LONGEST}",
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_interfaces_that_need_a_grant_are_the_capabilities() {
-        let grants = vdeploy_core::capability::Grants::default();
+        let grants = crate::Grants::default();
         for capability in CAPABILITIES {
             assert!(!grants.gives_interface(capability), "{capability}");
         }

@@ -19,11 +19,11 @@
 //! that climbs with `..`.
 
 use super::glob;
-use super::grant::ScopeError;
+use super::grants::ScopeError;
 use super::program::may_start_others;
-use super::ssh::Command;
 use super::variables::chooses_program;
 use std::fmt;
+use vdeploy_core::capability::ssh::Command;
 
 /// Which commands a plugin may run on the target. Grammar: module doc.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -213,7 +213,7 @@ impl fmt::Display for SshScope {
 }
 
 /// The variables of the command by which it may become another one.
-pub(super) fn chosen_by(command: &Command) -> impl Iterator<Item = &str> {
+pub(crate) fn chosen_by(command: &Command) -> impl Iterator<Item = &str> {
     let plain = command.env.iter().map(|(name, _)| name);
     let secret = command.secret_env.iter().map(|(name, _)| name);
     plain
