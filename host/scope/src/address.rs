@@ -45,16 +45,6 @@ impl HostPattern {
             (_, None) => false,
         }
     }
-
-    /// Whether every host of `other` is one of this.
-    pub fn covers(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Exact(a), Self::Exact(b)) => a == b,
-            (Self::Below(domain), Self::Exact(host)) => is_below(host, domain),
-            (Self::Below(a), Self::Below(b)) => a == b || is_below(b, a),
-            (Self::Exact(_), Self::Below(_)) => false,
-        }
-    }
 }
 
 impl fmt::Display for HostPattern {
@@ -160,21 +150,6 @@ impl PathPattern {
                 .iter()
                 .zip(&parts)
                 .all(|(pattern, part)| glob::matches(pattern, part))
-    }
-
-    /// Whether every path of `other` is one of this.
-    pub fn covers(&self, other: &Self) -> bool {
-        if self.is_everything() {
-            return true;
-        }
-        !other.is_everything()
-            && self.takes(other.segments.len() + usize::from(other.open), other.open)
-            && self
-                .segments
-                .iter()
-                .zip(&other.segments)
-                .all(|(mine, theirs)| glob::matches(mine, theirs))
-            && (self.segments.len() <= other.segments.len())
     }
 
     /// Whether it is `/**`.
@@ -314,16 +289,6 @@ mod tests {
     }
 
     #[test]
-    fn host_covers() {
-        let p = |t: &str| HostPattern::parse(t).unwrap();
-        assert!(p("*.example.com").covers(&p("a.example.com")));
-        assert!(p("*.example.com").covers(&p("*.b.example.com")));
-        assert!(!p("*.b.example.com").covers(&p("*.example.com")));
-        assert!(!p("a.example.com").covers(&p("*.example.com")));
-        assert!(!p("*.example.com").covers(&p("example.com")));
-    }
-
-    #[test]
     fn origins_know_default_ports() {
         assert!(same_origin(&url("https://h:443/x"), "https://h"));
         assert!(!same_origin(&url("http://h/x"), "https://h"));
@@ -382,33 +347,6 @@ mod tests {
             ("a/*", "/a/..;"),
         ] {
             assert!(!path(pattern, text), "{pattern} {text}");
-        }
-    }
-
-    #[test]
-    fn path_covers() {
-        let p = |t: &str| PathPattern::parse(t).unwrap();
-        for (wide, narrow) in [
-            ("**", "**"),
-            ("**", ""),
-            ("a/**", "a/**"),
-            ("a/**", "a/b"),
-            ("a/**", "a/"),
-            ("a/**", "a/b/**"),
-            ("a/*", "a/b*"),
-            ("*/**", "a/b"),
-        ] {
-            assert!(p(wide).covers(&p(narrow)), "{wide} {narrow}");
-        }
-        for (a, b) in [
-            ("a/**", "**"),
-            ("a/**", "a"),
-            ("a/b/**", "a/**"),
-            ("a/*", "a/**"),
-            ("a/b", "a/*"),
-            ("*/**", "**"),
-        ] {
-            assert!(!p(a).covers(&p(b)), "{a} {b}");
         }
     }
 

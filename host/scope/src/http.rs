@@ -81,25 +81,6 @@ impl HttpScope {
             && self.path.matches(url)
     }
 
-    /// Whether every request that `other` allows is allowed by this one.
-    pub fn covers(&self, other: &Self) -> bool {
-        let methods = self.methods.is_empty()
-            || (!other.methods.is_empty() && other.methods.is_subset(&self.methods));
-        let place = match (&self.place, &other.place) {
-            (Place::Target, Place::Target) => true,
-            (
-                Place::Host { scheme, host, port },
-                Place::Host {
-                    scheme: other_scheme,
-                    host: other_host,
-                    port: other_port,
-                },
-            ) => scheme == other_scheme && port == other_port && host.covers(other_host),
-            _ => false,
-        };
-        methods && place && self.path.covers(&other.path)
-    }
-
     /// Whether it covers GET and HEAD only.
     pub fn is_probe_only(&self) -> bool {
         !self.methods.is_empty() && self.methods.iter().all(|m| m == "GET" || m == "HEAD")
@@ -281,40 +262,6 @@ mod tests {
         }
         let url = Url::parse("https://vm1.vm.vers.sh:3000/").unwrap();
         assert!(!scope("GET target/**").allows("GET", &url, None));
-    }
-
-    #[test]
-    fn covers_is_true_only_for_what_is_narrower() {
-        for (wide, narrow) in [
-            ("* target/**", "GET target/health"),
-            ("GET,POST target/**", "GET target/**"),
-            (
-                "GET https://*.example.com/**",
-                "GET https://a.example.com/x",
-            ),
-            (
-                "GET https://a.example.com/**",
-                "GET https://a.example.com:443/**",
-            ),
-        ] {
-            assert!(scope(wide).covers(&scope(narrow)), "{wide} | {narrow}");
-        }
-        for (a, b) in [
-            ("GET target/**", "* target/**"),
-            ("GET target/**", "POST target/**"),
-            ("GET target/**", "GET https://a.example.com/**"),
-            (
-                "GET https://a.example.com/**",
-                "GET http://a.example.com/**",
-            ),
-            (
-                "GET https://a.example.com/**",
-                "GET https://a.example.com:1/**",
-            ),
-            ("GET target/a/**", "GET target/**"),
-        ] {
-            assert!(!scope(a).covers(&scope(b)), "{a} | {b}");
-        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod address;
 mod advice;
+mod capability;
 pub mod glob;
 mod grants;
 mod http;
@@ -17,6 +18,7 @@ mod snapshot;
 mod ssh;
 mod variables;
 
+pub use capability::Capability;
 pub use grants::{Grants, ScopeError};
 pub use http::HttpScope;
 pub use manifest::Manifest;

@@ -95,17 +95,6 @@ impl SecretScope {
         }
     }
 
-    /// Whether everything that `other` allows is allowed by this one.
-    pub fn covers(&self, other: &Self) -> bool {
-        self.name == other.name
-            && match (&self.to, &other.to) {
-                (Destination::Host(a, port), Destination::Host(b, other_port)) => {
-                    port == other_port && a.covers(b)
-                }
-                (a, b) => a == b,
-            }
-    }
-
     /// The power as a sentence without a full stop. `readable`: beside it the
     /// plugin can do anything on the target, so it can read there what arrives.
     pub fn sentence(&self, readable: bool) -> String {
@@ -183,20 +172,6 @@ mod tests {
             ("auth@*.example.com", "https://example.com/x"),
         ] {
             assert!(!goes(text, url), "{text} {url}");
-        }
-    }
-
-    #[test]
-    fn covers_needs_the_same_secret_and_a_place_inside() {
-        assert!(scope("a@*.example.com").covers(&scope("a@x.example.com")));
-        assert!(scope("a@ssh").covers(&scope("a@ssh")));
-        for (a, b) in [
-            ("a@ssh", "b@ssh"),
-            ("a@ssh", "a@target"),
-            ("a@x.example.com", "a@*.example.com"),
-            ("a@x.example.com", "a@x.example.com:1"),
-        ] {
-            assert!(!scope(a).covers(&scope(b)), "{a} {b}");
         }
     }
 

@@ -33,7 +33,6 @@ pub(crate) mod gate;
 mod host;
 mod local;
 mod manifest;
-mod manifest_rules;
 mod pattern;
 
 use crate::{Error, Step, Undo, step};
@@ -41,7 +40,6 @@ use crate::{Error, Step, Undo, step};
 pub use call::{Answer, Call, CheckReport, FakeCommand, FakeOutput, FakeRequest, FakeResponse};
 pub use host::FakeHost;
 pub use local::local_shell;
-pub use pattern::argv_matches;
 
 use backend_world::Phase;
 
