@@ -86,7 +86,7 @@ fn the_process_comes_back_with_the_vm_and_its_records_are_put_right() {
     assert_eq!(
         output.summary,
         format!(
-            "1111111 is live again in VM vm-2: pid {} came back with its memory; the old VM vm-1 is paused; the broken state is snapshot snapshot-1",
+            "1111111 is live again in VM vm-2: pid {} continues from its memory; the old VM vm-1 is paused; the evidence snapshot is snapshot-1",
             service.pid
         )
     );
@@ -247,7 +247,7 @@ fn what_an_older_preflight_did_not_list_is_not_said_to_be_new() {
     let output = testing::run::<Rollback>(&host).unwrap();
     assert_eq!(output.data_loss, None);
     let said = host.warnings();
-    assert!(said[0].contains("is not known"), "{said:?}");
+    assert!(said[0].contains("cannot tell what was written"), "{said:?}");
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn the_rollback_goes_on_without_the_evidence() {
     );
     let said = refused.warnings();
     assert!(
-        said[0].starts_with("the broken state could not be taken as a snapshot; VM vm-1 has it"),
+        said[0].starts_with("the evidence snapshot of the broken state failed; VM vm-1 holds it"),
         "{said:?}"
     );
 
@@ -318,7 +318,7 @@ fn the_old_vm_stays_until_the_new_one_answers() {
     assert!(
         error
             .message
-            .starts_with("VM vm-2 is restored, but its service is not reached"),
+            .starts_with("VM vm-2 is restored, but its service does not answer"),
         "{error}"
     );
     assert!(!host.changes().iter().any(|line| line.contains("pause-old")));

@@ -188,7 +188,7 @@ fn the_old_process_must_not_answer_for_the_new_one() {
     let (name, detail, _) = only_failure(&host);
     assert_eq!(name, "process");
     assert!(
-        detail.contains("expected pid 1 (node) to have the port, found pid"),
+        detail.contains("expected pid 1 (node) on the port, found pid"),
         "{detail}"
     );
 
@@ -231,11 +231,15 @@ fn a_dry_run_of_a_first_deploy_has_nothing_to_test() {
         .output("preflight", serde_json::to_value(before).unwrap());
     let output = testing::run::<Smoke>(&host).unwrap();
     assert_eq!((output.passed, output.skipped), (0, 1));
-    assert!(output.summary.contains("no service runs yet"));
+    assert!(
+        output
+            .summary
+            .contains("no service runs, and a dry run starts none")
+    );
 }
 
 #[test]
-fn a_dry_run_of_a_rollback_does_not_test_the_version_that_is_left() {
+fn a_dry_run_of_a_rollback_does_not_test_the_version_to_undo() {
     let stage = Stage::new().unwrap();
     let service = stage.serve(&[]).unwrap();
     let before = Listener {
@@ -252,7 +256,7 @@ fn a_dry_run_of_a_rollback_does_not_test_the_version_that_is_left() {
     let output = testing::run::<Smoke>(&dry(RolledBack::default())).unwrap();
     assert_eq!((output.passed, output.skipped), (0, 1));
     assert!(
-        output.summary.contains("the one that is left"),
+        output.summary.contains("does not start the old version"),
         "{}",
         output.summary
     );
@@ -296,7 +300,7 @@ fn the_other_token_of_a_process_that_was_never_stopped_is_no_failed_rollback() {
 }
 
 #[test]
-fn a_first_deploy_that_was_taken_back_leaves_nothing_to_test() {
+fn a_first_deploy_that_was_rolled_back_leaves_nothing_to_test() {
     let back = RolledBack {
         no_live_version: true,
         ..RolledBack::default()

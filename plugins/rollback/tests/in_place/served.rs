@@ -49,7 +49,7 @@ fn the_version_that_serves_comes_back_and_not_what_a_cut_off_run_left() {
         back.summary
     );
     let said = host.warnings().join("\n");
-    assert!(said.contains(&format!("what served was {short}")), "{said}");
+    assert!(said.contains(&format!("{short} was live")), "{said}");
     assert!(said.contains(&format!("{short} is built again")), "{said}");
     world.smoke("RUN3", &outputs, &back).unwrap();
     let again = world.roll_back("RUN4", &outputs);

@@ -1,4 +1,4 @@
-//! The fake host behind the same functions as the real one.
+//! The functions of the real host, answered by the fake one.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use crate::testing::{
 };
 use crate::{CheckStatus, Error, ErrorKind, Level, Output, Response};
 
-/// What the host holds for a plugin at most, in bytes.
+/// Limit of the host for all answers to a plugin, in bytes.
 const ROOM: u64 = 256 << 20;
 
 /// Name and value.

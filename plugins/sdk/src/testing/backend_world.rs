@@ -1,4 +1,4 @@
-//! The fake host's memory, and which fake host is asked right now.
+//! The state of a fake host, and the current fake host of the thread.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use super::call::{Answer, Call, CheckReport, FakeCommand, FakeOutput, FakeReques
 use super::manifest::Manifest;
 use crate::{CheckStatus, Error, Level};
 
-/// Which export is being called.
+/// The called export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Check,
@@ -54,7 +54,7 @@ pub(crate) struct World {
     pub checks: Vec<CheckReport>,
     /// How many of them were reported before the call that is made now.
     pub reported: usize,
-    /// VMs that a restore has left.
+    /// The old VMs of restores.
     pub left_vms: BTreeSet<String>,
 }
 
@@ -100,8 +100,8 @@ impl World {
 }
 
 impl World {
-    /// The error of a call that returned well and left a failed check behind.
-    /// The last status of a name counts.
+    /// The error of a call that returned `Ok` after a failed check. The last
+    /// status of a name counts.
     pub(crate) fn failed_check(&self) -> Option<Error> {
         let mut failed: Vec<&CheckReport> = Vec::new();
         for check in self.checks.iter().skip(self.reported) {
@@ -129,7 +129,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Rc<RefCell<World>>>> = const { RefCell::new(None) };
 }
 
-/// Makes a world the one that is asked, until the value is dropped.
+/// Makes a fake host the current one until the value is dropped.
 pub(crate) struct Entered(Option<Rc<RefCell<World>>>);
 
 impl Entered {

@@ -1,4 +1,4 @@
-//! The gate's rules: grants, dry run, snapshot first, no change in `check`.
+//! The rules of the gate: grants, dry run, snapshot first, no change in `check`.
 
 use super::backend_world::{Phase, World};
 use super::call::{Call, FakeCommand, FakeRequest};
@@ -6,12 +6,12 @@ use super::manifest::Request;
 use super::pattern::{argv_matches, url_matches};
 use crate::{Error, ErrorKind};
 
-/// What the gate says to a call that is not refused.
+/// The decision on a call that is not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passage {
-    /// Ask the world.
+    /// Use the scripted answers.
     Perform,
-    /// A change in a dry run: answer as if it had succeeded.
+    /// A change in a dry run: answer as if it succeeded.
     Pretend,
 }
 
@@ -50,7 +50,7 @@ impl World {
         Ok(Passage::Perform)
     }
 
-    /// Whether the manifest asks for snapshots of the plugin's own.
+    /// Whether the manifest requests `snapshot = "self-managed"`.
     fn makes_snapshots(&self) -> bool {
         let Some(Ok(manifest)) = &self.manifest else {
             return false;
@@ -60,7 +60,8 @@ impl World {
         manifest.requests.iter().any(own)
     }
 
-    /// Whether the manifest asks for this call. Without one all is granted.
+    /// Whether the manifest requests this call. Without a manifest everything
+    /// is granted.
     fn granted(&self, call: &Call) -> Result<(), Error> {
         let manifest = match &self.manifest {
             None => return Ok(()),

@@ -1,4 +1,4 @@
-//! The builder, and what a test reads afterwards.
+//! The builder of a fake host, and its records for assertions.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -41,14 +41,14 @@ impl FakeHost {
         self
     }
 
-    /// The plugin's `plugin.toml`: configuration gets its defaults, and calls
-    /// that no `[[request]]` covers are refused.
+    /// The text of `plugin.toml`: configuration gets its defaults, and calls that
+    /// no `[[request]]` covers are refused.
     #[must_use]
     pub fn manifest(self, text: &str) -> Self {
         self.set(|world| world.manifest = Some(Manifest::parse(text)))
     }
 
-    /// What the plan says for this step.
+    /// The configuration of this step in the plan.
     #[must_use]
     pub fn config(self, config: Value) -> Self {
         self.set(|world| world.config = config)
@@ -90,13 +90,13 @@ impl FakeHost {
         self.set(|world| world.dry_run = on)
     }
 
-    /// Whether a snapshot stands in this run already.
+    /// Whether this run already has a snapshot.
     #[must_use]
     pub fn snapshot_taken(self, on: bool) -> Self {
         self.set(|world| world.snapshot_taken = on)
     }
 
-    /// A snapshot the platform knows from before this run.
+    /// A snapshot from before this run.
     #[must_use]
     pub fn known_snapshot(self, id: &str) -> Self {
         self.set(|world| {
@@ -104,14 +104,14 @@ impl FakeHost {
         })
     }
 
-    /// The VM and address that a restore gives.
+    /// The VM and address after a restore.
     #[must_use]
     pub fn restores_to(self, vm: &str, url: Option<&str>) -> Self {
         self.set(|world| world.restored_to = (vm.to_owned(), url.map(str::to_owned)))
     }
 
-    /// A VM that a restore of this run, or of the run that it rolls back, has
-    /// left before: it may be paused.
+    /// The old VM of an earlier restore in this run or the undone run; the step
+    /// may pause it.
     #[must_use]
     pub fn left_vm(self, vm: &str) -> Self {
         self.set(|world| {
@@ -119,13 +119,13 @@ impl FakeHost {
         })
     }
 
-    /// The run's id.
+    /// The id of the run.
     #[must_use]
     pub fn run_id(self, id: &str) -> Self {
         self.set(|world| world.run_id = id.to_owned())
     }
 
-    /// This step's id in the plan.
+    /// The id of this step in the plan.
     #[must_use]
     pub fn step_id(self, id: &str) -> Self {
         self.set(|world| world.step_id = id.to_owned())
@@ -137,13 +137,13 @@ impl FakeHost {
         self.set(|world| world.attempt = attempt)
     }
 
-    /// The target's VM id; `None` for a target that is not a Vers VM.
+    /// The VM id of the target; `None` for a target that is not a Vers VM.
     #[must_use]
     pub fn target_vm(self, vm: Option<&str>) -> Self {
         self.set(|world| world.target_vm = vm.map(str::to_owned))
     }
 
-    /// The target's address, without a trailing slash.
+    /// The address of the target, without a trailing slash.
     #[must_use]
     pub fn target_url(self, url: Option<&str>) -> Self {
         self.set(|world| world.target_url = url.map(str::to_owned))
@@ -178,8 +178,8 @@ impl FakeHost {
         self.ssh(move |command| matches(&pattern, command).then(|| output.clone()))
     }
 
-    /// Answers matching commands with one output after the other; the last one
-    /// stays.
+    /// Answers matching commands with one output after the other, then repeats
+    /// the last one.
     #[must_use]
     pub fn on_ssh_each(self, pattern: &str, outputs: impl IntoIterator<Item = FakeOutput>) -> Self {
         let pattern = pattern.to_owned();
@@ -218,8 +218,7 @@ impl FakeHost {
         })
     }
 
-    /// Makes the `nth` capability call (from 1, over the host's whole life)
-    /// fail.
+    /// Makes the `nth` capability call of this host fail, from 1.
     #[must_use]
     pub fn fail_call(self, nth: usize, error: Error) -> Self {
         self.set(|world| {

@@ -1,4 +1,4 @@
-//! The manifest as the fake host uses it: requests and the config's schema.
+//! The parts of the manifest that the fake host uses: requests and schema.
 
 use serde_json::{Map, Value};
 

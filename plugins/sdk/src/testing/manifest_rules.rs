@@ -1,5 +1,5 @@
-//! What the host refuses in a manifest, so that an author sees it in a test. The
-//! table in `tests/manifests.toml` holds it to the host's own rules.
+//! Rules of the host for a manifest, so that an author sees violations in a test.
+//! The table in `tests/manifests.toml` compares them with the rules of the host.
 
 use std::ops::Range;
 
@@ -49,7 +49,7 @@ struct WrittenRequest {
     _reason: String,
 }
 
-/// Reads `plugin.toml`. The error has a line for each problem, with its place.
+/// Reads `plugin.toml`. The error has one line for each problem.
 pub(crate) fn read(text: &str) -> Result<Manifest, String> {
     let written: Written =
         toml::from_str(text).map_err(|e| at(text, e.span().unwrap_or_default(), e.message()))?;
@@ -166,7 +166,7 @@ fn check_scope(capability: &str, scope: &str) -> Result<(), &'static str> {
     }
 }
 
-/// What of a schema no JSON Schema has: the host knows more.
+/// Finds common mistakes in a schema; the host checks all of JSON Schema.
 fn wrong_schema(schema: &Value) -> Option<String> {
     const TYPES: [&str; 7] = [
         "object", "array", "string", "integer", "number", "boolean", "null",

@@ -1,5 +1,5 @@
-//! A host for `cargo test`: answers are scripted, calls are recorded, time is
-//! faked, and the gate's rules hold as on the real host.
+//! A fake host for `cargo test`: scripted answers, recorded calls, fake time, and
+//! the rules of the real gate.
 //!
 //! ```
 //! # use serde::{Deserialize, Serialize};
@@ -23,8 +23,8 @@
 //! assert_eq!(host.call_lines(), ["probe git rev-parse HEAD"]);
 //! ```
 //!
-//! A command or request nobody scripted fails the whole call, also when the
-//! step swallows the error. With [`FakeHost::manifest`] the configuration gets
+//! A command or request without a script fails the whole call, even when the
+//! step ignores the error. With [`FakeHost::manifest`] the configuration gets
 //! its defaults and every call must be covered by a `[[request]]`.
 
 pub(crate) mod backend_world;
