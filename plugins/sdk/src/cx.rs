@@ -139,7 +139,6 @@ impl<C> Cx<C> {
         read_output(step, backend::rolled_back_output_of(step))
     }
 
-    /// One log line.
     pub fn log(&self, level: Level, message: impl AsRef<str>) {
         backend::log(level, message.as_ref());
     }
@@ -154,12 +153,10 @@ impl<C> Cx<C> {
         self.log(Level::Info, message);
     }
 
-    /// Shown at once.
     pub fn warn(&self, message: impl AsRef<str>) {
         self.log(Level::Warn, message);
     }
 
-    /// Shown at once.
     pub fn error(&self, message: impl AsRef<str>) {
         self.log(Level::Error, message);
     }

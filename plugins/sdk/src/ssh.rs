@@ -52,13 +52,11 @@ impl CommandBuilder {
             .stdin(format!("shift; {text}"))
     }
 
-    /// Adds one argument.
     pub fn arg(mut self, value: impl AsRef<str>) -> Self {
         self.0.args.push(value.as_ref().to_owned());
         self
     }
 
-    /// Adds arguments.
     pub fn args<S: AsRef<str>>(mut self, values: impl IntoIterator<Item = S>) -> Self {
         for value in values {
             self.0.args.push(value.as_ref().to_owned());

@@ -96,7 +96,6 @@ impl FakeOutput {
         })
     }
 
-    /// Adds standard error.
     #[must_use]
     pub fn stderr(mut self, text: impl Into<Vec<u8>>) -> Self {
         self.0.stderr = text.into();
@@ -164,7 +163,6 @@ impl FakeResponse {
         Self::new(status, body.to_string()).header("content-type", "application/json")
     }
 
-    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));

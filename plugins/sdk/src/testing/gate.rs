@@ -1,7 +1,7 @@
 //! The rules of the gate: grants, dry run, snapshot first, no change in `check`.
 
-use super::backend_world::{Phase, World};
 use super::call::{Call, FakeCommand, FakeRequest};
+use super::host_state::{HostState, Phase};
 use super::manifest::Request;
 use super::pattern::{argv_matches, url_matches};
 use crate::{Error, ErrorKind};
@@ -15,7 +15,7 @@ pub(crate) enum Passage {
     Pretend,
 }
 
-impl World {
+impl HostState {
     /// Records a call and decides on it.
     pub(crate) fn pass(&mut self, call: Call) -> Result<Passage, Error> {
         let granted = self.granted(&call);

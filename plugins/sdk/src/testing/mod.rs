@@ -27,10 +27,10 @@
 //! step ignores the error. With [`FakeHost::manifest`] the configuration gets
 //! its defaults and every call must be covered by a `[[request]]`.
 
-pub(crate) mod backend_world;
 mod call;
 pub(crate) mod gate;
 mod host;
+pub(crate) mod host_state;
 mod local;
 mod manifest;
 mod manifest_rules;
@@ -43,7 +43,7 @@ pub use host::FakeHost;
 pub use local::local_shell;
 pub use pattern::argv_matches;
 
-use backend_world::Phase;
+use host_state::Phase;
 
 /// Calls the step's `check`.
 ///

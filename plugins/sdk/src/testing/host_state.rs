@@ -10,7 +10,6 @@ use super::call::{Answer, Call, CheckReport, FakeCommand, FakeOutput, FakeReques
 use super::manifest::Manifest;
 use crate::{CheckStatus, Error, Level};
 
-/// The called export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Check,
@@ -21,7 +20,7 @@ pub(crate) enum Phase {
 pub(crate) type SshHandler = Box<dyn FnMut(&FakeCommand) -> Answer<FakeOutput>>;
 pub(crate) type HttpHandler = Box<dyn FnMut(&FakeRequest) -> Answer<FakeResponse>>;
 
-pub(crate) struct World {
+pub(crate) struct HostState {
     pub phase: Phase,
     pub run_id: String,
     pub plan_name: String,
@@ -58,7 +57,7 @@ pub(crate) struct World {
     pub left_vms: BTreeSet<String>,
 }
 
-impl World {
+impl HostState {
     pub(crate) fn new() -> Self {
         Self {
             phase: Phase::Run,
@@ -99,7 +98,7 @@ impl World {
     }
 }
 
-impl World {
+impl HostState {
     /// The error of a call that returned `Ok` after a failed check. The last
     /// status of a name counts.
     pub(crate) fn failed_check(&self) -> Option<Error> {
@@ -126,15 +125,15 @@ impl World {
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<RefCell<World>>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Rc<RefCell<HostState>>>> = const { RefCell::new(None) };
 }
 
 /// Makes a fake host the current one until the value is dropped.
-pub(crate) struct Entered(Option<Rc<RefCell<World>>>);
+pub(crate) struct Entered(Option<Rc<RefCell<HostState>>>);
 
 impl Entered {
-    pub(crate) fn new(world: &Rc<RefCell<World>>) -> Self {
-        Self(CURRENT.with_borrow_mut(|current| current.replace(Rc::clone(world))))
+    pub(crate) fn new(state: &Rc<RefCell<HostState>>) -> Self {
+        Self(CURRENT.with_borrow_mut(|current| current.replace(Rc::clone(state))))
     }
 }
 
@@ -144,6 +143,6 @@ impl Drop for Entered {
     }
 }
 
-pub(crate) fn current() -> Option<Rc<RefCell<World>>> {
+pub(crate) fn current() -> Option<Rc<RefCell<HostState>>> {
     CURRENT.with_borrow(Clone::clone)
 }

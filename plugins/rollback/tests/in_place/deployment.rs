@@ -22,7 +22,7 @@ use vdeploy_smoke::Smoke;
 
 pub type Outputs = BTreeMap<&'static str, Value>;
 
-pub struct World {
+pub struct Deployment {
     pub stage: Stage,
     server: String,
 }
@@ -38,7 +38,7 @@ pub fn git(dir: &Path, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-impl World {
+impl Deployment {
     /// A remote with version 1, and a clone of it that was never built.
     pub fn new() -> Self {
         let stage = Stage::new().unwrap();
@@ -58,10 +58,13 @@ impl World {
             "": {"name": "app", "version": "1.0.0"}}});
         fs::write(author.join("package-lock.json"), lock.to_string()).unwrap();
         fs::write(author.join(".gitignore"), "dist\nnode_modules\ndata\n").unwrap();
-        let world = Self { stage, server };
-        world.push("// version 1");
-        git(&world.stage.path(""), &["clone", "-q", "remote", "app"]);
-        world
+        let deployment = Self { stage, server };
+        deployment.push("// version 1");
+        git(
+            &deployment.stage.path(""),
+            &["clone", "-q", "remote", "app"],
+        );
+        deployment
     }
 
     /// Publishes a version whose program begins with `line`.
@@ -211,12 +214,12 @@ pub const SMOKE: &str = include_str!("../../../smoke/plugin.toml");
 pub const ROLLBACK: &str = include_str!("../../plugin.toml");
 
 /// Version 1 live by a deploy of ours.
-pub fn version_1() -> (World, String) {
-    let world = World::new();
-    let (outputs, error) = world.deploy("RUN1");
+pub fn version_1() -> (Deployment, String) {
+    let deployment = Deployment::new();
+    let (outputs, error) = deployment.deploy("RUN1");
     assert_eq!(error, None, "{outputs:#?}");
-    let sha = world.head().0;
-    (world, sha)
+    let sha = deployment.head().0;
+    (deployment, sha)
 }
 
 pub fn service_of(outputs: &Outputs) -> Listener {
