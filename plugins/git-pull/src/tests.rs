@@ -103,7 +103,7 @@ fn brings_the_branch_and_takes_it_back() {
     assert_eq!(pulled.hot_fixes, None);
     assert_eq!((repos.head(), repos.branch()), (new, "main".to_owned()));
     assert_eq!(repos.read("src.txt"), "two");
-    // vdeploy's own directory is no change of the checkout.
+    // `.vdeploy` is no change of the checkout.
     assert_eq!(repos.status(), "");
 
     undo(&host, Some(&pulled));
@@ -133,7 +133,7 @@ fn undo_without_an_output_reads_what_run_left() {
     run(&repos.host("main"));
     undo(&repos.host("main"), None);
     assert_eq!(repos.head(), old);
-    // The notes of another run are not taken.
+    // The note of another run is ignored.
     let new = run(&repos.host("main")).new_sha;
     undo(&repos.host("main").run_id("RUN2"), None);
     assert_eq!(repos.head(), new);
@@ -249,7 +249,7 @@ fn which_commit_a_service_without_a_marker_serves_is_noted_before_the_switch() {
     let mut before = saw(&new);
     before["sha"] = json!(old);
     before["service"] = json!({"pid": 7, "start-ticks": 99});
-    // One that a run has started has its marker.
+    // A process that a run started has a marker.
     let mut marked = before.clone();
     marked["running"] = json!({"pid": 7, "start-ticks": 99, "sha": old});
     run(&repos.host("main").output("preflight", marked));

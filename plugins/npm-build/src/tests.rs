@@ -118,7 +118,7 @@ fn builds_swaps_keeps_the_previous_and_takes_it_back() {
     checkout.undo("RUN2", Some(&second));
     assert_eq!(checkout.read("dist/server.js"), "one");
     assert_eq!(checkout.marker()["sha"], one);
-    // Again, and by a rollback with a run id of its own: nothing more happens.
+    // A repeat, also with the run id of a rollback, does nothing.
     checkout.undo("RUN2", Some(&second));
     checkout.undo("RUN3", Some(&second));
     assert_eq!(checkout.read("dist/server.js"), "one");
@@ -160,7 +160,7 @@ fn undo_of_a_first_build_takes_it_away() {
 fn a_failing_build_leaves_what_is_live_and_says_why() {
     let checkout = Checkout::new();
     checkout.build("RUN1");
-    // As tsc does: an error, and the output is written all the same.
+    // Like tsc: fails and still writes its output.
     checkout.commit(
         "bad",
         "mkdir dist && cp src.txt dist/server.js && echo 'TS2322: no' >&2 && exit 2",
@@ -230,7 +230,7 @@ fn a_swap_that_was_interrupted_is_taken_back_first() {
     let checkout = Checkout::new();
     checkout.build("RUN1");
     checkout.commit("two", COPY);
-    // What the first half of a swap leaves.
+    // The state after half a promotion.
     let app = checkout.app();
     std::fs::create_dir(app.join(".vdeploy/previous.new")).unwrap();
     std::fs::rename(app.join("dist"), app.join(".vdeploy/previous.new/dist")).unwrap();

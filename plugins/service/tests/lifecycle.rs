@@ -1,5 +1,5 @@
 //! The scripts that start and stop the service, against real processes of this
-//! machine. Every process is ended by the pid that the start answered.
+//! machine. Each process is terminated by the pid from its start.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -156,8 +156,8 @@ impl Launcher {
         testing::run::<Life>(&host)
     }
 
-    /// Runs the commands, and keeps what they say on standard error: what is
-    /// shown while the step goes on.
+    /// Runs the commands and keeps their standard error, which is printed during
+    /// the step.
     fn shell(&self) -> impl FnMut(&FakeCommand) -> Result<FakeOutput, Error> + 'static {
         let (mut shell, said) = (local_shell(self.dir.path()), self.said.clone());
         move |command| {
@@ -231,7 +231,7 @@ fn a_started_service_serves_in_its_directory_with_the_token_and_nothing_attached
     assert!(environment_of(process.pid).contains("VERS_AUTH_TOKEN=s3cret-of-the-test"));
     let argv = fs::read_to_string(format!("/proc/{}/cmdline", process.pid)).unwrap();
     assert_eq!(argv, "node\0server.js\0");
-    // Standard input, output and error lead to no pipe of the connection.
+    // Standard input, output and error are not pipes of the connection.
     for fd in 0..3 {
         let target = fs::read_link(format!("/proc/{}/fd/{fd}", process.pid)).unwrap();
         let target = target.to_string_lossy().into_owned();

@@ -33,7 +33,7 @@ fn failed(host: &FakeHost) -> Vec<CheckReport> {
     failed.collect()
 }
 
-/// Runs it and gives the only failed check with the step's error.
+/// Runs the step and returns its only failed check with the error.
 fn only_failure(host: &FakeHost) -> (String, String, String) {
     let error = testing::run::<Smoke>(host).unwrap_err();
     assert_eq!(error.code, "smoke.failed", "{error}");
@@ -192,7 +192,7 @@ fn the_old_process_must_not_answer_for_the_new_one() {
         "{detail}"
     );
 
-    // The team's own plugin restarts: then at least the old one must be gone.
+    // A third-party plugin restarts: then at least the old process must be gone.
     let host = with(&stage, FakeHost::new(), json!({}))
         .output("preflight", before(&stage, &old, &[]))
         .output("git-pull", json!({}));
@@ -294,7 +294,7 @@ fn the_other_token_of_a_process_that_was_never_stopped_is_no_failed_rollback() {
         check.status == CheckStatus::Skipped && detail.contains("never stopped")
     });
     assert_eq!(skipped.count(), 5);
-    // One that was started is to take the token.
+    // A started process must accept the token.
     let error = testing::run::<Smoke>(&back(false)).unwrap_err();
     assert!(error.message.contains("found 401"), "{error}");
 }

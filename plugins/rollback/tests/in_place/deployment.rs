@@ -39,7 +39,7 @@ pub fn git(dir: &Path, args: &[&str]) -> String {
 }
 
 impl Deployment {
-    /// A remote with version 1, and a clone of it that was never built.
+    /// A remote with version 1, and a clone without a build.
     pub fn new() -> Self {
         let stage = Stage::new().unwrap();
         let server = stage.read("app/dist/server.js");
@@ -105,7 +105,7 @@ impl Deployment {
         testing::run_json::<S>(&self.host(run, manifest, outputs).config(config))
     }
 
-    /// The steps of a deploy up to the restart; the last error ends it.
+    /// The steps of a deploy up to the restart; stops at the first error.
     pub fn deploy(&self, run: &str) -> (Outputs, Option<Error>) {
         let mut outputs = Outputs::new();
         let npm = json!({"app-dir": "app", "port": self.stage.port(), "artifacts": ["dist"]});
@@ -176,7 +176,7 @@ impl Deployment {
         )
     }
 
-    /// The process that the last deploy has started.
+    /// The process that the last deploy started.
     pub fn service(&self) -> Listener {
         let marker = self.stage.marker().unwrap();
         Listener {
@@ -186,7 +186,7 @@ impl Deployment {
         }
     }
 
-    /// A deploy that never reached its restart.
+    /// A deploy without its restart.
     pub fn deploy_without_restart(&self, run: &str) -> Outputs {
         let mut outputs = Outputs::new();
         let npm = json!({"app-dir": "app", "port": self.stage.port(), "artifacts": ["dist"]});
@@ -213,7 +213,7 @@ pub const RESTART: &str = include_str!("../../../restart/plugin.toml");
 pub const SMOKE: &str = include_str!("../../../smoke/plugin.toml");
 pub const ROLLBACK: &str = include_str!("../../plugin.toml");
 
-/// Version 1 live by a deploy of ours.
+/// Version 1 is live, deployed by vdeploy.
 pub fn version_1() -> (Deployment, String) {
     let deployment = Deployment::new();
     let (outputs, error) = deployment.deploy("RUN1");

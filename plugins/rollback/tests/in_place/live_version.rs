@@ -1,5 +1,5 @@
-//! What is brought back is what served, also where the checkout or the build
-//! was of another commit.
+//! A rollback restores the live version, even if checkout or build had another
+//! commit.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use vdeploy_service::testing::TOKEN;
 
 use crate::deployment::*;
 
-/// Version 1 serves, and a deploy of version 2 was cut off after its build.
+/// Version 1 is live, and a deploy of version 2 was interrupted after its build.
 fn cut_off_after_the_build() -> (Deployment, String, String) {
     let (deployment, old) = version_1();
     let new = deployment.push("// version 2");
@@ -98,7 +98,7 @@ fn a_rollback_that_is_asked_for_wants_the_token_of_the_service() {
         "{error}"
     );
     testing::check::<Rollback>(&other.config(json!({"new-token": true}))).unwrap();
-    // The run that fails is not refused.
+    // The rollback of a failed run is not refused.
     let failing = deployment
         .rollback_host("RUN2", &outputs)
         .secret("auth-token", "another");
@@ -157,7 +157,7 @@ fn what_was_pulled_by_hand_is_not_what_served() {
         ("// version 1", old.clone())
     );
     assert_eq!(back.sha, old);
-    // Its kept build is there.
+    // Its build is kept.
     assert!(!host.changes().iter().any(|line| line.contains("npm")));
 }
 

@@ -1,5 +1,5 @@
-//! Deploys of a real checkout with a real build and a real process, made by
-//! the steps of the default plan, and what a rollback by git makes of them.
+//! Rollbacks in place after deploys of a real checkout, with a real build and a
+//! real process, by the steps of the default plan.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 

@@ -1,4 +1,4 @@
-//! Where the log is, who may read it, and what is never opened as one.
+//! Where the log is, who can read it, and which files are never opened as a log.
 
 use super::*;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -21,7 +21,7 @@ fn a_plain_name_is_in_a_directory_of_the_login_users_own() {
     for dir in [".vdeploy/logs", ".vdeploy/logs/app"] {
         assert_eq!(mode(&launcher.path(dir)), 0o700, "{dir}");
     }
-    // What the service makes is not for its user alone because of that.
+    // Files of the service do not become private by that.
     let umask = fs::read_to_string(format!("/proc/{}/status", listener(&answer).pid)).unwrap();
     let umask = umask.lines().find(|line| line.starts_with("Umask:"));
     let own = fs::read_to_string("/proc/self/status").unwrap();
@@ -44,7 +44,7 @@ fn services_in_other_directories_have_other_logs() {
     assert_eq!(answer["log"], log.to_str().unwrap());
 }
 
-/// It would be written as the login user, which is root, wherever it leads.
+/// Otherwise the login user, root, would write wherever the link points.
 #[test]
 fn a_link_in_the_place_of_the_log_is_refused() {
     for (name, dangling) in [
@@ -82,7 +82,7 @@ fn what_is_no_file_or_belongs_to_another_user_is_refused() {
     assert!(error.message.contains("is not a regular file"), "{error}");
     fs::remove_dir(launcher.path("service.log")).unwrap();
 
-    // Only root can make a file of somebody else.
+    // Only root can create a file of another user.
     if fs::metadata(launcher.path("")).unwrap().uid() != 0 {
         return;
     }

@@ -1,5 +1,5 @@
-//! Services that print nothing, and services that open another port than the one
-//! they should serve, or another one first.
+//! Services that print nothing, and services that open a wrong port, or another
+//! port first.
 
 use super::*;
 
@@ -45,8 +45,8 @@ fn a_silent_service_that_opens_no_port_is_told_so_and_not_of_a_line() {
     launcher.nobody_is_left();
 }
 
-/// With half a minute to go it is named in the first seconds, and ended before
-/// its time is up.
+/// With a timeout of half a minute, it is reported in the first seconds and
+/// terminated before the timeout.
 #[test]
 fn a_service_on_another_port_is_named_and_not_waited_for() {
     for ready_line in ["", "vers-agent-services running on"] {
@@ -77,7 +77,7 @@ fn a_service_on_another_port_is_named_and_not_waited_for() {
     }
 }
 
-/// For metrics, or for a debugger, which only the target itself reaches.
+/// For metrics, or for a debugger on loopback.
 #[test]
 fn a_port_that_is_opened_first_does_not_end_the_wait_for_the_right_one() {
     for (host, delay) in [("::", 1_500), ("127.0.0.1", 6_000), ("::1", 6_000)] {
