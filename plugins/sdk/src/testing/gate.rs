@@ -1,6 +1,6 @@
-//! The gate's rules: grants, dry run, snapshot first, no change in `check`.
+//! The rules of the gate: grants, dry run, snapshot first, no change in `check`.
 
-use super::backend_world::{Phase, World};
+use super::host_state::{HostState, Phase};
 use super::call::{Call, FakeCommand};
 use crate::{Error, ErrorKind};
 use url::Url;
@@ -8,16 +8,16 @@ use vdeploy_core::capability::secrets::{Secret, SecretValue};
 use vdeploy_core::capability::ssh::Command;
 use vdeploy_scope::{Grants, SnapshotScope};
 
-/// What the gate says to a call that is not refused.
+/// The decision on a call that is not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passage {
-    /// Ask the world.
+    /// Use the scripted answers.
     Perform,
-    /// A change in a dry run: answer as if it had succeeded.
+    /// A change in a dry run: answer as if it succeeded.
     Pretend,
 }
 
-impl World {
+impl HostState {
     /// Records a call and decides on it.
     pub(crate) fn pass(&mut self, call: Call) -> Result<Passage, Error> {
         let granted = self.granted(&call);
@@ -52,7 +52,7 @@ impl World {
         Ok(Passage::Perform)
     }
 
-    /// Whether the manifest asks for snapshots of the plugin's own.
+    /// Whether the manifest requests `snapshot = "self-managed"`.
     fn makes_snapshots(&self) -> bool {
         matches!(&self.manifest, Some(Ok(manifest))
             if manifest.grants.allows_snapshot(SnapshotScope::SelfManaged))
