@@ -6,13 +6,15 @@ use super::entry::Entry;
 use super::prune::Surveyed;
 use super::store::{Compacted, Granted, Holder, RunRecord, RunSummary, Store, StoreError, Stored};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 use vdeploy_core::ids::{PluginName, RunId, TargetName};
 
 /// A store whose journal takes so many writes and none after them: to a run it
-/// is as if its process were killed there. That a run is removed is a write of
-/// its journal. All else of the store goes on.
+/// is as if its process were killed there, so no lease is given back after that.
+/// That a run is removed is a write of its journal. All else of the store goes
+/// on.
 #[derive(Debug)]
 pub struct FailsAfter {
     inner: Arc<dyn Store>,
@@ -20,7 +22,7 @@ pub struct FailsAfter {
     written: AtomicUsize,
     /// The first write that fails gets there all the same.
     late: bool,
-    failed: AtomicBool,
+    failed: watch::Sender<bool>,
 }
 
 impl FailsAfter {
@@ -32,7 +34,7 @@ impl FailsAfter {
             left: AtomicUsize::new(writes),
             written: AtomicUsize::new(0),
             late,
-            failed: AtomicBool::new(false),
+            failed: watch::Sender::new(false),
         }
     }
 
@@ -43,7 +45,14 @@ impl FailsAfter {
 
     /// Whether a write has failed.
     pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::SeqCst)
+        *self.failed.borrow()
+    }
+
+    /// Resolves when a write has failed: whoever drops the run then has killed
+    /// it.
+    pub async fn failed(&self) {
+        // The sender is in `self`.
+        let _ = self.failed.subscribe().wait_for(|failed| *failed).await;
     }
 
     fn write<T>(&self, write: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -58,14 +67,18 @@ impl FailsAfter {
             }
             return done;
         }
-        let first = !self.failed.swap(true, Ordering::SeqCst);
+        let first = !self.failed.send_replace(true);
         if first && self.late {
             write()?;
         }
-        Err(StoreError::Database {
-            path: "state.db".to_owned(),
-            message: "disk full".to_owned(),
-        })
+        Err(full())
+    }
+}
+
+fn full() -> StoreError {
+    StoreError::Database {
+        path: "state.db".to_owned(),
+        message: "disk full".to_owned(),
     }
 }
 
@@ -123,7 +136,11 @@ impl Store for FailsAfter {
         self.inner.renew_lease(lease, ttl)
     }
     fn release_lease(&self, lease: &Granted) -> Result<(), StoreError> {
-        self.inner.release_lease(lease)
+        match self.has_failed() {
+            // Who was killed gives nothing back.
+            true => Err(full()),
+            false => self.inner.release_lease(lease),
+        }
     }
     fn break_lease(
         &self,
