@@ -6,9 +6,8 @@ use super::entry::Entry;
 use super::prune::Surveyed;
 use super::store::{Compacted, Granted, Holder, RunRecord, RunSummary, Store, StoreError, Stored};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
 use vdeploy_core::ids::{PluginName, RunId, TargetName};
 
 /// A store whose journal takes so many writes and none after them: to a run it
@@ -22,7 +21,7 @@ pub struct FailsAfter {
     written: AtomicUsize,
     /// The first write that fails gets there all the same.
     late: bool,
-    failed: watch::Sender<bool>,
+    failed: AtomicBool,
 }
 
 impl FailsAfter {
@@ -34,7 +33,7 @@ impl FailsAfter {
             left: AtomicUsize::new(writes),
             written: AtomicUsize::new(0),
             late,
-            failed: watch::Sender::new(false),
+            failed: AtomicBool::new(false),
         }
     }
 
@@ -45,14 +44,7 @@ impl FailsAfter {
 
     /// Whether a write has failed.
     pub fn has_failed(&self) -> bool {
-        *self.failed.borrow()
-    }
-
-    /// Resolves when a write has failed: whoever drops the run then has killed
-    /// it.
-    pub async fn failed(&self) {
-        // The sender is in `self`.
-        let _ = self.failed.subscribe().wait_for(|failed| *failed).await;
+        self.failed.load(Ordering::SeqCst)
     }
 
     fn write<T>(&self, write: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -67,7 +59,7 @@ impl FailsAfter {
             }
             return done;
         }
-        let first = !self.failed.send_replace(true);
+        let first = !self.failed.swap(true, Ordering::SeqCst);
         if first && self.late {
             write()?;
         }
