@@ -14,8 +14,11 @@ async fn main() -> Result<()> {
     let mut args = std::env::args_os().skip(1);
     let project = args.next().context("no project file is named")?;
     let state = args.next().context("no state directory is named")?;
+    let cache = |variable: &str| std::env::var_os(variable).map(Into::into);
     let session = Session::open(SessionOptions {
         project: Some(project.into()),
+        code_cache: cache("VDEPLOY_CACHE"),
+        code_cache_key: cache("VDEPLOY_CACHE_KEY"),
         environment: std::env::vars_os().collect(),
         ..SessionOptions::new(std::env::current_dir()?, state)
     })?;

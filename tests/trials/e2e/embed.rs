@@ -1,14 +1,14 @@
 //! A program that embeds the library: the example of the package.
 
-use crate::Add;
+use crate::e2e::Add;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::process::Command;
 use vdeploy_tests::base::TOKEN;
-use vdeploy_tests::{Base, Ran, binary};
+use vdeploy_tests::{Base, Ran, binary, kept};
 
 pub fn add(add: &mut Add<'_>) {
-    crate::test(add, "embed::the_example_deploys_and_prints_events", example);
+    crate::e2e::test(add, "embed::the_example_deploys_and_prints_events", example);
 }
 
 fn example(base: &Base) -> Result<()> {
@@ -25,6 +25,7 @@ fn example(base: &Base) -> Result<()> {
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", site.dir())
         .env("VERS_AUTH_TOKEN", TOKEN)
+        .envs(kept::plugins()?)
         .output()
         .with_context(|| format!("{}: build it with --examples", example.display()))?;
     let ran = Ran::from(output).expect_code(0)?;
