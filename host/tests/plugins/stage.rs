@@ -37,7 +37,7 @@ use vdeploy::target::TargetHandle;
 pub const TOKEN: &str = "tok-4f9a1c77e2";
 
 /// The target directory of cargo that this test was built in.
-fn target_dir() -> PathBuf {
+pub fn target_dir() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     exe.ancestors().nth(3).unwrap().to_path_buf()
 }
