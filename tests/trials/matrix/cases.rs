@@ -52,7 +52,7 @@ pub enum Kills {
 }
 
 /// Odd, so that the second kills come both before and after a write.
-const SAMPLE: usize = 9;
+const SAMPLE: usize = 17;
 
 impl Kills {
     fn once(self) -> bool {
