@@ -54,10 +54,9 @@ type = "string"
 default = "main"
 [config.properties.nested]
 type = "object"
-default = {}
+default = { deep = 7 }
 [config.properties.nested.properties.deep]
 type = "integer"
-default = 7
 "#;
 
 #[derive(Deserialize)]

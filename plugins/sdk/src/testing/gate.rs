@@ -1,7 +1,7 @@
 //! The rules of the gate: grants, dry run, snapshot first, no change in `check`.
 
-use super::host_state::{HostState, Phase};
 use super::call::{Call, FakeCommand};
+use super::host_state::{HostState, Phase};
 use crate::{Error, ErrorKind};
 use url::Url;
 use vdeploy_core::capability::secrets::{Secret, SecretValue};
