@@ -22,7 +22,7 @@ use vdeploy::journal::store::{RunRecord, Stored};
 use vdeploy::journal::{Entry, SqliteStore, Store};
 use vdeploy::plan::{Plan, Retry};
 use vdeploy::plugin::Plugin;
-use vdeploy::run::recorded::{Ending, functions};
+use vdeploy::run::trace::{Ending, functions};
 use vdeploy::run::replay::What;
 use vdeploy::run::{Execution, Replayed, prepare};
 use vdeploy::scope::Grants;

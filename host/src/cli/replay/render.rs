@@ -7,7 +7,7 @@ use crate::journal::Entry;
 use crate::journal::store::RunRecord;
 use crate::report::difference;
 use crate::run::Replayed;
-use crate::run::recorded::Ending;
+use crate::run::trace::Ending;
 use crate::run::replay::{Asked, Difference, What};
 use serde_json::{Value, json};
 
