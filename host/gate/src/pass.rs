@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use vdeploy_core::capability::{EffectError, ErrorKind};
-use vdeploy_core::event::{CheckStatus, Level, Phase, RunEvent};
+use vdeploy_core::event::{CheckStatus, Level, Phase, RunEvent, command_ok};
 use vdeploy_core::ids::{PluginName, StepId};
 use vdeploy_journal::{Entry, StoreError};
 use vdeploy_scope::Grants;
@@ -209,11 +209,12 @@ impl Gate {
             change,
         });
         let began = Instant::now();
-        let finished = |ok, not_made| RunEvent::CallFinished {
+        let finished = |ok, not_made, command_ok| RunEvent::CallFinished {
             step: self.step.clone(),
             call: number,
             ok,
             not_made,
+            command_ok,
             duration_ms: millis(began.elapsed()),
         };
 
@@ -221,7 +222,7 @@ impl Gate {
             let not_made = Ok(Value::from(NOT_MADE));
             self.count(&not_made)?;
             self.write(&result(request, not_made))?;
-            tell(finished(true, true));
+            tell(finished(true, true, None));
             return pretend();
         }
 
@@ -289,7 +290,7 @@ impl Gate {
         if let Err(error) = &response
             && self.is_left_open(error)
         {
-            tell(finished(false, false));
+            tell(finished(false, false, None));
             return response;
         }
         let (response, journal) = match self.count(&journal) {
@@ -300,13 +301,14 @@ impl Gate {
                 (Err(error.clone()), Err(error))
             }
         };
+        let command_ok = journal.as_ref().ok().and_then(command_ok);
         let entry = result(request, journal);
         if change {
             shared.record(&entry).map_err(in_doubt)?;
         } else {
             shared.record_later(entry).map_err(closed)?;
         }
-        tell(finished(response.is_ok(), false));
+        tell(finished(response.is_ok(), false, command_ok));
         response
     }
 

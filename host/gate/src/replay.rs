@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 use vdeploy_core::capability::ssh::Stream;
 use vdeploy_core::capability::{EffectError, ErrorKind};
-use vdeploy_core::event::{Level, RunEvent};
+use vdeploy_core::event::{Level, RunEvent, command_ok};
 use vdeploy_core::ids::{SnapshotId, VmId};
 use vdeploy_journal::StoreError;
 
@@ -269,6 +269,7 @@ impl Gate {
             call: number,
             ok: response.is_ok(),
             not_made,
+            command_ok: response.as_ref().ok().and_then(command_ok),
             duration_ms: 0,
         });
     }
