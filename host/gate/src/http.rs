@@ -1,8 +1,8 @@
 //! `http.send` and `http.send-all` through the gate.
 
 use super::call::{Call, Effect, WhenInDoubt};
-use super::pass::{Gate, CallContext, denied, refused};
 use super::from_journal;
+use super::pass::{CallContext, Gate, denied, refused};
 use super::ssh::text;
 use futures_util::future::join_all;
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! Calls whose effect stays in the host: secrets, state, clock.
 
 use super::call::{Call, Effect, WhenInDoubt};
-use super::pass::{CallResult, CUT, Gate, CallContext, SLEEP, denied, millis};
 use super::from_journal::{FromJournal, bytes};
+use super::pass::{CUT, CallContext, CallResult, Gate, SLEEP, denied, millis};
 use super::rules::late;
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -4,9 +4,9 @@
 use super::budget::{Budget, TOO_MUCH, cost_of_answer, cost_of_request};
 use super::call::{Call, Effect, WhenInDoubt};
 use super::from_journal::FromJournal;
+use super::recorded_calls::{CallOutcome, RecordedCall};
 use super::rules::{Decision, Situation, decide, stopped};
 use super::shared::RunShared;
-use super::recorded_calls::{CallOutcome, RecordedCall};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,10 +2,10 @@
 //! none is made. What is asked otherwise ends the function.
 
 use super::call::Call;
-use super::pass::{CallResult, Gate, NOT_MADE, CallContext, SLEEP};
 use super::from_journal::FromJournal;
-use super::shared::RunShared;
+use super::pass::{CallContext, CallResult, Gate, NOT_MADE, SLEEP};
 use super::recorded_calls::{CallOutcome, RecordedCall, RecordedCalls};
+use super::shared::RunShared;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};

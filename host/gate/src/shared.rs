@@ -1,8 +1,8 @@
 //! What all gates of one run share: the world, the journal, the snapshot that
 //! stands, and whether the run is being stopped.
 
-use super::replay::Replay;
 use super::recorded_calls::{RecordedCall, RecordedCalls};
+use super::replay::Replay;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};

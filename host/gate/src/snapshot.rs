@@ -2,7 +2,7 @@
 //! gate.
 
 use super::call::{Call, Effect, WhenInDoubt};
-use super::pass::{CallResult, Gate, CallContext, denied, in_doubt};
+use super::pass::{CallContext, CallResult, Gate, denied, in_doubt};
 use serde_json::{Value, json};
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::capability::snapshot::{Progress, check_declared};

@@ -1,8 +1,8 @@
 //! `ssh.probe` and `ssh.exec` through the gate.
 
 use super::call::{Call, Effect, WhenInDoubt};
-use super::pass::{Gate, CallContext, denied, refused};
 use super::from_journal::{self, bytes as encoded};
+use super::pass::{CallContext, Gate, denied, refused};
 use serde_json::{Value, json};
 use std::sync::Mutex;
 use vdeploy_core::capability::EffectError;

@@ -4,8 +4,8 @@
 use super::earlier::{self, Open, SoFar};
 use super::machine::{self, Action, Ended, History, Place, Traits};
 use super::names;
-use super::prepare::{Configs, Plugins};
 use super::outcome_message::OutcomeMessage;
+use super::prepare::{Configs, Plugins};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;

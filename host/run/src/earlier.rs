@@ -191,7 +191,14 @@ impl Reader<'_> {
         self.began_on = self.sum.vm.clone();
     }
 
-    fn keep(&mut self, call: u64, step: &StepId, function: &str, request: &Value, outcome: CallOutcome) {
+    fn keep(
+        &mut self,
+        call: u64,
+        step: &StepId,
+        function: &str,
+        request: &Value,
+        outcome: CallOutcome,
+    ) {
         let recorded = RecordedCall {
             step: step.clone(),
             function: function.to_owned(),

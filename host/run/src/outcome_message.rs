@@ -119,9 +119,9 @@ impl OutcomeMessage<'_> {
             Outcome::Interrupted if self.execution.shared.target_changed() => {
                 Some("the target was changed and is left as it is")
             }
-            Outcome::Interrupted if self.may_have_changed() => Some(
-                "this process has not changed the target; a later lease holder may have",
-            ),
+            Outcome::Interrupted if self.may_have_changed() => {
+                Some("this process has not changed the target; a later lease holder may have")
+            }
             Outcome::Interrupted => Some("the target is unchanged"),
             _ => None,
         }

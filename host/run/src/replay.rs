@@ -112,7 +112,11 @@ impl Execution {
         replayed
     }
 
-    async fn repeat(&self, function: &Function, progress: &mut Progress) -> (Ending, ReplaySummary) {
+    async fn repeat(
+        &self,
+        function: &Function,
+        progress: &mut Progress,
+    ) -> (Ending, ReplaySummary) {
         self.shared.replay_next(function.segment.clone());
         let mut places = super::machine::places(&self.plan, function.place.section);
         let step = places.find(|(place, _)| *place == function.place);

@@ -172,7 +172,9 @@ impl Reader<'_> {
         let outcome = CallOutcome::Result(response.clone());
         match last.segment.calls.get_mut(call) {
             // A change has its arguments in its intent.
-            Some(known) if matches!(known.outcome, CallOutcome::InDoubt(_)) => known.outcome = outcome,
+            Some(known) if matches!(known.outcome, CallOutcome::InDoubt(_)) => {
+                known.outcome = outcome
+            }
             _ => last.segment.calls.keep(
                 call,
                 RecordedCall {
@@ -205,7 +207,9 @@ impl Reader<'_> {
             .segment
             .calls
             .calls()
-            .filter(|(_, call)| matches!(&call.outcome, CallOutcome::Result(Err(e)) if only_stopped(e)))
+            .filter(
+                |(_, call)| matches!(&call.outcome, CallOutcome::Result(Err(e)) if only_stopped(e)),
+            )
             .map(|(number, _)| number)
             .collect();
         for number in refused {

@@ -175,7 +175,7 @@ fn a_dry_run_announces_nothing_and_says_so() {
     let output = testing::run::<Announce>(&host).unwrap();
     assert_eq!(
         output.summary,
-        "would announce: deployed 2222222 to infra in place of 1111111"
+        "would announce 2222222"
     );
     assert_eq!(stored(&stage, "feed"), Vec::<Value>::new());
 }
