@@ -182,7 +182,7 @@ fn killed_in_the_build(site: &Site<'_>, world: &Counted<'_, '_>) -> Result<(Cut,
 fn rolled_back(base: &Base) -> Result<()> {
     let site = base.site()?;
     let before = site.head()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let (cut, pid) = killed_in_the_build(&site, &world)?;
     let counts = world.counts(&site.vm)?;
     let run = &cut.run;
@@ -225,7 +225,7 @@ fn rolled_back(base: &Base) -> Result<()> {
 
 fn abandoned(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let (cut, pid) = killed_in_the_build(&site, &world)?;
     let run = &cut.run;
     site.vdeploy(&["abandon", run, "--reason", " "])?
@@ -316,7 +316,7 @@ fn rolled_back_away(base: &Base) -> Result<()> {
 /// the run's jobs left there is kept for the next one.
 fn held_elsewhere(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let (cut, pid) = killed_in_the_build(&site, &world)?;
     let run = &cut.run;
     let mut other = site.command(&["run", "--plan", "smoke", "--json", "--wait", "120"]);
