@@ -1,150 +1,66 @@
-//! Runs that were cut off: their journal has no end, or says that the run was
-//! interrupted. What such a run has done is known, what it was doing is not, so
-//! the next run on the target does not begin beside it.
+//! The run of a target that was interrupted: its journal has no end, or says
+//! so. What it was doing is not known, so the next run on the target does not
+//! begin before that is settled.
 
-use super::entry::Entry;
-use super::store::{RunRecord, Store, StoreError, Stored};
+use super::run_view::RunView;
+use super::store::{RunRecord, Store, StoreError};
 use vdeploy_core::event::Outcome;
-use vdeploy_core::ids::{StepId, TargetName, VmId};
+use vdeploy_core::ids::{StepId, TargetName};
 
-/// How many runs of a target are looked at.
+/// How many runs of a target are read.
 const LOOK_BACK: u32 = 100;
 
-/// A run that was cut off.
 #[derive(Clone, Debug)]
-pub struct Unfinished {
-    /// The run.
+pub struct Interrupted {
     pub record: RunRecord,
     /// The step that it was in, if it was in one.
     pub step: Option<StepId>,
-    /// Whether it changed the target, or may have.
-    pub changed: bool,
+    /// See [`RunView::target_changed`].
+    pub target_changed: bool,
 }
 
-/// The newest run of the target that was cut off after it had made or begun a
-/// change, and that nobody has settled. Runs that are at work are among them:
-/// who asks holds the lease.
-pub fn of_target(store: &dyn Store, target: &TargetName) -> Result<Option<Unfinished>, StoreError> {
+/// The newest run of the target that was interrupted after it had begun a
+/// change, and that nobody has settled. Also finds runs that are running: hold
+/// the lease to rule them out.
+pub fn of_target(
+    store: &dyn Store,
+    target: &TargetName,
+) -> Result<Option<Interrupted>, StoreError> {
     let runs = store.runs(Some(target), LOOK_BACK)?;
     if !runs
         .iter()
-        .any(|run| !run.dry_run && is_cut_off(run.outcome))
+        .any(|run| !run.dry_run && is_interrupted(run.outcome))
     {
         return Ok(None);
     }
     for summary in runs.iter().filter(|run| !run.dry_run) {
         let journal = store.journal(&summary.id)?;
-        let seen = look(&journal);
-        if is_cut_off(summary.outcome) {
-            if seen.is_unsettled(summary.outcome) {
-                return Ok(Some(Unfinished {
+        let view = RunView::of(&journal);
+        if is_interrupted(summary.outcome) {
+            if view.is_unsettled() {
+                return Ok(Some(Interrupted {
                     record: store.run(summary.id.as_str())?,
-                    step: seen.step,
-                    changed: seen.changed,
+                    step: view.current_step().cloned(),
+                    target_changed: view.target_changed(),
                 }));
             }
-        } else if seen.changed {
-            // What was cut off before it is settled: this run has ended.
+        } else if view.target_changed() {
+            // A later run that ended has settled what was interrupted before.
             return Ok(None);
         }
     }
     Ok(None)
 }
 
-/// Whether the run can be gone on with: none when it can, else why not.
-pub fn why_not(journal: &[Stored]) -> Option<String> {
-    let seen = look(journal);
-    if let Some(reason) = seen.abandoned_because {
-        return Some(format!("it was abandoned: {reason}"));
-    }
-    match journal.last().map(|stored| &stored.entry) {
-        Some(Entry::Finished { outcome, .. }) if *outcome != Outcome::Interrupted => {
-            Some(format!("it has ended: {}", word(*outcome)))
-        }
-        _ => None,
-    }
-}
-
-/// Whether it has begun a change of the target; what did not happen counts too.
-pub fn has_changed(journal: &[Stored]) -> bool {
-    look(journal).changed
-}
-
-/// Whether it has begun a change, so that it is to be settled before the next.
-pub fn has_begun(journal: &[Stored]) -> bool {
-    let seen = look(journal);
-    seen.begun || seen.changed
-}
-
-fn word(outcome: Outcome) -> String {
-    match serde_json::to_value(outcome) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => format!("{outcome:?}"),
-    }
-}
-
-/// What a journal says of how far its run came. The results of calls say
-/// nothing of it.
-#[derive(Default)]
-pub(super) struct Seen {
-    pub begun: bool,
-    pub changed: bool,
-    pub abandoned: bool,
-    abandoned_because: Option<String>,
-    step: Option<StepId>,
-    /// From which VM to which.
-    pub moves: Vec<(VmId, VmId)>,
-}
-
-impl Seen {
-    /// Whether a run with this outcome, or with none, was cut off so that
-    /// somebody must settle it.
-    pub fn is_unsettled(&self, outcome: Option<Outcome>) -> bool {
-        let killed = outcome.is_none() && self.begun;
-        is_cut_off(outcome) && !self.abandoned && (killed || self.changed)
-    }
-}
-
-/// Whether a run with this outcome has not come to an end.
-pub(super) fn is_cut_off(outcome: Option<Outcome>) -> bool {
+/// Whether a run with this outcome, or with none, has not come to an end.
+pub(super) fn is_interrupted(outcome: Option<Outcome>) -> bool {
     matches!(outcome, None | Some(Outcome::Interrupted))
-}
-
-pub(super) fn look(journal: &[Stored]) -> Seen {
-    let mut seen = Seen::default();
-    for stored in journal {
-        match &stored.entry {
-            Entry::StepStarted { step, .. } => seen.step = Some(step.clone()),
-            Entry::StepFinished { .. } => seen.step = None,
-            Entry::Intent {
-                changes_target,
-                function,
-                ..
-            } => {
-                seen.begun |= function != "clock.sleep-ms";
-                seen.changed |= changes_target;
-            }
-            Entry::Abandoned { reason, .. } => {
-                seen.abandoned = true;
-                seen.abandoned_because = Some(reason.clone());
-            }
-            Entry::Resumed { .. } => {
-                seen.abandoned = false;
-                seen.abandoned_because = None;
-            }
-            Entry::TargetMoved {
-                from: Some(from),
-                to,
-            } => seen.moves.push((from.clone(), to.clone())),
-            _ => {}
-        }
-    }
-    seen
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::Entry;
     use crate::sqlite::SqliteStore;
     use serde_json::Value;
     use vdeploy_core::event::{Phase, Section};
@@ -194,7 +110,7 @@ mod tests {
         }
     }
 
-    /// The id and the step of the unfinished run.
+    /// The id and the step of the interrupted run.
     fn found(store: &SqliteStore) -> Option<(String, Option<String>)> {
         let found = of_target(store, &"infra".into()).unwrap()?;
         let step = found.step.map(|step| step.to_string());
@@ -202,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_run_that_began_a_change_is_unfinished() {
+    fn a_killed_run_that_began_a_change_is_interrupted() {
         let store = SqliteStore::in_memory().unwrap();
         assert_eq!(found(&store), None);
         run(&store, "01A", 1, &[started("a")]);
@@ -216,7 +132,7 @@ mod tests {
         assert_eq!(
             of_target(&store, &"other".into())
                 .unwrap()
-                .map(|u| u.changed),
+                .map(|run| run.target_changed),
             None
         );
     }
@@ -242,7 +158,8 @@ mod tests {
         store.append(&"01C".into(), None, &abandoned()).unwrap();
         assert_eq!(found(&store), None);
         let journal = store.journal(&"01C".into()).unwrap();
-        assert_eq!(why_not(&journal).unwrap(), "it was abandoned: looked at it");
+        let why = RunView::of(&journal).why_not_resumable();
+        assert_eq!(why.unwrap(), "it was abandoned: looked at it");
     }
 
     #[test]
@@ -252,7 +169,8 @@ mod tests {
         run(&store, "01A", 1, &entries);
         assert_eq!(found(&store), None);
         let journal = store.journal(&"01A".into()).unwrap();
-        assert_eq!(why_not(&journal), None, "and may be gone on with");
+        let why = RunView::of(&journal).why_not_resumable();
+        assert_eq!(why, None, "and may be resumed");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! it (`driver`), and what to say of the result (`verdict`).
 
 pub mod driver;
-pub mod earlier;
 pub mod lease;
 mod look;
 pub mod machine;
@@ -12,9 +11,10 @@ pub mod prepare;
 mod properties;
 pub mod recorded;
 pub mod replay;
+pub mod resume_state;
 pub mod target_lease;
 pub mod verdict;
 
 pub use driver::{Execution, Finished};
-pub use earlier::SoFar;
 pub use replay::Replayed;
+pub use resume_state::ResumeState;

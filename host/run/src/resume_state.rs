@@ -1,39 +1,36 @@
-//! What an earlier process of a run has come to, read from its journal: the
-//! machine's history, the outputs, and the calls of the function that was cut
-//! off.
+//! Where a run that is resumed goes on: the machine's history, the outputs, and
+//! the calls of the function that was interrupted.
 //!
-//! Pure: does no I/O. Who resumes a run starts from it.
+//! Pure: does no I/O.
 
 use super::driver::StepProblem;
 use super::machine::{self, Ended, History, Place};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use vdeploy_core::capability::{EffectError, ErrorKind};
-use vdeploy_core::event::{self, Phase, Section, StepFailure};
-use vdeploy_core::ids::{StepId, VmId};
+use vdeploy_core::event::{self, Phase, Section};
+use vdeploy_core::ids::{SnapshotId, StepId, VmId};
 use vdeploy_core::plan::Plan;
 use vdeploy_gate::{Came, Recorded, Tape};
-use vdeploy_journal::Entry;
-use vdeploy_journal::changed::TargetChanged;
+use vdeploy_journal::RunView;
+use vdeploy_journal::run_view::{CallEnd, CallView, FunctionView};
 use vdeploy_journal::store::{RunRecord, Stored};
 
-/// How far the run is.
 #[derive(Clone, Debug, Default)]
-pub struct SoFar {
+pub struct ResumeState {
     /// What the machine decides from.
     pub history: History,
     /// Outputs of finished steps.
     pub outputs: BTreeMap<StepId, Value>,
     /// Failures, in order.
     pub problems: Vec<StepProblem>,
-    /// The function that was cut off.
-    pub open: Option<Open>,
-    /// Steps that are not done in this run.
+    /// The function that was interrupted.
+    pub in_flight: Option<InFlight>,
+    /// Steps that this run skips.
     pub left_out: BTreeSet<StepId>,
     /// The VM that is the target now, if it is one.
     pub vm: Option<VmId>,
-    /// Where the target went in this run.
-    pub moves: Vec<(VmId, VmId)>,
+    /// Where the target went in this run: from, to.
+    pub relocations: Vec<(VmId, VmId)>,
     /// For the gate.
     pub gate: vdeploy_gate::Earlier,
 }
@@ -46,298 +43,156 @@ pub fn no_live_version(outputs: &BTreeMap<StepId, Value>) -> bool {
 
 /// A plugin function that was called and has not ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Open {
-    /// The step.
+pub struct InFlight {
     pub step: StepId,
-    /// Where it stands.
     pub place: Place,
-    /// Which function.
     pub phase: Phase,
     /// From 1.
     pub attempt: u32,
 }
 
-/// Reads the journal of a run that is not over.
-pub fn so_far(record: &RunRecord, journal: &[Stored]) -> SoFar {
-    let mut reader = Reader {
-        plan: &record.plan,
-        sum: SoFar {
-            vm: record.vm.as_deref().map(VmId::from),
-            ..SoFar::default()
-        },
-        last_call: 0,
-        changed: TargetChanged::default(),
-        began_on: None,
-        stopped: None,
-    };
-    for stored in journal {
-        reader.read(stored);
-    }
-    reader.reopen();
-    reader.sum()
-}
-
-struct Reader<'a> {
-    plan: &'a Plan,
-    sum: SoFar,
-    /// Number of the newest call.
-    last_call: u64,
-    changed: TargetChanged,
-    /// The VM when the open function began.
-    began_on: Option<VmId>,
-    /// The last function, if it only failed because the run was stopped.
-    stopped: Option<(Open, Tape)>,
-}
-
-impl Reader<'_> {
-    fn read(&mut self, stored: &Stored) {
-        self.changed.read(&stored.entry);
-        self.sum.gate.target_changed = self.changed.is_changed();
-        match &stored.entry {
-            Entry::StepStarted {
-                step,
-                section,
-                phase,
-                attempt,
-            } => self.started(step, *section, *phase, *attempt),
-            Entry::Intent {
-                call,
-                step,
-                function,
-                request,
-                changes_target,
-            } => {
-                self.last_call = self.last_call.max(*call);
-                if !changes_target && function == "ssh.exec" {
-                    self.sum.gate.snapshots.owed_by = Some(step.clone());
-                }
-                let came = Came::InDoubt(stored.at);
-                self.keep(*call, step, function, request, came);
-            }
-            Entry::Result {
-                call,
-                step,
-                function,
-                request,
-                response,
-            } => self.result(*call, step, function, request, response),
-            Entry::StepFinished {
-                step,
-                section,
-                phase,
-                output,
-            } => self.finished(step, *section, *phase, output.as_ref()),
-            Entry::StepFailed {
-                step,
-                section,
-                phase,
-                failure,
-            } => self.failed(step, *section, *phase, failure),
-            Entry::SnapshotTaken { snapshot, provider } => {
-                let snapshots = &mut self.sum.gate.snapshots;
-                snapshots.stands = true;
-                if !self.sum.gate.target_changed {
-                    snapshots.first.get_or_insert_with(|| snapshot.clone());
-                }
-                if provider.is_some() {
-                    snapshots.declared.insert(snapshot.clone());
-                    snapshots.owed_by = None;
-                }
-                let answer = json!({ "snapshot": snapshot });
-                self.done(&["snapshot.create", "snapshot.declare"], answer);
-            }
-            Entry::SnapshotWaived { .. } => self.sum.gate.snapshots.stands = true,
-            Entry::TargetMoved { from, to } => {
-                let from = from.clone().into_iter();
-                self.sum.moves.extend(from.map(|from| (from, to.clone())));
-                self.sum.vm = Some(to.clone());
-                self.done(&["snapshot.restore"], json!({ "vm": to }));
-            }
-            Entry::RollbackStarted { .. } => {
-                self.sum.history.rollback_begun();
-                self.sum.gate.finishing = true;
-                self.stopped = None;
-            }
-            Entry::LeftOut { steps } => self.sum.left_out.extend(steps.iter().cloned()),
-            Entry::Resumed { .. } => self.reopen(),
-            Entry::Abandoned { .. } | Entry::Finished { .. } => {}
+impl ResumeState {
+    /// Reads the journal of a run that is not over.
+    pub fn of(record: &RunRecord, journal: &[Stored]) -> Self {
+        let view = RunView::of(journal);
+        let vm_after = |relocations: usize| {
+            let last = view.relocations.iter().take(relocations).last();
+            let first = || record.vm.as_deref().map(VmId::from);
+            last.map_or_else(first, |last| Some(last.to.clone()))
+        };
+        let relocations = view.relocations.iter();
+        let mut state = Self {
+            outputs: view.cloned_outputs(),
+            left_out: view.left_out.iter().copied().cloned().collect(),
+            vm: vm_after(view.relocations.len()),
+            relocations: relocations
+                .filter_map(|moved| Some((moved.from?.clone(), moved.to.clone())))
+                .collect(),
+            gate: vdeploy_gate::Earlier {
+                calls: view.last_call(),
+                target_changed: view.target_changed(),
+                finishing: view.rollback.is_some(),
+                ..Default::default()
+            },
+            ..Self::default()
+        };
+        state.read_snapshots(&view);
+        if view.rollback.is_some() {
+            state.history.rollback_begun();
         }
+        for (index, function) in view.functions.iter().enumerate() {
+            let Some(place) = place(&record.plan, function) else {
+                continue;
+            };
+            if function.section == Section::Finally && function.phase == Phase::Run {
+                let changed = function.target_changed_before;
+                state.history.finally_begun(changed);
+                state.gate.finishing = true;
+            }
+            if view.in_flight() != Some(index) {
+                state.ended(place, function);
+                continue;
+            }
+            state.in_flight = Some(InFlight {
+                step: function.step.clone(),
+                place,
+                phase: function.phase,
+                attempt: function.attempt,
+            });
+            state.gate.calls = function.calls_before;
+            state.gate.tape = tape(&view, index);
+            let began_on = vm_after(function.relocations_before);
+            if began_on != state.vm {
+                state.gate.as_of = began_on;
+            }
+        }
+        state
     }
 
-    fn place(&self, step: &StepId, section: Section) -> Option<Place> {
-        machine::places(self.plan, section)
-            .find(|(_, known)| known.id == *step)
-            .map(|(place, _)| place)
+    fn read_snapshots(&mut self, view: &RunView<'_>) {
+        let snapshots = &mut self.gate.snapshots;
+        snapshots.stands = !view.snapshots.is_empty() || view.snapshot_waived.is_some();
+        snapshots.first = view.rollback_point().cloned();
+        snapshots.by_label = view.calls.values().filter_map(labelled).collect();
+        let declared = view.snapshots.iter().filter(|s| s.provider.is_some());
+        snapshots.declared = declared.map(|snapshot| snapshot.id.clone()).collect();
+        snapshots.owed_by = view.snapshot_owed_by.cloned();
     }
 
-    fn started(&mut self, step: &StepId, section: Section, phase: Phase, attempt: u32) {
-        let Some(place) = self.place(step, section) else {
+    fn ended(&mut self, place: Place, function: &FunctionView<'_>) {
+        let Some(end) = function.end else {
             return;
         };
-        self.stopped = None;
-        if section == Section::Finally && phase == Phase::Run {
-            let changed = self.sum.gate.target_changed;
-            self.sum.history.finally_begun(changed);
-            self.sum.gate.finishing = true;
-        }
-        self.sum.open = Some(Open {
-            step: step.clone(),
-            place,
-            phase,
-            attempt,
-        });
-        self.sum.gate.tape = Tape::default();
-        self.sum.gate.calls = self.last_call;
-        self.began_on = self.sum.vm.clone();
-    }
-
-    fn keep(&mut self, call: u64, step: &StepId, function: &str, request: &Value, came: Came) {
-        let recorded = Recorded {
-            step: step.clone(),
-            function: function.to_owned(),
-            request: request.clone(),
-            came,
+        let ended = match end.failure {
+            None => Ended::Finished,
+            Some(failure) => Ended::Failed {
+                retry: super::driver::may_help(&failure.error),
+            },
         };
-        self.sum.gate.tape.keep(call, recorded);
-    }
-
-    fn result(
-        &mut self,
-        call: u64,
-        step: &StepId,
-        function: &str,
-        request: &Value,
-        response: &Result<Value, EffectError>,
-    ) {
-        self.last_call = self.last_call.max(call);
-        if response.as_ref().is_err_and(only_stopped) {
-            // It was not made, and may be now.
-            self.sum.gate.tape.forget(call);
-            return;
-        }
-        let came = Came::Result(response.clone());
-        if let Some(recorded) = self.sum.gate.tape.get_mut(call) {
-            recorded.came = came;
-        } else {
-            self.keep(call, step, function, request, came);
-        }
-        let asked = self.sum.gate.tape.get_mut(call);
-        let label = asked
-            .filter(|recorded| recorded.function == "snapshot.create")
-            .and_then(|recorded| recorded.request.get("label")?.as_str().map(str::to_owned));
-        let id = response
-            .as_ref()
-            .ok()
-            .and_then(|v| v.get("snapshot")?.as_str());
-        if let (Some(label), Some(id)) = (label, id) {
-            let labels = &mut self.sum.gate.snapshots.by_label;
-            labels.insert(label, id.into());
-        }
-    }
-
-    /// The last call, if it is one of these, ended well.
-    fn done(&mut self, functions: &[&str], answer: Value) {
-        let Some(recorded) = self.sum.gate.tape.get_mut(self.last_call) else {
-            return;
-        };
-        if !functions.contains(&recorded.function.as_str())
-            || !matches!(recorded.came, Came::InDoubt(_))
-        {
-            return;
-        }
-        let label = recorded.request.get("label").and_then(Value::as_str);
-        let id = answer.get("snapshot").and_then(Value::as_str);
-        if recorded.function == "snapshot.create"
-            && let (Some(label), Some(id)) = (label, id)
-        {
-            let labels = &mut self.sum.gate.snapshots.by_label;
-            labels.insert(label.to_owned(), id.into());
-        }
-        recorded.came = Came::Done(answer);
-    }
-
-    fn finished(&mut self, step: &StepId, section: Section, phase: Phase, output: Option<&Value>) {
-        let Some(place) = self.place(step, section) else {
-            return;
-        };
-        let attempt = self.sum.open.take().map_or(1, |open| open.attempt);
-        self.sum.gate.tape = Tape::default();
-        match phase {
-            Phase::Check => self.sum.history.checked(place, true),
-            Phase::Undo => self.sum.history.undone(place.index, true),
+        let ok = end.failure.is_none();
+        match function.phase {
+            Phase::Check => self.history.checked(place, ok),
+            Phase::Undo => self.history.undone(place.index, ok),
             Phase::Run => {
-                self.sum.history.ran(place, attempt, Ended::Finished);
-                let output = output.cloned().unwrap_or_default();
-                self.sum.outputs.insert(step.clone(), output);
-                self.sum
-                    .problems
-                    .retain(|p| p.step != *step || p.phase != Phase::Run);
+                self.history.ran(place, function.attempt, ended);
+                if ok {
+                    self.problems
+                        .retain(|p| p.step != *function.step || p.phase != Phase::Run);
+                }
             }
         }
-    }
-
-    fn failed(&mut self, step: &StepId, section: Section, phase: Phase, failure: &StepFailure) {
-        let Some(place) = self.place(step, section) else {
-            return;
-        };
-        let open = self.sum.open.take();
-        let tape = std::mem::take(&mut self.sum.gate.tape);
-        let attempt = open.as_ref().map_or(1, |open| open.attempt);
-        self.stopped = open
-            .filter(|_| only_stopped(&failure.error))
-            .map(|open| (open, tape));
-        match phase {
-            Phase::Check => self.sum.history.checked(place, false),
-            Phase::Undo => self.sum.history.undone(place.index, false),
-            Phase::Run => {
-                let retry = super::driver::may_help(&failure.error);
-                let ended = Ended::Failed { retry };
-                self.sum.history.ran(place, attempt, ended);
-            }
-        }
-        self.sum.problems.push(StepProblem {
-            step: step.clone(),
-            phase,
-            section,
+        self.problems.extend(end.failure.map(|failure| StepProblem {
+            step: function.step.clone(),
+            phase: function.phase,
+            section: function.section,
             failure: failure.clone(),
             incompatible: false,
-        });
-    }
-
-    /// A function that failed for nothing but the stop goes on.
-    fn reopen(&mut self) {
-        let Some((open, tape)) = self.stopped.take() else {
-            return;
-        };
-        self.sum
-            .history
-            .reopened(open.place, open.phase, open.attempt);
-        self.sum.problems.pop();
-        self.sum.gate.tape = tape;
-        self.sum.open = Some(open);
-    }
-
-    fn sum(self) -> SoFar {
-        let mut sum = self.sum;
-        match sum.open {
-            Some(_) if self.began_on != sum.vm => sum.gate.as_of = self.began_on,
-            Some(_) => {}
-            None => {
-                sum.gate.calls = self.last_call;
-                sum.gate.tape = Tape::default();
-            }
-        }
-        sum
+        }));
     }
 }
 
-/// Whether nothing was wrong but that the run was being stopped.
-pub(super) fn only_stopped(error: &EffectError) -> bool {
-    error.kind == ErrorKind::Cancelled
-        && matches!(error.code.as_str(), "gate.cancelled" | "gate.closed")
-        && !error.maybe_applied
+fn place(plan: &Plan, function: &FunctionView<'_>) -> Option<Place> {
+    machine::places(plan, function.section)
+        .find(|(_, known)| known.id == *function.step)
+        .map(|(place, _)| place)
+}
+
+/// The calls of the function that was interrupted. One that was refused for the
+/// stop is made again.
+fn tape(view: &RunView<'_>, function: usize) -> Tape {
+    let mut tape = Tape::default();
+    let calls = view.calls_of(function);
+    for (number, call) in calls.filter(|(_, call)| !call.only_stopped()) {
+        let came = match &call.end {
+            CallEnd::Result(response) => Came::Result((*response).clone()),
+            CallEnd::Done(answer) => Came::Done(answer.clone()),
+            CallEnd::InDoubt(at) => Came::InDoubt(*at),
+        };
+        let recorded = Recorded {
+            step: call.step.clone(),
+            function: call.function.to_owned(),
+            request: call.request.clone(),
+            came,
+        };
+        tape.keep(number, recorded);
+    }
+    tape
+}
+
+/// The label and the id of a snapshot that the call took.
+fn labelled(call: &CallView<'_>) -> Option<(String, SnapshotId)> {
+    let answer = match &call.end {
+        CallEnd::Result(response) => response.as_ref().ok()?,
+        CallEnd::Done(answer) => answer,
+        CallEnd::InDoubt(_) => return None,
+    };
+    if call.function != "snapshot.create" {
+        return None;
+    }
+    let label = call.request.get("label")?.as_str()?.to_owned();
+    Some((label, answer.get("snapshot")?.as_str()?.into()))
 }
 
 #[cfg(test)]
-#[path = "earlier_tests.rs"]
+#[path = "resume_state_tests.rs"]
 mod tests;

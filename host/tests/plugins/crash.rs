@@ -22,8 +22,7 @@ use vdeploy::journal::doubles::FailsAfter;
 use vdeploy::journal::store::{RunRecord, Stored};
 use vdeploy::journal::{Entry, SqliteStore, Store, StoreState};
 use vdeploy::plan::{OnFailure, Plan, RollbackTo, Step};
-use vdeploy::run::earlier::so_far;
-use vdeploy::run::{Execution, Finished, SoFar, prepare};
+use vdeploy::run::{Execution, Finished, ResumeState, prepare};
 use vdeploy::target::TargetHandle;
 
 /// What is left of a run when its process is gone.
@@ -82,8 +81,8 @@ impl Run {
         let journal = self.journal();
         let resumes = !journal.is_empty();
         let sum = match resumes {
-            true => so_far(&self.store.run("01RUN").unwrap(), &journal),
-            false => SoFar::default(),
+            true => ResumeState::of(&self.store.run("01RUN").unwrap(), &journal),
+            false => ResumeState::default(),
         };
         let vm = sum.vm.clone().unwrap_or_else(|| "vm-1".into());
         let handle = TargetHandle::vers("infra".into(), vm, "https://{vm}.example.com:3000");
@@ -129,7 +128,7 @@ impl Run {
             shared,
             rolls_back: None,
             rolled_back_run: None,
-            so_far: sum,
+            resume_state: sum,
         };
         let stopped = async {
             stop.await;

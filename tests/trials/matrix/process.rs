@@ -19,13 +19,12 @@ use vdeploy::event::Outcome;
 use vdeploy::gate::RunShared;
 use vdeploy::journal::doubles::FailsAfter;
 use vdeploy::journal::store::Stored;
-use vdeploy::journal::{Entry, SqliteStore, Store, StoreState, moves};
+use vdeploy::journal::{Entry, SqliteStore, Store, StoreState, relocations};
 use vdeploy::plan::RollbackTo;
-use vdeploy::run::earlier::so_far;
 use vdeploy::run::lease::{DEFAULT_TTL, LeaseKeeper};
 use vdeploy::run::prepare::{self, Plugins};
 use vdeploy::run::target_lease::{self, Absence, Claim, TargetLease};
-use vdeploy::run::{Execution, Finished, SoFar};
+use vdeploy::run::{Execution, Finished, ResumeState};
 use vdeploy::target::TargetHandle;
 use vdeploy_tests::base::TOKEN;
 
@@ -98,12 +97,14 @@ impl<'r> Run<'r> {
     ) -> Result<Finished> {
         let record = self.recorded.recording.record.clone();
         let resumes = earlier.is_some();
-        let sum = earlier.map_or_else(SoFar::default, |earlier| so_far(&record, &earlier));
-        for (from, to) in &sum.moves {
-            moves::remember(&*self.store, &record.target, from, to)?;
+        let sum = earlier.map_or_else(ResumeState::default, |earlier| {
+            ResumeState::of(&record, &earlier)
+        });
+        for (from, to) in &sum.relocations {
+            relocations::record(&*self.store, &record.target, from, to)?;
         }
         let first = record.vm.as_deref().context("no VM")?.into();
-        let vm = moves::current_vm(&*self.store, &record.target, &first)?;
+        let vm = relocations::current_vm(&*self.store, &record.target, &first)?;
         ensure!(
             !resumes || sum.vm.as_ref() == Some(&vm),
             "the run was on {:?}, and the target is {vm}",
@@ -170,7 +171,7 @@ impl<'r> Run<'r> {
             shared,
             rolls_back: None,
             rolled_back_run: None,
-            so_far: sum,
+            resume_state: sum,
         };
         let finished = execution.execute().await;
         if journal.has_failed() {

@@ -1,16 +1,15 @@
-//! The tables, as a list of steps from an empty file to today. A step that was
-//! released is never edited: a change of the tables is a new step at the end.
+//! The tables, and the format that a file must have. Nothing was released yet:
+//! one schema, and a file of any other format is refused.
 
-use rusqlite_migration::{M, Migrations};
+use super::error;
+use crate::StoreError;
+use crate::entry::FORMAT;
+use rusqlite::{Connection, TransactionBehavior};
+use std::cmp::Ordering;
 
-/// Version of the tables that this build knows: the number of steps.
-pub(super) const KNOWN: u32 = STEPS.len() as u32;
-
-const STEPS: &[M<'static>] = &[M::up(
-    "
+const TABLES: &str = "
     CREATE TABLE run (
         id          TEXT PRIMARY KEY,
-        format      INTEGER NOT NULL,
         target      TEXT NOT NULL,
         plan        TEXT NOT NULL,
         started_by  TEXT NOT NULL,
@@ -24,11 +23,10 @@ const STEPS: &[M<'static>] = &[M::up(
     CREATE INDEX run_by_target ON run (target, started_at);
 
     CREATE TABLE journal (
-        run    TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
-        seq    INTEGER NOT NULL,
-        at     INTEGER NOT NULL,
-        format INTEGER NOT NULL,
-        entry  TEXT NOT NULL,
+        run   TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+        seq   INTEGER NOT NULL,
+        at    INTEGER NOT NULL,
+        entry TEXT NOT NULL,
         PRIMARY KEY (run, seq)
     ) STRICT;
 
@@ -57,16 +55,41 @@ const STEPS: &[M<'static>] = &[M::up(
         value  BLOB NOT NULL,
         PRIMARY KEY (plugin, target, key)
     ) STRICT;
-    ",
-)];
+    ";
 
-/// The steps, ready to run.
-pub(super) const ALL: Migrations<'static> = Migrations::from_slice(STEPS);
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn every_step_runs() {
-        super::ALL.validate().unwrap();
+/// Makes the tables in an empty file. Of two processes that find the same one,
+/// the second waits for the first and finds them made.
+///
+/// # Errors
+/// `TooOld` or `TooNew` for a file of another format, else `Database`.
+pub(super) fn prepare(db: &mut Connection, path: &str) -> Result<(), StoreError> {
+    let failed = |error: rusqlite::Error| error::database(path, &error);
+    let mut found = format(db).map_err(failed)?;
+    if found == 0 {
+        found = create(db).map_err(failed)?;
     }
+    let (path, known) = (path.to_owned(), FORMAT);
+    match found.cmp(&known) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err(StoreError::TooOld { path, found, known }),
+        Ordering::Greater => Err(StoreError::TooNew { path, found, known }),
+    }
+}
+
+/// Returns the format that the file has afterwards.
+fn create(db: &mut Connection) -> rusqlite::Result<u32> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = format(&tx)?;
+    if found != 0 {
+        return Ok(found);
+    }
+    tx.execute_batch(TABLES)?;
+    tx.pragma_update(None, "user_version", FORMAT)?;
+    tx.commit()?;
+    Ok(FORMAT)
+}
+
+/// 0 for an empty file.
+fn format(db: &Connection) -> rusqlite::Result<u32> {
+    db.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
