@@ -1,19 +1,20 @@
 //! `vdeploy runs list` and `vdeploy runs show`: stored runs as text and as
 //! JSON. Pure: takes what the store gave and the time, returns what to print.
 
-use super::text::{self, BROUGHT_BACK, NO_LIVE_VERSION, duration, table};
+use crate::text::{self, duration, table};
+use crate::wording::{self, Ending};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use vdeploy_core::clean;
 use vdeploy_core::event::{Outcome, Phase};
 use vdeploy_journal::RunView;
 use vdeploy_journal::moment::moment;
-use vdeploy_journal::run_view::{CallEnd, CallView, Ending, FunctionView};
+use vdeploy_journal::run_view::{self, CallEnd, CallView, FunctionView};
 use vdeploy_journal::store::{RunRecord, RunSummary, Stored};
 
-mod standing;
+mod state;
 
-pub use standing::{Standing, State};
+pub use state::{Standing, State};
 
 /// Version of the JSON forms.
 pub const FORMAT: u32 = 1;
@@ -153,7 +154,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now:
     for relocation in &view.relocations {
         row("moved to", relocation.to.as_str());
     }
-    if let Some(Ending::Abandoned { by, .. }) = view.end.map(|end| end.how) {
+    if let Some(run_view::Ending::Abandoned { by, .. }) = view.end.map(|end| end.how) {
         row("left", &format!("by {by}"));
     }
     let took = ended.map_or(String::new(), |(at, _)| {
@@ -161,7 +162,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now:
     });
     match state {
         State::Ended(outcome) => {
-            let words = words(record, &view, outcome);
+            let words = headline(record, &view, outcome);
             row("outcome", &format!("{words}{took}"));
         }
         State::Reverted | State::Undone => {}
@@ -224,19 +225,16 @@ pub fn show_json(record: &RunRecord, journal: &[Stored], standing: Standing<'_>)
     })
 }
 
-/// How a run ended, in words.
-fn words(record: &RunRecord, view: &RunView<'_>, outcome: Outcome) -> &'static str {
-    let no_live_version = view.says_no_live_version();
-    match outcome {
-        _ if record.dry_run => {}
-        Outcome::RolledBack if no_live_version => return NO_LIVE_VERSION,
-        Outcome::Deployed if record.rolls_back.is_some() && no_live_version => {
-            return NO_LIVE_VERSION;
-        }
-        Outcome::Deployed if record.rolls_back.is_some() => return BROUGHT_BACK,
-        _ => {}
-    }
-    text::outcome(outcome, false)
+/// As the run itself said at its end.
+fn headline(record: &RunRecord, view: &RunView<'_>, outcome: Outcome) -> &'static str {
+    wording::headline(Ending {
+        outcome,
+        unchanged: false,
+        dry_run: record.dry_run,
+        operator_requested: record.rolls_back.is_some(),
+        no_live_version: view.says_no_live_version(),
+        changed: view.target_changed(),
+    })
 }
 
 /// The state, and time and message of the end.
@@ -245,8 +243,10 @@ fn end<'a>(view: &RunView<'a>, running: bool) -> (State, Option<(u64, &'a str)>)
         return (State::of(None, running), None);
     };
     match end.how {
-        Ending::Finished { outcome, message } => (State::Ended(outcome), Some((end.at, message))),
-        Ending::Abandoned { reason, .. } => (State::Abandoned, Some((end.at, reason))),
+        run_view::Ending::Finished { outcome, message } => {
+            (State::Ended(outcome), Some((end.at, message)))
+        }
+        run_view::Ending::Abandoned { reason, .. } => (State::Abandoned, Some((end.at, reason))),
     }
 }
 
@@ -275,7 +275,7 @@ impl StepRow {
         [
             mark.to_owned(),
             self.name.clone(),
-            format!("{}{again}", text::phase(self.phase)),
+            format!("{}{again}", wording::phase(self.phase)),
             self.took
                 .map_or_else(|| "not finished".to_owned(), duration),
             clean::line(&self.error).into_owned(),
@@ -296,7 +296,7 @@ impl StepRow {
 
 fn steps(view: &RunView<'_>) -> Vec<StepRow> {
     let row = |function: &FunctionView<'_>| StepRow {
-        name: format!("{}{}", text::section(function.section), function.step),
+        name: format!("{}{}", wording::section(function.section), function.step),
         phase: function.phase,
         attempt: function.attempt,
         took: function

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vdeploy_core::event::{self, Phase, Section};
 use vdeploy_core::ids::{SnapshotId, StepId, VmId};
 use vdeploy_core::plan::Plan;
-use vdeploy_gate::{Came, Recorded, Tape};
+use vdeploy_gate::{CallOutcome, RecordedCall, RecordedCalls};
 use vdeploy_journal::RunView;
 use vdeploy_journal::run_view::{CallEnd, CallView, FunctionView};
 use vdeploy_journal::store::{RunRecord, Stored};
@@ -32,7 +32,7 @@ pub struct ResumeState {
     /// Where the target went in this run: from, to.
     pub relocations: Vec<(VmId, VmId)>,
     /// For the gate.
-    pub gate: vdeploy_gate::Earlier,
+    pub gate: vdeploy_gate::ResumePoint,
 }
 
 /// Whether a step says that it has taken the first deploy away, so that nothing
@@ -68,7 +68,7 @@ impl ResumeState {
             relocations: relocations
                 .filter_map(|moved| Some((moved.from?.clone(), moved.to.clone())))
                 .collect(),
-            gate: vdeploy_gate::Earlier {
+            gate: vdeploy_gate::ResumePoint {
                 calls: view.last_call(),
                 target_changed: view.target_changed(),
                 finishing: view.rollback.is_some(),
@@ -100,7 +100,7 @@ impl ResumeState {
                 attempt: function.attempt,
             });
             state.gate.calls = function.calls_before;
-            state.gate.tape = tape(&view, index);
+            state.gate.recorded = recorded_calls(&view, index);
             let began_on = vm_after(function.relocations_before);
             if began_on != state.vm {
                 state.gate.as_of = began_on;
@@ -159,24 +159,24 @@ fn place(plan: &Plan, function: &FunctionView<'_>) -> Option<Place> {
 
 /// The calls of the function that was interrupted. One that was refused for the
 /// stop is made again.
-fn tape(view: &RunView<'_>, function: usize) -> Tape {
-    let mut tape = Tape::default();
+fn recorded_calls(view: &RunView<'_>, function: usize) -> RecordedCalls {
+    let mut recorded = RecordedCalls::default();
     let calls = view.calls_of(function);
     for (number, call) in calls.filter(|(_, call)| !call.only_stopped()) {
-        let came = match &call.end {
-            CallEnd::Result(response) => Came::Result((*response).clone()),
-            CallEnd::Done(answer) => Came::Done(answer.clone()),
-            CallEnd::InDoubt(at) => Came::InDoubt(*at),
+        let outcome = match &call.end {
+            CallEnd::Result(response) => CallOutcome::Result((*response).clone()),
+            CallEnd::Done(answer) => CallOutcome::Done(answer.clone()),
+            CallEnd::InDoubt(at) => CallOutcome::InDoubt(*at),
         };
-        let recorded = Recorded {
+        let call = RecordedCall {
             step: call.step.clone(),
             function: call.function.to_owned(),
             request: call.request.clone(),
-            came,
+            outcome,
         };
-        tape.keep(number, recorded);
+        recorded.keep(number, call);
     }
-    tape
+    recorded
 }
 
 /// The label and the id of a snapshot that the call took.
