@@ -2,7 +2,6 @@
 //! it (`driver`), and what to say of the result (`outcome_message`).
 
 pub mod driver;
-pub mod earlier;
 pub mod lease;
 pub mod machine;
 mod names;
@@ -12,9 +11,10 @@ mod preview;
 #[cfg(test)]
 mod properties;
 pub mod replay;
+pub mod resume_state;
 pub mod target_lease;
 pub mod trace;
 
 pub use driver::{Execution, Finished};
-pub use earlier::SoFar;
 pub use replay::Replayed;
+pub use resume_state::ResumeState;
