@@ -42,13 +42,17 @@ impl Trial {
     }
 
     fn timed(self, times: Times) -> libtest_mimic::Trial {
-        let name = self.name.clone();
+        let (name, failed) = (self.name.clone(), self.name.clone());
         let run = move || {
             let began = Instant::now();
             let ended = (self.run)();
             let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
             times.push((began.elapsed(), name));
-            ended.map_err(|error| Failed::from(format!("{error:?}")))
+            ended.map_err(|error| {
+                // At once too: a run that is stopped never comes to its summary.
+                eprintln!("{failed}: {error:?}");
+                Failed::from(format!("{error:?}"))
+            })
         };
         let waits = long_run::has(&self.name);
         libtest_mimic::Trial::test(self.name, run).with_ignored_flag(waits)

@@ -315,7 +315,7 @@ fn a_first_deploy_that_was_rolled_back_leaves_nothing_to_test() {
 #[test]
 fn a_crash_within_the_window_is_seen_with_its_reason() {
     let stage = Stage::new().unwrap();
-    stage.serve(&[("CRASH_AFTER", "2500")]).unwrap();
+    stage.serve(&[("CRASH_AFTER", "8000")]).unwrap();
     let host = with(&stage, FakeHost::new(), json!({"stable-seconds": 30}));
     let (name, detail, message) = only_failure(&host);
     assert_eq!(name, "stays up for 30 s");

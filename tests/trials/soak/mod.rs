@@ -4,12 +4,12 @@
 //! As a trial it has a fixed seed. `cargo xtask soak` makes it as long as one
 //! likes: `--deploys 200 --seed 7`.
 
+mod deploys;
 mod fault;
 mod figures;
 mod proc;
 mod round;
 mod series;
-mod soak;
 mod watched;
 
 use crate::trial::Trial;
@@ -45,10 +45,10 @@ pub fn trials() -> Vec<Trial> {
     vec![
         Trial::new(
             "soak::eight_deploys_with_faults_leave_nothing_behind",
-            || soak::run(SHORT),
+            || deploys::run(SHORT),
         ),
         Trial::new("soak::every_fault_twice_leaves_nothing_behind", || {
-            soak::run(LONG)
+            deploys::run(LONG)
         }),
     ]
 }
@@ -57,7 +57,7 @@ pub fn trials() -> Vec<Trial> {
 pub fn asked_for() -> Option<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     words.iter().find(|word| *word == "--deploys")?;
-    Some(match length(&words).and_then(soak::run) {
+    Some(match length(&words).and_then(deploys::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:?}");
