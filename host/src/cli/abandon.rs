@@ -31,20 +31,16 @@ pub struct AbandonArgs {
 
 /// Records it, and reports what became of what the run left on the target.
 pub async fn main(global: &Global, args: AbandonArgs) -> Result<ExitCode, CliError> {
-    let reason = args.reason.trim();
-    if reason.is_empty() {
-        return Err(CliError::usage("--reason is empty")
-            .hint("say why, for those who come after you: --reason \"the VM is gone\""));
-    }
     let abandon = Abandon {
-        run: args.run.clone(),
-        target: args.target.clone(),
-        reason: reason.to_owned(),
+        run: args.run,
+        target: args.target,
+        reason: args.reason.clone(),
     };
     let abandoned = options::session(global)?.abandon(abandon).await?;
     terminal::say(&format!(
-        "run {} is abandoned: {reason}\n{}",
+        "run {} is abandoned: {}\n{}",
         abandoned.run,
+        args.reason.trim(),
         left_there(&abandoned)
     ));
     Ok(ExitCode::Success)

@@ -26,7 +26,7 @@ pub struct Abandon {
     pub run: Option<String>,
     /// The target, where no run is named.
     pub target: Option<String>,
-    /// Recorded with the run; not empty.
+    /// Recorded with the run.
     pub reason: String,
 }
 
@@ -44,8 +44,13 @@ impl Session {
     /// target. A target that cannot be asked is no error.
     ///
     /// # Errors
-    /// The run cannot be resumed either, it is running, or the store fails.
+    /// The reason is empty, the run has ended or is running, or the store fails.
     pub async fn abandon(&self, abandon: Abandon) -> Result<Abandoned, OpsError> {
+        let reason = abandon.reason.trim();
+        if reason.is_empty() {
+            return Err(OpsError::usage("--reason is empty")
+                .hint("say why, for those who come after you: --reason \"the VM is gone\""));
+        }
         let store = self.store()?;
         let named = abandon.run.as_deref();
         let target = match named {
@@ -57,11 +62,11 @@ impl Session {
         let lease = lease(&store, &record, actor).await?;
         let entry = Entry::Abandoned {
             by: actor.started_by.clone(),
-            reason: abandon.reason.clone(),
+            reason: reason.to_owned(),
         };
         let written = store.append(&record.id, Some(lease.granted()), &entry);
         let there = match &written {
-            Ok(_) => on_target::settle(self, &store, &record, &abandon.reason).await,
+            Ok(_) => on_target::settle(self, &store, &record, reason).await,
             Err(_) => LeftThere::Unknown(String::new()),
         };
         lease.release().await?;
