@@ -1,8 +1,8 @@
 //! Terminates jobs that fenced runs left on the target. The next holder calls
 //! this before its first change.
 
-use crate::capability::ssh::{JobId, Ssh};
-use crate::run::target_lease::TargetLease;
+use crate::target::TargetLease;
+use vdeploy_core::capability::ssh::{JobId, Ssh};
 
 /// Ends it; the commands that were told to end. `doing` hears what is being
 /// done. The error says what does not end: nothing may begin beside it.

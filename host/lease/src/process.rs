@@ -1,8 +1,7 @@
 //! Who asks for a lease or starts a run, and what can be seen of the process of
 //! another one.
 
-use crate::ops::options::Environment;
-use crate::ownership::users::Users;
+use vdeploy_files::users::Users;
 
 /// Recorded with runs and leases.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,20 +14,20 @@ pub struct Actor {
 
 impl Actor {
     /// This process: user@machine and pid, and the CI job if there is one.
-    pub fn of_process(environment: &Environment) -> Self {
+    /// `variable` reads the environment.
+    pub fn of_process(variable: impl Fn(&str) -> Option<String>) -> Self {
         // A service or a container often has neither variable.
-        let user = environment.text("USER");
-        let user = user.or_else(|| environment.text("LOGNAME"));
+        let user = variable("USER").or_else(|| variable("LOGNAME"));
         let user = user.unwrap_or_else(|| {
             let uid = rustix::process::geteuid().as_raw();
             let users = Users::of_machine();
             let name = users.name_of(uid).map(str::to_owned);
             name.unwrap_or_else(|| format!("uid{uid}"))
         });
-        let github = environment.text("GITHUB_RUN_ID");
+        let github = variable("GITHUB_RUN_ID");
         let job = github
             .map(|id| format!(" github run {id}"))
-            .or_else(|| environment.text("CI_JOB_URL").map(|url| format!(" {url}")))
+            .or_else(|| variable("CI_JOB_URL").map(|url| format!(" {url}")))
             .unwrap_or_default();
         let who = format!("{user}@{} pid {}", machine(), std::process::id());
         let space = pid_space().map(|space| format!("{IN}{space}"));
@@ -50,7 +49,7 @@ impl Actor {
 }
 
 /// The holder for a person: without where its pid is one.
-pub(super) fn shown(who: &str) -> String {
+pub(crate) fn shown(who: &str) -> String {
     let split = who
         .split_once(" pid ")
         .and_then(|(place, rest)| Some((place, rest.split_once(IN)?)))
@@ -100,7 +99,7 @@ pub enum Process {
 }
 
 /// The process that `held_by` named.
-pub(super) fn process(who: &str) -> Process {
+pub(crate) fn process(who: &str) -> Process {
     let Some(pid) = pid_here(who) else {
         return Process::Elsewhere;
     };
@@ -133,13 +132,15 @@ fn pid_here(who: &str) -> Option<i32> {
     (on == machine() && is_here).then_some(pid)
 }
 
-#[cfg(test)]
-pub(in crate::ops) mod doubles {
+/// Processes for tests.
+#[cfg(any(test, feature = "testing"))]
+#[allow(clippy::unwrap_used)]
+pub mod doubles {
     use super::*;
 
     /// What a process of this machine with this pid calls itself.
     pub fn with_pid(pid: u32) -> String {
-        let own = Actor::of_process(&Environment::default()).held_by;
+        let own = Actor::of_process(|_| None).held_by;
         let is = format!("pid {}", std::process::id());
         own.replace(&is, &format!("pid {pid}"))
     }
@@ -163,7 +164,7 @@ mod tests {
             |within: &str| format!("me@{} pid {}{within} github run 5", machine(), dead_pid());
         let space = pid_space().map(|space| format!("{IN}{space}"));
         let space = space.unwrap_or_default();
-        let own = Actor::of_process(&Environment::default());
+        let own = Actor::of_process(|_| None);
         assert!(
             own.held_by
                 .contains(&format!(" pid {}{space}", std::process::id()))

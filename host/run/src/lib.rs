@@ -3,7 +3,6 @@
 
 pub mod driver;
 pub mod earlier;
-pub mod lease;
 mod look;
 pub mod machine;
 mod names;
@@ -12,7 +11,6 @@ pub mod prepare;
 mod properties;
 pub mod recorded;
 pub mod replay;
-pub mod target_lease;
 pub mod verdict;
 
 pub use driver::{Execution, Finished};

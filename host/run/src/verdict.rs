@@ -156,7 +156,7 @@ fn state_words(facts: &Facts<'_>) -> Option<String> {
 /// have gone on with the run.
 fn may_have_changed(facts: &Facts<'_>) -> bool {
     let shared = &facts.execution.shared;
-    let lost = shared.world.leases.lost();
+    let lost = shared.world.leases.loss();
     shared.target_changed() || lost.is_some_and(|how| !how.mendable)
 }
 

@@ -21,7 +21,7 @@ pub fn session_options(global: &Global) -> Result<SessionOptions, CliError> {
         helper: Some(compiles::own_program()?),
         code_cache: path("VDEPLOY_CACHE"),
         code_cache_key: path("VDEPLOY_CACHE_KEY"),
-        actor: Actor::of_process(&environment),
+        actor: Actor::of_process(|name| environment.text(name)),
         on_notice: compiles::notices(),
         environment,
         ..SessionOptions::new(current_dir()?, state_dir(global)?)

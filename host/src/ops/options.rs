@@ -1,11 +1,11 @@
 //! What a session is opened with. All of it is values: nothing here or above
 //! reads the environment, the current directory or the arguments of the process.
 
-use super::lease::actor::Actor;
 use super::prepare::plugins::PluginPool;
 use super::target::WorldFactory;
 use crate::ids::PluginName;
 use crate::journal::Store;
+use crate::lease::process::Actor;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -108,7 +108,7 @@ impl SessionOptions {
             helper: None,
             code_cache: None,
             code_cache_key: None,
-            actor: Actor::of_process(&Environment::default()),
+            actor: Actor::of_process(|_| None),
             on_notice: Arc::new(|_| {}),
             store: None,
             world: None,

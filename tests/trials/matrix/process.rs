@@ -20,11 +20,13 @@ use vdeploy::gate::RunShared;
 use vdeploy::journal::doubles::FailsAfter;
 use vdeploy::journal::store::Stored;
 use vdeploy::journal::{Entry, SqliteStore, Store, StoreState, moves};
+use vdeploy::lease::renew::Absence;
+use vdeploy::lease::store::DEFAULT_TTL;
+use vdeploy::lease::target::{self, Claim};
+use vdeploy::lease::{StoreLease, TargetLease};
 use vdeploy::plan::RollbackTo;
 use vdeploy::run::earlier::so_far;
-use vdeploy::run::lease::{DEFAULT_TTL, LeaseKeeper};
 use vdeploy::run::prepare::{self, Plugins};
-use vdeploy::run::target_lease::{self, Absence, Claim, TargetLease};
 use vdeploy::run::{Execution, Finished, SoFar};
 use vdeploy::target::TargetHandle;
 use vdeploy_tests::base::TOKEN;
@@ -152,13 +154,13 @@ impl<'r> Run<'r> {
             target: handle,
             run: record.id.clone(),
             who: "the matrix".to_owned(),
-            ttl: target_lease::TTL,
+            ttl: target::TTL,
             absence: match record.plan.rollback_to {
                 RollbackTo::Snapshot => Absence::Tolerated,
                 RollbackTo::InPlace => Absence::Loses,
             },
         };
-        let on_target = match TargetLease::take(claim).await? {
+        let on_target = match TargetLease::acquire(claim).await? {
             Ok(lease) => lease,
             Err(holder) => bail!("the target is held: {holder:?}"),
         };
@@ -188,10 +190,10 @@ impl<'r> Run<'r> {
 
     /// The lease in the store. A process that was killed has left its own one
     /// there; it holds until it runs out.
-    async fn lease(&self, resumes: bool) -> Result<LeaseKeeper> {
+    async fn lease(&self, resumes: bool) -> Result<StoreLease> {
         let record = &self.recorded.recording.record;
         let ask = || {
-            LeaseKeeper::acquire(
+            StoreLease::acquire(
                 self.store.clone(),
                 record.target.clone(),
                 record.id.clone(),

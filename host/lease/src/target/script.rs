@@ -1,12 +1,13 @@
-//! The conversation with `target_lease.sh` on the target: one command, one
+//! The conversation with `target.sh` on the target: one command, one
 //! answer. Knows nothing of time and of what an answer means for the run.
 
+use crate::holder::LeaseHolder;
 use std::time::Duration;
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::capability::ssh::{Command, NoLiveOutput, Ssh};
 use vdeploy_core::ids::RunId;
 
-const SCRIPT: &str = include_str!("../target_lease.sh");
+const SCRIPT: &str = include_str!("../target.sh");
 
 /// Bytes kept of an answer.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -25,19 +26,6 @@ pub enum TargetLeaseError {
          write in its home directory there"
     )]
     Failed(String),
-}
-
-/// Who holds the target, as the target says.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TargetHolder {
-    /// The run; it may be one that the store here does not know.
-    pub run: RunId,
-    /// user@machine pid, or the CI job; empty where it was not kept.
-    pub who: String,
-    /// Seconds since 1970 by the target's clock when it took the lease.
-    pub since: Option<u64>,
-    /// When it ends if it is not renewed; whole seconds.
-    pub ends_in: Duration,
 }
 
 /// What the script is asked.
@@ -100,9 +88,9 @@ pub(super) enum Answer {
     Released,
     Settled,
     Free,
-    Held(TargetHolder),
+    Held(LeaseHolder),
     /// Ours no longer; none when nobody has it.
-    Lost(Option<TargetHolder>),
+    Lost(Option<LeaseHolder>),
     /// Ours no longer: somebody broke it, and says who and why.
     Fenced(String),
     Broken,
@@ -178,10 +166,14 @@ fn parse(text: &str) -> Option<Answer> {
     let mut lines = text.lines();
     let words: Vec<&str> = lines.next()?.split(' ').collect();
     let holder = |run: &str, since: &str, left: &str, who: Option<&str>| {
-        Some(TargetHolder {
+        Some(LeaseHolder {
             run: run_id(run)?,
             who: printable(who.unwrap_or_default()),
-            since: since.parse().ok().filter(|since| *since > 0),
+            since: since
+                .parse()
+                .ok()
+                .filter(|since| *since > 0)
+                .and_then(|since| jiff::Timestamp::from_second(since).ok()),
             ends_in: Duration::from_secs(left.parse().ok()?),
         })
     };

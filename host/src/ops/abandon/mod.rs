@@ -7,16 +7,15 @@ mod on_target;
 pub use on_target::LeftThere;
 
 use super::error::{OpsError, OpsErrorKind};
-use super::lease::actor::Actor;
-use super::lease::holder::LeaseHolder;
-use super::lease::reclaim;
 use super::operation::interrupted;
 use super::session::Session;
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::ids::{RunId, TargetName};
 use crate::journal::store::RunRecord;
 use crate::journal::{Entry, Store};
-use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
+use crate::lease::process::Actor;
+use crate::lease::store::DEFAULT_TTL;
+use crate::lease::{LeaseHolder, StoreLease, reclaim};
 use std::sync::Arc;
 
 /// Which run is abandoned, and why.
@@ -79,10 +78,10 @@ async fn lease(
     store: &Arc<dyn Store>,
     record: &RunRecord,
     actor: &Actor,
-) -> Result<LeaseKeeper, OpsError> {
+) -> Result<StoreLease, OpsError> {
     let (run, target) = (&record.id, &record.target);
     loop {
-        let asked = LeaseKeeper::acquire(
+        let asked = StoreLease::acquire(
             store.clone(),
             target.clone(),
             run.clone(),
@@ -97,7 +96,9 @@ async fn lease(
         let word = (actor.started_by.as_str(), why);
         if !reclaim::break_in_store(&**store, target, &holder, run, word)? {
             let now = SystemClock.now_unix_ms();
-            let message = LeaseHolder::in_store(&holder, now).message(target, Some(&**store));
+            let holder = LeaseHolder::in_store(&holder, now);
+            let dead = interrupted::dead_run(&**store, &holder);
+            let message = holder.message(target, dead.as_ref());
             return Err(OpsError::new(OpsErrorKind::Held, message));
         }
     }

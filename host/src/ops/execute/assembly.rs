@@ -8,7 +8,7 @@ use crate::gate::RunShared;
 use crate::ids::{RunId, TargetName};
 use crate::journal::Store;
 use crate::journal::store::RunRecord;
-use crate::ops::lease::actor::Actor;
+use crate::lease::process::Actor;
 use crate::ops::operation::rollback::Outputs;
 use crate::plan::Plan;
 use crate::run::prepare::{self, Configs, Plugins};

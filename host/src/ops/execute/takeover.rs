@@ -5,7 +5,7 @@ use super::origin::refused;
 use crate::event::Outcome;
 use crate::ids::RunId;
 use crate::journal::{Entry, Store, unfinished};
-use crate::ops::lease::actor::Actor;
+use crate::lease::process::Actor;
 use crate::run::Finished;
 
 /// The end of a run that lost its target is completed: whoever took the run and

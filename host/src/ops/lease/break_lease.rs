@@ -1,17 +1,18 @@
 //! Takes the target from a run: breaks its lease in the store and on the target
 //! itself, and records it.
 
-use super::actor::Actor;
 use super::status::{self, LeaseStatus, OnTargetStatus};
 use crate::capability::World;
 use crate::ids::RunId;
 use crate::journal::Store;
 use crate::journal::breaks::{self, LeaseBreak};
 use crate::journal::store::Holder;
+use crate::lease::LeaseHolder;
+use crate::lease::process::Actor;
+use crate::lease::store::DEFAULT_TTL;
+use crate::lease::target;
 use crate::ops::error::OpsError;
 use crate::ops::session::Session;
-use crate::run::lease::DEFAULT_TTL;
-use crate::run::target_lease::{self, TargetHolder};
 use std::sync::Arc;
 
 /// A lease that may be broken, and the connection to its target.
@@ -75,7 +76,7 @@ impl BreakableLease {
         match (&self.world, &status.there) {
             (Some(world), OnTargetStatus::Held(holder)) => {
                 let word = format!("{by} ({reason})");
-                let asked = target_lease::break_held(&*world.ssh, &holder.run, &word, DEFAULT_TTL);
+                let asked = target::break_held(&*world.ssh, &holder.run, &word, DEFAULT_TTL);
                 match asked.await {
                     Ok(done) => {
                         broken.on_target = Some((holder.run.clone(), done.is_ok()));
@@ -91,7 +92,7 @@ impl BreakableLease {
     }
 
     /// A lease that only the target knew of is recorded here, too.
-    fn record(&self, holder: &TargetHolder, reason: &str) -> Result<(), OpsError> {
+    fn record(&self, holder: &LeaseHolder, reason: &str) -> Result<(), OpsError> {
         let same = |stored: &Holder| stored.run == holder.run;
         if self.status.stored.as_ref().is_some_and(same) {
             return Ok(());

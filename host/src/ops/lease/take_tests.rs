@@ -1,6 +1,5 @@
 //! What a run relies on when taking the lease on the target comes to nothing.
 
-use super::super::actor::doubles::{dead_pid, with_pid};
 use super::*;
 use crate::capability::clock::SystemClock;
 use crate::capability::doubles::{DenyHttp, DenySecrets, DenySnapshot};
@@ -8,7 +7,8 @@ use crate::capability::mask::Masker;
 use crate::capability::ssh::{Command, JobId, LiveOutput, Output, Ssh};
 use crate::capability::{EffectError, ErrorKind, World};
 use crate::journal::{SqliteStore, StoreState};
-use crate::run::target_lease::Absence;
+use crate::lease::process::doubles::{dead_pid, with_pid};
+use crate::lease::renew::Absence;
 use crate::target::TargetHandle;
 use async_trait::async_trait;
 use std::sync::Mutex;
@@ -83,7 +83,7 @@ fn run_on(target: Target) -> (Claim, Arc<RunShared>) {
         target: handle,
         run,
         who: "me".to_owned(),
-        ttl: target_lease::TTL,
+        ttl: target::TTL,
         absence: Absence::Tolerated,
     };
     (claim, Arc::new(shared))
@@ -103,8 +103,8 @@ async fn a_lease_that_was_given_back_before_the_run_relied_on_it_stops_no_change
     assert!(why.contains("01KILLED survives KILL"), "{why}");
     // The way back to a snapshot goes on without that VM.
     let lease = after_a_move(claim, &shared);
-    assert_eq!(shared.world.leases.lost(), None);
-    assert!(shared.world.leases.are_sure());
+    assert_eq!(shared.world.leases.loss(), None);
+    assert!(shared.world.leases.are_valid());
     assert!(shared.broken().is_none());
     lease.end().await;
 }
@@ -115,9 +115,9 @@ async fn a_lease_that_was_taken_is_relied_on() {
     let mut wait = Wait::start(Duration::ZERO);
     let lease = take(&claim, &shared, &mut wait, &|_| None).await.unwrap();
     let leases = shared.world.leases.clone();
-    assert_eq!(leases.lost(), None);
+    assert_eq!(leases.loss(), None);
     lease.end().await;
-    let lost = leases.lost().map(|lost| lost.why);
+    let lost = leases.loss().map(|lost| lost.why);
     assert_eq!(lost.as_deref(), Some("it was given back"));
 }
 

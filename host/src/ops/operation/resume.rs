@@ -12,13 +12,13 @@ use crate::gate::Came;
 use crate::ids::{Digest, PluginName, RunId, StepId};
 use crate::journal::store::{RunRecord, Stored};
 use crate::journal::{Entry, Store, StoreError, moves};
+use crate::lease::LeaseHolder;
+use crate::lease::process::Process;
+use crate::lease::store::DEFAULT_TTL;
 use crate::ops::error::{OpsError, OpsErrorKind};
-use crate::ops::lease::actor::Process;
-use crate::ops::lease::holder::LeaseHolder;
 use crate::ops::prepare::{self, Prepared, compat};
 use crate::ops::session::Session;
 use crate::run::earlier::{SoFar, no_live_version, so_far};
-use crate::run::lease::DEFAULT_TTL;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -265,7 +265,7 @@ impl Resumed {
 mod tests {
     use super::*;
     use crate::journal::SqliteStore;
-    use crate::ops::lease::actor::doubles::with_pid;
+    use crate::lease::process::doubles::with_pid;
     use crate::plan::Plan;
 
     #[test]
