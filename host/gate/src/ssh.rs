@@ -6,12 +6,12 @@ use super::recall::{self, bytes as encoded};
 use serde_json::{Value, json};
 use std::sync::Mutex;
 use vdeploy_core::capability::EffectError;
-use vdeploy_core::capability::grant::Grants;
 use vdeploy_core::capability::mask::MaskedLines;
 use vdeploy_core::capability::quote::sh;
 use vdeploy_core::capability::snapshot::Progress;
 use vdeploy_core::capability::ssh::{Command, JobId, LiveOutput, Output, Stream};
 use vdeploy_core::event::RunEvent;
+use vdeploy_scope::Grants;
 
 /// Most bytes of one text in the journal.
 const MAX_KEPT: usize = 256 * 1024;

@@ -4,9 +4,9 @@
 use super::machine::Traits;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use vdeploy_core::capability::grant::Grants;
 use vdeploy_core::ids::{Digest, PluginName, StepId};
 use vdeploy_core::plan::{Plan, RollbackTo};
+use vdeploy_scope::Grants;
 use vdeploy_wasm::{Plugin, PluginError};
 
 /// Plugins by their name in the project.
