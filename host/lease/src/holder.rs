@@ -4,6 +4,7 @@
 use crate::process::{self, Process};
 use crate::reclaim::DeadRun;
 use std::time::Duration;
+use vdeploy_core::actor::Actor;
 use vdeploy_core::ids::{RunId, TargetName};
 use vdeploy_journal::store::Holder;
 
@@ -12,8 +13,8 @@ use vdeploy_journal::store::Holder;
 pub struct LeaseHolder {
     /// It may be one that the store here does not know.
     pub run: RunId,
-    /// user@machine pid, or the CI job; empty where it is not known.
-    pub who: String,
+    /// Without a name where that was not kept.
+    pub who: Actor,
     /// When it took the lease, by the clock of where that is kept.
     pub since: Option<jiff::Timestamp>,
     /// When it ends if it is not renewed.
@@ -39,8 +40,8 @@ impl LeaseHolder {
 
     fn holder(&self) -> String {
         let mut text = format!("run {}", self.run);
-        if !self.who.is_empty() {
-            text.push_str(&format!(" ({})", process::shown(&self.who)));
+        if !self.who.name.is_empty() {
+            text.push_str(&format!(" ({})", self.who));
         }
         if let Some(since) = self.since {
             text.push_str(&format!(", since {since}"));
@@ -54,7 +55,7 @@ impl LeaseHolder {
 
     /// Whether the process that holds it still runs.
     pub fn process(&self) -> Process {
-        process::process(&self.who)
+        process::look_up(&self.who)
     }
 
     /// Whether that process is known to be gone: nobody is there to renew.
@@ -121,9 +122,9 @@ impl LeaseHolder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::doubles::{dead_pid, with_pid};
+    use crate::process::doubles::{dead_pid, elsewhere, with_pid};
 
-    fn holder(who: String) -> Holder {
+    fn holder(who: Actor) -> Holder {
         Holder {
             run: "01A".into(),
             who,
@@ -134,10 +135,10 @@ mod tests {
 
     #[test]
     fn store_and_target_say_it_in_the_same_words() {
-        let in_store = holder("me@elsewhere pid 7".to_owned());
+        let in_store = holder("me@elsewhere pid 7".into());
         let on_target = LeaseHolder {
             run: "01A".into(),
-            who: "me@elsewhere pid 7".to_owned(),
+            who: "me@elsewhere pid 7".into(),
             since: jiff::Timestamp::from_second(1).ok(),
             ends_in: Duration::from_secs(7),
         };
@@ -162,7 +163,7 @@ mod tests {
         let text = LeaseHolder::in_store(&dead, 3_000).message(&"infra".into(), None);
         assert!(text.contains(&format!("no process {pid} on")), "{text}");
         assert!(text.contains("ends in 7 s; start again then"), "{text}");
-        let elsewhere = holder(format!("me@another-machine pid {pid}"));
+        let elsewhere = holder(elsewhere(pid));
         let text = LeaseHolder::in_store(&elsewhere, 3_000).message(&"infra".into(), None);
         assert!(text.contains("Wait for it to end"), "{text}");
     }

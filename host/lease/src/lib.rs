@@ -12,6 +12,7 @@ pub mod reclaim;
 pub mod renew;
 pub mod store;
 pub mod target;
+pub mod times;
 pub mod validity;
 pub mod wait;
 
@@ -19,4 +20,5 @@ pub use holder::LeaseHolder;
 pub use renew::LeaseLost;
 pub use store::StoreLease;
 pub use target::TargetLease;
+pub use times::LeaseTimes;
 pub use validity::{BootInstant, LeaseValidity};

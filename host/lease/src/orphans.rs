@@ -12,15 +12,15 @@ pub async fn end(
     doing: impl Fn(String),
 ) -> Result<Vec<JobId>, String> {
     let mut ended = Vec::new();
-    let left = lease.left();
-    for run in &left {
+    let orphaned = lease.orphaned_runs();
+    for run in &orphaned {
         doing(format!(
             "ending what run {run}, which has lost its lease, left on the target"
         ));
         let jobs = ssh.end_jobs_of(run).await;
         ended.extend(jobs.map_err(|error| error.to_string())?);
     }
-    if let Err(error) = lease.settled().await {
+    if let Err(error) = lease.forget_orphans().await {
         tracing::warn!(%error, "the next run will look again for what was left on the target");
     }
     Ok(ended)

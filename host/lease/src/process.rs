@@ -1,73 +1,37 @@
-//! Who asks for a lease or starts a run, and what can be seen of the process of
-//! another one.
+//! What this process calls itself, and what can be seen of the process of a
+//! lease holder.
 
+use vdeploy_core::actor::{Actor, ProcessId};
 use vdeploy_files::users::Users;
 
-/// Recorded with runs and leases.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Actor {
-    /// user@machine and pid, and the CI job, for a person.
-    pub started_by: String,
-    /// The same with where the pid means something, for [`process`].
-    pub held_by: String,
-}
-
-impl Actor {
-    /// This process: user@machine and pid, and the CI job if there is one.
-    /// `variable` reads the environment.
-    pub fn of_process(variable: impl Fn(&str) -> Option<String>) -> Self {
-        // A service or a container often has neither variable.
-        let user = variable("USER").or_else(|| variable("LOGNAME"));
-        let user = user.unwrap_or_else(|| {
-            let uid = rustix::process::geteuid().as_raw();
-            let users = Users::of_machine();
-            let name = users.name_of(uid).map(str::to_owned);
-            name.unwrap_or_else(|| format!("uid{uid}"))
-        });
-        let github = variable("GITHUB_RUN_ID");
-        let job = github
-            .map(|id| format!(" github run {id}"))
-            .or_else(|| variable("CI_JOB_URL").map(|url| format!(" {url}")))
-            .unwrap_or_default();
-        let who = format!("{user}@{} pid {}", machine(), std::process::id());
-        let space = pid_space().map(|space| format!("{IN}{space}"));
-        Self {
-            started_by: format!("{who}{job}"),
-            held_by: format!("{who}{}{job}", space.unwrap_or_default()),
-        }
-    }
-
-    /// Somebody whose process cannot be looked for on this machine: a lease of
-    /// theirs is waited for until it expires.
-    pub fn named(name: impl Into<String>) -> Self {
-        let name = name.into();
-        Self {
-            started_by: name.clone(),
-            held_by: name,
-        }
+/// This process: user@machine and pid, and the CI job if there is one.
+/// `variable` reads the environment.
+pub fn this_process(variable: impl Fn(&str) -> Option<String>) -> Actor {
+    // A service or a container often has neither variable.
+    let user = variable("USER").or_else(|| variable("LOGNAME"));
+    let user = user.unwrap_or_else(|| {
+        let uid = rustix::process::geteuid().as_raw();
+        let users = Users::of_machine();
+        let name = users.name_of(uid).map(str::to_owned);
+        name.unwrap_or_else(|| format!("uid{uid}"))
+    });
+    let github = variable("GITHUB_RUN_ID");
+    let job = github
+        .map(|id| format!(" github run {id}"))
+        .or_else(|| variable("CI_JOB_URL").map(|url| format!(" {url}")))
+        .unwrap_or_default();
+    let (machine, pid) = (machine(), std::process::id());
+    Actor {
+        name: format!("{user}@{machine} pid {pid}{job}"),
+        process: i32::try_from(pid).ok().map(|pid| ProcessId {
+            machine,
+            pid,
+            space: pid_space(),
+        }),
     }
 }
 
-/// The holder for a person: without where its pid is one.
-pub(crate) fn shown(who: &str) -> String {
-    let split = who
-        .split_once(" pid ")
-        .and_then(|(place, rest)| Some((place, rest.split_once(IN)?)))
-        .filter(|(_, (pid, _))| pid.parse::<u32>().is_ok());
-    match split {
-        Some((place, (pid, rest))) => {
-            let job = rest.split_once(' ').map(|(_, job)| format!(" {job}"));
-            format!("{place} pid {pid}{}", job.unwrap_or_default())
-        }
-        None => who.to_owned(),
-    }
-}
-
-/// Before where a pid is one.
-const IN: &str = " in ";
-
-/// Where a pid of this process means something: this start of this machine, and
-/// its container. Two containers may have one name.
+/// This start of this machine, and its container.
 fn pid_space() -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let space = std::fs::read_link("/proc/self/ns/pid").ok()?;
@@ -98,9 +62,10 @@ pub enum Process {
     Elsewhere,
 }
 
-/// The process that `held_by` named.
-pub(crate) fn process(who: &str) -> Process {
-    let Some(pid) = pid_here(who) else {
+/// The process of `actor`, as it is now.
+pub fn look_up(actor: &Actor) -> Process {
+    let here = actor.process.as_ref().filter(|process| is_here(process));
+    let Some(pid) = here.map(|process| process.pid).filter(|pid| *pid > 0) else {
         return Process::Elsewhere;
     };
     let Some(process) = rustix::process::Pid::from_raw(pid) else {
@@ -120,16 +85,11 @@ pub(crate) fn process(who: &str) -> Process {
     }
 }
 
-/// The pid, if it is one of this machine.
-fn pid_here(who: &str) -> Option<i32> {
-    let (place, rest) = who.split_once(" pid ")?;
-    let (_, on) = place.rsplit_once('@')?;
-    let (pid, rest) = rest.split_at(rest.find(' ').unwrap_or(rest.len()));
-    let pid: i32 = pid.parse().ok()?;
-    // Who does not say it is of an older version, or on a system that has none.
-    let said = rest.strip_prefix(IN).map(|rest| rest.split(' ').next());
-    let is_here = said.is_none_or(|said| said == pid_space().as_deref());
-    (on == machine() && is_here).then_some(pid)
+/// Whether its pid means this machine's. Without a space there is only the name
+/// of the machine to go by.
+fn is_here(process: &ProcessId) -> bool {
+    let is_space = process.space.is_none() || process.space == pid_space();
+    process.machine == machine() && is_space
 }
 
 /// Processes for tests.
@@ -139,10 +99,26 @@ pub mod doubles {
     use super::*;
 
     /// What a process of this machine with this pid calls itself.
-    pub fn with_pid(pid: u32) -> String {
-        let own = Actor::of_process(|_| None).held_by;
+    pub fn with_pid(pid: u32) -> Actor {
+        let own = this_process(|_| None);
         let is = format!("pid {}", std::process::id());
-        own.replace(&is, &format!("pid {pid}"))
+        Actor {
+            name: own.name.replace(&is, &format!("pid {pid}")),
+            process: own.process.map(|process| ProcessId {
+                pid: pid.try_into().unwrap(),
+                ..process
+            }),
+        }
+    }
+
+    /// The same of another machine.
+    pub fn elsewhere(pid: u32) -> Actor {
+        let machine = "another-machine".to_owned();
+        let here = with_pid(pid);
+        Actor {
+            name: format!("me@{machine} pid {pid}"),
+            process: here.process.map(|process| ProcessId { machine, ..process }),
+        }
     }
 
     /// A pid that was a process of ours and is none any more.
@@ -155,30 +131,37 @@ pub mod doubles {
 
 #[cfg(test)]
 mod tests {
-    use super::doubles::dead_pid;
+    use super::doubles::{dead_pid, elsewhere, with_pid};
     use super::*;
 
     #[test]
     fn a_pid_of_another_container_says_nothing_here() {
-        let who =
-            |within: &str| format!("me@{} pid {}{within} github run 5", machine(), dead_pid());
-        let space = pid_space().map(|space| format!("{IN}{space}"));
-        let space = space.unwrap_or_default();
-        let own = Actor::of_process(|_| None);
+        let own = this_process(|_| None);
+        let pid = std::process::id();
+        assert!(own.name.ends_with(&format!(" pid {pid}")), "{own}");
+        assert!(matches!(look_up(&own), Process::Runs(_)));
+        let gone = |space: Option<String>| {
+            let dead = with_pid(dead_pid());
+            let process = dead.process.map(|process| ProcessId { space, ..process });
+            look_up(&Actor { process, ..dead })
+        };
+        for here in [None, pid_space()] {
+            let process = gone(here.clone());
+            assert!(matches!(process, Process::Gone(_)), "{here:?} {process:?}");
+        }
+        assert_eq!(gone(Some("0-1".to_owned())), Process::Elsewhere);
+        assert_eq!(look_up(&elsewhere(dead_pid())), Process::Elsewhere);
+        assert_eq!(look_up(&Actor::named("me@box pid 7")), Process::Elsewhere);
+    }
+
+    #[test]
+    fn the_job_of_a_ci_is_part_of_the_name() {
+        let job = |name: &str| (name == "GITHUB_RUN_ID").then(|| "5".to_owned());
+        let name = this_process(job).name;
+        let pid = std::process::id();
         assert!(
-            own.held_by
-                .contains(&format!(" pid {}{space}", std::process::id()))
+            name.ends_with(&format!(" pid {pid} github run 5")),
+            "{name}"
         );
-        for here in ["", &space] {
-            let process = process(&who(here));
-            assert!(matches!(process, Process::Gone(_)), "{here} {process:?}");
-        }
-        assert_eq!(process(&who(" in 0-1")), Process::Elsewhere);
-        let there = "me@box pid 7 in 0-1 github run 5";
-        assert_eq!(shown(there), "me@box pid 7 github run 5");
-        for plain in ["me@box pid 7", "me in a box", ""] {
-            assert_eq!(shown(plain), plain);
-        }
-        assert_eq!(shown(&own.held_by), own.started_by);
     }
 }

@@ -53,14 +53,14 @@ pub fn break_in_store(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::doubles::{dead_pid, with_pid};
+    use crate::process::doubles::{dead_pid, elsewhere, with_pid};
     use std::time::Duration;
     use vdeploy_journal::SqliteStore;
 
     #[test]
     fn only_the_runs_own_lease_is_broken_and_only_when_its_process_is_gone() {
         let (gone, here) = (with_pid(dead_pid()), with_pid(std::process::id()));
-        let elsewhere = "me@another-machine pid 1".to_owned();
+        let elsewhere = elsewhere(dead_pid());
         let target = TargetName::from("infra");
         for (held_by, who, broken) in [
             ("01A", &gone, true),

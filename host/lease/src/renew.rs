@@ -124,10 +124,11 @@ pub(crate) struct Renewals {
     task: JoinHandle<()>,
 }
 
-/// When, and where on its way, a lease was asked for first.
+/// The question that acquired the lease.
 pub(crate) struct Asked {
+    /// Before it was sent.
     pub at: Instant,
-    /// Subscribed before the question, so that no move is missed.
+    /// Subscribed before it, so that no move is missed.
     pub moves: Option<watch::Receiver<TargetFacts>>,
 }
 
@@ -399,3 +400,7 @@ async fn moved(moves: &mut Option<watch::Receiver<TargetFacts>>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "renew_tests.rs"]
+mod tests;

@@ -8,12 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
+use vdeploy_core::actor::Actor;
 use vdeploy_core::ids::{RunId, TargetName, VmId};
 use vdeploy_journal::store::{Granted, Holder, Store, StoreError};
-
-/// How long a lease lasts without renewal, unless told otherwise. A killed run
-/// blocks its target for this long at most.
-pub const DEFAULT_TTL: Duration = Duration::from_secs(15);
 
 /// A lease that is held and renewed until it is released, lost or dropped.
 /// Dropping stops the renewals and lets the lease expire.
@@ -40,7 +37,7 @@ impl StoreLease {
         store: Arc<dyn Store>,
         target: TargetName,
         run: RunId,
-        who: String,
+        who: Actor,
         ttl: Duration,
     ) -> Result<Result<Self, Holder>, StoreError> {
         let (at, moment) = (Instant::now(), BootInstant::now());
@@ -148,6 +145,7 @@ mod tests {
 
     /// Far longer than anything here takes: a test that gets there hangs.
     const PATIENCE: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_secs(15);
     const SHORT: Duration = Duration::from_millis(150);
 
     struct Setup {
@@ -184,7 +182,7 @@ mod tests {
                 self.store.clone(),
                 self.target.clone(),
                 run.into(),
-                "me".to_owned(),
+                "me".into(),
                 ttl,
             )
             .await
@@ -235,7 +233,7 @@ mod tests {
         until("a takeover", || {
             setup.ahead.fetch_add(60_000, Ordering::SeqCst);
             let (target, run) = (&setup.target, "01B".into());
-            let taken = setup.store.acquire_lease(target, &run, "ci", DEFAULT_TTL);
+            let taken = setup.store.acquire_lease(target, &run, &"ci".into(), LONG);
             taken.unwrap().is_ok()
         })
         .await;
@@ -332,7 +330,7 @@ mod tests {
             store.clone(),
             target.clone(),
             "01A".into(),
-            "me".to_owned(),
+            "me".into(),
             ttl,
         );
         let keeper = keeper.await.unwrap().unwrap();

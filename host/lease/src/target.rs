@@ -4,10 +4,8 @@
 //! part.
 //!
 //! The target decides, by its own clock: it keeps the lease in
-//! `~/.vdeploy-lease` (see `target.sh`). Whether the lease could be
-//! renewed in time is told by this machine's monotonic clock, from before the
-//! call that renewed. Time during which the target stands still for a snapshot
-//! does not count: nobody can take the lease then.
+//! `~/.vdeploy-lease` (see `target.sh`). Time during which the target stands
+//! still for a snapshot does not count: nobody can take the lease then.
 //!
 //! Giving the lease back is final: questions that were sent before may arrive
 //! later, and whoever asked them may have stopped waiting. The script refuses
@@ -25,7 +23,6 @@ mod tests;
 pub use script::TargetLeaseError;
 
 use crate::holder::LeaseHolder;
-
 use crate::renew::{Absence, Asked, LeaseLost, Renewals};
 use crate::validity::{BootInstant, LeaseValidity};
 use backend::{TargetBackend, Took, unexpected};
@@ -34,14 +31,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use vdeploy_core::actor::Actor;
 use vdeploy_core::capability::ssh::Ssh;
 use vdeploy_core::ids::RunId;
 use vdeploy_core::target::{TargetFacts, TargetHandle};
 
-/// How long a lease on a target lasts without renewal. Longer than the store's:
-/// a busy target may answer late, and a run that has to end for it has done
-/// harm. A killed run blocks its target for runs of other machines so long.
-pub const TTL: Duration = Duration::from_secs(30);
+/// How long an answer is waited for by who only looks, or breaks a lease.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// Giving the lease back may take so long; after that it ends by itself.
 const RELEASE_WITHIN: Duration = Duration::from_secs(10);
@@ -58,9 +54,8 @@ pub struct Claim {
     pub target: TargetHandle,
     /// The run.
     pub run: RunId,
-    /// user@machine pid, or the CI job.
-    pub who: String,
-    /// How long the lease lasts without renewal, such as [`TTL`]; whole seconds.
+    pub who: Actor,
+    /// How long the lease lasts without renewal; whole seconds.
     pub ttl: Duration,
     /// What a target that is not reached means.
     pub absence: Absence,
@@ -74,13 +69,16 @@ pub struct TargetLease {
     renewals: Renewals,
 }
 
-/// Who holds the target, if anybody does; only looks. Needs `ttl` to tell a
-/// lease from the leftover of a clock that was set back.
+/// Who holds the target, if anybody does; only looks. The answer is waited for
+/// `within` this time.
 ///
 /// # Errors
 /// The target cannot be asked.
-pub async fn holder(ssh: &dyn Ssh, ttl: Duration) -> Result<Option<LeaseHolder>, TargetLeaseError> {
-    match ask(ssh, Ask::Look, ttl, ttl).await? {
+pub async fn holder(
+    ssh: &dyn Ssh,
+    within: Duration,
+) -> Result<Option<LeaseHolder>, TargetLeaseError> {
+    match ask(ssh, Ask::Look, within, within).await? {
         Answer::Held(holder) => Ok(Some(holder)),
         _ => Ok(None),
     }
@@ -96,9 +94,9 @@ pub async fn break_held(
     ssh: &dyn Ssh,
     run: &RunId,
     by: &str,
-    ttl: Duration,
+    within: Duration,
 ) -> Result<Result<(), Option<LeaseHolder>>, TargetLeaseError> {
-    break_as(ssh, run, by, None, ttl).await
+    break_as(ssh, run, by, None, within).await
 }
 
 /// The same, unless `claim`, that of who asks, is over when it arrives.
@@ -107,9 +105,9 @@ async fn break_as(
     run: &RunId,
     by: &str,
     claim: Option<&ClaimId>,
-    ttl: Duration,
+    within: Duration,
 ) -> Result<Result<(), Option<LeaseHolder>>, TargetLeaseError> {
-    match ask(ssh, Ask::Break { run, by, claim }, ttl, ttl).await? {
+    match ask(ssh, Ask::Break { run, by, claim }, within, within).await? {
         Answer::Broken => Ok(Ok(())),
         Answer::Held(holder) => Ok(Err(Some(holder))),
         Answer::Free => Ok(Err(None)),
@@ -187,7 +185,7 @@ impl TargetLease {
     /// Runs that had let it run out, or whose lease was broken. They start
     /// nothing on the target any more; what they began there may still go on.
     /// Who takes the lease ends that before its first change.
-    pub fn left(&self) -> Vec<RunId> {
+    pub fn orphaned_runs(&self) -> Vec<RunId> {
         self.backend.left().clone()
     }
 
@@ -197,13 +195,13 @@ impl TargetLease {
         self.backend.changed().clone()
     }
 
-    /// Nothing of [`Self::left`] goes on any more: the next one is not told.
+    /// Nothing of [`Self::orphaned_runs`] goes on any more: the next one is not told.
     ///
     /// # Errors
     /// The target cannot be asked, or the lease is lost.
-    pub async fn settled(&self) -> Result<(), TargetLeaseError> {
+    pub async fn forget_orphans(&self) -> Result<(), TargetLeaseError> {
         let Claim { ssh, run, ttl, .. } = &self.backend.claim;
-        let left = self.left();
+        let left = self.orphaned_runs();
         let Some(token) = self.backend.place().token.filter(|_| !left.is_empty()) else {
             return Ok(());
         };

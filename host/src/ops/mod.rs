@@ -21,7 +21,7 @@ pub mod replay;
 pub mod session;
 pub mod target;
 
-pub use crate::lease::process::Actor;
+pub use crate::actor::Actor;
 pub use abandon::{Abandon, Abandoned};
 pub use error::{OpsError, OpsErrorKind};
 pub use execute::Cancel;

@@ -210,7 +210,7 @@ impl Backend for TargetBackend {
 
 fn has_it_now(holder: Option<&LeaseHolder>) -> String {
     match holder {
-        Some(holder) if holder.who.is_empty() => format!("run {} holds it now", holder.run),
+        Some(holder) if holder.who.name.is_empty() => format!("run {} holds it now", holder.run),
         Some(holder) => format!("run {} ({}) holds it now", holder.run, holder.who),
         None => "nobody holds it now: it was released or ~/.vdeploy-lease was removed".to_owned(),
     }

@@ -3,6 +3,7 @@
 
 use crate::holder::LeaseHolder;
 use std::time::Duration;
+use vdeploy_core::actor::Actor;
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::capability::ssh::{Command, NoLiveOutput, Ssh};
 use vdeploy_core::ids::RunId;
@@ -36,7 +37,7 @@ pub(super) enum Ask<'a> {
     Take {
         run: &'a RunId,
         least: u64,
-        who: &'a str,
+        who: &'a Actor,
         claim: &'a ClaimId,
     },
     Renew {
@@ -136,7 +137,7 @@ fn command(ask: Ask<'_>, ttl: Duration, limit: Duration) -> Command {
             &ttl,
             run.as_str(),
             &least.to_string(),
-            &printable(who),
+            &sent(who),
             &claim.0,
         ]),
         Ask::Renew { run, token } => own(&["renew", &ttl, run.as_str(), &token.to_string()]),
@@ -168,7 +169,7 @@ fn parse(text: &str) -> Option<Answer> {
     let holder = |run: &str, since: &str, left: &str, who: Option<&str>| {
         Some(LeaseHolder {
             run: run_id(run)?,
-            who: printable(who.unwrap_or_default()),
+            who: heard(who.unwrap_or_default()),
             since: since
                 .parse()
                 .ok()
@@ -211,6 +212,19 @@ fn run_id(text: &str) -> Option<RunId> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     (text.len() <= 64 && text.chars().all(plain) && !text.starts_with('-'))
         .then(|| RunId::new(text))
+}
+
+fn sent(who: &Actor) -> String {
+    let name = printable(&who.name);
+    let process = who.process.clone();
+    Actor { name, process }.to_line()
+}
+
+/// Anybody who can write there may have made the line.
+fn heard(line: &str) -> Actor {
+    let Actor { name, process } = Actor::from_line(line);
+    let name = printable(&name);
+    Actor { name, process }
 }
 
 /// One line without control characters, not too long.

@@ -70,7 +70,7 @@ async fn a_lease_lasts_until_its_end_and_can_be_given_back() {
         panic!("taken from its holder");
     };
     assert_eq!(
-        (holder.run.as_str(), holder.who.as_str()),
+        (holder.run.as_str(), holder.who.name.as_str()),
         ("01A", "who of 01A")
     );
     assert!(holder.since.is_some() && holder.ends_in <= Duration::from_secs(2));
@@ -275,7 +275,7 @@ async fn who_has_changed_the_target_last_is_told_to_the_taker() {
     let lease = TargetLease::acquire(homes.claim("01A", LONG)).await;
     let lease = lease.unwrap().unwrap();
     assert_eq!(lease.changed_by(), Some(RunId::from("01B")));
-    assert_eq!(lease.left(), [RunId::from("01C")]);
+    assert_eq!(lease.orphaned_runs(), [RunId::from("01C")]);
 }
 
 /// A taker that dies before it has ended what was left must not hide it.
@@ -325,8 +325,8 @@ async fn who_takes_a_broken_lease_settles_what_its_run_left() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(lease.left(), [RunId::from("01A")]);
-    lease.settled().await.unwrap();
+    assert_eq!(lease.orphaned_runs(), [RunId::from("01A")]);
+    lease.forget_orphans().await.unwrap();
     lease.release().await.unwrap();
     assert_eq!(homes.take("01C").await, taken(3));
 }

@@ -117,7 +117,7 @@ fn member(holding: &LeaseHolder) -> Value {
     };
     json!({
         "run": holding.run,
-        "who": holding.who,
+        "who": holding.who.name,
         "since": holding.since.map(jiff::Timestamp::as_millisecond),
         "ends-in-ms": u64::try_from(holding.ends_in.as_millis()).unwrap_or(u64::MAX),
         "process": process,
@@ -141,7 +141,7 @@ mod tests {
             now: 3_000,
             stored: stored.then(|| Holder {
                 run: "01A".into(),
-                who: "ci@elsewhere pid 7".to_owned(),
+                who: "ci@elsewhere pid 7".into(),
                 since: 1_000,
                 expires: 9_500,
             }),
@@ -153,7 +153,7 @@ mod tests {
     fn holder() -> LeaseHolder {
         LeaseHolder {
             run: "01A".into(),
-            who: "ci@elsewhere pid 7".to_owned(),
+            who: "ci@elsewhere pid 7".into(),
             since: jiff::Timestamp::from_second(1).ok(),
             ends_in: Duration::from_secs(7),
         }

@@ -51,9 +51,9 @@ async fn there(
     options: &SessionOptions,
     reason: &str,
 ) -> Result<LeftThere, String> {
-    let by = &options.actor.started_by;
+    let by = &options.actor.name;
     let word = format!("{by} (abandoned: {reason})");
-    let ttl = target::TTL;
+    let ttl = options.lease_times.on_target;
     let broken = target::break_held(&*world.ssh, run, &word, ttl).await;
     if let Err(Some(holder)) = broken.map_err(|error| error.to_string())? {
         return Ok(LeftThere::Held(holder));
@@ -87,7 +87,7 @@ async fn ended(
     let doing = |text| (options.on_notice)(Notice::Doing(text));
     let mut ended = orphans::end(lease, &*world.ssh, doing).await?;
     // It may have given its lease back and left a command all the same.
-    if !lease.left().contains(run) {
+    if !lease.orphaned_runs().contains(run) {
         let jobs = world.ssh.end_jobs_of(run).await;
         ended.extend(jobs.map_err(|error| error.to_string())?);
     }

@@ -7,7 +7,6 @@ use crate::capability::{EffectError, World};
 use crate::journal::StoreError;
 use crate::journal::store::Holder;
 use crate::lease::LeaseHolder;
-use crate::lease::store::DEFAULT_TTL;
 use crate::lease::target;
 use crate::ops::error::OpsErrorKind;
 use crate::ops::overlay::Overlay;
@@ -173,7 +172,7 @@ pub(super) async fn lease(
     if !reached {
         return;
     }
-    match target::holder(&*world.ssh, DEFAULT_TTL).await {
+    match target::holder(&*world.ssh, target::ANSWER_WITHIN).await {
         Ok(None) => report.pass("lease", "nobody holds the target"),
         Ok(Some(holder)) => held(holder.message(&name, None), report),
         Err(error) => {

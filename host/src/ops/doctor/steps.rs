@@ -3,11 +3,11 @@
 
 use super::project::Prepared;
 use super::report::{Check, Report, Status};
+use crate::actor::Actor;
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::event::{CheckStatus, Level, RunEvent};
 use crate::ids::RunId;
-use crate::lease::process::Actor;
 use crate::ops::execute::assembly::Assembly;
 use crate::ops::overlay::Overlay;
 use crate::run::driver::StepProblem;

@@ -5,7 +5,7 @@ use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::ids::RunId;
 use crate::lease::renew::Absence;
-use crate::lease::target::{self, Claim};
+use crate::lease::target::Claim;
 use crate::lease::wait::Wait;
 use crate::ops::lease::on_target::{self, OnTarget};
 use crate::ops::prepare::Prepared;
@@ -51,8 +51,8 @@ impl Prepared {
             ssh: assembly.world.ssh.clone(),
             target: assembly.world.target.clone(),
             run: assembly.run.clone(),
-            who: self.actor.held_by.clone(),
-            ttl: target::TTL,
+            who: self.actor.clone(),
+            ttl: self.lease_times.on_target,
             absence: match restores {
                 true => Absence::Tolerated,
                 false => Absence::Loses,

@@ -26,7 +26,6 @@ use crate::ids::{RunId, StepId};
 use crate::journal::store::RunRecord;
 use crate::journal::{Entry, StoreError, moves};
 use crate::lease::reclaim::{self, DeadRun};
-use crate::lease::store::DEFAULT_TTL;
 use crate::lease::wait::Wait;
 use crate::lease::{LeaseHolder, StoreLease};
 use crate::run::{Finished, prepare};
@@ -150,8 +149,8 @@ impl Prepared {
                 store.clone(),
                 target.clone(),
                 shared.run.clone(),
-                self.actor.held_by.clone(),
-                DEFAULT_TTL,
+                self.actor.clone(),
+                self.lease_times.in_store,
             );
             let holder = match asked.await {
                 Ok(Ok(keeper)) => return Ok(keeper),
@@ -159,7 +158,7 @@ impl Prepared {
                 Err(error) => return Err(self.origin.store_failed(&error)),
             };
             if let Some(why) = self.takes_over(&holder.run) {
-                let by = (self.actor.started_by.as_str(), why);
+                let by = (self.actor.name.as_str(), why);
                 match reclaim::break_in_store(&**store, target, &holder, &holder.run, by) {
                     Ok(true) => continue,
                     Ok(false) => {}

@@ -8,7 +8,6 @@ use crate::journal::Store;
 use crate::journal::breaks::{self, LeaseBreak};
 use crate::journal::store::Holder;
 use crate::lease::LeaseHolder;
-use crate::lease::store::DEFAULT_TTL;
 use crate::lease::target;
 use crate::ops::error::OpsError;
 use crate::ops::overlay::Overlay;
@@ -67,7 +66,7 @@ pub(super) async fn read(
     let last_break = breaks::newest(&*store, &name)?;
     let (world, there) = match connect(session, target, store).await {
         Ok(world) => {
-            let there = match target::holder(&*world.ssh, DEFAULT_TTL).await {
+            let there = match target::holder(&*world.ssh, target::ANSWER_WITHIN).await {
                 Ok(None) => OnTargetStatus::Nobody,
                 Ok(Some(holder)) => OnTargetStatus::Held(holder),
                 Err(error) => OnTargetStatus::Unknown(error.to_string()),

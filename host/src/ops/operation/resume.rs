@@ -14,7 +14,6 @@ use crate::journal::store::{RunRecord, Stored};
 use crate::journal::{Entry, Store, StoreError, moves};
 use crate::lease::LeaseHolder;
 use crate::lease::process::Process;
-use crate::lease::store::DEFAULT_TTL;
 use crate::ops::error::{OpsError, OpsErrorKind};
 use crate::ops::prepare::{self, Prepared, compat};
 use crate::ops::session::Session;
@@ -70,7 +69,9 @@ impl Resume {
             record,
         };
         // The lease of the interrupted process expires by itself.
-        let wait = self.wait.max(DEFAULT_TTL + MARGIN);
+        let wait = self
+            .wait
+            .max(session.options().lease_times.in_store + MARGIN);
         prepare::resumed(session, resumed, wait).await
     }
 }
@@ -265,7 +266,7 @@ impl Resumed {
 mod tests {
     use super::*;
     use crate::journal::SqliteStore;
-    use crate::lease::process::doubles::with_pid;
+    use crate::lease::process::doubles::{elsewhere, with_pid};
     use crate::plan::Plan;
 
     #[test]
@@ -275,11 +276,12 @@ mod tests {
         for (run, who, refused) in [
             ("01A", with_pid(std::process::id()), true),
             ("01B", with_pid(std::process::id()), false),
-            ("01A", "me@another-machine pid 1".to_owned(), false),
+            ("01A", elsewhere(1), false),
         ] {
             let store = SqliteStore::in_memory().unwrap();
             not_running(&store, &record).unwrap();
-            let taken = store.acquire_lease(&record.target, &run.into(), &who, DEFAULT_TTL);
+            let ttl = Duration::from_secs(15);
+            let taken = store.acquire_lease(&record.target, &run.into(), &who, ttl);
             taken.unwrap().unwrap();
             let asked = not_running(&store, &record);
             assert_eq!(asked.is_err(), refused, "{run} {who}");
