@@ -4,8 +4,8 @@
 use super::earlier::{self, Open, SoFar};
 use super::machine::{self, Action, Ended, History, Place, Traits};
 use super::names;
+use super::outcome_message::OutcomeMessage;
 use super::prepare::{Configs, Plugins};
-use super::verdict;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -127,7 +127,7 @@ impl Execution {
         let unchanged = outcome == Outcome::Deployed
             && !self.traits.may_change.is_empty()
             && !self.shared.target_changed();
-        let finished = verdict::finished(&verdict::Facts {
+        let finished = OutcomeMessage {
             outcome,
             unchanged,
             execution: self,
@@ -135,7 +135,8 @@ impl Execution {
             broken: self.shared.broken(),
             by_hand: self.by_hand(progress),
             no_live_version: earlier::no_live_version(&progress.outputs),
-        });
+        }
+        .finished();
         // A journal that cannot be written was the reason already; otherwise
         // the outcome is not believed without its entry.
         if self.shared.broken().is_none()

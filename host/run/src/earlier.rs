@@ -12,7 +12,7 @@ use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::event::{self, Phase, Section, StepFailure};
 use vdeploy_core::ids::{StepId, VmId};
 use vdeploy_core::plan::Plan;
-use vdeploy_gate::{Came, Recorded, Tape};
+use vdeploy_gate::{CallOutcome, RecordedCall, RecordedCalls};
 use vdeploy_journal::Entry;
 use vdeploy_journal::changed::TargetChanged;
 use vdeploy_journal::store::{RunRecord, Stored};
@@ -35,7 +35,7 @@ pub struct SoFar {
     /// Where the target went in this run.
     pub moves: Vec<(VmId, VmId)>,
     /// For the gate.
-    pub gate: vdeploy_gate::Earlier,
+    pub gate: vdeploy_gate::ResumePoint,
 }
 
 /// Whether a step says that it has taken the first deploy away, so that nothing
@@ -86,7 +86,7 @@ struct Reader<'a> {
     /// The VM when the open function began.
     began_on: Option<VmId>,
     /// The last function, if it only failed because the run was stopped.
-    stopped: Option<(Open, Tape)>,
+    stopped: Option<(Open, RecordedCalls)>,
 }
 
 impl Reader<'_> {
@@ -111,8 +111,8 @@ impl Reader<'_> {
                 if !changes_target && function == "ssh.exec" {
                     self.sum.gate.snapshots.owed_by = Some(step.clone());
                 }
-                let came = Came::InDoubt(stored.at);
-                self.keep(*call, step, function, request, came);
+                let outcome = CallOutcome::InDoubt(stored.at);
+                self.keep(*call, step, function, request, outcome);
             }
             Entry::Result {
                 call,
@@ -186,19 +186,26 @@ impl Reader<'_> {
             phase,
             attempt,
         });
-        self.sum.gate.tape = Tape::default();
+        self.sum.gate.recorded = RecordedCalls::default();
         self.sum.gate.calls = self.last_call;
         self.began_on = self.sum.vm.clone();
     }
 
-    fn keep(&mut self, call: u64, step: &StepId, function: &str, request: &Value, came: Came) {
-        let recorded = Recorded {
+    fn keep(
+        &mut self,
+        call: u64,
+        step: &StepId,
+        function: &str,
+        request: &Value,
+        outcome: CallOutcome,
+    ) {
+        let recorded = RecordedCall {
             step: step.clone(),
             function: function.to_owned(),
             request: request.clone(),
-            came,
+            outcome,
         };
-        self.sum.gate.tape.keep(call, recorded);
+        self.sum.gate.recorded.keep(call, recorded);
     }
 
     fn result(
@@ -212,16 +219,16 @@ impl Reader<'_> {
         self.last_call = self.last_call.max(call);
         if response.as_ref().is_err_and(only_stopped) {
             // It was not made, and may be now.
-            self.sum.gate.tape.forget(call);
+            self.sum.gate.recorded.forget(call);
             return;
         }
-        let came = Came::Result(response.clone());
-        if let Some(recorded) = self.sum.gate.tape.get_mut(call) {
-            recorded.came = came;
+        let outcome = CallOutcome::Result(response.clone());
+        if let Some(recorded) = self.sum.gate.recorded.get_mut(call) {
+            recorded.outcome = outcome;
         } else {
-            self.keep(call, step, function, request, came);
+            self.keep(call, step, function, request, outcome);
         }
-        let asked = self.sum.gate.tape.get_mut(call);
+        let asked = self.sum.gate.recorded.get_mut(call);
         let label = asked
             .filter(|recorded| recorded.function == "snapshot.create")
             .and_then(|recorded| recorded.request.get("label")?.as_str().map(str::to_owned));
@@ -237,11 +244,11 @@ impl Reader<'_> {
 
     /// The last call, if it is one of these, ended well.
     fn done(&mut self, functions: &[&str], answer: Value) {
-        let Some(recorded) = self.sum.gate.tape.get_mut(self.last_call) else {
+        let Some(recorded) = self.sum.gate.recorded.get_mut(self.last_call) else {
             return;
         };
         if !functions.contains(&recorded.function.as_str())
-            || !matches!(recorded.came, Came::InDoubt(_))
+            || !matches!(recorded.outcome, CallOutcome::InDoubt(_))
         {
             return;
         }
@@ -253,7 +260,7 @@ impl Reader<'_> {
             let labels = &mut self.sum.gate.snapshots.by_label;
             labels.insert(label.to_owned(), id.into());
         }
-        recorded.came = Came::Done(answer);
+        recorded.outcome = CallOutcome::Done(answer);
     }
 
     fn finished(&mut self, step: &StepId, section: Section, phase: Phase, output: Option<&Value>) {
@@ -261,7 +268,7 @@ impl Reader<'_> {
             return;
         };
         let attempt = self.sum.open.take().map_or(1, |open| open.attempt);
-        self.sum.gate.tape = Tape::default();
+        self.sum.gate.recorded = RecordedCalls::default();
         match phase {
             Phase::Check => self.sum.history.checked(place, true),
             Phase::Undo => self.sum.history.undone(place.index, true),
@@ -281,11 +288,11 @@ impl Reader<'_> {
             return;
         };
         let open = self.sum.open.take();
-        let tape = std::mem::take(&mut self.sum.gate.tape);
+        let recorded = std::mem::take(&mut self.sum.gate.recorded);
         let attempt = open.as_ref().map_or(1, |open| open.attempt);
         self.stopped = open
             .filter(|_| only_stopped(&failure.error))
-            .map(|open| (open, tape));
+            .map(|open| (open, recorded));
         match phase {
             Phase::Check => self.sum.history.checked(place, false),
             Phase::Undo => self.sum.history.undone(place.index, false),
@@ -306,14 +313,14 @@ impl Reader<'_> {
 
     /// A function that failed for nothing but the stop goes on.
     fn reopen(&mut self) {
-        let Some((open, tape)) = self.stopped.take() else {
+        let Some((open, recorded)) = self.stopped.take() else {
             return;
         };
         self.sum
             .history
             .reopened(open.place, open.phase, open.attempt);
         self.sum.problems.pop();
-        self.sum.gate.tape = tape;
+        self.sum.gate.recorded = recorded;
         self.sum.open = Some(open);
     }
 
@@ -324,7 +331,7 @@ impl Reader<'_> {
             Some(_) => {}
             None => {
                 sum.gate.calls = self.last_call;
-                sum.gate.tape = Tape::default();
+                sum.gate.recorded = RecordedCalls::default();
             }
         }
         sum

@@ -166,17 +166,17 @@ fn a_call_is_known_or_in_doubt() {
     assert_eq!(action(&sum), Action::Run(place(Section::Steps, 1), 1));
     assert_eq!(sum.open.unwrap().step.as_str(), "deploy");
     assert_eq!(sum.gate.calls, 1, "the next call of the step is number 2");
-    let calls: Vec<(u64, Came)> = sum
+    let calls: Vec<(u64, CallOutcome)> = sum
         .gate
-        .tape
+        .recorded
         .calls()
-        .map(|(call, recorded)| (call, recorded.came.clone()))
+        .map(|(call, recorded)| (call, recorded.outcome.clone()))
         .collect();
     assert_eq!(
         calls,
         [
-            (2, Came::Result(Ok(json!("built")))),
-            (3, Came::InDoubt(at))
+            (2, CallOutcome::Result(Ok(json!("built")))),
+            (3, CallOutcome::InDoubt(at))
         ]
     );
     assert!(sum.gate.target_changed);
@@ -209,9 +209,12 @@ fn an_entry_of_the_effect_stands_for_a_missing_result() {
     // Cut off between the snapshot's own entry and the call's result.
     entries.truncate(11);
     let sum = read(entries);
-    let (call, recorded) = sum.gate.tape.calls().next().unwrap();
+    let (call, recorded) = sum.gate.recorded.calls().next().unwrap();
     assert_eq!(call, 1);
-    assert_eq!(recorded.came, Came::Done(json!({ "snapshot": "s-1" })));
+    assert_eq!(
+        recorded.outcome,
+        CallOutcome::Done(json!({ "snapshot": "s-1" }))
+    );
     assert_eq!(sum.gate.snapshots.by_label["pre"], "s-1".into());
 
     let mut entries = until_deploy();
@@ -228,8 +231,8 @@ fn an_entry_of_the_effect_stands_for_a_missing_result() {
         },
     ]);
     let sum = read(entries);
-    let recorded = sum.gate.tape.calls().next().unwrap().1;
-    assert_eq!(recorded.came, Came::Done(json!({ "vm": "vm-2" })));
+    let recorded = sum.gate.recorded.calls().next().unwrap().1;
+    assert_eq!(recorded.outcome, CallOutcome::Done(json!({ "vm": "vm-2" })));
     assert_eq!(sum.vm, Some("vm-2".into()));
     assert_eq!(sum.moves, [("vm-1".into(), "vm-2".into())]);
     assert_eq!(sum.gate.as_of, Some("vm-1".into()), "as the plugin saw it");
@@ -250,7 +253,11 @@ fn a_step_that_was_only_stopped_goes_on() {
     ]);
     let sum = read(entries.clone());
     assert_eq!(action(&sum), Action::Run(place(Section::Steps, 1), 1));
-    assert_eq!(sum.gate.tape.len(), 1, "the call that was refused is free");
+    assert_eq!(
+        sum.gate.recorded.len(),
+        1,
+        "the call that was refused is free"
+    );
     assert!(sum.problems.is_empty());
 
     // Not so when the rollback has begun: it goes on.
@@ -300,7 +307,7 @@ fn a_second_interruption_is_read_like_the_first() {
         intent(3, "deploy", "ssh.exec", json!("swap")),
     ]);
     let sum = read(entries);
-    assert_eq!(sum.gate.tape.len(), 2);
+    assert_eq!(sum.gate.recorded.len(), 2);
     assert_eq!(sum.gate.calls, 1);
 }
 

@@ -12,7 +12,7 @@ use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::event::{Outcome, Phase, Section, StepFailure};
 use vdeploy_core::ids::StepId;
 use vdeploy_core::plan::{OnFailure, Plan, Retry, RollbackTo, Step};
-use vdeploy_gate::Came;
+use vdeploy_gate::CallOutcome;
 use vdeploy_journal::Entry;
 use vdeploy_journal::store::{RunRecord, Stored};
 
@@ -184,11 +184,11 @@ impl Process<'_> {
         let mut calls = sum.gate.calls;
         let mut changed = sum.gate.target_changed;
         let mut finishing = sum.gate.finishing;
-        let mut tape: BTreeMap<u64, Came> = sum
+        let mut recorded_calls: BTreeMap<u64, CallOutcome> = sum
             .gate
-            .tape
+            .recorded
             .calls()
-            .map(|(call, recorded)| (call, recorded.came.clone()))
+            .map(|(call, recorded)| (call, recorded.outcome.clone()))
             .collect();
         for turn in 0..500 {
             let stopped = stop.is_some_and(|stop| turn >= stop) && !finishing;
@@ -231,9 +231,9 @@ impl Process<'_> {
             if phase != Phase::Check && self.script.changing.contains(&step) {
                 calls += 1;
                 changed = true;
-                match tape.remove(&calls) {
-                    Some(Came::Result(_) | Came::Done(_)) => {}
-                    Some(Came::InDoubt(_)) => {
+                match recorded_calls.remove(&calls) {
+                    Some(CallOutcome::Result(_) | CallOutcome::Done(_)) => {}
+                    Some(CallOutcome::InDoubt(_)) => {
                         self.change(calls, &step, phase);
                         self.write(result(calls, &step))?;
                     }

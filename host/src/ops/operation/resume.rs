@@ -8,7 +8,7 @@ use crate::capability::EffectError;
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::capability::ssh::Ssh;
 use crate::event::RunEvent;
-use crate::gate::Came;
+use crate::gate::CallOutcome;
 use crate::ids::{Digest, PluginName, RunId, StepId};
 use crate::journal::store::{RunRecord, Stored};
 use crate::journal::{Entry, Store, StoreError, moves};
@@ -114,11 +114,11 @@ fn intents(journal: &[Stored]) -> BTreeSet<u64> {
 impl Resumed {
     /// What a person and a program are told at the beginning.
     pub fn event(&self) -> RunEvent {
-        let tape = &self.resume_state.gate.tape;
-        let in_doubt = |came: &Came| matches!(came, Came::InDoubt(_));
-        let doubtful = tape
+        let recorded = &self.resume_state.gate.recorded;
+        let in_doubt = |outcome: &CallOutcome| matches!(outcome, CallOutcome::InDoubt(_));
+        let doubtful = recorded
             .calls()
-            .filter(|(_, call)| in_doubt(&call.came))
+            .filter(|(_, call)| in_doubt(&call.outcome))
             .count();
         let finished: Vec<StepId> = self
             .record
@@ -135,7 +135,7 @@ impl Resumed {
                 .open
                 .as_ref()
                 .map(|open| open.step.clone()),
-            recorded: tape.len().saturating_sub(doubtful),
+            recorded: recorded.len().saturating_sub(doubtful),
             in_doubt: doubtful,
             target_changed: self.resume_state.gate.target_changed,
             snapshot: self.resume_state.gate.snapshots.first.clone(),
