@@ -15,7 +15,7 @@ use vdeploy_core::event::RunEvent;
 use vdeploy_core::ids::{PluginName, RunId, SnapshotId, StepId, VmId};
 use vdeploy_core::target::TargetFacts;
 use vdeploy_journal::store::Granted;
-use vdeploy_journal::{Entry, Store, StoreError, moves};
+use vdeploy_journal::{Entry, Store, StoreError, relocations};
 
 /// So many probe results are written in the background, if no durable entry
 /// takes them along before.
@@ -420,7 +420,7 @@ impl RunShared {
         })?;
         if let Some(from) = &from {
             let target = self.world.target.facts().name;
-            if let Err(error) = moves::remember(&*self.store, &target, from, to) {
+            if let Err(error) = relocations::record(&*self.store, &target, from, to) {
                 self.store_failed(&error);
                 return Err(error);
             }

@@ -2,7 +2,6 @@
 //! it (`driver`), and what to say of the result (`outcome_message`).
 
 pub mod driver;
-pub mod earlier;
 pub mod machine;
 mod names;
 mod outcome_message;
@@ -11,8 +10,9 @@ mod preview;
 #[cfg(test)]
 mod properties;
 pub mod replay;
+pub mod resume_state;
 pub mod trace;
 
 pub use driver::{Execution, Finished};
-pub use earlier::SoFar;
 pub use replay::Replayed;
+pub use resume_state::ResumeState;

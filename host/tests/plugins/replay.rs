@@ -80,7 +80,7 @@ async fn repeat_with(
         shared: Arc::new(shared.replaying()),
         rolls_back: rolls_back.map(Into::into),
         rolled_back_run: None,
-        so_far: Default::default(),
+        resume_state: Default::default(),
     };
     let replayed = execution.replay(&functions(&record.plan, journal)).await;
     let entries = store.journal(&record.id).unwrap();

@@ -173,10 +173,7 @@ fn a_dry_run_announces_nothing_and_says_so() {
     stage.serve(&[]).unwrap();
     let host = host(&stage, FakeHost::new(), json!({})).dry_run(true);
     let output = testing::run::<Announce>(&host).unwrap();
-    assert_eq!(
-        output.summary,
-        "would announce 2222222"
-    );
+    assert_eq!(output.summary, "would announce 2222222");
     assert_eq!(stored(&stage, "feed"), Vec::<Value>::new());
 }
 

@@ -6,7 +6,7 @@ use crate::actor::Actor;
 use crate::capability::World;
 use crate::ids::RunId;
 use crate::journal::Store;
-use crate::journal::breaks::{self, LeaseBreak};
+use crate::journal::lease_breaks::{self, LeaseBreak};
 use crate::journal::store::Holder;
 use crate::lease::LeaseHolder;
 use crate::lease::target;
@@ -105,7 +105,7 @@ impl BreakableLease {
             at: self.status.now,
             token: 0,
         };
-        Ok(breaks::remember(
+        Ok(lease_breaks::record(
             &*self.store,
             &self.status.target,
             &broken,
