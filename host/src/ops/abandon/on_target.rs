@@ -62,7 +62,7 @@ async fn there(
         ssh: world.ssh.clone(),
         target: world.target.clone(),
         run: RunId::generate(),
-        who: by.clone(),
+        who: options.actor.clone(),
         ttl,
         absence: Absence::Loses,
     };
