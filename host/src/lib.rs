@@ -18,11 +18,12 @@ pub mod cli;
 pub mod ops;
 
 pub use vdeploy_config as config;
-pub use vdeploy_core::{backoff, capability, clean, event, ids, plan, target};
+pub use vdeploy_core::{actor, backoff, capability, clean, event, ids, plan, target};
 pub use vdeploy_files as ownership;
 pub use vdeploy_gate as gate;
 pub use vdeploy_http as http;
 pub use vdeploy_journal as journal;
+pub use vdeploy_lease as lease;
 pub use vdeploy_local_cloud as local;
 pub use vdeploy_net::{resolve, tls};
 pub use vdeploy_report as report;

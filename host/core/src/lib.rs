@@ -2,6 +2,7 @@
 //! traits with their scopes and masking. Nothing here touches the outside world
 //! but the system's clock.
 
+pub mod actor;
 pub mod backoff;
 pub mod capability;
 pub mod clean;

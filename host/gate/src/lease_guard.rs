@@ -3,8 +3,8 @@
 
 use super::pass::{CUT, Gate};
 use super::rules::{late, stopped};
-use vdeploy_core::capability::held::Loss;
 use vdeploy_core::capability::http::{Request, Response};
+use vdeploy_core::capability::leases::LeaseLoss;
 use vdeploy_core::capability::{EffectError, World};
 use vdeploy_core::event::RunEvent;
 
@@ -18,14 +18,14 @@ impl Gate {
     pub(super) async fn ensure_lease_valid(&self) -> Result<(), EffectError> {
         let shared = &self.shared;
         let leases = &shared.world.leases;
-        if !leases.are_sure() && leases.lost().is_none() {
+        if !leases.are_valid() && leases.loss().is_none() {
             shared.emit(RunEvent::Doing {
                 text: WAITS.to_owned(),
             });
         }
         tokio::select! {
             biased;
-            held = leases.sure() => held.map_err(|how| self.lost(&how)),
+            held = leases.ensure_valid() => held.map_err(|how| self.lost(&how)),
             () = shared.stopped() => Err(stopped(shared.broken().is_some())),
             () = tokio::time::sleep_until(self.deadline) => Err(late()),
         }
@@ -56,7 +56,7 @@ impl Gate {
     }
 
     /// The error of a change that was not sent because a lease was lost.
-    fn lost(&self, how: &Loss) -> EffectError {
+    fn lost(&self, how: &LeaseLoss) -> EffectError {
         self.shared.lease_lost(how);
         stopped(true)
     }
@@ -64,6 +64,6 @@ impl Gate {
     /// Whether a call with this error has no result in the journal: a process
     /// that goes on with the run finds out what came of it.
     pub(super) fn is_left_open(&self, error: &EffectError) -> bool {
-        error.code == CUT || (error.maybe_applied && self.shared.world.leases.lost().is_some())
+        error.code == CUT || (error.maybe_applied && self.shared.world.leases.loss().is_some())
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use vdeploy_core::capability::World;
-use vdeploy_core::capability::held::Loss;
+use vdeploy_core::capability::leases::LeaseLoss;
 use vdeploy_core::capability::mask::Masker;
 use vdeploy_core::event::RunEvent;
 use vdeploy_core::ids::{PluginName, RunId, SnapshotId, StepId, VmId};
@@ -253,7 +253,7 @@ impl RunShared {
     }
 
     /// A lease was lost: nothing more is done.
-    pub fn lease_lost(&self, how: &Loss) {
+    pub fn lease_lost(&self, how: &LeaseLoss) {
         let message = format!("the lease was lost: {}", how.why);
         let message = self.masker.mask(&message).into_owned();
         self.close(message, how.mendable);

@@ -8,6 +8,7 @@ use super::store::{Compacted, Granted, Holder, RunRecord, RunSummary, Store, Sto
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use vdeploy_core::actor::Actor;
 use vdeploy_core::ids::{PluginName, RunId, TargetName};
 
 /// A store whose journal takes so many writes and none after them: to a run it
@@ -119,7 +120,7 @@ impl Store for FailsAfter {
         &self,
         target: &TargetName,
         run: &RunId,
-        who: &str,
+        who: &Actor,
         ttl: Duration,
     ) -> Result<Result<Granted, Holder>, StoreError> {
         self.inner.acquire_lease(target, run, who, ttl)

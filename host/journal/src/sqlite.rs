@@ -29,6 +29,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use vdeploy_core::actor::Actor;
 use vdeploy_core::ids::{PluginName, RunId, TargetName};
 
 /// How long a call waits for another process's transaction.
@@ -309,7 +310,7 @@ impl Store for SqliteStore {
         &self,
         target: &TargetName,
         run: &RunId,
-        who: &str,
+        who: &Actor,
         ttl: Duration,
     ) -> Result<Result<Granted, Holder>, StoreError> {
         self.write(|tx, now| lease::acquire(tx, now, target, run, who, ttl))

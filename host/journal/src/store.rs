@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
+use vdeploy_core::actor::Actor;
 use vdeploy_core::event::Outcome;
 use vdeploy_core::ids::{Digest, PlanName, PluginName, RunId, StepId, TargetName};
 use vdeploy_core::plan::Plan;
@@ -169,8 +170,7 @@ pub struct Stored {
 pub struct Holder {
     /// The run.
     pub run: RunId,
-    /// user@machine pid, or the CI job.
-    pub who: String,
+    pub who: Actor,
     /// Milliseconds since 1970 when it took the lease.
     pub since: u64,
     /// Milliseconds since 1970 when it ends if not renewed.
@@ -252,7 +252,7 @@ pub trait Store: Send + Sync + Debug {
         &self,
         target: &TargetName,
         run: &RunId,
-        who: &str,
+        who: &Actor,
         ttl: Duration,
     ) -> Result<Result<Granted, Holder>, StoreError>;
     /// Extends it; `Fenced` when it was lost.

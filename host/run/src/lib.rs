@@ -2,7 +2,6 @@
 //! it (`driver`), and what to say of the result (`outcome_message`).
 
 pub mod driver;
-pub mod lease;
 pub mod machine;
 mod names;
 mod outcome_message;
@@ -12,7 +11,6 @@ mod preview;
 mod properties;
 pub mod replay;
 pub mod resume_state;
-pub mod target_lease;
 pub mod trace;
 
 pub use driver::{Execution, Finished};

@@ -131,7 +131,7 @@ impl OutcomeMessage<'_> {
     /// that took the lease may have resumed the run.
     fn may_have_changed(&self) -> bool {
         let shared = &self.execution.shared;
-        let lost = shared.world.leases.lost();
+        let lost = shared.world.leases.loss();
         shared.target_changed() || lost.is_some_and(|how| !how.mendable)
     }
 

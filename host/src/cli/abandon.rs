@@ -6,7 +6,6 @@ use super::exit::ExitCode;
 use super::{options, terminal};
 use crate::capability::ssh::JobId;
 use crate::ops::abandon::{Abandon, Abandoned, LeftThere};
-use crate::ops::lease::holder::LeaseHolder;
 use clap::Args;
 
 /// What to type.
@@ -61,10 +60,7 @@ fn left_there(abandoned: &Abandoned) -> String {
                 jobs.join("\n")
             )
         }
-        LeftThere::Held(holder) => format!(
-            "{}; nothing was done there",
-            LeaseHolder::on_target(holder).sentence(target)
-        ),
+        LeftThere::Held(holder) => format!("{}; nothing was done there", holder.sentence(target)),
         LeftThere::Unknown(why) => format!(
             "what the run left on the target `{target}` could not be settled: {why}\nits lease there \
              ends by itself, and a command of it that still runs is ended before the next change"

@@ -4,9 +4,13 @@ use super::Global;
 use super::compiles;
 use super::error::CliError;
 use super::exit::ExitCode;
+use crate::lease::{LeaseTimes, process};
 use crate::ops::session::check_state_dir;
-use crate::ops::{Actor, Environment, Session, SessionOptions};
+use crate::ops::{Environment, Session, SessionOptions};
 use std::path::PathBuf;
+
+/// How long a lease on a target lasts, in seconds.
+const LEASE_SECONDS: &str = "VDEPLOY_LEASE_SECONDS";
 
 /// The project and the state directory that this command line means.
 pub fn session(global: &Global) -> Result<Session, CliError> {
@@ -21,10 +25,25 @@ pub fn session_options(global: &Global) -> Result<SessionOptions, CliError> {
         helper: Some(compiles::own_program()?),
         code_cache: path("VDEPLOY_CACHE"),
         code_cache_key: path("VDEPLOY_CACHE_KEY"),
-        actor: Actor::of_process(&environment),
+        actor: process::this_process(|name| environment.text(name)),
+        lease_times: lease_times(&environment)?,
         on_notice: compiles::notices(),
         environment,
         ..SessionOptions::new(current_dir()?, state_dir(global)?)
+    })
+}
+
+/// `VDEPLOY_LEASE_SECONDS`, if it is set.
+fn lease_times(environment: &Environment) -> Result<LeaseTimes, CliError> {
+    let Some(text) = environment.text(LEASE_SECONDS) else {
+        return Ok(LeaseTimes::default());
+    };
+    let times = text.parse().ok().and_then(LeaseTimes::from_seconds);
+    times.ok_or_else(|| {
+        let (from, to) = LeaseTimes::SECONDS.into_inner();
+        CliError::usage(format!(
+            "{LEASE_SECONDS} is `{text}`, and not a number from {from} to {to}"
+        ))
     })
 }
 
@@ -57,4 +76,20 @@ pub fn private_state_dir(global: &Global) -> Result<PathBuf, CliError> {
     let options = SessionOptions::new("", state_dir(global)?);
     check_state_dir(&options)?;
     Ok(options.state_dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lease_times_come_from_the_environment_and_nonsense_is_refused() {
+        let times = |text: &str| lease_times(&Environment::from_iter([(LEASE_SECONDS, text)]));
+        assert_eq!(times("").unwrap(), LeaseTimes::default());
+        assert_eq!(times("4").unwrap().on_target.as_secs(), 4);
+        for wrong in ["1", "601", "-3", "4s"] {
+            let error = times(wrong).unwrap_err();
+            assert!(error.to_string().contains("from 2 to 600"), "{error}");
+        }
+    }
 }

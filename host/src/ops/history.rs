@@ -1,14 +1,13 @@
 //! Stored runs, with what the leases and later runs say of them.
 
 use super::error::OpsError;
-use super::lease::actor::Process;
-use super::lease::holder::LeaseHolder;
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::event::Outcome;
 use crate::ids::{RunId, TargetName};
 use crate::journal::lease_breaks::{self, LeaseBreak};
 use crate::journal::store::{Holder, RunRecord, RunSummary, Stored};
 use crate::journal::{RunView, Store, effective};
+use crate::lease::LeaseHolder;
 use std::collections::BTreeMap;
 
 /// The newest runs, newest first.
@@ -85,6 +84,5 @@ fn is_running(store: &dyn Store, run: &RunId, target: &TargetName) -> Result<boo
 }
 
 fn is_gone(holder: &Holder) -> bool {
-    let holding = LeaseHolder::in_store(holder, SystemClock.now_unix_ms());
-    matches!(holding.process(), Process::Gone(_))
+    LeaseHolder::in_store(holder, SystemClock.now_unix_ms()).is_gone()
 }

@@ -21,10 +21,10 @@ pub mod replay;
 pub mod session;
 pub mod target;
 
+pub use crate::actor::Actor;
 pub use abandon::{Abandon, Abandoned};
 pub use error::{OpsError, OpsErrorKind};
 pub use execute::Cancel;
-pub use lease::actor::Actor;
 pub use operation::{Deploy, Operation, Resume, Rollback};
 pub use options::{Environment, Notice, SessionOptions};
 pub use prepare::Prepared;

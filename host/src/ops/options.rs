@@ -1,11 +1,12 @@
 //! What a session is opened with. All of it is values: nothing here or above
 //! reads the environment, the current directory or the arguments of the process.
 
-use super::lease::actor::Actor;
 use super::prepare::plugins::PluginPool;
 use super::target::WorldFactory;
+use crate::actor::Actor;
 use crate::ids::PluginName;
 use crate::journal::Store;
+use crate::lease::{LeaseTimes, process};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -85,6 +86,8 @@ pub struct SessionOptions {
     pub code_cache_key: Option<PathBuf>,
     /// Recorded with runs and leases.
     pub actor: Actor,
+    /// How long the leases of runs last without renewal.
+    pub lease_times: LeaseTimes,
     /// Hears what takes time before a run begins.
     pub on_notice: OnNotice,
     /// Used in place of the database in the state directory.
@@ -108,7 +111,8 @@ impl SessionOptions {
             helper: None,
             code_cache: None,
             code_cache_key: None,
-            actor: Actor::of_process(&Environment::default()),
+            actor: process::this_process(|_| None),
+            lease_times: LeaseTimes::default(),
             on_notice: Arc::new(|_| {}),
             store: None,
             world: None,

@@ -1,6 +1,7 @@
 //! A store that reads what is stored and keeps what is written to itself: a
 //! checkup sees pinned host keys, moves and leases, and leaves no trace.
 
+use crate::actor::Actor;
 use crate::ids::{PluginName, RunId, TargetName};
 use crate::journal::lease_breaks::LeaseBreak;
 use crate::journal::prune::PruneCandidate;
@@ -71,7 +72,7 @@ impl Store for Overlay {
         &self,
         target: &TargetName,
         run: &RunId,
-        who: &str,
+        who: &Actor,
         ttl: Duration,
     ) -> Result<Result<Granted, Holder>, StoreError> {
         self.own.acquire_lease(target, run, who, ttl)

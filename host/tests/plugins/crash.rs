@@ -21,10 +21,10 @@ use vdeploy::ids::RunId;
 use vdeploy::journal::doubles::FailsAfter;
 use vdeploy::journal::store::Stored;
 use vdeploy::journal::{Entry, SqliteStore, Store};
+use vdeploy::lease::LeaseTimes;
 use vdeploy::ops::{Actor, Cancel, Deploy, Operation, Resume, Session, SessionOptions};
 use vdeploy::plan::{OnFailure, Plan, RollbackTo, Step};
 use vdeploy::run::Finished;
-use vdeploy::run::lease::DEFAULT_TTL;
 
 /// The id of every run here.
 const RUN: &str = "01RUN";
@@ -138,7 +138,7 @@ impl Run {
             }),
             Ok(_) => {
                 // The lease of the process before it has expired.
-                let ttl = u64::try_from(DEFAULT_TTL.as_millis()).unwrap();
+                let ttl = u64::try_from(LeaseTimes::default().in_store.as_millis()).unwrap();
                 self.time.fetch_add(ttl, Ordering::SeqCst);
                 Operation::Resume(Resume {
                     run: Some(RUN.to_owned()),

@@ -5,17 +5,18 @@ use serde_json::{Value, json};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
-use vdeploy::capability::held::{Held, Keeps, Loss, Moment};
+use vdeploy::capability::leases::{LeaseBackend, LeaseLoss};
 use vdeploy::event::RunEvent;
 use vdeploy::journal::Entry;
+use vdeploy::lease::{BootInstant, LeaseValidity};
 
 const LONG: Duration = Duration::from_secs(600);
 
 /// A run that relies on this lease.
-fn stage(held: &Held) -> Stage {
+fn stage(held: &LeaseValidity) -> Stage {
     let stage = Stage::new().with_snapshot();
     let leases = &stage.shared.world.leases;
-    leases.rely_on(Keeps::Target, held.clone());
+    leases.rely_on(LeaseBackend::Target, held.clone());
     stage
 }
 
@@ -41,10 +42,10 @@ fn sent(stage: &Stage) -> (usize, usize) {
 async fn nothing_is_sent_after_a_lease_was_lost_and_nothing_is_in_doubt() {
     let plugin = scripted();
     for change in changes() {
-        let held = Held::default();
+        let held = LeaseValidity::default();
         let stage = stage(&held);
-        held.renewed(Moment::now(), LONG);
-        held.lose(Loss::for_good("run 01B holds it now"));
+        held.renewed(BootInstant::now(), LONG);
+        held.lose(LeaseLoss::for_good("run 01B holds it now"));
         let seen = stage.run(&plugin, json!([change, change])).await.unwrap();
         assert_eq!(seen, ["gate.closed", "gate.closed"], "{change}");
         assert_eq!(sent(&stage), (0, 0), "{change}");
@@ -72,11 +73,11 @@ async fn until_it_waits<T: std::fmt::Debug>(
 async fn a_loss_that_can_be_mended_stays_one_when_a_change_waits() {
     let plugin = scripted();
     for change in changes() {
-        let held = Held::default();
+        let held = LeaseValidity::default();
         let stage = stage(&held);
         let mut running = std::pin::pin!(stage.run(&plugin, json!([change])));
         until_it_waits(&stage, running.as_mut()).await;
-        held.lose(Loss::for_now("the target does not answer"));
+        held.lose(LeaseLoss::for_now("the target does not answer"));
         assert_eq!(running.await.unwrap(), ["gate.closed"], "{change}");
         assert_eq!(sent(&stage), (0, 0), "{change}");
         // The watch of the keeper is told later.
@@ -90,7 +91,7 @@ async fn a_loss_that_can_be_mended_stays_one_when_a_change_waits() {
 async fn a_change_that_waits_hears_a_stop() {
     let plugin = scripted();
     for change in changes() {
-        let stage = stage(&Held::default());
+        let stage = stage(&LeaseValidity::default());
         let mut running = std::pin::pin!(stage.run(&plugin, json!([change])));
         until_it_waits(&stage, running.as_mut()).await;
         stage.shared.cancel();
@@ -102,10 +103,10 @@ async fn a_change_that_waits_hears_a_stop() {
 #[tokio::test]
 async fn a_change_waits_until_the_lease_is_known_to_be_held_and_a_probe_does_not() {
     let plugin = scripted();
-    let held = Held::default();
+    let held = LeaseValidity::default();
     let stage = stage(&held);
     // Held for so long that it has run out: the machine was asleep.
-    held.renewed(Moment::now(), Duration::ZERO);
+    held.renewed(BootInstant::now(), Duration::ZERO);
     let probe = json!([{ "do": "http", "method": "GET", "url": "/version" }]);
     stage.run(&plugin, probe).await.unwrap();
     assert_eq!(stage.http.requests().len(), 1);
@@ -115,7 +116,7 @@ async fn a_change_waits_until_the_lease_is_known_to_be_held_and_a_probe_does_not
     let mut running = std::pin::pin!(running);
     until_it_waits(&stage, running.as_mut()).await;
     assert_eq!(sent(&stage), (1, 0), "it was sent while nobody knew");
-    held.renewed(Moment::now(), LONG);
+    held.renewed(BootInstant::now(), LONG);
     running.await.unwrap();
     assert_eq!(sent(&stage), (3, 2));
 }
@@ -123,7 +124,7 @@ async fn a_change_waits_until_the_lease_is_known_to_be_held_and_a_probe_does_not
 #[tokio::test]
 async fn at_its_deadline_a_step_has_waited_long_enough() {
     let plugin = scripted();
-    let stage = stage(&Held::default());
+    let stage = stage(&LeaseValidity::default());
     let [post, ..] = changes();
     let config = json!({ "run": [post] });
     // The plugin is made ready in it as well.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
-use vdeploy_core::capability::held::Leases;
+use vdeploy_core::capability::leases::Leases;
 use vdeploy_core::capability::secrets::SecretValue;
 use vdeploy_http::LocalNames;
 use vdeploy_net::tls::{Tls, TlsOptions};

@@ -1,4 +1,4 @@
-//! The lease on a VM, as `target_lease.sh` keeps it there: who has it, and the
+//! The lease on a VM, as `lease/src/target.sh` keeps it there: who has it, and the
 //! number of its grant. The one run of a trial is the only one that asks, so
 //! nothing here runs out.
 

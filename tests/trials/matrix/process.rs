@@ -18,10 +18,10 @@ use vdeploy::ids::VmId;
 use vdeploy::journal::doubles::FailsAfter;
 use vdeploy::journal::store::{RunRecord, Stored};
 use vdeploy::journal::{SqliteStore, Store, StoreState};
+use vdeploy::lease::LeaseTimes;
 use vdeploy::ops::target::{WorldFactory, WorldParts};
 use vdeploy::ops::{Cancel, Deploy, Operation, OpsError, Resume, Session};
 use vdeploy::run::Finished;
-use vdeploy::run::lease::DEFAULT_TTL;
 use vdeploy::target::TargetHandle;
 
 /// A run and what outlives its processes: store, target, time.
@@ -125,7 +125,7 @@ impl<'r> Run<'r> {
             }),
             true => {
                 // The lease of the process that was killed has expired.
-                self.clock.sleep(DEFAULT_TTL).await;
+                self.clock.sleep(LeaseTimes::default().in_store).await;
                 Operation::Resume(Resume {
                     run: Some(record.id.to_string()),
                     ..Resume::default()
@@ -169,10 +169,11 @@ impl<'r> Run<'r> {
     /// its leases run out, and the next run gets them.
     pub async fn leases_run_out(&self) -> Result<()> {
         let target = &self.record().target;
-        self.clock.sleep(DEFAULT_TTL).await;
+        let ttl = LeaseTimes::default().in_store;
+        self.clock.sleep(ttl).await;
         let next =
             self.store
-                .acquire_lease(target, &"01NEXT".into(), "the next run", DEFAULT_TTL)?;
+                .acquire_lease(target, &"01NEXT".into(), &"the next run".into(), ttl)?;
         ensure!(next.is_ok(), "the lease does not end: {next:?}");
         Ok(())
     }

@@ -11,9 +11,9 @@
 pub mod clock;
 pub mod doubles;
 pub mod error;
-pub mod held;
 pub mod http;
 pub mod http_rules;
+pub mod leases;
 pub mod mask;
 pub mod quote;
 pub mod secrets;

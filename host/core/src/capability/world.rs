@@ -1,8 +1,8 @@
 //! Everything a run can touch, in one struct, built once and passed down.
 
 use super::clock::Clock;
-use super::held::Leases;
 use super::http::Http;
+use super::leases::Leases;
 use super::secrets::Secrets;
 use super::snapshot::Snapshot;
 use super::ssh::Ssh;

@@ -12,6 +12,7 @@ use crate::lease_breaks::{self, LeaseBreak};
 use crate::store::{Granted, Holder};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::time::Duration;
+use vdeploy_core::actor::Actor;
 use vdeploy_core::ids::{RunId, TargetName};
 
 struct Stored {
@@ -26,7 +27,7 @@ pub(super) fn acquire(
     now: u64,
     target: &TargetName,
     run: &RunId,
-    who: &str,
+    who: &Actor,
     ttl: Duration,
 ) -> Result<Result<Granted, Holder>, Failure> {
     let stored = read(tx, target)?;
@@ -46,7 +47,7 @@ pub(super) fn acquire(
     let ttl = millis(ttl);
     let holder = Holder {
         run: run.clone(),
-        who: who.to_owned(),
+        who: who.clone(),
         since: now,
         expires: now.saturating_add(ttl),
     };
@@ -61,7 +62,7 @@ pub(super) fn acquire(
         target.as_str(),
         to_db(token),
         holder.run.as_str(),
-        holder.who,
+        holder.who.to_line(),
         to_db(holder.since),
         to_db(holder.expires),
         to_db(ttl),
@@ -125,7 +126,7 @@ pub(super) fn break_held(
     }
     let broken = LeaseBreak {
         run: holder.run,
-        who: holder.who,
+        who: holder.who.name,
         by: by.to_owned(),
         reason: reason.to_owned(),
         at: now,
@@ -186,7 +187,7 @@ fn read(db: &Connection, target: &TargetName) -> Result<Option<Stored>, Failure>
                 None => None,
                 Some(run) => Some(Holder {
                     run: RunId::new(run),
-                    who: row.get(2)?,
+                    who: Actor::from_line(&row.get::<_, String>(2)?),
                     since: from_db(row.get(3)?),
                     expires: from_db(row.get(4)?),
                 }),

@@ -219,11 +219,14 @@ fn the_list_is_newest_first_and_follows_the_outcome() {
 fn one_run_a_target_and_the_token_grows() {
     let (store, clock) = clocked();
     let (infra, a, b) = (TargetName::from("infra"), "01A".into(), "01B".into());
-    let first = store.acquire_lease(&infra, &a, "me", TTL).unwrap().unwrap();
+    let first = store
+        .acquire_lease(&infra, &a, &"me".into(), TTL)
+        .unwrap()
+        .unwrap();
     assert_eq!(first.token, 1);
     assert_eq!(first.holder.expires, 1_015_000);
     let holder = store
-        .acquire_lease(&infra, &b, "ci", TTL)
+        .acquire_lease(&infra, &b, &"ci".into(), TTL)
         .unwrap()
         .unwrap_err();
     assert_eq!(holder, first.holder);
@@ -233,7 +236,7 @@ fn one_run_a_target_and_the_token_grows() {
     );
     // Another target is free.
     store
-        .acquire_lease(&"other".into(), &b, "ci", TTL)
+        .acquire_lease(&"other".into(), &b, &"ci".into(), TTL)
         .unwrap()
         .unwrap();
 
@@ -242,14 +245,17 @@ fn one_run_a_target_and_the_token_grows() {
     store.renew_lease(&first, TTL).unwrap();
     clock.store(1_020_000, Ordering::SeqCst);
     store
-        .acquire_lease(&infra, &b, "ci", TTL)
+        .acquire_lease(&infra, &b, &"ci".into(), TTL)
         .unwrap()
         .unwrap_err();
     clock.store(1_025_000, Ordering::SeqCst);
     assert_eq!(store.lease_holder(&infra).unwrap(), None);
     store.renew_lease(&first, TTL).unwrap(); // Nobody took it: still ours.
     clock.store(1_050_000, Ordering::SeqCst);
-    let second = store.acquire_lease(&infra, &b, "ci", TTL).unwrap().unwrap();
+    let second = store
+        .acquire_lease(&infra, &b, &"ci".into(), TTL)
+        .unwrap()
+        .unwrap();
     assert_eq!(second.token, 2);
     assert_eq!(
         shown(store.renew_lease(&first, TTL)),
@@ -267,7 +273,10 @@ fn one_run_a_target_and_the_token_grows() {
         shown(store.renew_lease(&second, TTL)),
         "lost the lease on `infra` (fencing token 2); nobody holds it now"
     );
-    let third = store.acquire_lease(&infra, &a, "me", TTL).unwrap().unwrap();
+    let third = store
+        .acquire_lease(&infra, &a, &"me".into(), TTL)
+        .unwrap()
+        .unwrap();
     assert_eq!(third.token, 3);
 }
 
@@ -277,14 +286,14 @@ fn a_write_with_a_lost_lease_leaves_no_trace() {
     let run = record("01A", "infra", 1);
     store.create_run(&run).unwrap();
     let lease = store
-        .acquire_lease(&run.target, &run.id, "me", TTL)
+        .acquire_lease(&run.target, &run.id, &"me".into(), TTL)
         .unwrap()
         .unwrap();
     store.append(&run.id, Some(&lease), &started("a")).unwrap();
     clock.store(9_000_000, Ordering::SeqCst);
     store.append(&run.id, Some(&lease), &started("b")).unwrap();
     store
-        .acquire_lease(&run.target, &"01B".into(), "ci", TTL)
+        .acquire_lease(&run.target, &"01B".into(), &"ci".into(), TTL)
         .unwrap()
         .unwrap();
     let refused = store.append(&run.id, Some(&lease), &finished(Outcome::Deployed));
@@ -299,18 +308,21 @@ fn a_clock_set_back_does_not_hold_the_target_for_long() {
     let infra = TargetName::from("infra");
     clock.store(90_000_000, Ordering::SeqCst);
     store
-        .acquire_lease(&infra, &"01A".into(), "me", TTL)
+        .acquire_lease(&infra, &"01A".into(), &"me".into(), TTL)
         .unwrap()
         .unwrap();
     clock.store(1_000_000, Ordering::SeqCst);
     let b = RunId::from("01B");
     let holder = store
-        .acquire_lease(&infra, &b, "ci", TTL)
+        .acquire_lease(&infra, &b, &"ci".into(), TTL)
         .unwrap()
         .unwrap_err();
     assert_eq!(holder.expires, 1_015_000);
     clock.store(1_015_000, Ordering::SeqCst);
-    store.acquire_lease(&infra, &b, "ci", TTL).unwrap().unwrap();
+    store
+        .acquire_lease(&infra, &b, &"ci".into(), TTL)
+        .unwrap()
+        .unwrap();
 }
 
 #[test]
@@ -319,7 +331,10 @@ fn a_broken_lease_fences_its_holder_and_is_recorded() {
     let run = record("01A", "infra", 1);
     store.create_run(&run).unwrap();
     let (infra, a, b) = (TargetName::from("infra"), run.id.clone(), "01B".into());
-    let lease = store.acquire_lease(&infra, &a, "me", TTL).unwrap().unwrap();
+    let lease = store
+        .acquire_lease(&infra, &a, &"me".into(), TTL)
+        .unwrap()
+        .unwrap();
     // Only that of the run that was meant.
     let other = store.break_lease(&infra, &b, "ada", "wrong one").unwrap();
     assert_eq!(other, None);
@@ -339,7 +354,10 @@ fn a_broken_lease_fences_its_holder_and_is_recorded() {
     assert_eq!(store.lease_holder(&infra).unwrap(), None);
     let again = store.break_lease(&infra, &a, "ada", "again").unwrap();
     assert_eq!(again, None);
-    let next = store.acquire_lease(&infra, &b, "ci", TTL).unwrap().unwrap();
+    let next = store
+        .acquire_lease(&infra, &b, &"ci".into(), TTL)
+        .unwrap()
+        .unwrap();
     assert_eq!(next.token, 2);
     let lost = shown(store.renew_lease(&lease, TTL));
     assert!(lost.ends_with("ada broke it: its runner is gone; run 01B (ci) holds it now"));
@@ -358,7 +376,11 @@ fn of_many_contenders_one_gets_the_lease() {
                 let store = SqliteStore::open(path).unwrap();
                 let run = RunId::new(format!("run-{number}"));
                 let ttl = Duration::from_secs(3600);
-                if store.acquire_lease(infra, &run, "me", ttl).unwrap().is_ok() {
+                if store
+                    .acquire_lease(infra, &run, &"me".into(), ttl)
+                    .unwrap()
+                    .is_ok()
+                {
                     winners.fetch_add(1, Ordering::SeqCst);
                 }
             });

@@ -4,8 +4,8 @@ use crate::clean::line;
 use crate::cli::exit::ExitCode;
 use crate::cli::terminal;
 use crate::journal::lease_breaks::LeaseBreak;
-use crate::ops::lease::actor::Process;
-use crate::ops::lease::holder::LeaseHolder;
+use crate::lease::LeaseHolder;
+use crate::lease::process::Process;
 use crate::ops::lease::status::{LeaseStatus, OnTargetStatus};
 use serde_json::{Value, json};
 
@@ -35,10 +35,7 @@ pub fn text(looked: &LeaseStatus) -> String {
         .as_ref()
         .map(|holder| LeaseHolder::in_store(holder, looked.now));
     let (held_there, there) = match &looked.there {
-        OnTargetStatus::Held(holder) => (
-            true,
-            line(&LeaseHolder::on_target(holder).line()).into_owned(),
-        ),
+        OnTargetStatus::Held(holder) => (true, line(&holder.line()).into_owned()),
         OnTargetStatus::Nobody => (false, "nobody".to_owned()),
         OnTargetStatus::Unknown(why) => (
             false,
@@ -94,7 +91,7 @@ pub fn json(looked: &LeaseStatus) -> Value {
         OnTargetStatus::Nobody => json!({ "state": "free" }),
         OnTargetStatus::Unknown(why) => json!({ "state": "unknown", "why": why }),
         OnTargetStatus::Held(holder) => {
-            let mut held = member(&LeaseHolder::on_target(holder));
+            let mut held = member(holder);
             if let Some(members) = held.as_object_mut() {
                 members.insert("state".to_owned(), "held".into());
             }
@@ -111,7 +108,7 @@ pub fn json(looked: &LeaseStatus) -> Value {
     })
 }
 
-fn member(holding: &LeaseHolder<'_>) -> Value {
+fn member(holding: &LeaseHolder) -> Value {
     let (process, pid) = match holding.process() {
         Process::Runs(pid) => ("runs", Some(pid)),
         Process::Stopped(pid) => ("stopped", Some(pid)),
@@ -120,7 +117,7 @@ fn member(holding: &LeaseHolder<'_>) -> Value {
     };
     json!({
         "run": holding.run,
-        "who": holding.who,
+        "who": holding.who.name,
         "since": holding.since.map(jiff::Timestamp::as_millisecond),
         "ends-in-ms": u64::try_from(holding.ends_in.as_millis()).unwrap_or(u64::MAX),
         "process": process,
@@ -136,7 +133,6 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::journal::store::Holder;
-    use crate::run::target_lease::TargetHolder;
     use std::time::Duration;
 
     fn looked(stored: bool, there: OnTargetStatus) -> LeaseStatus {
@@ -145,7 +141,7 @@ mod tests {
             now: 3_000,
             stored: stored.then(|| Holder {
                 run: "01A".into(),
-                who: "ci@elsewhere pid 7".to_owned(),
+                who: "ci@elsewhere pid 7".into(),
                 since: 1_000,
                 expires: 9_500,
             }),
@@ -154,11 +150,11 @@ mod tests {
         }
     }
 
-    fn holder() -> TargetHolder {
-        TargetHolder {
+    fn holder() -> LeaseHolder {
+        LeaseHolder {
             run: "01A".into(),
-            who: "ci@elsewhere pid 7".to_owned(),
-            since: Some(1),
+            who: "ci@elsewhere pid 7".into(),
+            since: jiff::Timestamp::from_second(1).ok(),
             ends_in: Duration::from_secs(7),
         }
     }

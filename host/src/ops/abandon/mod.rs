@@ -7,16 +7,14 @@ mod on_target;
 pub use on_target::LeftThere;
 
 use super::error::{OpsError, OpsErrorKind};
-use super::lease::actor::Actor;
-use super::lease::holder::LeaseHolder;
-use super::lease::reclaim;
 use super::operation::interrupted;
+use super::options::SessionOptions;
 use super::session::Session;
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::ids::{RunId, TargetName};
 use crate::journal::store::RunRecord;
 use crate::journal::{Entry, Store};
-use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
+use crate::lease::{LeaseHolder, StoreLease, reclaim};
 use std::sync::Arc;
 
 /// Which run is abandoned, and why.
@@ -59,9 +57,9 @@ impl Session {
         };
         let record = interrupted::find(&*store, named, &target, "abandon")?;
         let actor = &self.options().actor;
-        let lease = lease(&store, &record, actor).await?;
+        let lease = lease(&store, &record, self.options()).await?;
         let entry = Entry::Abandoned {
-            by: actor.started_by.clone(),
+            by: actor.name.clone(),
             reason: reason.to_owned(),
         };
         let written = store.append(&record.id, Some(lease.granted()), &entry);
@@ -83,26 +81,28 @@ impl Session {
 async fn lease(
     store: &Arc<dyn Store>,
     record: &RunRecord,
-    actor: &Actor,
-) -> Result<LeaseKeeper, OpsError> {
-    let (run, target) = (&record.id, &record.target);
+    options: &SessionOptions,
+) -> Result<StoreLease, OpsError> {
+    let (run, target, actor) = (&record.id, &record.target, &options.actor);
     loop {
-        let asked = LeaseKeeper::acquire(
+        let asked = StoreLease::acquire(
             store.clone(),
             target.clone(),
             run.clone(),
-            actor.held_by.clone(),
-            DEFAULT_TTL,
+            actor.clone(),
+            options.lease_times.in_store,
         );
         let holder = match asked.await? {
             Ok(lease) => return Ok(lease),
             Err(holder) => holder,
         };
         let why = "its process is gone, and the run is abandoned";
-        let word = (actor.started_by.as_str(), why);
+        let word = (actor.name.as_str(), why);
         if !reclaim::break_in_store(&**store, target, &holder, run, word)? {
             let now = SystemClock.now_unix_ms();
-            let message = LeaseHolder::in_store(&holder, now).message(target, Some(&**store));
+            let holder = LeaseHolder::in_store(&holder, now);
+            let dead = interrupted::dead_run(&**store, &holder);
+            let message = holder.message(target, dead.as_ref());
             return Err(OpsError::new(OpsErrorKind::Held, message));
         }
     }

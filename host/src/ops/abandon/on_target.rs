@@ -7,11 +7,12 @@ use crate::capability::ssh::JobId;
 use crate::ids::RunId;
 use crate::journal::Store;
 use crate::journal::store::RunRecord;
-use crate::ops::lease::orphans;
+use crate::lease::renew::Absence;
+use crate::lease::target::{self, Claim};
+use crate::lease::{LeaseHolder, TargetLease, orphans};
 use crate::ops::options::{Notice, SessionOptions};
 use crate::ops::session::Session;
 use crate::ops::target::connect::connect;
-use crate::run::target_lease::{self, Absence, Claim, TargetHolder, TargetLease};
 use std::sync::Arc;
 
 /// What came of it on the target.
@@ -20,7 +21,7 @@ pub enum LeftThere {
     /// These commands had no end yet and were ended; the lease is free.
     Ended(Vec<JobId>),
     /// Another run is running, so nothing was done.
-    Held(TargetHolder),
+    Held(LeaseHolder),
     /// The target could not be asked, for this reason.
     Unknown(String),
 }
@@ -31,8 +32,8 @@ pub(super) async fn settle(
     record: &RunRecord,
     reason: &str,
 ) -> LeftThere {
-    let target = record.target.as_str();
-    let settled = match connect(session, Some(target), store.clone()).await {
+    let name = record.target.as_str();
+    let settled = match connect(session, Some(name), store.clone()).await {
         Ok(world) => {
             let settled = there(&world, &record.id, session.options(), reason).await;
             world.ssh.close().await;
@@ -50,10 +51,10 @@ async fn there(
     options: &SessionOptions,
     reason: &str,
 ) -> Result<LeftThere, String> {
-    let by = &options.actor.started_by;
+    let by = &options.actor.name;
     let word = format!("{by} (abandoned: {reason})");
-    let ttl = target_lease::TTL;
-    let broken = target_lease::break_held(&*world.ssh, run, &word, ttl).await;
+    let ttl = options.lease_times.on_target;
+    let broken = target::break_held(&*world.ssh, run, &word, ttl).await;
     if let Err(Some(holder)) = broken.map_err(|error| error.to_string())? {
         return Ok(LeftThere::Held(holder));
     }
@@ -61,11 +62,11 @@ async fn there(
         ssh: world.ssh.clone(),
         target: world.target.clone(),
         run: RunId::generate(),
-        who: by.clone(),
+        who: options.actor.clone(),
         ttl,
         absence: Absence::Loses,
     };
-    let taken = TargetLease::take(claim).await;
+    let taken = TargetLease::acquire(claim).await;
     let lease = match taken.map_err(|error| error.to_string())? {
         Ok(lease) => lease,
         Err(holder) => return Ok(LeftThere::Held(holder)),
@@ -86,7 +87,7 @@ async fn ended(
     let doing = |text| (options.on_notice)(Notice::Doing(text));
     let mut ended = orphans::end(lease, &*world.ssh, doing).await?;
     // It may have given its lease back and left a command all the same.
-    if !lease.left().contains(run) {
+    if !lease.orphaned_runs().contains(run) {
         let jobs = world.ssh.end_jobs_of(run).await;
         ended.extend(jobs.map_err(|error| error.to_string())?);
     }

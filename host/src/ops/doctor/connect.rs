@@ -6,11 +6,10 @@ use crate::capability::ssh::{Command, NoLiveOutput};
 use crate::capability::{EffectError, World};
 use crate::journal::StoreError;
 use crate::journal::store::Holder;
+use crate::lease::LeaseHolder;
+use crate::lease::target;
 use crate::ops::error::OpsErrorKind;
-use crate::ops::lease::holder::LeaseHolder;
 use crate::ops::overlay::Overlay;
-use crate::run::lease::DEFAULT_TTL;
-use crate::run::target_lease;
 use std::time::Duration;
 
 /// Connecting has deadlines of its own within this one.
@@ -173,9 +172,9 @@ pub(super) async fn lease(
     if !reached {
         return;
     }
-    match target_lease::holder(&*world.ssh, DEFAULT_TTL).await {
+    match target::holder(&*world.ssh, target::ANSWER_WITHIN).await {
         Ok(None) => report.pass("lease", "nobody holds the target"),
-        Ok(Some(holder)) => held(LeaseHolder::on_target(&holder).message(&name, None), report),
+        Ok(Some(holder)) => held(holder.message(&name, None), report),
         Err(error) => {
             let text = error.to_string();
             let (detail, fix) = split_fix(&text);

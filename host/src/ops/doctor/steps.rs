@@ -3,12 +3,12 @@
 
 use super::project::Prepared;
 use super::report::{Check, Report, Status};
+use crate::actor::Actor;
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::event::{CheckStatus, Level, RunEvent};
 use crate::ids::RunId;
 use crate::ops::execute::assembly::Assembly;
-use crate::ops::lease::actor::Actor;
 use crate::ops::overlay::Overlay;
 use crate::run::driver::StepProblem;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! The parts of one run, and what is made of them to execute, preview or replay
 //! its plan. Nothing else makes an [`Execution`].
 
+use crate::actor::Actor;
 use crate::capability::World;
 use crate::capability::mask::Masker;
 use crate::event::RunEvent;
@@ -8,7 +9,6 @@ use crate::gate::RunShared;
 use crate::ids::{RunId, TargetName};
 use crate::journal::Store;
 use crate::journal::store::RunRecord;
-use crate::ops::lease::actor::Actor;
 use crate::ops::operation::rollback::Outputs;
 use crate::plan::Plan;
 use crate::run::prepare::{self, Configs, Plugins};
@@ -50,7 +50,7 @@ impl Assembly {
                 .map(|(name, plugin)| (name.clone(), plugin.description.digest.clone()))
                 .collect(),
             rolls_back: self.rolled_back.as_ref().map(|(run, _)| run.clone()),
-            started_by: actor.started_by.clone(),
+            started_by: actor.name.clone(),
             started_at: self.world.clock.now_unix_ms(),
             host_version: env!("CARGO_PKG_VERSION").to_owned(),
             dry_run: self.dry_run,

@@ -4,13 +4,14 @@ use super::wake;
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::ids::RunId;
+use crate::lease::renew::Absence;
+use crate::lease::target::Claim;
+use crate::lease::wait::Wait;
 use crate::ops::lease::on_target::{self, OnTarget};
-use crate::ops::lease::wait::Wait;
 use crate::ops::prepare::Prepared;
 use crate::plan::RollbackTo;
 use crate::plugin::Plugin;
 use crate::run::prepare;
-use crate::run::target_lease::{self, Absence, Claim};
 use std::sync::Arc;
 
 /// How the target was found.
@@ -50,8 +51,8 @@ impl Prepared {
             ssh: assembly.world.ssh.clone(),
             target: assembly.world.target.clone(),
             run: assembly.run.clone(),
-            who: self.actor.held_by.clone(),
-            ttl: target_lease::TTL,
+            who: self.actor.clone(),
+            ttl: self.lease_times.on_target,
             absence: match restores {
                 true => Absence::Tolerated,
                 false => Absence::Loses,

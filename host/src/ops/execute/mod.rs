@@ -13,22 +13,21 @@ mod wake;
 
 pub use cancel::Cancel;
 
-use super::lease::actor::Process;
-use super::lease::holder::LeaseHolder;
 use super::lease::on_target::{self, OnTarget};
-use super::lease::reclaim;
-use super::lease::wait::Wait;
-use super::operation::interrupted::{self, Dead};
+use super::lease::wait_for;
+use super::operation::interrupted;
 use super::operation::rollback;
 use super::prepare::Prepared;
 use super::prepare::unverified_probes;
-use crate::capability::held::Keeps;
+use crate::capability::leases::LeaseBackend;
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::ids::{RunId, StepId};
 use crate::journal::store::RunRecord;
 use crate::journal::{Entry, StoreError, relocations};
-use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
+use crate::lease::reclaim::{self, DeadRun};
+use crate::lease::wait::Wait;
+use crate::lease::{LeaseHolder, StoreLease};
 use crate::run::{Finished, prepare};
 use crate::scope::SnapshotScope;
 use connect::Reached;
@@ -121,7 +120,10 @@ impl Prepared {
             Err(finished) => return finished,
         };
         shared.hold_lease(keeper.granted().clone());
-        shared.world.leases.rely_on(Keeps::Store, keeper.held());
+        shared
+            .world
+            .leases
+            .rely_on(LeaseBackend::Store, keeper.validity());
         let watch = on_target::break_off_when(keeper.lost(), shared.clone());
         let finished = match self.catch_up(&shared) {
             Ok(true) => {
@@ -140,15 +142,15 @@ impl Prepared {
     }
 
     /// The lease in the store, waited for or taken over; else how the run ends.
-    async fn lease(&self, shared: &RunShared, wait: &mut Wait) -> Result<LeaseKeeper, Finished> {
+    async fn lease(&self, shared: &RunShared, wait: &mut Wait) -> Result<StoreLease, Finished> {
         let (store, target) = (&self.assembly.store, &self.assembly.target);
         loop {
-            let asked = LeaseKeeper::acquire(
+            let asked = StoreLease::acquire(
                 store.clone(),
                 target.clone(),
                 shared.run.clone(),
-                self.actor.held_by.clone(),
-                DEFAULT_TTL,
+                self.actor.clone(),
+                self.lease_times.in_store,
             );
             let holder = match asked.await {
                 Ok(Ok(keeper)) => return Ok(keeper),
@@ -156,7 +158,7 @@ impl Prepared {
                 Err(error) => return Err(self.origin.store_failed(&error)),
             };
             if let Some(why) = self.takes_over(&holder.run) {
-                let by = (self.actor.started_by.as_str(), why);
+                let by = (self.actor.name.as_str(), why);
                 match reclaim::break_in_store(&**store, target, &holder, &holder.run, by) {
                     Ok(true) => continue,
                     Ok(false) => {}
@@ -165,12 +167,11 @@ impl Prepared {
             }
             let now = shared.world.clock.now_unix_ms();
             let holding = LeaseHolder::in_store(&holder, now);
-            if let Err((outcome, why)) = wait.after(&holding, target, shared).await {
-                let is_gone = matches!(holding.process(), Process::Gone(_));
-                let dead = interrupted::of_the_dead(&**store, &holder.run);
-                let dead = dead.filter(|_| is_gone && outcome == Outcome::Held);
+            if let Err((outcome, why)) = wait_for(&holding, target, wait, shared).await {
+                let dead = interrupted::dead_run(&**store, &holding);
+                let dead = dead.filter(|_| outcome == Outcome::Held);
                 return Err(Finished {
-                    next: dead.map(Dead::ways).unwrap_or_default(),
+                    next: dead.map(DeadRun::ways).unwrap_or_default(),
                     ..refused(outcome, shared.masker.mask(&why).into_owned())
                 });
             }

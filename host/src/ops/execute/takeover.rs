@@ -2,10 +2,10 @@
 //! has settled, while this one had it or waited for it.
 
 use super::origin::refused;
+use crate::actor::Actor;
 use crate::event::Outcome;
 use crate::ids::RunId;
 use crate::journal::{RunView, Store};
-use crate::ops::lease::actor::Actor;
 use crate::run::Finished;
 
 /// The end of a run that lost its target is completed: whoever took the run and
@@ -18,7 +18,7 @@ pub(super) fn amend(store: &dyn Store, run: &RunId, me: &Actor, finished: Finish
         return finished;
     };
     let view = RunView::of(&journal);
-    let Some(by) = view.taken_over_by.filter(|by| *by != me.started_by) else {
+    let Some(by) = view.taken_over_by.filter(|by| *by != me.name) else {
         return finished;
     };
     let mut next = vec![format!("vdeploy runs show {run}")];
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_run_that_was_its_own_to_the_end_keeps_its_ways() {
-        let own = [resumed("x"), resumed(&me().started_by)];
+        let own = [resumed("x"), resumed(&me().name)];
         for entries in [&own[..], &[]] {
             let (store, run) = store(entries);
             let told = amend(&store, &run, &me(), interrupted());

@@ -1,17 +1,17 @@
 //! Takes the target from a run: breaks its lease in the store and on the target
 //! itself, and records it.
 
-use super::actor::Actor;
 use super::status::{self, LeaseStatus, OnTargetStatus};
+use crate::actor::Actor;
 use crate::capability::World;
 use crate::ids::RunId;
 use crate::journal::Store;
 use crate::journal::lease_breaks::{self, LeaseBreak};
 use crate::journal::store::Holder;
+use crate::lease::LeaseHolder;
+use crate::lease::target;
 use crate::ops::error::OpsError;
 use crate::ops::session::Session;
-use crate::run::lease::DEFAULT_TTL;
-use crate::run::target_lease::{self, TargetHolder};
 use std::sync::Arc;
 
 /// A lease that may be broken, and the connection to its target.
@@ -65,7 +65,7 @@ impl BreakableLease {
     /// What the store says. A target that cannot be asked is no error.
     pub async fn break_for(&self, reason: &str) -> Result<BrokenLease, OpsError> {
         let mut broken = BrokenLease::default();
-        let by = &self.actor.started_by;
+        let by = &self.actor.name;
         let status = &self.status;
         // The store first: it stops the run at its next journal write, at once.
         if let Some(Holder { run, .. }) = &status.stored {
@@ -75,7 +75,8 @@ impl BreakableLease {
         match (&self.world, &status.there) {
             (Some(world), OnTargetStatus::Held(holder)) => {
                 let word = format!("{by} ({reason})");
-                let asked = target_lease::break_held(&*world.ssh, &holder.run, &word, DEFAULT_TTL);
+                let (ssh, within) = (&*world.ssh, target::ANSWER_WITHIN);
+                let asked = target::break_held(ssh, &holder.run, &word, within);
                 match asked.await {
                     Ok(done) => {
                         broken.on_target = Some((holder.run.clone(), done.is_ok()));
@@ -91,15 +92,15 @@ impl BreakableLease {
     }
 
     /// A lease that only the target knew of is recorded here, too.
-    fn record(&self, holder: &TargetHolder, reason: &str) -> Result<(), OpsError> {
+    fn record(&self, holder: &LeaseHolder, reason: &str) -> Result<(), OpsError> {
         let same = |stored: &Holder| stored.run == holder.run;
         if self.status.stored.as_ref().is_some_and(same) {
             return Ok(());
         }
         let broken = LeaseBreak {
             run: holder.run.clone(),
-            who: holder.who.clone(),
-            by: self.actor.started_by.clone(),
+            who: holder.who.name.clone(),
+            by: self.actor.name.clone(),
             reason: reason.to_owned(),
             at: self.status.now,
             token: 0,

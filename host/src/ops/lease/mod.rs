@@ -1,11 +1,33 @@
-//! The lease on a target, as operations use it: who has it, waiting for it,
-//! taking it from a dead process, and breaking it on request.
+//! The lease on a target, as operations use it: taken and watched for a run, read
+//! and broken on request.
 
-pub mod actor;
 pub mod break_lease;
-pub mod holder;
 pub mod on_target;
-pub mod orphans;
-pub mod reclaim;
 pub mod status;
-pub mod wait;
+
+use crate::event::{Outcome, RunEvent};
+use crate::gate::RunShared;
+use crate::ids::TargetName;
+use crate::lease::LeaseHolder;
+use crate::lease::wait::{Wait, Waiter};
+use crate::ops::operation::interrupted;
+
+/// Waits a little for `holder`, as a run that hears a stop; the error is how it
+/// ends, and why.
+pub async fn wait_for(
+    holder: &LeaseHolder,
+    target: &TargetName,
+    wait: &mut Wait,
+    shared: &RunShared,
+) -> Result<(), (Outcome, String)> {
+    let waiter = Waiter {
+        doing: &|text| {
+            shared.emit(RunEvent::Doing {
+                text: shared.masker.mask(&text).into_owned(),
+            });
+        },
+        stopped: shared.stopped(),
+        dead: &|holder| interrupted::dead_run(shared.store(), holder),
+    };
+    wait.after(holder, target, waiter).await
+}

@@ -1,15 +1,13 @@
 //! The lease on the target itself, for a run: taken, renewed and watched.
 
-use super::actor::Process;
-use super::holder::LeaseHolder;
-use super::orphans;
-use super::wait::Wait;
-use crate::capability::held::Keeps;
+use super::wait_for;
+use crate::capability::leases::LeaseBackend;
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::ids::RunId;
-use crate::run::lease::LeaseLost;
-use crate::run::target_lease::{self, Claim, TargetHolder, TargetLease, TargetLeaseError};
+use crate::lease::target::{self, Claim, TargetLeaseError};
+use crate::lease::wait::Wait;
+use crate::lease::{LeaseHolder, LeaseLost, TargetLease, orphans};
 use std::sync::Arc;
 use tokio::task::AbortHandle;
 
@@ -52,7 +50,7 @@ impl OnTarget {
     /// a loss.
     fn relied_on(self, shared: &RunShared) -> Self {
         let leases = &shared.world.leases;
-        leases.rely_on(Keeps::Target, self.lease.held());
+        leases.rely_on(LeaseBackend::Target, self.lease.validity());
         self
     }
 
@@ -80,7 +78,7 @@ pub async fn take(
     takes_over: &(dyn Fn(&RunId) -> Option<&'static str> + Sync),
 ) -> Result<OnTarget, (Outcome, String)> {
     loop {
-        match TargetLease::take(claim.clone()).await {
+        match TargetLease::acquire(claim.clone()).await {
             Ok(Ok(lease)) => {
                 let lease = OnTarget::new(lease, shared);
                 let doing = |text| shared.emit(RunEvent::Doing { text });
@@ -97,8 +95,7 @@ pub async fn take(
                     continue;
                 }
                 let name = claim.target.facts().name;
-                wait.after(&LeaseHolder::on_target(&holder), &name, shared)
-                    .await?;
+                wait_for(&holder, &name, wait, shared).await?;
             }
             Err(error @ TargetLeaseError::Unreached(_)) => {
                 return Err((Outcome::Unreachable, error.to_string()));
@@ -114,15 +111,14 @@ pub async fn take(
 /// this one takes over from.
 async fn broken(
     claim: &Claim,
-    holder: &TargetHolder,
+    holder: &LeaseHolder,
     takes_over: &(dyn Fn(&RunId) -> Option<&'static str> + Sync),
 ) -> bool {
-    let is_gone = matches!(LeaseHolder::on_target(holder).process(), Process::Gone(_));
-    let Some(why) = takes_over(&holder.run).filter(|_| is_gone) else {
+    let Some(why) = takes_over(&holder.run).filter(|_| holder.is_gone()) else {
         return false;
     };
     let word = format!("{} ({why})", claim.who);
-    let asked = target_lease::break_held(&*claim.ssh, &holder.run, &word, claim.ttl);
+    let asked = target::break_held(&*claim.ssh, &holder.run, &word, claim.ttl);
     matches!(asked.await, Ok(Ok(())))
 }
 
@@ -133,11 +129,11 @@ pub fn after_a_move(claim: Claim, shared: &Arc<RunShared>) -> OnTarget {
 
 /// Takes nothing, and warns when somebody else is at work.
 pub async fn preview(claim: &Claim, shared: &RunShared) {
-    let message = match target_lease::holder(&*claim.ssh, claim.ttl).await {
+    let message = match target::holder(&*claim.ssh, claim.ttl).await {
         Ok(None) => return,
         Ok(Some(holder)) => format!(
             "{}. A dry run only looks and goes on; what it sees may change",
-            LeaseHolder::on_target(&holder).sentence(&claim.target.facts().name)
+            holder.sentence(&claim.target.facts().name)
         ),
         Err(error) => format!("whether another run holds the target is not known: {error}"),
     };

@@ -7,12 +7,12 @@ use crate::ids::TargetName;
 use crate::journal::Store;
 use crate::journal::lease_breaks::{self, LeaseBreak};
 use crate::journal::store::Holder;
+use crate::lease::LeaseHolder;
+use crate::lease::target;
 use crate::ops::error::OpsError;
 use crate::ops::overlay::Overlay;
 use crate::ops::session::Session;
 use crate::ops::target::connect::connect;
-use crate::run::lease::DEFAULT_TTL;
-use crate::run::target_lease::{self, TargetHolder};
 use std::sync::Arc;
 
 /// Who holds a target.
@@ -32,7 +32,7 @@ pub struct LeaseStatus {
 #[derive(Debug)]
 pub enum OnTargetStatus {
     Nobody,
-    Held(TargetHolder),
+    Held(LeaseHolder),
     /// It could not be asked, for this reason.
     Unknown(String),
 }
@@ -66,7 +66,7 @@ pub(super) async fn read(
     let last_break = lease_breaks::newest(&*store, &name)?;
     let (world, there) = match connect(session, target, store).await {
         Ok(world) => {
-            let there = match target_lease::holder(&*world.ssh, DEFAULT_TTL).await {
+            let there = match target::holder(&*world.ssh, target::ANSWER_WITHIN).await {
                 Ok(None) => OnTargetStatus::Nobody,
                 Ok(Some(holder)) => OnTargetStatus::Held(holder),
                 Err(error) => OnTargetStatus::Unknown(error.to_string()),

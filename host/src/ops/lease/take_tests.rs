@@ -1,14 +1,16 @@
 //! What a run relies on when taking the lease on the target comes to nothing.
 
-use super::super::actor::doubles::{dead_pid, with_pid};
 use super::*;
+use crate::actor::Actor;
 use crate::capability::clock::SystemClock;
 use crate::capability::doubles::{DenyHttp, DenySecrets, DenySnapshot};
 use crate::capability::mask::Masker;
 use crate::capability::ssh::{Command, JobId, LiveOutput, Output, Ssh};
 use crate::capability::{EffectError, ErrorKind, World};
 use crate::journal::{SqliteStore, StoreState};
-use crate::run::target_lease::Absence;
+use crate::lease::LeaseTimes;
+use crate::lease::process::doubles::{dead_pid, elsewhere, with_pid};
+use crate::lease::renew::Absence;
 use crate::target::TargetHandle;
 use async_trait::async_trait;
 use std::sync::Mutex;
@@ -21,7 +23,7 @@ use tokio::sync::mpsc::unbounded_channel;
 struct Target {
     stubborn: bool,
     /// Who has it, until that lease is broken.
-    held_by: Mutex<Option<String>>,
+    held_by: Mutex<Option<Actor>>,
 }
 
 #[async_trait]
@@ -32,7 +34,7 @@ impl Ssh for Target {
     async fn run(&self, command: &Command, _: &dyn LiveOutput) -> Result<Output, EffectError> {
         let answer = match command.args.get(2).map(String::as_str) {
             Some("take") => match &*self.held_by.lock().unwrap() {
-                Some(who) => &format!("held 01KILLED 1 20\n{who}\n"),
+                Some(who) => &format!("held 01KILLED 1 20\n{}\n", who.to_line()),
                 None => "taken 2 01KILLED\n",
             },
             Some("break") => {
@@ -82,8 +84,8 @@ fn run_on(target: Target) -> (Claim, Arc<RunShared>) {
         ssh,
         target: handle,
         run,
-        who: "me".to_owned(),
-        ttl: target_lease::TTL,
+        who: "me".into(),
+        ttl: LeaseTimes::default().on_target,
         absence: Absence::Tolerated,
     };
     (claim, Arc::new(shared))
@@ -103,8 +105,8 @@ async fn a_lease_that_was_given_back_before_the_run_relied_on_it_stops_no_change
     assert!(why.contains("01KILLED survives KILL"), "{why}");
     // The way back to a snapshot goes on without that VM.
     let lease = after_a_move(claim, &shared);
-    assert_eq!(shared.world.leases.lost(), None);
-    assert!(shared.world.leases.are_sure());
+    assert_eq!(shared.world.leases.loss(), None);
+    assert!(shared.world.leases.are_valid());
     assert!(shared.broken().is_none());
     lease.end().await;
 }
@@ -115,9 +117,9 @@ async fn a_lease_that_was_taken_is_relied_on() {
     let mut wait = Wait::start(Duration::ZERO);
     let lease = take(&claim, &shared, &mut wait, &|_| None).await.unwrap();
     let leases = shared.world.leases.clone();
-    assert_eq!(leases.lost(), None);
+    assert_eq!(leases.loss(), None);
     lease.end().await;
-    let lost = leases.lost().map(|lost| lost.why);
+    let lost = leases.loss().map(|lost| lost.why);
     assert_eq!(lost.as_deref(), Some("it was given back"));
 }
 
@@ -130,7 +132,7 @@ async fn only_the_lease_of_a_dead_process_that_is_taken_over_from_is_broken() {
         (&gone, true, true),
         (&gone, false, false),
         (&here, true, false),
-        (&"me@another-machine pid 1".to_owned(), true, false),
+        (&elsewhere(1), true, false),
     ] {
         let (claim, shared) = run_on(Target {
             held_by: Mutex::new(Some(who.clone())),

@@ -5,6 +5,8 @@ use crate::ids::{RunId, TargetName};
 use crate::journal::interrupted::{self, Interrupted};
 use crate::journal::store::{Granted, RunRecord};
 use crate::journal::{Entry, RunView, Store, StoreError};
+use crate::lease::LeaseHolder;
+use crate::lease::reclaim::DeadRun;
 use crate::ops::error::{OpsError, OpsErrorKind};
 use std::collections::BTreeSet;
 
@@ -29,9 +31,14 @@ fn explained(record: &RunRecord) -> String {
     )
 }
 
-/// What to do about a run whose process is gone while it still has a lease: none
-/// where the store does not know the run, or it has ended.
-pub fn of_the_dead(store: &dyn Store, run: &RunId) -> Option<Dead> {
+/// What to do about a holder whose process is gone while it still has its lease:
+/// none where the process may be there, where the store does not know the run, or
+/// it has ended.
+pub fn dead_run(store: &dyn Store, holder: &LeaseHolder) -> Option<DeadRun> {
+    let run = &holder.run;
+    if !holder.is_gone() {
+        return None;
+    }
     let record = store.run(run.as_str()).ok().filter(|r| r.id == *run)?;
     let journal = store.journal(run).ok()?;
     let view = RunView::of(&journal);
@@ -39,36 +46,12 @@ pub fn of_the_dead(store: &dyn Store, run: &RunId) -> Option<Dead> {
         return None;
     }
     Some(match view.began_change() {
-        true => Dead::Settle {
+        true => DeadRun::Settle {
             text: explained(&record),
             ways: ways(&record),
         },
-        false => Dead::Early(format!("vdeploy resume {run}")),
+        false => DeadRun::Early(format!("vdeploy resume {run}")),
     })
-}
-
-/// How far a run came whose process is gone.
-#[derive(Debug)]
-pub enum Dead {
-    /// It had begun a change: nothing else begins before that is settled.
-    Settle {
-        /// The ways and what they do.
-        text: String,
-        /// The commands.
-        ways: [String; 3],
-    },
-    /// It had begun none; the command that goes on with it.
-    Early(String),
-}
-
-impl Dead {
-    /// The commands.
-    pub fn ways(self) -> Vec<String> {
-        match self {
-            Self::Settle { ways, .. } => ways.into(),
-            Self::Early(resume) => vec![resume],
-        }
-    }
 }
 
 /// What happened and what each of the three ways does.

@@ -1,8 +1,7 @@
 use super::*;
 use crate::event::Outcome;
 use crate::journal::SqliteStore;
-use crate::ops::lease::actor::doubles::{dead_pid, with_pid};
-use crate::ops::lease::holder::LeaseHolder;
+use crate::lease::process::doubles::{dead_pid, with_pid};
 use crate::plan::Plan;
 use std::time::Duration;
 
@@ -30,14 +29,13 @@ fn change() -> Entry {
 
 /// What is said when a process that is gone has the lease of run 01A.
 fn said(store: &SqliteStore) -> String {
-    let who = with_pid(dead_pid());
-    let holding = LeaseHolder {
-        run: &"01A".into(),
-        who: &who,
+    let holder = LeaseHolder {
+        run: "01A".into(),
+        who: with_pid(dead_pid()),
         since: None,
         ends_in: Duration::from_secs(7),
     };
-    holding.message(&"infra".into(), Some(store))
+    holder.message(&"infra".into(), dead_run(store, &holder).as_ref())
 }
 
 #[test]

@@ -12,12 +12,11 @@ use crate::gate::CallOutcome;
 use crate::ids::{Digest, PluginName, RunId, StepId};
 use crate::journal::store::RunRecord;
 use crate::journal::{RunView, Store, StoreError, relocations};
+use crate::lease::LeaseHolder;
+use crate::lease::process::Process;
 use crate::ops::error::{OpsError, OpsErrorKind};
-use crate::ops::lease::actor::Process;
-use crate::ops::lease::holder::LeaseHolder;
 use crate::ops::prepare::{self, Prepared, compat};
 use crate::ops::session::Session;
-use crate::run::lease::DEFAULT_TTL;
 use crate::run::resume_state::{ResumeState, no_live_version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -70,7 +69,9 @@ impl Resume {
             record,
         };
         // The lease of the interrupted process expires by itself.
-        let wait = self.wait.max(DEFAULT_TTL + MARGIN);
+        let wait = self
+            .wait
+            .max(session.options().lease_times.in_store + MARGIN);
         prepare::resumed(session, resumed, wait).await
     }
 }
@@ -255,7 +256,7 @@ impl Resumed {
 mod tests {
     use super::*;
     use crate::journal::SqliteStore;
-    use crate::ops::lease::actor::doubles::with_pid;
+    use crate::lease::process::doubles::{elsewhere, with_pid};
     use crate::plan::Plan;
 
     #[test]
@@ -265,11 +266,12 @@ mod tests {
         for (run, who, refused) in [
             ("01A", with_pid(std::process::id()), true),
             ("01B", with_pid(std::process::id()), false),
-            ("01A", "me@another-machine pid 1".to_owned(), false),
+            ("01A", elsewhere(1), false),
         ] {
             let store = SqliteStore::in_memory().unwrap();
             not_running(&store, &record).unwrap();
-            let taken = store.acquire_lease(&record.target, &run.into(), &who, DEFAULT_TTL);
+            let ttl = Duration::from_secs(15);
+            let taken = store.acquire_lease(&record.target, &run.into(), &who, ttl);
             taken.unwrap().unwrap();
             let asked = not_running(&store, &record);
             assert_eq!(asked.is_err(), refused, "{run} {who}");

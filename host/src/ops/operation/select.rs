@@ -7,9 +7,9 @@ use crate::journal::effective::{Effects, RunEffect};
 use crate::journal::moment::moment;
 use crate::journal::store::{RunRecord, Store};
 use crate::journal::{RunView, StoreError};
+use crate::lease::LeaseHolder;
 use crate::ops::error::{OpsError, OpsErrorKind};
-use crate::ops::lease::actor::Process;
-use crate::ops::lease::holder::LeaseHolder;
+use crate::ops::operation::interrupted;
 use crate::plan::RollbackTo;
 
 /// What the newest runs of a target have left.
@@ -155,11 +155,12 @@ pub(in crate::ops) fn settled(
     let now = SystemClock.now_unix_ms();
     let holding = LeaseHolder::in_store(&holder, now);
     let change = newest.change.as_ref().map(|change| &change.id);
-    let is_gone = matches!(holding.process(), Process::Gone(_));
+    let is_gone = holding.is_gone();
     if change.is_some_and(|run| is_gone && takes_over(store, run, &holder.run).is_some()) {
         return Ok(());
     }
-    let held = holding.message(target, Some(store));
+    let dead = interrupted::dead_run(store, &holding);
+    let held = holding.message(target, dead.as_ref());
     Err(OpsError::new(OpsErrorKind::Held, held).hint(format!(
         "which change is the newest one is not known yet; to wait for it, name the run that is to \
          be rolled back, for example `vdeploy rollback {} --wait 600`",

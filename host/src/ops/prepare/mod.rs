@@ -12,17 +12,18 @@ pub mod unverified_probes;
 use super::error::{OpsError, OpsErrorKind};
 use super::execute::assembly::Assembly;
 use super::execute::origin::Origin;
-use super::lease::actor::Actor;
 use super::operation::Operation;
 use super::operation::resume::Resumed;
 use super::operation::rollback::RolledBack;
 use super::session::Session;
 use super::target::{self, ResolvedTarget, WorldParts, registry};
+use crate::actor::Actor;
 use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
 use crate::config::{self, Overrides, SecretNeeds, TargetConfig};
 use crate::ids::{Digest, RunId, TargetName, VmId};
 use crate::journal::{Store, relocations};
+use crate::lease::LeaseTimes;
 use crate::plan::{Plan, Step};
 use crate::run::prepare::{self, Configs, Plugins};
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub struct Prepared {
     pub(super) recipe: (String, Digest),
     pub(super) wait: Duration,
     pub(super) actor: Actor,
+    pub(super) lease_times: LeaseTimes,
 }
 
 impl Session {
@@ -317,6 +319,7 @@ impl Located {
             unverified: draft.unverified,
             wait: draft.wait,
             actor: session.options().actor.clone(),
+            lease_times: session.options().lease_times,
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::ssh_target::ResolvedServer;
 use super::{ResolvedTarget, ResolvedVm};
 use crate::capability::clock::SystemClock;
-use crate::capability::held::Leases;
+use crate::capability::leases::Leases;
 use crate::capability::secrets::LoadedSecrets;
 use crate::capability::snapshot::{NoSnapshots, Snapshot};
 use crate::capability::{EffectError, ErrorKind, World};

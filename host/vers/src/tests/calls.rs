@@ -5,9 +5,10 @@ use crate::{PowerState, VersClient, VersError, VmState};
 use serde_json::json;
 use std::time::Duration;
 use vdeploy_core::capability::ErrorKind;
-use vdeploy_core::capability::held::{Held, Keeps, Loss, Moment};
+use vdeploy_core::capability::leases::{LeaseBackend, LeaseLoss};
 use vdeploy_core::capability::secrets::SecretValue;
 use vdeploy_core::capability::snapshot::NoProgress;
+use vdeploy_lease::{BootInstant, LeaseValidity};
 
 #[tokio::test]
 async fn vms_are_listed_and_looked_at_whatever_their_states_are_called() {
@@ -100,20 +101,20 @@ async fn reads_are_tried_again_and_other_refusals_are_not() {
 #[tokio::test]
 async fn a_vm_is_woken_while_only_the_store_knows_who_holds_it() {
     let fake = Fake::start().await;
-    let (store, target) = (Held::default(), Held::default());
+    let (store, target) = (LeaseValidity::default(), LeaseValidity::default());
     let config = fake.config();
-    config.leases.rely_on(Keeps::Store, store.clone());
-    config.leases.rely_on(Keeps::Target, target.clone());
+    config.leases.rely_on(LeaseBackend::Store, store.clone());
+    config.leases.rely_on(LeaseBackend::Target, target.clone());
     let c = VersClient::new(&config).unwrap();
-    store.renewed(Moment::now(), Duration::from_secs(600));
+    store.renewed(BootInstant::now(), Duration::from_secs(600));
     c.set_state(&vm("vm-1"), PowerState::Running).await.unwrap();
     assert_eq!(fake.count("PATCH"), 1);
-    target.lose(Loss::for_now("the target does not answer"));
+    target.lose(LeaseLoss::for_now("the target does not answer"));
     let error = c.set_state(&vm("vm-1"), PowerState::Paused).await;
     assert!(matches!(error, Err(VersError::Fenced { begun: false, .. })));
     c.set_state(&vm("vm-1"), PowerState::Running).await.unwrap();
     assert_eq!(fake.count("PATCH"), 2);
-    store.lose(Loss::for_good("run 01B holds it now"));
+    store.lose(LeaseLoss::for_good("run 01B holds it now"));
     let error = c.set_state(&vm("vm-1"), PowerState::Running).await;
     assert!(matches!(error, Err(VersError::Fenced { begun: false, .. })));
     assert_eq!(fake.count("PATCH"), 2);

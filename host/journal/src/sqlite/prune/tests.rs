@@ -155,7 +155,9 @@ fn a_survey_sees_what_matters() {
 
     let hold = |id: &str| surveyed(&store, id).hold;
     let run = RunId::from("01B");
-    let lease = store.acquire_lease(&infra(), &run, "me", TTL).unwrap();
+    let lease = store
+        .acquire_lease(&infra(), &run, &"me".into(), TTL)
+        .unwrap();
     assert_eq!(hold("01B"), Hold::AtWork);
     assert_eq!(hold("01A"), Hold::Free);
     clock.fetch_add(20_000, Ordering::SeqCst);
@@ -164,7 +166,7 @@ fn a_survey_sees_what_matters() {
     assert_eq!(hold("01B"), Hold::Free);
     let new = RunId::from("01D");
     store
-        .acquire_lease(&infra(), &new, "me", TTL)
+        .acquire_lease(&infra(), &new, &"me".into(), TTL)
         .unwrap()
         .unwrap();
     assert_eq!(hold("01A"), Hold::Beginning);
@@ -177,7 +179,9 @@ fn a_removed_run_leaves_nothing_and_takes_nothing_else_along() {
         deploy(&store, id, at);
     }
     let run = RunId::from("01A");
-    let lease = store.acquire_lease(&infra(), &run, "me", TTL).unwrap();
+    let lease = store
+        .acquire_lease(&infra(), &run, &"me".into(), TTL)
+        .unwrap();
     store.break_lease(&infra(), &run, "ada", "gone").unwrap();
     drop(lease);
     let newest = lease_breaks::newest(&store, &infra()).unwrap();
@@ -206,7 +210,7 @@ fn a_removed_run_leaves_nothing_and_takes_nothing_else_along() {
     let state = store.plugin_state(&plugin, &infra(), key).unwrap();
     assert_eq!(state.as_deref(), Some(&b"v"[..]));
     // The token goes on from where it was.
-    let next = store.acquire_lease(&infra(), &"01D".into(), "me", TTL);
+    let next = store.acquire_lease(&infra(), &"01D".into(), &"me".into(), TTL);
     assert_eq!(next.unwrap().unwrap().token, 2);
     // Another one that removes the same has not lost anything.
     assert!(store.remove_run(&choice.remove[0]).unwrap());
@@ -228,7 +232,7 @@ fn what_is_needed_again_meanwhile_is_not_removed() {
     // A run has the target and is not stored yet: it may roll back either.
     let new = RunId::from("01D");
     let lease = store
-        .acquire_lease(&infra(), &new, "me", TTL)
+        .acquire_lease(&infra(), &new, &"me".into(), TTL)
         .unwrap()
         .unwrap();
     assert!(!store.remove_run(b).unwrap());
@@ -246,7 +250,7 @@ fn what_is_needed_again_meanwhile_is_not_removed() {
 
     // The other one is gone on with: first it has the target only.
     let lease = store
-        .acquire_lease(&infra(), &"01A".into(), "me", TTL)
+        .acquire_lease(&infra(), &"01A".into(), &"me".into(), TTL)
         .unwrap()
         .unwrap();
     assert!(!store.remove_run(a).unwrap());
@@ -264,7 +268,7 @@ fn a_run_at_work_is_not_disturbed_by_the_removal_of_ended_ones() {
     deploy(&store, "01A", 1);
     deploy(&store, "01B", 2);
     let lease = store
-        .acquire_lease(&infra(), &"01C".into(), "me", TTL)
+        .acquire_lease(&infra(), &"01C".into(), &"me".into(), TTL)
         .unwrap()
         .unwrap();
     let record = record("01C", 3);
@@ -403,7 +407,7 @@ fn the_room_is_given_back_later_while_a_run_is_at_work() {
     let path = dir.path().join("state.db");
     let (store, _) = pruned(&path);
     let lease = store
-        .acquire_lease(&infra(), &"01B".into(), "me", TTL)
+        .acquire_lease(&infra(), &"01B".into(), &"me".into(), TTL)
         .unwrap()
         .unwrap();
     let Compacted::Later(why) = store.compact().unwrap() else {

@@ -16,7 +16,7 @@ use vdeploy_core::capability::ssh::Command;
 
 const JOB: &str = include_str!("../job.sh");
 const LAUNCH: &str = include_str!("../../launch.sh");
-const LEASE: &str = include_str!("../../../../run/src/target_lease.sh");
+const LEASE: &str = include_str!("../../../../lease/src/target.sh");
 
 /// Variables that mean something to a shell or to the programs that it starts.
 const OF_SHELLS: &[&str] = &[

@@ -1,12 +1,14 @@
-//! The conversation with `target_lease.sh` on the target: one command, one
+//! The conversation with `target.sh` on the target: one command, one
 //! answer. Knows nothing of time and of what an answer means for the run.
 
+use crate::holder::LeaseHolder;
 use std::time::Duration;
+use vdeploy_core::actor::Actor;
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::capability::ssh::{Command, NoLiveOutput, Ssh};
 use vdeploy_core::ids::RunId;
 
-const SCRIPT: &str = include_str!("../target_lease.sh");
+const SCRIPT: &str = include_str!("../target.sh");
 
 /// Bytes kept of an answer.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -27,19 +29,6 @@ pub enum TargetLeaseError {
     Failed(String),
 }
 
-/// Who holds the target, as the target says.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TargetHolder {
-    /// The run; it may be one that the store here does not know.
-    pub run: RunId,
-    /// user@machine pid, or the CI job; empty where it was not kept.
-    pub who: String,
-    /// Seconds since 1970 by the target's clock when it took the lease.
-    pub since: Option<u64>,
-    /// When it ends if it is not renewed; whole seconds.
-    pub ends_in: Duration,
-}
-
 /// What the script is asked.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Ask<'a> {
@@ -48,7 +37,7 @@ pub(super) enum Ask<'a> {
     Take {
         run: &'a RunId,
         least: u64,
-        who: &'a str,
+        who: &'a Actor,
         claim: &'a ClaimId,
     },
     Renew {
@@ -100,9 +89,9 @@ pub(super) enum Answer {
     Released,
     Settled,
     Free,
-    Held(TargetHolder),
+    Held(LeaseHolder),
     /// Ours no longer; none when nobody has it.
-    Lost(Option<TargetHolder>),
+    Lost(Option<LeaseHolder>),
     /// Ours no longer: somebody broke it, and says who and why.
     Fenced(String),
     Broken,
@@ -148,7 +137,7 @@ fn command(ask: Ask<'_>, ttl: Duration, limit: Duration) -> Command {
             &ttl,
             run.as_str(),
             &least.to_string(),
-            &printable(who),
+            &sent(who),
             &claim.0,
         ]),
         Ask::Renew { run, token } => own(&["renew", &ttl, run.as_str(), &token.to_string()]),
@@ -178,10 +167,14 @@ fn parse(text: &str) -> Option<Answer> {
     let mut lines = text.lines();
     let words: Vec<&str> = lines.next()?.split(' ').collect();
     let holder = |run: &str, since: &str, left: &str, who: Option<&str>| {
-        Some(TargetHolder {
+        Some(LeaseHolder {
             run: run_id(run)?,
-            who: printable(who.unwrap_or_default()),
-            since: since.parse().ok().filter(|since| *since > 0),
+            who: heard(who.unwrap_or_default()),
+            since: since
+                .parse()
+                .ok()
+                .filter(|since| *since > 0)
+                .and_then(|since| jiff::Timestamp::from_second(since).ok()),
             ends_in: Duration::from_secs(left.parse().ok()?),
         })
     };
@@ -219,6 +212,19 @@ fn run_id(text: &str) -> Option<RunId> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     (text.len() <= 64 && text.chars().all(plain) && !text.starts_with('-'))
         .then(|| RunId::new(text))
+}
+
+fn sent(who: &Actor) -> String {
+    let name = printable(&who.name);
+    let process = who.process.clone();
+    Actor { name, process }.to_line()
+}
+
+/// Anybody who can write there may have made the line.
+fn heard(line: &str) -> Actor {
+    let Actor { name, process } = Actor::from_line(line);
+    let name = printable(&name);
+    Actor { name, process }
 }
 
 /// One line without control characters, not too long.

@@ -1,22 +1,24 @@
 //! What a run asks of the target about its lease, and what it knows of it. Knows
 //! nothing of when it is asked.
 
-use super::script::{Answer, Ask, ClaimId, TargetHolder, TargetLeaseError, ask};
+use super::script::{Answer, Ask, ClaimId, TargetLeaseError, ask};
 use super::{Claim, break_as};
+use crate::holder::LeaseHolder;
+use crate::renew::{Absence, Backend, Renewal};
+use async_trait::async_trait;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::timeout;
-use vdeploy_core::capability::held::Held;
 use vdeploy_core::ids::{RunId, VmId};
+use vdeploy_core::target::TargetHandle;
 
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct TargetBackend {
     pub(super) claim: Claim,
     id: ClaimId,
     /// Whether a target was ever asked for it: it may have it without an answer.
     asked: AtomicBool,
-    pub(super) held: Held,
     place: Mutex<Place>,
     /// The runs that have lost it before, of which something may still go on.
     left: Mutex<Vec<RunId>>,
@@ -37,22 +39,22 @@ pub(super) struct Place {
 pub(super) enum Took {
     Yes,
     /// Somebody else has it.
-    No(TargetHolder),
+    No(LeaseHolder),
     /// It was taken from this claim before.
     Over(Answer),
 }
 
 /// How an attempt to keep the lease went.
-pub(super) enum Kept {
+enum Kept {
     Yes,
     /// On a VM that is new to the run somebody else still has it.
-    NotYet(TargetHolder),
-    Lost(Option<TargetHolder>),
+    NotYet(LeaseHolder),
+    Lost(Option<LeaseHolder>),
     /// Somebody broke it, and says who and why.
     Broken(String),
 }
 
-impl Keeper {
+impl TargetBackend {
     pub(super) fn new(claim: Claim) -> Self {
         let place = Mutex::new(Place {
             vm: claim.target.facts().vm,
@@ -63,7 +65,6 @@ impl Keeper {
             claim,
             id: ClaimId::generate(),
             asked: AtomicBool::new(false),
-            held: Held::default(),
             place,
             left: Mutex::default(),
             changed: Mutex::default(),
@@ -83,7 +84,7 @@ impl Keeper {
     }
 
     /// Renews where the lease is held, takes it where the target moved to.
-    pub(super) async fn keep_on(&self, vm: Option<VmId>) -> Result<Kept, TargetLeaseError> {
+    async fn keep_on(&self, vm: Option<VmId>) -> Result<Kept, TargetLeaseError> {
         let Claim { ssh, run, ttl, .. } = &self.claim;
         let place = self.place().clone();
         let Some(token) = place.token.filter(|_| place.vm == vm) else {
@@ -158,6 +159,60 @@ impl Keeper {
             Ok(answer) => answer.map(|_| ()),
             Err(_) => Err(TargetLeaseError::Failed("no answer in time".to_owned())),
         }
+    }
+}
+
+#[async_trait]
+impl Backend for TargetBackend {
+    async fn renew(&self, vm: Option<VmId>) -> Renewal {
+        match self.keep_on(vm).await {
+            Ok(Kept::Yes) => Renewal::Done,
+            Ok(Kept::NotYet(holder)) => Renewal::NotYet(has_it_now(Some(&holder))),
+            Ok(Kept::Lost(holder)) => Renewal::Fenced(has_it_now(holder.as_ref())),
+            Ok(Kept::Broken(by)) => Renewal::Fenced(format!("{by} broke it")),
+            Err(error) => Renewal::Failed(error.to_string()),
+        }
+    }
+
+    /// Of two that take it the older one may be answered last.
+    fn asks_one_at_a_time(&self, vm: Option<&VmId>) -> bool {
+        let place = self.place();
+        place.token.is_none() || place.vm.as_ref() != vm
+    }
+
+    fn unanswered(&self) -> String {
+        "the target does not answer".to_owned()
+    }
+
+    fn fenced(&self, why: String) -> String {
+        let name = self.claim.target.facts().name;
+        let token = self.place().token;
+        let token = token.map(|token| format!(" (fencing token {token})"));
+        format!(
+            "lost the lease on the target `{name}` itself{}; {why}",
+            token.unwrap_or_default()
+        )
+    }
+
+    fn target(&self) -> Option<&TargetHandle> {
+        Some(&self.claim.target)
+    }
+
+    fn is_idle(&self, vm: Option<&VmId>) -> bool {
+        let place = self.place();
+        place.token.is_none() && place.vm.as_ref() == vm
+    }
+
+    fn absence(&self) -> Absence {
+        self.claim.absence
+    }
+}
+
+fn has_it_now(holder: Option<&LeaseHolder>) -> String {
+    match holder {
+        Some(holder) if holder.who.name.is_empty() => format!("run {} holds it now", holder.run),
+        Some(holder) => format!("run {} ({}) holds it now", holder.run, holder.who),
+        None => "nobody holds it now: it was released or ~/.vdeploy-lease was removed".to_owned(),
     }
 }
 

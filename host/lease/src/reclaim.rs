@@ -1,12 +1,35 @@
 //! Reclaims leases of dead processes, so that resume and abandon need not wait
 //! for expiry.
 
-use super::actor::Process;
-use super::holder::LeaseHolder;
-use crate::capability::clock::{Clock as _, SystemClock};
-use crate::ids::{RunId, TargetName};
-use crate::journal::store::Holder;
-use crate::journal::{Store, StoreError};
+use crate::holder::LeaseHolder;
+use vdeploy_core::capability::clock::{Clock as _, SystemClock};
+use vdeploy_core::ids::{RunId, TargetName};
+use vdeploy_journal::store::Holder;
+use vdeploy_journal::{Store, StoreError};
+
+/// How far a run came whose process is gone.
+#[derive(Debug)]
+pub enum DeadRun {
+    /// It had begun a change: nothing else begins before that is settled.
+    Settle {
+        /// The ways and what they do.
+        text: String,
+        /// The commands.
+        ways: [String; 3],
+    },
+    /// It had begun none; the command that resumes it.
+    Early(String),
+}
+
+impl DeadRun {
+    /// The commands.
+    pub fn ways(self) -> Vec<String> {
+        match self {
+            Self::Settle { ways, .. } => ways.into(),
+            Self::Early(resume) => vec![resume],
+        }
+    }
+}
 
 /// Breaks the lease of `holder` in the store, if it is that of `run` and its
 /// process was one of this machine and is none any more. Whether it did: then
@@ -19,8 +42,8 @@ pub fn break_in_store(
     run: &RunId,
     (by, why): (&str, &str),
 ) -> Result<bool, StoreError> {
-    let holding = LeaseHolder::in_store(holder, SystemClock.now_unix_ms());
-    if holder.run != *run || !matches!(holding.process(), Process::Gone(_)) {
+    let held = LeaseHolder::in_store(holder, SystemClock.now_unix_ms());
+    if holder.run != *run || !held.is_gone() {
         return Ok(false);
     }
     store.break_lease(target, run, by, why)?;
@@ -29,15 +52,15 @@ pub fn break_in_store(
 
 #[cfg(test)]
 mod tests {
-    use super::super::actor::doubles::{dead_pid, with_pid};
     use super::*;
-    use crate::journal::SqliteStore;
+    use crate::process::doubles::{dead_pid, elsewhere, with_pid};
     use std::time::Duration;
+    use vdeploy_journal::SqliteStore;
 
     #[test]
     fn only_the_runs_own_lease_is_broken_and_only_when_its_process_is_gone() {
         let (gone, here) = (with_pid(dead_pid()), with_pid(std::process::id()));
-        let elsewhere = "me@another-machine pid 1".to_owned();
+        let elsewhere = elsewhere(dead_pid());
         let target = TargetName::from("infra");
         for (held_by, who, broken) in [
             ("01A", &gone, true),

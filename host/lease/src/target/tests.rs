@@ -70,7 +70,7 @@ async fn a_lease_lasts_until_its_end_and_can_be_given_back() {
         panic!("taken from its holder");
     };
     assert_eq!(
-        (holder.run.as_str(), holder.who.as_str()),
+        (holder.run.as_str(), holder.who.name.as_str()),
         ("01A", "who of 01A")
     );
     assert!(holder.since.is_some() && holder.ends_in <= Duration::from_secs(2));
@@ -125,7 +125,7 @@ async fn a_home_that_cannot_be_written_is_named() {
     let homes = Homes::new();
     std::fs::create_dir_all(homes.home("one")).unwrap();
     std::fs::write(homes.home("one").join(".vdeploy-lease"), "").unwrap();
-    let error = TargetLease::take(homes.claim("01A", LONG))
+    let error = TargetLease::acquire(homes.claim("01A", LONG))
         .await
         .unwrap_err();
     let TargetLeaseError::Failed(why) = &error else {
@@ -138,7 +138,7 @@ async fn a_home_that_cannot_be_written_is_named() {
 async fn a_lease_is_renewed_until_it_is_released() {
     let homes = Homes::new();
     let ttl = Duration::from_secs(3);
-    let lease = TargetLease::take(homes.claim("01A", ttl))
+    let lease = TargetLease::acquire(homes.claim("01A", ttl))
         .await
         .unwrap()
         .unwrap();
@@ -156,7 +156,7 @@ async fn a_lease_is_renewed_until_it_is_released() {
 async fn a_foreign_token_is_a_loss() {
     let homes = Homes::new();
     let ttl = Duration::from_secs(6);
-    let lease = TargetLease::take(homes.claim("01A", ttl))
+    let lease = TargetLease::acquire(homes.claim("01A", ttl))
         .await
         .unwrap()
         .unwrap();
@@ -180,7 +180,7 @@ async fn a_foreign_token_is_a_loss() {
 async fn a_broken_lease_is_a_loss_that_says_who_did_it() {
     let homes = Homes::new();
     let ttl = Duration::from_secs(6);
-    let lease = TargetLease::take(homes.claim("01A", ttl))
+    let lease = TargetLease::acquire(homes.claim("01A", ttl))
         .await
         .unwrap()
         .unwrap();
@@ -213,7 +213,7 @@ async fn a_target_that_is_cut_off_loses_the_lease() {
     for hangs in [true, false] {
         let homes = Homes::new();
         let ttl = Duration::from_secs(1);
-        let lease = TargetLease::take(homes.claim("01A", ttl))
+        let lease = TargetLease::acquire(homes.claim("01A", ttl))
             .await
             .unwrap()
             .unwrap();
@@ -229,7 +229,7 @@ async fn a_target_that_is_cut_off_loses_the_lease() {
 async fn a_slow_target_keeps_the_lease() {
     let homes = Homes::new();
     let ttl = Duration::from_secs(8);
-    let lease = TargetLease::take(homes.claim("01A", ttl))
+    let lease = TargetLease::acquire(homes.claim("01A", ttl))
         .await
         .unwrap()
         .unwrap();
@@ -272,10 +272,10 @@ async fn who_has_changed_the_target_last_is_told_to_the_taker() {
     homes.end_in("one", -2);
     homes.take("01C").await;
     homes.end_in("one", -2);
-    let lease = TargetLease::take(homes.claim("01A", LONG)).await;
+    let lease = TargetLease::acquire(homes.claim("01A", LONG)).await;
     let lease = lease.unwrap().unwrap();
     assert_eq!(lease.changed_by(), Some(RunId::from("01B")));
-    assert_eq!(lease.left(), [RunId::from("01C")]);
+    assert_eq!(lease.orphaned_runs(), [RunId::from("01C")]);
 }
 
 /// A taker that dies before it has ended what was left must not hide it.
@@ -321,12 +321,12 @@ async fn who_takes_a_broken_lease_settles_what_its_run_left() {
         .await
         .unwrap()
         .unwrap();
-    let lease = TargetLease::take(homes.claim("01B", LONG))
+    let lease = TargetLease::acquire(homes.claim("01B", LONG))
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(lease.left(), [RunId::from("01A")]);
-    lease.settled().await.unwrap();
+    assert_eq!(lease.orphaned_runs(), [RunId::from("01A")]);
+    lease.forget_orphans().await.unwrap();
     lease.release().await.unwrap();
     assert_eq!(homes.take("01C").await, taken(3));
 }
@@ -335,7 +335,7 @@ async fn who_takes_a_broken_lease_settles_what_its_run_left() {
 async fn a_short_cut_does_no_harm() {
     let homes = Homes::new();
     let ttl = Duration::from_secs(9);
-    let lease = TargetLease::take(homes.claim("01A", ttl))
+    let lease = TargetLease::acquire(homes.claim("01A", ttl))
         .await
         .unwrap()
         .unwrap();
@@ -352,7 +352,7 @@ async fn a_short_cut_does_no_harm() {
 async fn a_target_that_stands_still_for_a_snapshot_keeps_the_lease() {
     let homes = Homes::new();
     let ttl = Duration::from_secs(1);
-    let lease = TargetLease::take(homes.claim("01A", ttl))
+    let lease = TargetLease::acquire(homes.claim("01A", ttl))
         .await
         .unwrap()
         .unwrap();
@@ -377,7 +377,7 @@ async fn the_lease_follows_the_target_to_a_restored_vm() {
     homes.target.move_to("one".into());
 
     let claim = homes.claim("01A", Duration::from_secs(6));
-    let lease = TargetLease::take(claim).await.unwrap().unwrap();
+    let lease = TargetLease::acquire(claim).await.unwrap().unwrap();
     homes.target.move_to("two".into());
     let taken = async {
         loop {
@@ -411,7 +411,7 @@ async fn a_vm_that_is_gone_does_not_stop_the_way_to_the_snapshot() {
     lease.release().await.unwrap();
 
     // The same for one that goes away while the lease is held.
-    let lease = TargetLease::take(claim).await.unwrap().unwrap();
+    let lease = TargetLease::acquire(claim).await.unwrap().unwrap();
     homes.away.store(true, Ordering::SeqCst);
     assert!(timeout(ttl * 3, lease.lost()).await.is_err());
     homes.away.store(false, Ordering::SeqCst);

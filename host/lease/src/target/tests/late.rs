@@ -1,6 +1,7 @@
 //! Questions that arrive, or are answered, after their asker has given up waiting.
 
 use super::*;
+use vdeploy_core::capability::leases::LeaseState as _;
 
 const SHORT: Duration = Duration::from_secs(4);
 
@@ -17,7 +18,7 @@ async fn is_free_for_others(homes: &Homes) {
 async fn a_renewal_on_its_way_does_not_bring_a_released_lease_back() {
     for what in [Late::Question, Late::Answer] {
         let homes = Homes::new();
-        let lease = TargetLease::take(homes.claim("01A", SHORT)).await;
+        let lease = TargetLease::acquire(homes.claim("01A", SHORT)).await;
         let lease = lease.unwrap().unwrap();
         let late = homes.hold_back("renew", what);
         late.sent().await;
@@ -39,7 +40,7 @@ async fn a_renewal_on_its_way_does_not_bring_a_released_lease_back() {
 async fn a_take_on_its_way_does_not_bring_a_released_lease_back() {
     for what in [Late::Question, Late::Answer] {
         let homes = Homes::new();
-        let lease = TargetLease::take(homes.claim("01A", SHORT)).await;
+        let lease = TargetLease::acquire(homes.claim("01A", SHORT)).await;
         let lease = lease.unwrap().unwrap();
         let late = homes.hold_back("take", what);
         homes.target.move_to("two".into());
@@ -79,7 +80,7 @@ async fn who_has_given_it_back_breaks_no_lease_of_others_later() {
     homes.target.move_to("two".into());
     homes.take("00Z").await;
     homes.target.move_to("one".into());
-    let lease = TargetLease::take(homes.claim("01A", SHORT)).await;
+    let lease = TargetLease::acquire(homes.claim("01A", SHORT)).await;
     let lease = lease.unwrap().unwrap();
     let late = homes.hold_back("break", Late::Question);
     homes.target.move_to("two".into());
@@ -97,7 +98,7 @@ async fn who_has_given_it_back_breaks_no_lease_of_others_later() {
 async fn a_run_that_was_cut_off_while_it_took_the_lease_does_not_get_it_later() {
     let homes = Homes::new();
     let late = homes.hold_back("take", Late::CutOff);
-    let error = TargetLease::take(homes.claim("01A", SHORT)).await;
+    let error = TargetLease::acquire(homes.claim("01A", SHORT)).await;
     let error = error.unwrap_err();
     assert!(matches!(error, TargetLeaseError::Unreached(_)), "{error:?}");
     late.go();
@@ -109,14 +110,14 @@ async fn a_run_that_was_cut_off_while_it_took_the_lease_does_not_get_it_later() 
 #[tokio::test]
 async fn a_take_that_arrives_twice_does_not_lose_the_lease_to_itself() {
     let homes = Homes::new();
-    let lease = TargetLease::take(homes.claim("01A", SHORT)).await;
+    let lease = TargetLease::acquire(homes.claim("01A", SHORT)).await;
     let lease = lease.unwrap().unwrap();
     let late = homes.hold_back("take", Late::CutOff);
     homes.target.move_to("two".into());
     late.sent().await;
     // The second one is answered.
     let taken = async {
-        while !lease.held().is_sure() {
+        while !lease.validity().is_valid() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

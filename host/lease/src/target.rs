@@ -4,10 +4,8 @@
 //! part.
 //!
 //! The target decides, by its own clock: it keeps the lease in
-//! `~/.vdeploy-lease` (see `target_lease.sh`). Whether the lease could be
-//! renewed in time is told by this machine's monotonic clock, from before the
-//! call that renewed. Time during which the target stands still for a snapshot
-//! does not count: nobody can take the lease then.
+//! `~/.vdeploy-lease` (see `target.sh`). Time during which the target stands
+//! still for a snapshot does not count: nobody can take the lease then.
 //!
 //! Giving the lease back is final: questions that were sent before may arrive
 //! later, and whoever asked them may have stopped waiting. The script refuses
@@ -17,48 +15,35 @@
 //! lease follows the target there: it is taken anew. A copied one of another
 //! run holds nobody off, since this run has just made the VM: it is broken.
 
-mod keeper;
-mod renewal;
+mod backend;
 mod script;
 #[cfg(test)]
 mod tests;
 
-pub use script::{TargetHolder, TargetLeaseError};
+pub use script::TargetLeaseError;
 
-use super::lease::{LeaseLost, when_lost};
-use keeper::{Keeper, Took, unexpected};
-use renewal::Moves;
+use crate::holder::LeaseHolder;
+use crate::renew::{Absence, Asked, LeaseLost, Renewals};
+use crate::validity::{BootInstant, LeaseValidity};
+use backend::{TargetBackend, Took, unexpected};
 use script::{Answer, Ask, ClaimId, ask};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use vdeploy_core::capability::held::{Held, Loss, Moment};
+use vdeploy_core::actor::Actor;
 use vdeploy_core::capability::ssh::Ssh;
 use vdeploy_core::ids::RunId;
-use vdeploy_core::target::TargetHandle;
+use vdeploy_core::target::{TargetFacts, TargetHandle};
 
-/// How long a lease on a target lasts without renewal. Longer than the store's:
-/// a busy target may answer late, and a run that has to end for it has done
-/// harm. A killed run blocks its target for runs of other machines so long.
-pub const TTL: Duration = Duration::from_secs(30);
+/// How long an answer is waited for by who only looks, or breaks a lease.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// Giving the lease back may take so long; after that it ends by itself.
 const RELEASE_WITHIN: Duration = Duration::from_secs(10);
 /// The same for one that may have been taken without an answer: the target has
 /// just been slow or away.
 const GIVE_UP_WITHIN: Duration = Duration::from_secs(3);
-
-/// What a target that cannot be reached for the whole ttl means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Absence {
-    /// The lease is lost: another run may have it.
-    Loses,
-    /// The way back needs a snapshot and not this VM: go on, and take the
-    /// lease where it can be taken. Another holder is a loss all the same.
-    Tolerated,
-}
 
 /// For whom and how a lease is taken.
 #[derive(Clone, Debug)]
@@ -69,9 +54,8 @@ pub struct Claim {
     pub target: TargetHandle,
     /// The run.
     pub run: RunId,
-    /// user@machine pid, or the CI job.
-    pub who: String,
-    /// How long the lease lasts without renewal, such as [`TTL`]; whole seconds.
+    pub who: Actor,
+    /// How long the lease lasts without renewal; whole seconds.
     pub ttl: Duration,
     /// What a target that is not reached means.
     pub absence: Absence,
@@ -81,21 +65,20 @@ pub struct Claim {
 /// or dropped. Dropping stops the renewals and lets the lease run out.
 #[derive(Debug)]
 pub struct TargetLease {
-    keeper: Arc<Keeper>,
-    lost: watch::Receiver<Option<LeaseLost>>,
-    renewals: JoinHandle<()>,
+    backend: Arc<TargetBackend>,
+    renewals: Renewals,
 }
 
-/// Who holds the target, if anybody does; only looks. Needs `ttl` to tell a
-/// lease from the leftover of a clock that was set back.
+/// Who holds the target, if anybody does; only looks. The answer is waited for
+/// `within` this time.
 ///
 /// # Errors
 /// The target cannot be asked.
 pub async fn holder(
     ssh: &dyn Ssh,
-    ttl: Duration,
-) -> Result<Option<TargetHolder>, TargetLeaseError> {
-    match ask(ssh, Ask::Look, ttl, ttl).await? {
+    within: Duration,
+) -> Result<Option<LeaseHolder>, TargetLeaseError> {
+    match ask(ssh, Ask::Look, within, within).await? {
         Answer::Held(holder) => Ok(Some(holder)),
         _ => Ok(None),
     }
@@ -111,9 +94,9 @@ pub async fn break_held(
     ssh: &dyn Ssh,
     run: &RunId,
     by: &str,
-    ttl: Duration,
-) -> Result<Result<(), Option<TargetHolder>>, TargetLeaseError> {
-    break_as(ssh, run, by, None, ttl).await
+    within: Duration,
+) -> Result<Result<(), Option<LeaseHolder>>, TargetLeaseError> {
+    break_as(ssh, run, by, None, within).await
 }
 
 /// The same, unless `claim`, that of who asks, is over when it arrives.
@@ -122,9 +105,9 @@ async fn break_as(
     run: &RunId,
     by: &str,
     claim: Option<&ClaimId>,
-    ttl: Duration,
-) -> Result<Result<(), Option<TargetHolder>>, TargetLeaseError> {
-    match ask(ssh, Ask::Break { run, by, claim }, ttl, ttl).await? {
+    within: Duration,
+) -> Result<Result<(), Option<LeaseHolder>>, TargetLeaseError> {
+    match ask(ssh, Ask::Break { run, by, claim }, within, within).await? {
         Answer::Broken => Ok(Ok(())),
         Answer::Held(holder) => Ok(Err(Some(holder))),
         Answer::Free => Ok(Err(None)),
@@ -139,22 +122,23 @@ impl TargetLease {
     ///
     /// # Errors
     /// The target cannot be asked within the ttl or cannot keep a lease.
-    pub async fn take(claim: Claim) -> Result<Result<Self, TargetHolder>, TargetLeaseError> {
+    pub async fn acquire(claim: Claim) -> Result<Result<Self, LeaseHolder>, TargetLeaseError> {
         let moves = claim.target.moves();
-        let (asked, moment) = (Instant::now(), Moment::now());
-        let keeper = Keeper::new(claim);
-        let vm = keeper.place().vm.clone();
-        match keeper.take(vm).await {
+        let (at, moment) = (Instant::now(), BootInstant::now());
+        let backend = TargetBackend::new(claim);
+        let vm = backend.place().vm.clone();
+        match backend.take(vm).await {
             Ok(Took::Yes) => {
-                keeper.held.renewed(moment, keeper.claim.ttl);
-                Ok(Ok(Self::keep(keeper, moves, asked)))
+                let validity = LeaseValidity::default();
+                validity.renewed(moment, backend.claim.ttl);
+                Ok(Ok(Self::keep(backend, validity, moves, at)))
             }
             Ok(Took::No(holder)) => Ok(Err(holder)),
             Ok(Took::Over(answer)) => Err(unexpected(&answer)),
             Err(error) => {
                 if matches!(&error, TargetLeaseError::Unreached(e) if e.maybe_applied) {
                     // Nobody would use what a late answer has taken.
-                    let _ = keeper.give_back(GIVE_UP_WITHIN).await;
+                    let _ = backend.give_back(GIVE_UP_WITHIN).await;
                 }
                 Err(error)
             }
@@ -164,65 +148,61 @@ impl TargetLease {
     /// Holds nothing yet: the lease is taken where the target moves to.
     pub fn after_a_move(claim: Claim) -> Self {
         let moves = claim.target.moves();
-        let keeper = Keeper::new(claim);
-        keeper.held.not_needed();
-        Self::keep(keeper, moves, Instant::now())
+        let validity = LeaseValidity::default();
+        validity.not_needed();
+        Self::keep(TargetBackend::new(claim), validity, moves, Instant::now())
     }
 
-    fn keep(keeper: Keeper, moves: Moves, asked: Instant) -> Self {
-        let keeper = Arc::new(keeper);
-        let (tell, lost) = watch::channel(None);
-        let renewing = keeper.clone();
-        let renewals = tokio::spawn(async move {
-            let held = renewing.held.clone();
-            let why = renewing.renew_until_lost(moves, asked).await;
-            held.lose(why.loss());
-            tell.send_replace(Some(why));
-        });
-        Self {
-            keeper,
-            lost,
-            renewals,
-        }
+    fn keep(
+        backend: TargetBackend,
+        validity: LeaseValidity,
+        moves: watch::Receiver<TargetFacts>,
+        at: Instant,
+    ) -> Self {
+        let ttl = backend.claim.ttl;
+        let backend = Arc::new(backend);
+        let moves = Some(moves);
+        let renewals = Renewals::start(backend.clone(), validity, ttl, Asked { at, moves });
+        Self { backend, renewals }
     }
 
-    /// Whether it is surely held at a moment; what sends changes asks it.
-    pub fn held(&self) -> Held {
-        self.keeper.held.clone()
+    /// Whether it is certainly held; what sends changes asks it.
+    pub fn validity(&self) -> LeaseValidity {
+        self.renewals.validity()
     }
 
     /// Resolves when the lease is lost, and never if it is not. Outlives the
     /// lease and may be asked for many times.
     pub fn lost(&self) -> impl Future<Output = LeaseLost> + Send + 'static {
-        when_lost(self.lost.clone())
+        self.renewals.lost()
     }
 
     /// Whether it is lost already.
     pub fn is_lost(&self) -> bool {
-        self.lost.borrow().is_some()
+        self.renewals.is_lost()
     }
 
     /// Runs that had let it run out, or whose lease was broken. They start
     /// nothing on the target any more; what they began there may still go on.
     /// Who takes the lease ends that before its first change.
-    pub fn left(&self) -> Vec<RunId> {
-        self.keeper.left().clone()
+    pub fn orphaned_runs(&self) -> Vec<RunId> {
+        self.backend.left().clone()
     }
 
     /// The run that had begun a change on the target last when the lease was
     /// taken there; none where no run has.
     pub fn changed_by(&self) -> Option<RunId> {
-        self.keeper.changed().clone()
+        self.backend.changed().clone()
     }
 
-    /// Nothing of [`Self::left`] goes on any more: the next one is not told.
+    /// Nothing of [`Self::orphaned_runs`] goes on any more: the next one is not told.
     ///
     /// # Errors
     /// The target cannot be asked, or the lease is lost.
-    pub async fn settled(&self) -> Result<(), TargetLeaseError> {
-        let Claim { ssh, run, ttl, .. } = &self.keeper.claim;
-        let left = self.left();
-        let Some(token) = self.keeper.place().token.filter(|_| !left.is_empty()) else {
+    pub async fn forget_orphans(&self) -> Result<(), TargetLeaseError> {
+        let Claim { ssh, run, ttl, .. } = &self.backend.claim;
+        let left = self.orphaned_runs();
+        let Some(token) = self.backend.place().token.filter(|_| !left.is_empty()) else {
             return Ok(());
         };
         let left = &left;
@@ -240,17 +220,7 @@ impl TargetLease {
     /// # Errors
     /// The target cannot be asked; the lease then runs out by itself.
     pub async fn release(mut self) -> Result<(), TargetLeaseError> {
-        self.keeper.held.lose(Loss::for_good("it was given back"));
-        self.renewals.abort();
-        // It may be in the middle of asking: no question begins after this.
-        let _ = (&mut self.renewals).await;
-        self.keeper.give_back(RELEASE_WITHIN).await
-    }
-}
-
-impl Drop for TargetLease {
-    fn drop(&mut self) {
-        self.renewals.abort();
-        self.keeper.held.lose(Loss::for_good("it was given back"));
+        self.renewals.stop().await;
+        self.backend.give_back(RELEASE_WITHIN).await
     }
 }

@@ -1,84 +1,35 @@
-//! Holds the lease on a target while a run lasts: renews it in time and says
-//! at once when it is lost. Knows the store's trait only; stopping the run is
-//! the driver's part.
-//!
-//! The keeper's own clock is monotonic and counts from before the call that
-//! renewed, so it gives up no later than the store lets another run in. The
-//! last word is the store's: every journal write carries the token.
+//! The lease in the store, which excludes the other runs of this machine. The
+//! store's word is the last one: every journal write carries the token.
 
-use std::fmt;
+use crate::renew::{Asked, Backend, LeaseLost, Renewal, Renewals};
+use crate::validity::{BootInstant, LeaseValidity};
+use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, sleep_until, timeout_at};
-use vdeploy_core::capability::held::{Held, Loss, Moment};
-use vdeploy_core::ids::{RunId, TargetName};
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+use vdeploy_core::actor::Actor;
+use vdeploy_core::ids::{RunId, TargetName, VmId};
 use vdeploy_journal::store::{Granted, Holder, Store, StoreError};
 
-/// How long a lease lasts without renewal, unless told otherwise. A killed run
-/// blocks its target for this long at most.
-pub const DEFAULT_TTL: Duration = Duration::from_secs(15);
-
-/// First wait after a renewal that failed; doubles each time.
-const BACK_OFF: Duration = Duration::from_millis(50);
-
-/// Why a lease is no longer ours.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LeaseLost {
-    /// The store gave the target to another run, or somebody released it.
-    Fenced {
-        /// What the store says.
-        message: String,
-    },
-    /// The store could not be written in time: another run may have it.
-    NotRenewed {
-        /// How long it was tried.
-        after: Duration,
-        /// The last error.
-        last: String,
-    },
-}
-
-impl fmt::Display for LeaseLost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fenced { message } => f.write_str(message),
-            Self::NotRenewed { after, last } => {
-                let secs = after.as_secs_f32();
-                write!(f, "the lease could not be renewed for {secs:.1}s: {last}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for LeaseLost {}
-
-impl LeaseLost {
-    /// The same for who sends changes.
-    pub fn loss(&self) -> Loss {
-        match self {
-            Self::Fenced { .. } => Loss::for_good(self.to_string()),
-            Self::NotRenewed { .. } => Loss::for_now(self.to_string()),
-        }
-    }
-}
-
 /// A lease that is held and renewed until it is released, lost or dropped.
-/// Dropping stops the renewals and lets the lease run out.
+/// Dropping stops the renewals and lets the lease expire.
 #[derive(Debug)]
-pub struct LeaseKeeper {
+pub struct StoreLease {
+    backend: Arc<StoreBackend>,
+    renewals: Renewals,
+}
+
+#[derive(Debug)]
+struct StoreBackend {
     store: Arc<dyn Store>,
     granted: Granted,
-    held: Held,
-    lost: watch::Receiver<Option<LeaseLost>>,
-    renewals: JoinHandle<()>,
+    ttl: Duration,
 }
 
-impl LeaseKeeper {
-    /// Takes the lease on `target` and renews it every third of `ttl` (see
-    /// [`DEFAULT_TTL`]). `Ok(Err(holder))` when another run has it. Needs a
-    /// tokio runtime.
+impl StoreLease {
+    /// Takes the lease on `target` and renews it every quarter of `ttl`.
+    /// `Ok(Err(holder))` when another run has it. Needs a tokio runtime.
     ///
     /// # Errors
     /// What the store says.
@@ -86,10 +37,10 @@ impl LeaseKeeper {
         store: Arc<dyn Store>,
         target: TargetName,
         run: RunId,
-        who: String,
+        who: Actor,
         ttl: Duration,
     ) -> Result<Result<Self, Holder>, StoreError> {
-        let (asked, moment) = (Instant::now(), Moment::now());
+        let (at, moment) = (Instant::now(), BootInstant::now());
         let taken = {
             let store = store.clone();
             on_own_thread(move || store.acquire_lease(&target, &run, &who, ttl)).await?
@@ -98,141 +49,75 @@ impl LeaseKeeper {
             Ok(granted) => granted,
             Err(holder) => return Ok(Err(holder)),
         };
-        let held = Held::default();
-        held.renewed(moment, ttl);
-        let (tell, lost) = watch::channel(None);
-        let renewing = keep(store.clone(), granted.clone(), ttl, asked, held.clone());
-        let losing = held.clone();
-        let renewals = tokio::spawn(async move {
-            let why = renewing.await;
-            losing.lose(why.loss());
-            tell.send_replace(Some(why));
-        });
-        Ok(Ok(Self {
+        let validity = LeaseValidity::default();
+        validity.renewed(moment, ttl);
+        let backend = Arc::new(StoreBackend {
             store,
             granted,
-            held,
-            lost,
-            renewals,
-        }))
+            ttl,
+        });
+        let asked = Asked { at, moves: None };
+        let renewals = Renewals::start(backend.clone(), validity, ttl, asked);
+        Ok(Ok(Self { backend, renewals }))
     }
 
     /// The lease, for journal writes.
     pub fn granted(&self) -> &Granted {
-        &self.granted
+        &self.backend.granted
     }
 
-    /// Whether it is surely held at a moment; what sends changes asks it.
-    pub fn held(&self) -> Held {
-        self.held.clone()
+    /// Whether it is certainly held; what sends changes asks it.
+    pub fn validity(&self) -> LeaseValidity {
+        self.renewals.validity()
     }
 
     /// Resolves when the lease is lost, and never if it is not. Outlives the
-    /// keeper and may be asked for many times.
+    /// lease and may be asked for many times.
     pub fn lost(&self) -> impl Future<Output = LeaseLost> + Send + 'static {
-        when_lost(self.lost.clone())
+        self.renewals.lost()
     }
 
     /// Whether it is lost already.
     pub fn is_lost(&self) -> bool {
-        self.lost.borrow().is_some()
+        self.renewals.is_lost()
     }
 
-    /// Gives the lease back; no error when it was lost already.
+    /// Gives the lease back; no error when it was lost already. The store
+    /// refuses a renewal that arrives later.
     ///
     /// # Errors
-    /// What the store says; the lease then runs out by itself.
-    pub async fn release(self) -> Result<(), StoreError> {
-        self.held.lose(Loss::for_good("it was given back"));
-        // A renewal that is on its way goes on: the store refuses the token of a
-        // lease that was given back.
-        self.renewals.abort();
-        let (store, granted) = (self.store.clone(), self.granted.clone());
-        on_own_thread(move || store.release_lease(&granted)).await
+    /// What the store says; the lease then expires by itself.
+    pub async fn release(mut self) -> Result<(), StoreError> {
+        self.renewals.stop().await;
+        let backend = self.backend.clone();
+        on_own_thread(move || backend.store.release_lease(&backend.granted)).await
     }
 }
 
-impl Drop for LeaseKeeper {
-    fn drop(&mut self) {
-        self.renewals.abort();
-        self.held.lose(Loss::for_good("it was given back"));
-    }
-}
-
-/// Resolves when a loss is told, and never if the teller goes away without.
-pub(super) async fn when_lost(mut lost: watch::Receiver<Option<LeaseLost>>) -> LeaseLost {
-    loop {
-        if let Some(why) = lost.borrow_and_update().clone() {
-            return why;
-        }
-        if lost.changed().await.is_err() {
-            // The keeper is gone without a loss.
-            return std::future::pending().await;
+#[async_trait]
+impl Backend for StoreBackend {
+    async fn renew(&self, _: Option<VmId>) -> Renewal {
+        let (store, granted, ttl) = (self.store.clone(), self.granted.clone(), self.ttl);
+        match on_own_thread(move || store.renew_lease(&granted, ttl)).await {
+            Ok(()) => Renewal::Done,
+            Err(error @ StoreError::Fenced { .. }) => Renewal::Fenced(error.to_string()),
+            Err(error) => Renewal::Failed(error.to_string()),
         }
     }
-}
 
-/// Renews until that fails for good. `asked` is when the lease was asked for.
-async fn keep(
-    store: Arc<dyn Store>,
-    lease: Granted,
-    ttl: Duration,
-    asked: Instant,
-    held: Held,
-) -> LeaseLost {
-    let mut renewed = asked;
-    let mut next = asked + ttl / 3;
-    let mut wait = BACK_OFF;
-    let mut last: Option<String> = None;
-    loop {
-        let end = renewed + ttl;
-        sleep_until(next.min(end)).await;
-        let (started, moment) = (Instant::now(), Moment::now());
-        let late = started >= end;
-        if let (true, Some(last)) = (late, &last) {
-            let last = last.clone();
-            return LeaseLost::NotRenewed { after: ttl, last };
-        }
-        // Late without having tried: the process was stopped or starved. The
-        // store knows whether somebody took the target meanwhile.
-        let deadline = if late { started + ttl / 3 } else { end };
-        let call = {
-            let (store, lease) = (store.clone(), lease.clone());
-            on_own_thread(move || store.renew_lease(&lease, ttl))
-        };
-        match timeout_at(deadline, call).await {
-            Ok(Ok(())) => {
-                held.renewed(moment, ttl);
-                renewed = started;
-                next = started + ttl / 3;
-                wait = BACK_OFF;
-                last = None;
-            }
-            Ok(Err(error @ StoreError::Fenced { .. })) => {
-                return LeaseLost::Fenced {
-                    message: error.to_string(),
-                };
-            }
-            Ok(Err(error)) => {
-                last = Some(error.to_string());
-                next = Instant::now() + wait;
-                wait = (wait * 2).min(ttl / 3);
-            }
-            Err(_) => {
-                let last = last.unwrap_or_else(|| unanswered(&*store));
-                return LeaseLost::NotRenewed { after: ttl, last };
-            }
-        }
+    /// Two would wait for the same lock.
+    fn asks_one_at_a_time(&self, _: Option<&VmId>) -> bool {
+        true
     }
-}
 
-/// A call that does not return waits for somebody else.
-fn unanswered(store: &dyn Store) -> String {
-    format!(
-        "{} does not answer: another process may have had it locked for too long, or its disk \
-         stands still",
-        store.place()
-    )
+    /// A call that does not return waits for somebody else.
+    fn unanswered(&self) -> String {
+        format!(
+            "{} does not answer: another process may have had it locked for too long, or its \
+             disk stands still",
+            self.store.place()
+        )
+    }
 }
 
 /// Store calls may wait for another process: never on a runtime thread.
@@ -255,10 +140,12 @@ async fn on_own_thread<T: Send + 'static>(
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use vdeploy_core::capability::leases::LeaseState as _;
     use vdeploy_journal::SqliteStore;
 
     /// Far longer than anything here takes: a test that gets there hangs.
     const PATIENCE: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_secs(15);
     const SHORT: Duration = Duration::from_millis(150);
 
     struct Setup {
@@ -290,12 +177,12 @@ mod tests {
     }
 
     impl Setup {
-        async fn keeper(&self, run: &str, ttl: Duration) -> Result<LeaseKeeper, Holder> {
-            LeaseKeeper::acquire(
+        async fn keeper(&self, run: &str, ttl: Duration) -> Result<StoreLease, Holder> {
+            StoreLease::acquire(
                 self.store.clone(),
                 self.target.clone(),
                 run.into(),
-                "me".to_owned(),
+                "me".into(),
                 ttl,
             )
             .await
@@ -346,7 +233,7 @@ mod tests {
         until("a takeover", || {
             setup.ahead.fetch_add(60_000, Ordering::SeqCst);
             let (target, run) = (&setup.target, "01B".into());
-            let taken = setup.store.acquire_lease(target, &run, "ci", DEFAULT_TTL);
+            let taken = setup.store.acquire_lease(target, &run, &"ci".into(), LONG);
             taken.unwrap().is_ok()
         })
         .await;
@@ -439,21 +326,21 @@ mod tests {
             }));
         let store = Arc::new(store);
         let (target, ttl) = (TargetName::from("infra"), Duration::from_millis(300));
-        let keeper = LeaseKeeper::acquire(
+        let keeper = StoreLease::acquire(
             store.clone(),
             target.clone(),
             "01A".into(),
-            "me".to_owned(),
+            "me".into(),
             ttl,
         );
         let keeper = keeper.await.unwrap().unwrap();
-        let (granted, held) = (keeper.granted().clone(), keeper.held());
+        let (granted, held) = (keeper.granted().clone(), keeper.validity());
         tokio::task::spawn_blocking(move || renewing.recv().unwrap())
             .await
             .unwrap();
         let releasing = tokio::spawn(keeper.release());
         tokio::task::yield_now().await;
-        assert!(!held.is_sure(), "no change is sent from now on");
+        assert!(!held.is_valid(), "no change is sent from now on");
         go.send(()).unwrap();
         releasing.await.unwrap().unwrap();
         assert_eq!(store.lease_holder(&target).unwrap(), None);

@@ -1,8 +1,8 @@
 //! Terminates jobs that fenced runs left on the target. The next holder calls
 //! this before its first change.
 
-use crate::capability::ssh::{JobId, Ssh};
-use crate::run::target_lease::TargetLease;
+use crate::target::TargetLease;
+use vdeploy_core::capability::ssh::{JobId, Ssh};
 
 /// Ends it; the commands that were told to end. `doing` hears what is being
 /// done. The error says what does not end: nothing may begin beside it.
@@ -12,15 +12,15 @@ pub async fn end(
     doing: impl Fn(String),
 ) -> Result<Vec<JobId>, String> {
     let mut ended = Vec::new();
-    let left = lease.left();
-    for run in &left {
+    let orphaned = lease.orphaned_runs();
+    for run in &orphaned {
         doing(format!(
             "ending what run {run}, which has lost its lease, left on the target"
         ));
         let jobs = ssh.end_jobs_of(run).await;
         ended.extend(jobs.map_err(|error| error.to_string())?);
     }
-    if let Err(error) = lease.settled().await {
+    if let Err(error) = lease.forget_orphans().await {
         tracing::warn!(%error, "the next run will look again for what was left on the target");
     }
     Ok(ended)

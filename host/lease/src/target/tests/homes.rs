@@ -140,7 +140,7 @@ impl Homes {
             ssh: self.clone(),
             target: self.target.clone(),
             run: run.into(),
-            who: format!("who of {run}"),
+            who: Actor::named(format!("who of {run}")),
             ttl,
             absence: Absence::Loses,
         }
@@ -159,7 +159,7 @@ impl Homes {
     }
 
     pub(super) async fn take_as(&self, run: &str, claim: &ClaimId) -> Answer {
-        let (run, who) = (&RunId::from(run), &*format!("who of {run}"));
+        let (run, who) = (&RunId::from(run), &Actor::named(format!("who of {run}")));
         let take = Ask::Take {
             run,
             least: 0,

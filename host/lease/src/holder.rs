@@ -1,47 +1,35 @@
 //! The holder of a target, as the store or the target names it, and what a
 //! person is told about it.
 
-use super::actor::{self, Process};
-use crate::ids::{RunId, TargetName};
-use crate::journal::Store;
-use crate::journal::store::Holder;
-use crate::ops::operation::interrupted::{self, Dead};
-use crate::run::target_lease::TargetHolder;
+use crate::process::{self, Process};
+use crate::reclaim::DeadRun;
 use std::time::Duration;
+use vdeploy_core::actor::Actor;
+use vdeploy_core::ids::{RunId, TargetName};
+use vdeploy_journal::store::Holder;
 
 /// Who holds a target, wherever that is kept.
-#[derive(Debug)]
-pub struct LeaseHolder<'a> {
-    /// The run.
-    pub run: &'a RunId,
-    /// user@machine pid, or the CI job; empty where it is not known.
-    pub who: &'a str,
-    /// Since when.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeaseHolder {
+    /// It may be one that the store here does not know.
+    pub run: RunId,
+    /// Without a name where that was not kept.
+    pub who: Actor,
+    /// When it took the lease, by the clock of where that is kept.
     pub since: Option<jiff::Timestamp>,
     /// When it ends if it is not renewed.
     pub ends_in: Duration,
 }
 
-impl<'a> LeaseHolder<'a> {
+impl LeaseHolder {
     /// As the store says; `now` is in milliseconds since 1970.
-    pub fn in_store(holder: &'a Holder, now: u64) -> Self {
+    pub fn in_store(holder: &Holder, now: u64) -> Self {
         let since = i64::try_from(holder.since).ok();
         Self {
-            run: &holder.run,
-            who: &holder.who,
+            run: holder.run.clone(),
+            who: holder.who.clone(),
             since: since.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()),
             ends_in: Duration::from_millis(holder.expires.saturating_sub(now)),
-        }
-    }
-
-    /// As the target says.
-    pub fn on_target(holder: &'a TargetHolder) -> Self {
-        let since = holder.since.and_then(|since| i64::try_from(since).ok());
-        Self {
-            run: &holder.run,
-            who: &holder.who,
-            since: since.and_then(|s| jiff::Timestamp::from_second(s).ok()),
-            ends_in: holder.ends_in,
         }
     }
 
@@ -52,8 +40,8 @@ impl<'a> LeaseHolder<'a> {
 
     fn holder(&self) -> String {
         let mut text = format!("run {}", self.run);
-        if !self.who.is_empty() {
-            text.push_str(&format!(" ({})", actor::shown(self.who)));
+        if !self.who.name.is_empty() {
+            text.push_str(&format!(" ({})", self.who));
         }
         if let Some(since) = self.since {
             text.push_str(&format!(", since {since}"));
@@ -67,7 +55,12 @@ impl<'a> LeaseHolder<'a> {
 
     /// Whether the process that holds it still runs.
     pub fn process(&self) -> Process {
-        actor::process(self.who)
+        process::look_up(&self.who)
+    }
+
+    /// Whether that process is known to be gone: nobody is there to renew.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.process(), Process::Gone(_))
     }
 
     /// Everything that is known of it, in one line.
@@ -89,21 +82,21 @@ impl<'a> LeaseHolder<'a> {
         )
     }
 
-    /// The same with what to do; `store` says how far the run came, where it
-    /// knows it.
-    pub fn message(&self, target: &TargetName, store: Option<&dyn Store>) -> String {
+    /// The same with what to do; `dead` says how far the run came, where its
+    /// process is gone and the store knows it.
+    pub fn message(&self, target: &TargetName, dead: Option<&DeadRun>) -> String {
         let secs = self.seconds_left();
         let next = match self.process() {
             Process::Gone(pid) => {
                 let gone = format!(
                     "That run seems to be dead: there is no process {pid} on this machine any more"
                 );
-                match store.and_then(|store| interrupted::of_the_dead(store, self.run)) {
-                    Some(Dead::Settle { text, .. }) => format!(
+                match dead {
+                    Some(DeadRun::Settle { text, .. }) => format!(
                         "{gone}. Nothing new is begun before what it did is settled, and that need \
                          not wait for its lease. {text}"
                     ),
-                    Some(Dead::Early(resume)) => format!(
+                    Some(DeadRun::Early(resume)) => format!(
                         "{gone}, and it had begun no change. Its lease ends in {secs} s; start \
                          again then, or go on with it now: `{resume}`"
                     ),
@@ -128,10 +121,10 @@ impl<'a> LeaseHolder<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::actor::doubles::{dead_pid, with_pid};
     use super::*;
+    use crate::process::doubles::{dead_pid, elsewhere, with_pid};
 
-    fn holder(who: String) -> Holder {
+    fn holder(who: Actor) -> Holder {
         Holder {
             run: "01A".into(),
             who,
@@ -142,11 +135,11 @@ mod tests {
 
     #[test]
     fn store_and_target_say_it_in_the_same_words() {
-        let in_store = holder("me@elsewhere pid 7".to_owned());
-        let on_target = TargetHolder {
+        let in_store = holder("me@elsewhere pid 7".into());
+        let on_target = LeaseHolder {
             run: "01A".into(),
-            who: "me@elsewhere pid 7".to_owned(),
-            since: Some(1),
+            who: "me@elsewhere pid 7".into(),
+            since: jiff::Timestamp::from_second(1).ok(),
             ends_in: Duration::from_secs(7),
         };
         let text = LeaseHolder::in_store(&in_store, 3_000).message(&"infra".into(), None);
@@ -157,10 +150,7 @@ mod tests {
              runs show 01A`, where it was started, says how far it is. Its lease ends in 7 s \
              unless the run renews it"
         );
-        assert_eq!(
-            LeaseHolder::on_target(&on_target).message(&"infra".into(), None),
-            text
-        );
+        assert_eq!(on_target.message(&"infra".into(), None), text);
     }
 
     #[test]
@@ -173,7 +163,7 @@ mod tests {
         let text = LeaseHolder::in_store(&dead, 3_000).message(&"infra".into(), None);
         assert!(text.contains(&format!("no process {pid} on")), "{text}");
         assert!(text.contains("ends in 7 s; start again then"), "{text}");
-        let elsewhere = holder(format!("me@another-machine pid {pid}"));
+        let elsewhere = holder(elsewhere(pid));
         let text = LeaseHolder::in_store(&elsewhere, 3_000).message(&"infra".into(), None);
         assert!(text.contains("Wait for it to end"), "{text}");
     }
