@@ -1,14 +1,15 @@
 //! `http.send` and `http.send-all` through the gate.
 
 use super::call::{Call, Effect, WhenInDoubt};
-use super::pass::{Gate, CallContext, denied, refused};
 use super::from_journal;
+use super::pass::{CallContext, Gate, denied, refused};
 use super::ssh::text;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use url::Url;
 use vdeploy_core::capability::address::same_origin;
+use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::grant::Grants;
 use vdeploy_core::capability::http::{HeaderText, HopPolicy, Nearness, Request, Response};
 use vdeploy_core::capability::http_rules;
@@ -19,7 +20,7 @@ impl Gate {
     pub async fn http(&self, mut request: Request) -> Result<Response, EffectError> {
         request.timeout = request.timeout.min(self.time_left());
         let call = Call {
-            function: "http.send",
+            function: HostFunction::HttpSend,
             action: format!("http {} {}", request.method, request.url),
             request: self.http_arguments(&request),
             effect: self.http_effect(&request),

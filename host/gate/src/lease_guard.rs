@@ -19,14 +19,14 @@ impl Gate {
         let shared = &self.shared;
         let leases = &shared.world.leases;
         if !leases.are_sure() && leases.lost().is_none() {
-            shared.emit(RunEvent::Doing {
+            shared.recorder.emit(RunEvent::Doing {
                 text: WAITS.to_owned(),
             });
         }
         tokio::select! {
             biased;
             held = leases.sure() => held.map_err(|how| self.lost(&how)),
-            () = shared.stopped() => Err(stopped(shared.broken().is_some())),
+            () = shared.cancellation.stopped() => Err(stopped(shared.cancellation.is_broken())),
             () = tokio::time::sleep_until(self.deadline) => Err(late()),
         }
     }

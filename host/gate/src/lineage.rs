@@ -61,13 +61,13 @@ impl Gate {
     fn any_entry(&self, is: impl Fn(&Entry) -> bool) -> Result<bool, StoreError> {
         let shared = &self.shared;
         let has = |run: &RunId| -> Result<bool, StoreError> {
-            let journal = shared.store().journal(run)?;
+            let journal = shared.recorder.journal.store().journal(run)?;
             Ok(journal.iter().any(|stored| is(&stored.entry)))
         };
         if has(&shared.run)? {
             return Ok(true);
         }
-        let record = shared.store().run(shared.run.as_str())?;
+        let record = shared.recorder.journal.store().run(shared.run.as_str())?;
         record.rolls_back.as_ref().map_or(Ok(false), has)
     }
 }

@@ -1,11 +1,12 @@
 //! Calls whose effect stays in the host: secrets, state, clock.
 
 use super::call::{Call, Effect, WhenInDoubt};
-use super::pass::{CallResult, CUT, Gate, CallContext, SLEEP, denied, millis};
 use super::from_journal::{FromJournal, bytes};
+use super::pass::{CUT, CallContext, CallResult, Gate, denied, millis};
 use super::rules::late;
 use serde_json::{Value, json};
 use std::time::Duration;
+use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::grant::Grants;
 use vdeploy_core::capability::secrets::Secret;
 use vdeploy_core::capability::state::{MAX_KEY, MAX_VALUE};
@@ -27,7 +28,7 @@ impl Gate {
             ))
         };
         let call = Call {
-            function: "secrets.get",
+            function: HostFunction::SecretsGet,
             action: format!("secret {name}"),
             request: json!({ "name": name }),
             effect: Effect::Probe,
@@ -59,7 +60,7 @@ impl Gate {
             ))
         };
         let call = Call {
-            function: "secrets-reveal.reveal",
+            function: HostFunction::SecretsReveal,
             action: format!("reveal secret {}", secret.name),
             request: json!({ "name": secret.name }),
             effect: Effect::Probe,
@@ -74,7 +75,7 @@ impl Gate {
 
     /// A value of this plugin on this target.
     pub async fn state_get(&self, key: &str) -> Result<Option<Vec<u8>>, EffectError> {
-        let call = self.state_call("state.get", key, Value::Null, Effect::Probe);
+        let call = self.state_call(HostFunction::StateGet, key, Value::Null, Effect::Probe);
         let target = self.shared.target().name;
         let state = self.shared.world.state.clone();
         self.pass(
@@ -96,9 +97,9 @@ impl Gate {
     /// Stores (`Some`) or removes (`None`) a value of this plugin.
     pub async fn state_set(&self, key: &str, value: Option<&[u8]>) -> Result<(), EffectError> {
         let function = if value.is_some() {
-            "state.put"
+            HostFunction::StatePut
         } else {
-            "state.delete"
+            HostFunction::StateDelete
         };
         let shown = value.map_or(Value::Null, super::ssh::text);
         let mut call = self.state_call(function, key, shown, Effect::Change);
@@ -141,7 +142,7 @@ impl Gate {
         *self.shared.masker.mask_bytes(bytes) != *bytes
     }
 
-    fn state_call(&self, function: &'static str, key: &str, value: Value, effect: Effect) -> Call {
+    fn state_call(&self, function: HostFunction, key: &str, value: Value, effect: Effect) -> Call {
         let grant = if !self.grants.state {
             Err(denied(
                 "state.denied",
@@ -172,7 +173,7 @@ impl Gate {
     /// Milliseconds since 1970.
     pub async fn now(&self) -> Result<u64, EffectError> {
         let call = Call {
-            function: "clock.now-unix-ms",
+            function: HostFunction::ClockNow,
             action: "clock".to_owned(),
             request: Value::Null,
             effect: Effect::Probe,
@@ -195,7 +196,7 @@ impl Gate {
         let too_long = duration > left;
         let duration = duration.min(left);
         let call = Call {
-            function: SLEEP,
+            function: HostFunction::ClockSleep,
             action: format!("wait {} ms", millis(duration)),
             request: json!({ "ms": asked }),
             effect: Effect::Probe,
@@ -219,7 +220,7 @@ impl Gate {
                             return Err(late());
                         }
                     }
-                    () = self.shared.stopped() => {
+                    () = self.shared.cancellation.stopped() => {
                         let why = "the wait was cut short";
                         return Err(EffectError::new(ErrorKind::Cancelled, CUT, why));
                     }

@@ -1,6 +1,7 @@
 //! The gate's decision, as a pure function.
 
 use super::call::{Call, Effect};
+use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::event::Phase;
 
@@ -87,7 +88,8 @@ pub fn decide(call: &Call, now: Situation) -> Decision {
     if call.effect == Effect::ChangeTarget && !now.snapshot_stands {
         // Commands only, and only in `run`: what the archive is made with. A
         // request to the service or an undo has no part in that.
-        if now.makes_snapshots && now.phase == Phase::Run && call.function == "ssh.exec" {
+        if now.makes_snapshots && now.phase == Phase::Run && call.function == HostFunction::SshExec
+        {
             return Decision::Prepare;
         }
         return Decision::Refuse(EffectError::new(
@@ -108,7 +110,7 @@ mod tests {
 
     fn call(effect: Effect) -> Call {
         Call {
-            function: "ssh.exec",
+            function: HostFunction::SshExec,
             action: String::new(),
             request: Value::Null,
             effect,
@@ -190,21 +192,21 @@ mod tests {
             ..maker
         };
         for (name, now, expected) in [
-            ("ssh.exec", maker, "prepare"),
-            ("http.send", maker, "gate.no-snapshot"),
-            ("snapshot.restore", maker, "gate.no-snapshot"),
-            ("snapshot.pause-old", maker, "gate.no-snapshot"),
-            ("ssh.exec", nobody, "gate.no-snapshot"),
-            ("ssh.exec", undoing, "gate.no-snapshot"),
-            ("ssh.exec", checking, "gate.check"),
-            ("ssh.exec", dry, "pretend"),
+            (HostFunction::SshExec, maker, "prepare"),
+            (HostFunction::HttpSend, maker, "gate.no-snapshot"),
+            (HostFunction::SnapshotRestore, maker, "gate.no-snapshot"),
+            (HostFunction::SnapshotPauseOld, maker, "gate.no-snapshot"),
+            (HostFunction::SshExec, nobody, "gate.no-snapshot"),
+            (HostFunction::SshExec, undoing, "gate.no-snapshot"),
+            (HostFunction::SshExec, checking, "gate.check"),
+            (HostFunction::SshExec, dry, "pretend"),
             // From then on it is a change like any other.
-            ("ssh.exec", after, "perform"),
+            (HostFunction::SshExec, after, "perform"),
         ] {
             let decision = decide(&function(name), now);
             assert_eq!(code(&decision), expected, "{name} {now:?}");
         }
-        let mut refused = function("ssh.exec");
+        let mut refused = function(HostFunction::SshExec);
         refused.grant = Err(EffectError::new(ErrorKind::Denied, "ssh.denied", "no"));
         assert_eq!(code(&decide(&refused, maker)), "ssh.denied");
     }

@@ -1,11 +1,12 @@
 //! `ssh.probe` and `ssh.exec` through the gate.
 
 use super::call::{Call, Effect, WhenInDoubt};
-use super::pass::{Gate, CallContext, denied, refused};
 use super::from_journal::{self, bytes as encoded};
+use super::pass::{CallContext, Gate, denied, refused};
 use serde_json::{Value, json};
 use std::sync::Mutex;
 use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::grant::Grants;
 use vdeploy_core::capability::mask::MaskedLines;
 use vdeploy_core::capability::quote::sh;
@@ -29,7 +30,11 @@ impl Gate {
         let masker = &self.shared.masker;
         let shown = masker.mask_start(&command.display(), MAX_SHOWN);
         let call = Call {
-            function: if probe { "ssh.probe" } else { "ssh.exec" },
+            function: if probe {
+                HostFunction::SshProbe
+            } else {
+                HostFunction::SshExec
+            },
             action: format!("ssh {}{}", one_line(&shown), self.setup(&command)),
             request: json!({
                 "program": command.program,
@@ -192,7 +197,7 @@ impl<'a> Lines<'a> {
             if line.ends_with('\r') {
                 line.pop();
             }
-            self.gate.shared.emit(RunEvent::Output {
+            self.gate.shared.recorder.emit(RunEvent::Output {
                 step: self.gate.step.clone(),
                 stream,
                 line,

@@ -191,7 +191,14 @@ impl Reader<'_> {
         self.began_on = self.sum.vm.clone();
     }
 
-    fn keep(&mut self, call: u64, step: &StepId, function: &str, request: &Value, outcome: CallOutcome) {
+    fn keep(
+        &mut self,
+        call: u64,
+        step: &StepId,
+        function: &str,
+        request: &Value,
+        outcome: CallOutcome,
+    ) {
         let recorded = RecordedCall {
             step: step.clone(),
             function: function.to_owned(),
@@ -290,7 +297,7 @@ impl Reader<'_> {
             Phase::Check => self.sum.history.checked(place, false),
             Phase::Undo => self.sum.history.undone(place.index, false),
             Phase::Run => {
-                let retry = super::driver::may_help(&failure.error);
+                let retry = super::call::may_help(&failure.error);
                 let ended = Ended::Failed { retry };
                 self.sum.history.ran(place, attempt, ended);
             }

@@ -167,7 +167,8 @@ fn a_call_is_known_or_in_doubt() {
     assert_eq!(sum.open.unwrap().step.as_str(), "deploy");
     assert_eq!(sum.gate.calls, 1, "the next call of the step is number 2");
     let calls: Vec<(u64, CallOutcome)> = sum
-        .gate.recorded
+        .gate
+        .recorded
         .calls()
         .map(|(call, recorded)| (call, recorded.outcome.clone()))
         .collect();
@@ -210,7 +211,10 @@ fn an_entry_of_the_effect_stands_for_a_missing_result() {
     let sum = read(entries);
     let (call, recorded) = sum.gate.recorded.calls().next().unwrap();
     assert_eq!(call, 1);
-    assert_eq!(recorded.outcome, CallOutcome::Done(json!({ "snapshot": "s-1" })));
+    assert_eq!(
+        recorded.outcome,
+        CallOutcome::Done(json!({ "snapshot": "s-1" }))
+    );
     assert_eq!(sum.gate.snapshots.by_label["pre"], "s-1".into());
 
     let mut entries = until_deploy();
@@ -249,7 +253,11 @@ fn a_step_that_was_only_stopped_goes_on() {
     ]);
     let sum = read(entries.clone());
     assert_eq!(action(&sum), Action::Run(place(Section::Steps, 1), 1));
-    assert_eq!(sum.gate.recorded.len(), 1, "the call that was refused is free");
+    assert_eq!(
+        sum.gate.recorded.len(),
+        1,
+        "the call that was refused is free"
+    );
     assert!(sum.problems.is_empty());
 
     // Not so when the rollback has begun: it goes on.

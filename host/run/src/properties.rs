@@ -185,7 +185,8 @@ impl Process<'_> {
         let mut changed = sum.gate.target_changed;
         let mut finishing = sum.gate.finishing;
         let mut recorded_calls: BTreeMap<u64, CallOutcome> = sum
-            .gate.recorded
+            .gate
+            .recorded
             .calls()
             .map(|(call, recorded)| (call, recorded.outcome.clone()))
             .collect();

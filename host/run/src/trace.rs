@@ -7,6 +7,7 @@ use super::earlier::only_stopped;
 use super::machine::{self, Place};
 use serde_json::Value;
 use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::event::{Phase, StepFailure};
 use vdeploy_core::ids::StepId;
 use vdeploy_core::plan::Plan;
@@ -121,7 +122,7 @@ impl Reader<'_> {
                 let Some(last) = self.functions.last_mut() else {
                     return;
                 };
-                if !changes_target && function == "ssh.exec" {
+                if !changes_target && HostFunction::SshExec.is(function) {
                     last.segment.prepared.insert(*call);
                 }
                 let recorded = RecordedCall {
@@ -172,7 +173,9 @@ impl Reader<'_> {
         let outcome = CallOutcome::Result(response.clone());
         match last.segment.calls.get_mut(call) {
             // A change has its arguments in its intent.
-            Some(known) if matches!(known.outcome, CallOutcome::InDoubt(_)) => known.outcome = outcome,
+            Some(known) if matches!(known.outcome, CallOutcome::InDoubt(_)) => {
+                known.outcome = outcome
+            }
             _ => last.segment.calls.keep(
                 call,
                 RecordedCall {
@@ -205,7 +208,9 @@ impl Reader<'_> {
             .segment
             .calls
             .calls()
-            .filter(|(_, call)| matches!(&call.outcome, CallOutcome::Result(Err(e)) if only_stopped(e)))
+            .filter(
+                |(_, call)| matches!(&call.outcome, CallOutcome::Result(Err(e)) if only_stopped(e)),
+            )
             .map(|(number, _)| number)
             .collect();
         for number in refused {

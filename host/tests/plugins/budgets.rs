@@ -107,7 +107,7 @@ async fn of_a_change_whose_answer_is_too_long_the_change_is_known() {
     };
     assert_eq!(error.code, TOO_MUCH);
     assert_eq!(stage.commands().len(), 1);
-    assert!(stage.shared.target_changed());
+    assert!(stage.shared.snapshots.target_changed());
     let last = stage.journal().pop().unwrap();
     let Entry::Result {
         response: Err(kept),

@@ -111,14 +111,14 @@ impl Run {
             store,
             events,
         );
-        let shared = Arc::new(shared.after(sum.gate.clone()));
+        let shared = Arc::new(shared.resuming(sum.gate.clone()));
         if resumes {
             let entry = Entry::Resumed {
                 by: "a test".to_owned(),
                 host_version: "0".to_owned(),
             };
             // Killed at once is a case too.
-            let _ = shared.record(&entry);
+            let _ = shared.recorder.append(&entry);
         }
         let plugins: prepare::Plugins = [("scripted".into(), scripted())].into();
         let execution = Execution {
@@ -133,7 +133,7 @@ impl Run {
         };
         let stopped = async {
             stop.await;
-            execution.shared.cancel();
+            execution.shared.cancellation.cancel();
             std::future::pending::<()>().await;
         };
         let finished = tokio::select! {

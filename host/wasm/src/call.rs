@@ -99,7 +99,7 @@ impl Plugin {
             biased;
             returned = task.end() => match returned {
                 Some(returned) => return returned,
-                None => PluginError::Failed(stopped(shared.broken().is_some())),
+                None => PluginError::Failed(stopped(shared.cancellation.is_broken())),
             },
             error = guard.overdue(&shared, timeout, limit) => error,
         };
@@ -283,7 +283,7 @@ impl Plugin {
         match state.over {
             Some(Over::Cpu) => return PluginError::Cpu { budget: limits.cpu },
             Some(Over::Stopped) => {
-                return PluginError::Failed(stopped(state.gate.shared.broken().is_some()));
+                return PluginError::Failed(stopped(state.gate.shared.cancellation.is_broken()));
             }
             None => {}
         }
@@ -305,7 +305,7 @@ impl Plugin {
 
 /// Whether the run is being stopped, or nothing may be done any more.
 fn must_stop(shared: &RunShared) -> bool {
-    shared.is_cancelled() || shared.broken().is_some()
+    shared.cancellation.is_cancelled() || shared.cancellation.is_broken()
 }
 
 /// What the result comes to when the budget is used up, or when a named check

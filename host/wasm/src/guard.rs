@@ -55,17 +55,17 @@ impl Guard {
     ) -> PluginError {
         let mut late = tokio::select! {
             () = tokio::time::sleep(limit) => true,
-            () = shared.stopped() => false,
+            () = shared.cancellation.stopped() => false,
         };
         let began = Instant::now();
         loop {
             tokio::time::sleep(EVERY).await;
             late |= began.elapsed() >= limit;
-            let stop = shared.is_cancelled() || shared.broken().is_some();
+            let stop = shared.cancellation.is_cancelled() || shared.cancellation.is_broken();
             match (self.is_stuck(), late) {
                 (true, true) => return PluginError::Deadline { timeout },
                 (true, false) if stop => {
-                    return PluginError::Failed(stopped(shared.broken().is_some()));
+                    return PluginError::Failed(stopped(shared.cancellation.is_broken()));
                 }
                 _ => {}
             }

@@ -135,15 +135,15 @@ impl<'r> Run<'r> {
             journal.clone(),
             events,
         );
-        let shared = Arc::new(shared.after(sum.gate.clone()));
+        let shared = Arc::new(shared.resuming(sum.gate.clone()));
         let keeper = self.lease(resumes).await?;
-        shared.hold_lease(keeper.granted().clone());
+        shared.recorder.journal.hold_lease(keeper.granted().clone());
         if resumes {
             let entry = Entry::Resumed {
                 by: "the matrix".to_owned(),
                 host_version: record.host_version.clone(),
             };
-            if shared.record(&entry).is_err() {
+            if shared.recorder.append(&entry).is_err() {
                 return Ok(cut_off());
             }
         }

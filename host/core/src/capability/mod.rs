@@ -12,6 +12,7 @@ mod advice;
 pub mod clock;
 pub mod doubles;
 pub mod error;
+pub mod function;
 pub mod glob;
 pub mod grant;
 pub mod held;

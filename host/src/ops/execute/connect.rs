@@ -57,12 +57,12 @@ impl Prepared {
                 false => Absence::Loses,
             },
         };
-        shared.emit(RunEvent::Doing {
+        shared.recorder.emit(RunEvent::Doing {
             text: "connecting to the target".to_owned(),
         });
         let connected = tokio::select! {
             connected = assembly.world.ssh.connect() => connected,
-            () = shared.stopped() => return Ok(Reached::There(None)),
+            () = shared.cancellation.stopped() => return Ok(Reached::There(None)),
         };
         let traits = prepare::traits(
             &assembly.plan,
@@ -74,7 +74,7 @@ impl Prepared {
             Ok(()) => Ok(()),
             Err(error) => tokio::select! {
                 woken = wake::or_why(shared, may_change, error) => woken,
-                () = shared.stopped() => return Ok(Reached::There(None)),
+                () = shared.cancellation.stopped() => return Ok(Reached::There(None)),
             },
         };
         // Before the lease there is taken: that of the process which was cut off
@@ -119,7 +119,7 @@ impl Prepared {
         if origin.without_snapshot().is_none() {
             return Err((Outcome::Unreachable, format!("{why}\n{LOST}")));
         }
-        shared.emit(RunEvent::Log {
+        shared.recorder.emit(RunEvent::Log {
             step: None,
             level: Level::Warn,
             message: format!("the target cannot be used ({why}); going on to the snapshot"),

@@ -83,7 +83,7 @@ pub async fn take(
         match TargetLease::take(claim.clone()).await {
             Ok(Ok(lease)) => {
                 let lease = OnTarget::new(lease, shared);
-                let doing = |text| shared.emit(RunEvent::Doing { text });
+                let doing = |text| shared.recorder.emit(RunEvent::Doing { text });
                 return match orphans::end(&lease.lease, &*claim.ssh, doing).await {
                     Ok(_) => Ok(lease.relied_on(shared)),
                     Err(why) => {
@@ -141,7 +141,7 @@ pub async fn preview(claim: &Claim, shared: &RunShared) {
         ),
         Err(error) => format!("whether another run holds the target is not known: {error}"),
     };
-    shared.emit(RunEvent::Log {
+    shared.recorder.emit(RunEvent::Log {
         step: None,
         level: Level::Warn,
         message: shared.masker.mask(&message).into_owned(),

@@ -46,7 +46,7 @@ impl Wait {
     ) -> Result<(), (Outcome, String)> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let mut message = holding.message(target, Some(shared.store()));
+            let mut message = holding.message(target, Some(shared.recorder.journal.store()));
             if !self.limit.is_zero() {
                 message.push_str(&format!("\nIt was waited for {} s", self.limit.as_secs()));
             }
@@ -61,7 +61,7 @@ impl Wait {
         }
         tokio::select! {
             () = sleep(self.backoff.next_wait().min(left)) => Ok(()),
-            () = shared.stopped() => Err((
+            () = shared.cancellation.stopped() => Err((
                 Outcome::Interrupted,
                 format!(
                     "stopped while it waited for the target; nothing was changed: {}",
@@ -78,7 +78,7 @@ impl Wait {
             self.limit.as_secs(),
             holding.sentence(target)
         );
-        shared.emit(RunEvent::Doing {
+        shared.recorder.emit(RunEvent::Doing {
             text: shared.masker.mask(&text).into_owned(),
         });
     }
