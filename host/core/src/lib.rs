@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod capability;
 pub mod clean;
+pub mod codes;
 pub mod event;
 pub mod ids;
 pub mod plan;

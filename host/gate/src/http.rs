@@ -14,6 +14,7 @@ use vdeploy_core::capability::grant::Grants;
 use vdeploy_core::capability::http::{HeaderText, HopPolicy, Nearness, Request, Response};
 use vdeploy_core::capability::http_rules;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 
 impl Gate {
     /// Sends one request.
@@ -70,7 +71,7 @@ impl Gate {
                 .map(|_| {
                     Err(EffectError::new(
                         ErrorKind::Invalid,
-                        "http.invalid",
+                        codes::HTTP_INVALID,
                         "send-all takes probes only (GET, HEAD); send changes one by one",
                     ))
                 })
@@ -139,7 +140,7 @@ impl Gate {
                 let host = url.host_str().unwrap_or_default();
                 let target = self.shared.target().url;
                 return Err(denied(
-                    "secret.denied",
+                    codes::SECRET_DENIED,
                     &format!("the secret `{}` in a header to {host}", secret.name),
                     &Grants::line_for_secret_to_url(
                         &self.plugin,
@@ -161,7 +162,11 @@ impl HopPolicy for Gate {
             return Ok(());
         }
         let advice = Grants::advice_for_http(&self.plugin, method, url, target.as_deref());
-        Err(refused("http.denied", &format!("{method} {url}"), &advice))
+        Err(refused(
+            codes::HTTP_DENIED,
+            &format!("{method} {url}"),
+            &advice,
+        ))
     }
 
     fn allows_secret(&self, name: &str, url: &Url) -> bool {

@@ -1,11 +1,12 @@
 //! A change is sent only while the run surely holds its target. What that means
 //! for a call: it waits, it is refused, or it is left open in the journal.
 
-use super::pass::{CUT, Gate};
+use super::pass::Gate;
 use super::rules::{late, stopped};
 use vdeploy_core::capability::held::Loss;
 use vdeploy_core::capability::http::{Request, Response};
 use vdeploy_core::capability::{EffectError, World};
+use vdeploy_core::codes;
 use vdeploy_core::event::RunEvent;
 
 /// What is said while a change waits.
@@ -64,6 +65,7 @@ impl Gate {
     /// Whether a call with this error has no result in the journal: a process
     /// that goes on with the run finds out what came of it.
     pub(super) fn is_left_open(&self, error: &EffectError) -> bool {
-        error.code == CUT || (error.maybe_applied && self.shared.world.leases.lost().is_some())
+        error.code == codes::GATE_CUT
+            || (error.maybe_applied && self.shared.world.leases.lost().is_some())
     }
 }

@@ -30,7 +30,7 @@ mod snapshot;
 mod snapshot_state;
 mod ssh;
 
-pub use budget::{Budget, MAX_CALLS, MAX_IN_FLIGHT, MAX_JOURNAL, TOO_MUCH};
+pub use budget::{Budget, MAX_CALLS, MAX_IN_FLIGHT, MAX_JOURNAL};
 pub use call::{Call, Effect};
 pub use cancellation::{Broken, Cancellation};
 pub use journal_writer::JournalWriter;
@@ -38,6 +38,6 @@ pub use pass::Gate;
 pub use recorded_calls::{CallOutcome, RecordedCall, RecordedCalls};
 pub use recorder::Recorder;
 pub use replay::{ReplaySource, ReplayStop, ReplaySummary, Segment};
-pub use rules::{Decision, LATE, Situation, decide, stopped};
+pub use rules::{Decision, Situation, decide, stopped};
 pub use shared::{ResumePoint, RunShared};
 pub use snapshot_state::{SnapshotState, Snapshots};

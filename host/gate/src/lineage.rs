@@ -4,6 +4,7 @@
 
 use super::pass::Gate;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::ids::{RunId, SnapshotId, VmId};
 use vdeploy_journal::{Entry, StoreError};
 
@@ -23,7 +24,7 @@ impl Gate {
             Ok(true) => Ok(()),
             Ok(false) => Err(EffectError::new(
                 ErrorKind::Denied,
-                "snapshot.not-left",
+                codes::SNAPSHOT_NOT_LEFT,
                 format!(
                     "no restore of this run, or of the run that it rolls back, left VM {vm}, so \
                      it is not paused"
@@ -48,7 +49,7 @@ impl Gate {
         }
         Err(EffectError::new(
             ErrorKind::Denied,
-            "snapshot.not-of-target",
+            codes::SNAPSHOT_NOT_OF_TARGET,
             format!(
                 "snapshot {id} was not taken in this run or in the run that it rolls back, and \
                  the platform does not say that it is one of this target; it is not restored"
@@ -75,7 +76,7 @@ impl Gate {
 fn unreadable(error: &StoreError) -> EffectError {
     EffectError::new(
         ErrorKind::Unavailable,
-        "gate.journal",
+        codes::GATE_JOURNAL,
         format!("the journal cannot be read: {error}"),
     )
 }

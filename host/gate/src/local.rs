@@ -2,7 +2,7 @@
 
 use super::call::{Call, Effect, WhenInDoubt};
 use super::from_journal::{FromJournal, bytes};
-use super::pass::{CUT, CallContext, CallResult, Gate, denied, millis};
+use super::pass::{CallContext, CallResult, Gate, denied, millis};
 use super::rules::late;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use vdeploy_core::capability::grant::Grants;
 use vdeploy_core::capability::secrets::Secret;
 use vdeploy_core::capability::state::{MAX_KEY, MAX_VALUE};
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 
 /// A sleep from this length on is resumed; a shorter one begins anew.
 const LASTING: Duration = Duration::from_secs(1);
@@ -22,7 +23,7 @@ impl Gate {
             Ok(())
         } else {
             Err(denied(
-                "secret.denied",
+                codes::SECRET_DENIED,
                 &format!("the secret `{name}`"),
                 &Grants::line_for_secret_to_ssh(&self.plugin, name),
             ))
@@ -50,7 +51,7 @@ impl Gate {
             Ok(())
         } else {
             Err(denied(
-                "secret.reveal-denied",
+                codes::SECRET_REVEAL_DENIED,
                 &format!("reading the secret `{}`", secret.name),
                 &Grants::line_to_add(
                     "secrets-reveal",
@@ -106,7 +107,7 @@ impl Gate {
         if call.grant.is_ok() && value.is_some_and(|v| v.len() > MAX_VALUE) {
             call.grant = Err(EffectError::new(
                 ErrorKind::Invalid,
-                "state.too-large",
+                codes::STATE_TOO_LARGE,
                 format!("a value has at most {MAX_VALUE} bytes"),
             ));
         }
@@ -114,7 +115,7 @@ impl Gate {
         if call.grant.is_ok() && parts.into_iter().flatten().any(|p| self.has_secret(p)) {
             call.grant = Err(EffectError::new(
                 ErrorKind::Invalid,
-                "state.secret",
+                codes::STATE_SECRET,
                 "the key or the value has a secret in it, and none is stored; store what you \
                  derive from it, such as a digest",
             ));
@@ -145,14 +146,14 @@ impl Gate {
     fn state_call(&self, function: HostFunction, key: &str, value: Value, effect: Effect) -> Call {
         let grant = if !self.grants.state {
             Err(denied(
-                "state.denied",
+                codes::STATE_DENIED,
                 &format!("`{function}`"),
                 &Grants::line_to_add("state", &self.plugin, &[]),
             ))
         } else if key.is_empty() || key.len() > MAX_KEY {
             Err(EffectError::new(
                 ErrorKind::Invalid,
-                "state.key",
+                codes::STATE_KEY,
                 format!("a key has 1 to {MAX_KEY} bytes"),
             ))
         } else {
@@ -222,7 +223,7 @@ impl Gate {
                     }
                     () = self.shared.cancellation.stopped() => {
                         let why = "the wait was cut short";
-                        return Err(EffectError::new(ErrorKind::Cancelled, CUT, why));
+                        return Err(EffectError::new(ErrorKind::Cancelled, codes::GATE_CUT, why));
                     }
                 }
                 Ok(CallResult {
@@ -233,7 +234,7 @@ impl Gate {
         );
         match passed.await {
             // The plugin's next call hears of the stop.
-            Err(error) if error.code == CUT => Ok(()),
+            Err(error) if error.code == codes::GATE_CUT => Ok(()),
             passed => passed,
         }
     }
@@ -248,7 +249,7 @@ impl Gate {
         let never = || {
             Err(EffectError::new(
                 ErrorKind::Failed,
-                "gate.pretend",
+                codes::GATE_PRETEND,
                 "a probe is never pretended",
             ))
         };

@@ -1,7 +1,7 @@
 //! The path of a call: number it, ask the source of answers, decide, and make
 //! it (`make`).
 
-use super::budget::{Budget, TOO_MUCH, cost_of_answer, cost_of_request};
+use super::budget::{Budget, cost_of_answer, cost_of_request};
 use super::call::Call;
 use super::call_source::{Asked, Source};
 use super::from_journal::FromJournal;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use vdeploy_core::capability::grant::Grants;
 use vdeploy_core::capability::snapshot::SnapshotScope;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::event::{CheckStatus, Level, Phase, RunEvent};
 use vdeploy_core::ids::{PluginName, StepId};
 use vdeploy_journal::{Entry, StoreError};
@@ -35,9 +36,6 @@ pub struct Gate {
     /// What this call of the plugin may use up.
     pub budget: Budget,
 }
-
-/// The code of a sleep that a stop cut short: a resumed run sleeps the rest.
-pub(super) const CUT: &str = "gate.cut";
 
 /// Most of a call's description that is shown, in bytes.
 const MAX_ACTION: usize = 1024;
@@ -219,7 +217,7 @@ impl Gate {
     /// Takes an answer that the journal keeps, or has, out of the budget.
     pub(super) fn count(&self, answer: &Result<Value, EffectError>) -> Result<(), EffectError> {
         match answer {
-            Err(error) if error.code == TOO_MUCH => {
+            Err(error) if error.code == codes::GATE_TOO_MUCH => {
                 self.budget.was_spent(error);
                 Ok(())
             }
@@ -235,7 +233,7 @@ impl Gate {
     pub(super) fn break_off(&self, why: &str) -> EffectError {
         let why = self.shared.masker.mask_start(why, MAX_ERROR);
         self.shared.cancellation.break_off(&why);
-        EffectError::new(ErrorKind::Cancelled, "gate.diverged", why)
+        EffectError::new(ErrorKind::Cancelled, codes::GATE_DIVERGED, why)
     }
 
     /// The error of a step that returned well although it changed the target to
@@ -244,7 +242,7 @@ impl Gate {
         self.shared.snapshots.is_owed_by(&self.step).then(|| {
             EffectError::new(
                 ErrorKind::Denied,
-                "gate.not-declared",
+                codes::GATE_NOT_DECLARED,
                 format!(
                     "the plugin `{}` ran commands to make a snapshot and did not declare one, \
                      so none exists and nothing else may be changed",
@@ -282,7 +280,7 @@ impl Gate {
 pub(super) fn unanswered(action: &str) -> EffectError {
     EffectError::new(
         ErrorKind::Unavailable,
-        "gate.unanswered",
+        codes::GATE_UNANSWERED,
         format!(
             "the run was interrupted while `{action}` was on its way: it may have arrived; it was \
              not sent again"
@@ -293,7 +291,7 @@ pub(super) fn unanswered(action: &str) -> EffectError {
 
 /// The journal cannot be written, and nothing was changed.
 pub(super) fn closed(error: StoreError) -> EffectError {
-    EffectError::new(ErrorKind::Cancelled, "gate.closed", error.to_string())
+    EffectError::new(ErrorKind::Cancelled, codes::GATE_CLOSED, error.to_string())
 }
 
 /// The journal cannot be written: the effect that it should have is in doubt.

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::ssh::Stream;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::event::{Level, RunEvent};
 use vdeploy_core::ids::{SnapshotId, VmId};
 use vdeploy_journal::StoreError;
@@ -190,7 +191,7 @@ impl CallSource for ReplaySource {
 fn no_answer() -> EffectError {
     EffectError::new(
         ErrorKind::Cancelled,
-        "gate.replay",
+        codes::GATE_REPLAY,
         "the recording has no answer to this call",
     )
 }

@@ -3,6 +3,7 @@
 use super::call::{Call, Effect};
 use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::event::Phase;
 
 /// What is done with a call.
@@ -39,12 +40,13 @@ pub struct Situation {
     pub broken: bool,
 }
 
-/// The code of a call after the step's deadline.
-pub const LATE: &str = "gate.deadline";
-
 /// The error of a call after the step's deadline.
 pub(super) fn late() -> EffectError {
-    EffectError::new(ErrorKind::Timeout, LATE, "the step's time is over")
+    EffectError::new(
+        ErrorKind::Timeout,
+        codes::GATE_DEADLINE,
+        "the step's time is over",
+    )
 }
 
 /// The error of a call when the run is being stopped, or when nothing may be
@@ -52,10 +54,10 @@ pub(super) fn late() -> EffectError {
 pub fn stopped(broken: bool) -> EffectError {
     let (code, message) = match broken {
         true => (
-            "gate.closed",
+            codes::GATE_CLOSED,
             "the journal cannot be written or the lease was lost; nothing more is done",
         ),
-        false => ("gate.cancelled", "the run is being stopped"),
+        false => (codes::GATE_CANCELLED, "the run is being stopped"),
     };
     EffectError::new(ErrorKind::Cancelled, code, message)
 }
@@ -69,7 +71,7 @@ pub fn decide(call: &Call, now: Situation) -> Decision {
     if now.phase == Phase::Check && call.effect.is_change() {
         return Decision::Refuse(EffectError::new(
             ErrorKind::Denied,
-            "gate.check",
+            codes::GATE_CHECK,
             format!(
                 "`{}` is a change, and `check` may only probe",
                 call.function
@@ -94,7 +96,7 @@ pub fn decide(call: &Call, now: Situation) -> Decision {
         }
         return Decision::Refuse(EffectError::new(
             ErrorKind::Denied,
-            "gate.no-snapshot",
+            codes::GATE_NO_SNAPSHOT,
             "no snapshot of the target stands in this run, so it may not be changed; \
              put a snapshot step before this one",
         ));
@@ -253,7 +255,7 @@ mod tests {
             ..RUNNING
         };
         for effect in [Effect::Probe, Effect::ChangeTarget] {
-            assert_eq!(code(&decide(&call(effect), late)), LATE);
+            assert_eq!(code(&decide(&call(effect), late)), codes::GATE_DEADLINE);
         }
         let cancelled = Situation {
             cancelled: true,

@@ -8,6 +8,7 @@ use vdeploy_core::capability::EffectError;
 use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::grant::Grants;
 use vdeploy_core::capability::snapshot::{Progress, SnapshotScope, check_declared};
+use vdeploy_core::codes;
 use vdeploy_core::event::{Level, RunEvent};
 use vdeploy_core::ids::{SnapshotId, VmId};
 
@@ -184,7 +185,7 @@ impl Gate {
             Ok(())
         } else {
             Err(denied(
-                "snapshot.denied",
+                codes::SNAPSHOT_DENIED,
                 &format!("`{function}`"),
                 &Grants::line_to_add("snapshot", &self.plugin, &[scope.to_string()]),
             ))

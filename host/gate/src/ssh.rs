@@ -12,6 +12,7 @@ use vdeploy_core::capability::mask::MaskedLines;
 use vdeploy_core::capability::quote::sh;
 use vdeploy_core::capability::snapshot::Progress;
 use vdeploy_core::capability::ssh::{Command, JobId, LiveOutput, Output, Stream};
+use vdeploy_core::codes;
 use vdeploy_core::event::RunEvent;
 
 /// Most bytes of one text in the journal.
@@ -92,12 +93,12 @@ impl Gate {
                 true => &*advice,
                 false => "no scope says this: a secret is in its arguments",
             };
-            return Err(refused("ssh.denied", &what, advice));
+            return Err(refused(codes::SSH_DENIED, &what, advice));
         }
         for (variable, secret) in &command.secret_env {
             if !self.grants.allows_secret_to_ssh(&secret.name) {
                 return Err(denied(
-                    "secret.denied",
+                    codes::SECRET_DENIED,
                     &format!(
                         "the secret `{}` in the environment ({variable}) of a command",
                         secret.name

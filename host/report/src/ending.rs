@@ -5,6 +5,7 @@ use super::narrator::Line;
 use super::story::{Failed, Story};
 use super::text::{self, AS_BEFORE, BROUGHT_BACK, NO_LIVE_VERSION, Tone, duration};
 use vdeploy_core::clean;
+use vdeploy_core::codes;
 use vdeploy_core::event::{Outcome, RunEvent};
 use vdeploy_core::event::{Phase, Section};
 
@@ -145,7 +146,7 @@ fn explain(label: &str, failed: &Failed, message: &str) -> Vec<Line> {
 /// The step failed for nothing but the stop of the run: what its last command
 /// printed explains nothing.
 fn was_stopped(failed: &Failed) -> bool {
-    failed.error.code == "gate.cancelled"
+    failed.error.code == codes::GATE_CANCELLED
 }
 
 /// Step, function and error in one line.

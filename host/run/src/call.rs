@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::event::{Phase, RunEvent, Section, StepFailure};
 use vdeploy_core::plan::Step;
 use vdeploy_gate::{Budget, Gate};
@@ -171,13 +172,13 @@ impl Execution {
             PluginError::Failed(error) => error,
             other => {
                 let code = match &other {
-                    PluginError::Trap { .. } => "plugin.trap",
-                    PluginError::Cpu { .. } => "plugin.cpu",
-                    PluginError::Memory { .. } | PluginError::Parts { .. } => "plugin.memory",
-                    PluginError::Deadline { .. } => "plugin.deadline",
-                    PluginError::Output { .. } => "plugin.output",
-                    PluginError::Incompatible { .. } => "plugin.incompatible",
-                    _ => "plugin.load",
+                    PluginError::Trap { .. } => codes::PLUGIN_TRAP,
+                    PluginError::Cpu { .. } => codes::PLUGIN_CPU,
+                    PluginError::Memory { .. } | PluginError::Parts { .. } => codes::PLUGIN_MEMORY,
+                    PluginError::Deadline { .. } => codes::PLUGIN_DEADLINE,
+                    PluginError::Output { .. } => codes::PLUGIN_OUTPUT,
+                    PluginError::Incompatible { .. } => codes::PLUGIN_INCOMPATIBLE,
+                    _ => codes::PLUGIN_LOAD,
                 };
                 EffectError::new(ErrorKind::Failed, code, other.to_string())
             }

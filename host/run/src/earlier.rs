@@ -9,6 +9,7 @@ use super::machine::{self, Ended, History, Place};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::event::{self, Phase, Section, StepFailure};
 use vdeploy_core::ids::{StepId, VmId};
 use vdeploy_core::plan::Plan;
@@ -341,7 +342,10 @@ impl Reader<'_> {
 /// Whether nothing was wrong but that the run was being stopped.
 pub(super) fn only_stopped(error: &EffectError) -> bool {
     error.kind == ErrorKind::Cancelled
-        && matches!(error.code.as_str(), "gate.cancelled" | "gate.closed")
+        && matches!(
+            error.code.as_str(),
+            codes::GATE_CANCELLED | codes::GATE_CLOSED
+        )
         && !error.maybe_applied
 }
 

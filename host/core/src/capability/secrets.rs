@@ -19,6 +19,7 @@ use super::address::{HostPattern, has_credentials, is_loopback, same_origin};
 use super::error::{EffectError, ErrorKind};
 use super::grant::ScopeError;
 use super::http::parse_host_and_port;
+use crate::codes;
 use crate::ids::is_name;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -222,7 +223,7 @@ impl Secrets for LoadedSecrets {
             }),
             None => Err(EffectError::new(
                 ErrorKind::NotFound,
-                "secret.missing",
+                codes::SECRET_MISSING,
                 format!("no secret `{name}` in the project; add [secrets.{name}] with a source"),
             )),
         }

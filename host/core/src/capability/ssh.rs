@@ -9,6 +9,7 @@ use super::mask::Masker;
 use super::secrets::Secret;
 pub use super::ssh_scope::SshScope;
 use super::variables;
+use crate::codes;
 use crate::ids::RunId;
 use async_trait::async_trait;
 use std::fmt::{self, Debug};
@@ -82,7 +83,7 @@ impl Command {
         if program.is_empty() || program.starts_with('-') || program.contains('\0') || path {
             return Err(EffectError::new(
                 ErrorKind::Invalid,
-                "ssh.invalid",
+                codes::SSH_INVALID,
                 format!(
                     "{program:?} is no program: give a name on the PATH of the target or an \
                      absolute path"

@@ -12,6 +12,7 @@ use crate::plugin::Plugin;
 use crate::run::prepare;
 use crate::run::target_lease::{self, Absence, Claim};
 use std::sync::Arc;
+use vdeploy_core::codes;
 
 /// How the target was found.
 pub(super) enum Reached {
@@ -89,7 +90,7 @@ impl Prepared {
         let takes_over = |holder: &RunId| self.takes_over(holder);
         let may_be_away = restores && origin.rolls_back().is_some();
         let why = match connected {
-            Err(error) if !may_be_away || error.code == "ssh.host-key" => {
+            Err(error) if !may_be_away || error.code == codes::SSH_HOST_KEY => {
                 return Err((Outcome::Unreachable, error.to_string()));
             }
             Err(error) => error.to_string(),
