@@ -27,6 +27,7 @@ pub use vdeploy_local_cloud as local;
 pub use vdeploy_net::{resolve, tls};
 pub use vdeploy_report as report;
 pub use vdeploy_run as run;
+pub use vdeploy_scope as scope;
 pub use vdeploy_ssh as ssh;
 pub use vdeploy_ssh::openssh;
 pub use vdeploy_vers as vers;

@@ -12,7 +12,7 @@ struct Group {
 }
 
 const GROUPS: &[Group] = &[
-    // A second kill everywhere; in the short run it comes at every ninth place.
+    // A second kill everywhere; in the short run it comes at every 17th place.
     Group {
         trials: &["matrix::a_good_app::killed_twice_everywhere"],
         kept: "matrix::a_good_app",
@@ -27,7 +27,7 @@ const GROUPS: &[Group] = &[
     },
     Group {
         trials: &["soak::every_fault_twice_leaves_nothing_behind"],
-        kept: "soak::twelve_deploys_with_faults_leave_nothing_behind",
+        kept: "soak::eight_deploys_with_faults_leave_nothing_behind",
     },
     // Real kills: what is killed everywhere in the matrix is killed here too.
     Group {
@@ -144,6 +144,63 @@ const GROUPS: &[Group] = &[
     Group {
         trials: &["vers::deploy-else-snapshot::pause-of-the-old-vm-503"],
         kept: "vers::deploy-else-snapshot::pause-of-the-old-vm-500",
+    },
+    Group {
+        trials: &[
+            "vers::deploy::key-429-once",
+            "vers::deploy::key-dropped-once",
+            "vers::deploy::status-503-once",
+        ],
+        kept: "vers::deploy::key-503-once",
+    },
+    Group {
+        trials: &["vers::deploy::commit-503"],
+        kept: "vers::deploy::commit-500",
+    },
+    Group {
+        trials: &["vers::deploy::commit-made-but-504"],
+        kept: "vers::deploy::commit-dropped-after",
+    },
+    Group {
+        trials: &["vers::deploy::api-500"],
+        kept: "vers::deploy::api-503",
+    },
+    Group {
+        trials: &["vers::deploy-else-snapshot::restore-429"],
+        kept: "vers::deploy::commit-429",
+    },
+    Group {
+        trials: &["vers::deploy-else-snapshot::restore-503"],
+        kept: "vers::deploy-else-snapshot::restore-500",
+    },
+    Group {
+        trials: &["vers::deploy-else-snapshot::restore-slow"],
+        kept: "vers::deploy::commit-slow",
+    },
+    Group {
+        trials: &["vers::deploy-else-snapshot::restore-made-but-502"],
+        kept: "vers::deploy-else-snapshot::restore-dropped-after",
+    },
+    Group {
+        trials: &["vers::rollback-snapshot::commit-500"],
+        kept: "vers::rollback-snapshot::commit-dropped-before",
+    },
+    Group {
+        trials: &["vers::rollback-snapshot::restore-503"],
+        kept: "vers::rollback-snapshot::restore-500",
+    },
+    Group {
+        trials: &["vers::rollback-snapshot::rollback-to-snapshot-dropped-after"],
+        kept: "vers::deploy-else-snapshot::crash-with-dropped-commit-and-dropped-restore",
+    },
+    // Pairs of faults that do not meet.
+    Group {
+        trials: &["vers::deploy::open-server-with-registry-down"],
+        kept: "vers::deploy::open-server",
+    },
+    Group {
+        trials: &["vers::deploy::crash-of-a-dead-service"],
+        kept: "vers::deploy::crashes-at-start",
     },
     // Apps and faults on any server: they differ from those on a VM of the
     // platform only in a transport that no plugin sees.

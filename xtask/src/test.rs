@@ -29,7 +29,7 @@ pub fn run(workspace: &Workspace, all: bool, args: &[String]) -> Result<()> {
     heading("build");
     command::run(
         command::cargo(&workspace.root)
-            .args(["build", "--locked", "--bins", "--tests"])
+            .args(["build", "--locked", "--bins", "--tests", "--examples"])
             .args(packages(args)),
     )?;
     heading("tests");

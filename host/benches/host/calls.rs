@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use vdeploy::capability::doubles::RecordingSsh;
-use vdeploy::capability::grant::Grants;
-use vdeploy::capability::ssh::{Command, Output, SshScope};
+use vdeploy::capability::ssh::{Command, Output};
 use vdeploy::config::Project;
 use vdeploy::event::Phase;
 use vdeploy::plugin::{Invocation, Plugin, StepContext};
+use vdeploy::scope::Grants;
+use vdeploy::scope::SshScope;
 
 pub fn measure(criterion: &mut Criterion) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use vdeploy::capability::World;
 use vdeploy::capability::clock::SystemClock;
 use vdeploy::capability::doubles::{DenyHttp, RecordingSnapshot};
-use vdeploy::capability::grant::Grants;
 use vdeploy::capability::mask::Masker;
 use vdeploy::capability::secrets::{LoadedSecrets, SecretValue};
 use vdeploy::capability::ssh::Ssh;
@@ -19,6 +18,7 @@ use vdeploy::ids::{PluginName, RunId};
 use vdeploy::journal::store::RunRecord;
 use vdeploy::journal::{SqliteStore, Store, StoreState};
 use vdeploy::plan::{OnFailure, Plan, RollbackTo};
+use vdeploy::scope::Grants;
 use vdeploy::target::TargetHandle;
 
 /// Longer than any benchmark.

@@ -5,13 +5,13 @@ use super::nearest::did_you_mean;
 use super::parse::{At, TableReader};
 use super::span::Place;
 use std::path::{Path, PathBuf};
-use vdeploy_core::capability::Grants;
-use vdeploy_core::capability::grant::ScopeError;
-use vdeploy_core::capability::http::HttpScope;
-use vdeploy_core::capability::secrets::SecretScope;
-use vdeploy_core::capability::snapshot::SnapshotScope;
-use vdeploy_core::capability::ssh::SshScope;
 use vdeploy_core::ids::{Digest, is_name};
+use vdeploy_scope::HttpScope;
+use vdeploy_scope::ScopeError;
+use vdeploy_scope::SecretScope;
+use vdeploy_scope::SnapshotScope;
+use vdeploy_scope::SshScope;
+use vdeploy_scope::{Capability, Grants};
 
 /// Where a plugin's bytes are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,14 +80,7 @@ impl RawPlugin {
     fn read_grants(&mut self, name: &str, table: TableReader<'_>) {
         table.only(
             &format!("[plugins.{name}.grants]"),
-            &[
-                "ssh",
-                "http",
-                "secrets",
-                "secrets-reveal",
-                "snapshot",
-                "state",
-            ],
+            &Capability::ALL.map(Capability::name),
         );
         let text = |e: ScopeError| e.message;
         let ssh = table.read_all("ssh", |t| SshScope::parse(t).map_err(text));

@@ -6,10 +6,10 @@ use super::project::Project;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fmt::{Display, Write as _};
-use vdeploy_core::capability::Grants;
 use vdeploy_core::clean;
 use vdeploy_core::ids::is_name;
 use vdeploy_core::plan::{OnFailure, Plan, Retry, RollbackTo, Step};
+use vdeploy_scope::Grants;
 
 /// The plan with everything it inherits, and the plugins it uses with their
 /// grants, each explained in a comment.

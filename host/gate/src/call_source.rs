@@ -3,12 +3,12 @@
 //! (`replay::ReplaySource`).
 
 use super::call::Call;
-use super::pass::Gate;
+use super::pass::{Gate, NOT_MADE};
 use serde_json::Value;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use vdeploy_core::capability::EffectError;
-use vdeploy_core::event::RunEvent;
+use vdeploy_core::event::{RunEvent, command_ok};
 use vdeploy_core::ids::{StepId, VmId};
 use vdeploy_journal::Entry;
 
@@ -151,12 +151,18 @@ impl Asked {
         })
     }
 
-    pub(super) fn finished(&self, ok: bool, not_made: bool, duration_ms: u64) -> Option<RunEvent> {
+    /// The end of a call that was made, or was answered from a recording.
+    pub(super) fn finished(
+        &self,
+        response: &Result<Value, EffectError>,
+        duration_ms: u64,
+    ) -> Option<RunEvent> {
         (!self.call.quiet).then(|| RunEvent::CallFinished {
             step: self.step.clone(),
             call: self.number,
-            ok,
-            not_made,
+            ok: response.is_ok(),
+            not_made: response.as_ref().is_ok_and(|value| *value == NOT_MADE),
+            command_ok: response.as_ref().ok().and_then(command_ok),
             duration_ms,
         })
     }

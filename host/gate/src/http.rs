@@ -8,13 +8,13 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use url::Url;
-use vdeploy_core::capability::address::same_origin;
 use vdeploy_core::capability::function::HostFunction;
-use vdeploy_core::capability::grant::Grants;
 use vdeploy_core::capability::http::{HeaderText, HopPolicy, Nearness, Request, Response};
 use vdeploy_core::capability::http_rules;
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::codes;
+use vdeploy_scope::Grants;
+use vdeploy_scope::address::same_origin;
 
 impl Gate {
     /// Sends one request.

@@ -7,11 +7,11 @@ use super::rules::late;
 use serde_json::{Value, json};
 use std::time::Duration;
 use vdeploy_core::capability::function::HostFunction;
-use vdeploy_core::capability::grant::Grants;
 use vdeploy_core::capability::secrets::Secret;
 use vdeploy_core::capability::state::{MAX_KEY, MAX_VALUE};
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::codes;
+use vdeploy_scope::Grants;
 
 /// A sleep from this length on is resumed; a shorter one begins anew.
 const LASTING: Duration = Duration::from_secs(1);

@@ -16,10 +16,9 @@ impl Gate {
         recorder.emit(asked.started());
         let not_made = Ok(Value::from(NOT_MADE));
         self.count(&not_made)?;
+        let finished = asked.finished(&not_made, 0);
         let entry = asked.result(not_made);
-        recorder
-            .record(&entry, asked.finished(true, true, 0))
-            .map_err(closed)
+        recorder.record(&entry, finished).map_err(closed)
     }
 
     pub(super) async fn make<T, F>(
@@ -75,7 +74,7 @@ impl Gate {
             && self.is_left_open(error)
         {
             let duration = millis(began.elapsed());
-            recorder.emit(asked.finished(false, false, duration));
+            recorder.emit(asked.finished(&journal, duration));
             return response;
         }
         let (response, journal) = match self.count(&journal) {
@@ -86,9 +85,8 @@ impl Gate {
                 (Err(error.clone()), Err(error))
             }
         };
+        let finished = asked.finished(&journal, millis(began.elapsed()));
         let entry = asked.result(journal);
-        let duration = millis(began.elapsed());
-        let finished = asked.finished(response.is_ok(), false, duration);
         if change {
             recorder.record(&entry, finished).map_err(in_doubt)?;
         } else {

@@ -11,13 +11,13 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use vdeploy_core::capability::grant::Grants;
-use vdeploy_core::capability::snapshot::SnapshotScope;
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::codes;
 use vdeploy_core::event::{CheckStatus, Level, Phase, RunEvent};
 use vdeploy_core::ids::{PluginName, StepId};
 use vdeploy_journal::{Entry, StoreError};
+use vdeploy_scope::Grants;
+use vdeploy_scope::SnapshotScope;
 
 /// The result of a change in a dry run, in the journal.
 pub(super) const NOT_MADE: &str = "not made: dry run";

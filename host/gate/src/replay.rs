@@ -158,8 +158,7 @@ impl CallSource for ReplaySource {
         if self.lock().segment.prepared.contains(&asked.number) {
             gate.shared.snapshots.prepared_by(&gate.step);
         }
-        let not_made = response.as_ref().is_ok_and(|value| *value == NOT_MADE);
-        emit(gate, asked, response, not_made);
+        emit(gate, asked, response);
         let Ok(value) = response else { return Ok(()) };
         if asked.call.function == HostFunction::SecretsReveal {
             gate.say(
@@ -168,7 +167,7 @@ impl CallSource for ReplaySource {
                  what it makes of it may differ",
             );
         }
-        if not_made {
+        if *value == NOT_MADE {
             return Ok(());
         }
         // The store of a replay is in memory: an error here is none of the run.
@@ -196,7 +195,7 @@ fn no_answer() -> EffectError {
     )
 }
 
-fn emit(gate: &Gate, asked: &Asked, response: &Result<Value, EffectError>, not_made: bool) {
+fn emit(gate: &Gate, asked: &Asked, response: &Result<Value, EffectError>) {
     if asked.call.quiet {
         return;
     }
@@ -212,7 +211,7 @@ fn emit(gate: &Gate, asked: &Asked, response: &Result<Value, EffectError>, not_m
             });
         }
     }
-    recorder.emit(asked.finished(response.is_ok(), not_made, 0));
+    recorder.emit(asked.finished(response, 0));
 }
 
 /// Repeats what the call changed in the run itself: its snapshots and its

@@ -6,11 +6,12 @@ use super::pass::{CallContext, CallResult, Gate, denied, in_doubt};
 use serde_json::{Value, json};
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::capability::function::HostFunction;
-use vdeploy_core::capability::grant::Grants;
-use vdeploy_core::capability::snapshot::{Progress, SnapshotScope, check_declared};
+use vdeploy_core::capability::snapshot::{Progress, check_declared};
 use vdeploy_core::codes;
 use vdeploy_core::event::{Level, RunEvent};
 use vdeploy_core::ids::{SnapshotId, VmId};
+use vdeploy_scope::Grants;
+use vdeploy_scope::SnapshotScope;
 
 impl Gate {
     /// Takes a snapshot of the target. The same label in the same run answers

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use std::sync::Mutex;
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::capability::function::HostFunction;
-use vdeploy_core::capability::grant::Grants;
 use vdeploy_core::capability::mask::MaskedLines;
 use vdeploy_core::capability::quote::sh;
 use vdeploy_core::capability::snapshot::Progress;
 use vdeploy_core::capability::ssh::{Command, JobId, LiveOutput, Output, Stream};
 use vdeploy_core::codes;
 use vdeploy_core::event::RunEvent;
+use vdeploy_scope::Grants;
 
 /// Most bytes of one text in the journal.
 const MAX_KEPT: usize = 256 * 1024;

@@ -14,12 +14,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use url::Url;
-use vdeploy_core::capability::address::same_origin;
 use vdeploy_core::capability::http::{HeaderText, HopPolicy, Http, Nearness, Request, Response};
 use vdeploy_core::capability::secrets::{Secret, SecretValue};
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_net::fixtures::{TestTls, test_tls};
 use vdeploy_net::tls::{Tls, TlsOptions};
+use vdeploy_scope::address::same_origin;
 
 /// Allows the ports in the list, and the secret to the first of them.
 #[derive(Default)]

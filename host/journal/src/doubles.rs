@@ -11,8 +11,9 @@ use std::time::Duration;
 use vdeploy_core::ids::{PluginName, RunId, TargetName};
 
 /// A store whose journal takes so many writes and none after them: to a run it
-/// is as if its process were killed there. That a run is removed is a write of
-/// its journal. All else of the store goes on.
+/// is as if its process were killed there, so no lease is given back after that.
+/// That a run is removed is a write of its journal. All else of the store goes
+/// on.
 #[derive(Debug)]
 pub struct FailsAfter {
     inner: Arc<dyn Store>,
@@ -62,10 +63,14 @@ impl FailsAfter {
         if first && self.late {
             write()?;
         }
-        Err(StoreError::Database {
-            path: "state.db".to_owned(),
-            message: "disk full".to_owned(),
-        })
+        Err(full())
+    }
+}
+
+fn full() -> StoreError {
+    StoreError::Database {
+        path: "state.db".to_owned(),
+        message: "disk full".to_owned(),
     }
 }
 
@@ -123,7 +128,11 @@ impl Store for FailsAfter {
         self.inner.renew_lease(lease, ttl)
     }
     fn release_lease(&self, lease: &Granted) -> Result<(), StoreError> {
-        self.inner.release_lease(lease)
+        match self.has_failed() {
+            // Who was killed gives nothing back.
+            true => Err(full()),
+            false => self.inner.release_lease(lease),
+        }
     }
     fn break_lease(
         &self,

@@ -2,7 +2,7 @@
 //! JSON. Pure.
 
 use super::runs::State;
-use super::text::{age, size, table};
+use crate::text::{age, size, table};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use vdeploy_core::clean;

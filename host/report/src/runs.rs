@@ -1,7 +1,8 @@
 //! `vdeploy runs list` and `vdeploy runs show`: stored runs as text and as
 //! JSON. Pure: takes what the store gave and the time, returns what to print.
 
-use super::text::{self, BROUGHT_BACK, NO_LIVE_VERSION, duration, table};
+use crate::text::{self, duration, table};
+use crate::wording::{self, Ending};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,9 +13,9 @@ use vdeploy_journal::moment::moment;
 use vdeploy_journal::store::{RunRecord, RunSummary, Stored};
 use vdeploy_journal::{Entry, unfinished};
 
-mod standing;
+mod state;
 
-pub use standing::{Standing, State};
+pub use state::{Standing, State};
 
 /// Version of the JSON forms.
 pub const FORMAT: u32 = 1;
@@ -159,7 +160,7 @@ pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now:
     });
     match state {
         State::Ended(outcome) => {
-            let words = words(record, journal, outcome);
+            let words = headline(record, journal, outcome);
             row("outcome", &format!("{words}{took}"));
         }
         State::Reverted | State::Undone => {}
@@ -221,22 +222,20 @@ pub fn show_json(record: &RunRecord, journal: &[Stored], standing: Standing<'_>)
     })
 }
 
-/// How a run ended, in words.
-fn words(record: &RunRecord, journal: &[Stored], outcome: Outcome) -> &'static str {
+/// As the run itself said at its end.
+fn headline(record: &RunRecord, journal: &[Stored], outcome: Outcome) -> &'static str {
     let no_live_version = journal.iter().any(|stored| match &stored.entry {
         Entry::StepFinished { output, .. } => output.as_ref().is_some_and(says_no_live_version),
         _ => false,
     });
-    match outcome {
-        _ if record.dry_run => {}
-        Outcome::RolledBack if no_live_version => return NO_LIVE_VERSION,
-        Outcome::Deployed if record.rolls_back.is_some() && no_live_version => {
-            return NO_LIVE_VERSION;
-        }
-        Outcome::Deployed if record.rolls_back.is_some() => return BROUGHT_BACK,
-        _ => {}
-    }
-    text::outcome(outcome, false)
+    wording::headline(Ending {
+        outcome,
+        unchanged: false,
+        dry_run: record.dry_run,
+        operator_requested: record.rolls_back.is_some(),
+        no_live_version,
+        changed: unfinished::has_changed(journal),
+    })
 }
 
 /// The state, and time and message of the end. A run that was resumed after
@@ -282,7 +281,7 @@ impl StepRow {
         [
             mark.to_owned(),
             self.name.clone(),
-            format!("{}{again}", text::phase(self.phase)),
+            format!("{}{again}", wording::phase(self.phase)),
             self.took
                 .map_or_else(|| "not finished".to_owned(), duration),
             clean::line(&self.error).into_owned(),
@@ -316,7 +315,7 @@ fn steps(journal: &[Stored]) -> Vec<StepRow> {
             } => {
                 began = stored.at;
                 rows.push(StepRow {
-                    name: format!("{}{step}", text::section(*section)),
+                    name: format!("{}{step}", wording::section(*section)),
                     phase: *phase,
                     attempt: *attempt,
                     took: None,

@@ -4,10 +4,10 @@
 use super::machine::Traits;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use vdeploy_core::capability::function::Capability;
-use vdeploy_core::capability::grant::Grants;
 use vdeploy_core::ids::{Digest, PluginName, StepId};
 use vdeploy_core::plan::{Plan, RollbackTo};
+use vdeploy_scope::Capability;
+use vdeploy_scope::Grants;
 use vdeploy_wasm::{Plugin, PluginError};
 
 /// Plugins by their name in the project.

@@ -34,12 +34,22 @@ impl Session {
         })
     }
 
-    /// With a project that was read before.
-    pub(super) fn with_project(options: &SessionOptions, project: Project) -> Self {
+    /// With a project that was read or made before; the options that say where
+    /// it is have no effect.
+    pub fn with_project(options: SessionOptions, project: Project) -> Self {
         Self {
             project: Arc::new(project),
-            options: options.clone(),
+            options,
         }
+    }
+
+    /// The same project with other options. Those that say how the project is
+    /// found and read have no effect any more.
+    #[must_use]
+    pub fn with_options(&self, change: impl FnOnce(&mut SessionOptions)) -> Self {
+        let mut session = self.clone();
+        change(&mut session.options);
+        session
     }
 
     pub fn project(&self) -> &Project {

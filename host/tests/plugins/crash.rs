@@ -1,71 +1,117 @@
 //! The crash matrix: a run is cut off before and after every write to its
-//! journal, gone on with by another process, and ends as if nothing had been.
+//! journal, resumed by another process, and ends as if nothing had been. Each
+//! process is a session over the same store, as `vdeploy run` and `vdeploy
+//! resume` are.
 //! What was done to the target is counted by the target.
 
-use crate::crash_world::{Snapshots, Target};
+use crate::crash_world::{Outside, Target};
 use crate::driver::{exec, fail, plan, step};
-use crate::stage::{TOKEN, scripted};
+use crate::stage::{TOKEN, all, target_dir};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::unbounded_channel;
-use vdeploy::capability::World;
 use vdeploy::capability::clock::{Clock, SimulatedClock};
-use vdeploy::capability::mask::Masker;
-use vdeploy::capability::secrets::{LoadedSecrets, SecretValue};
+use vdeploy::config::{PluginSource, Project};
 use vdeploy::event::{Outcome, RunEvent};
-use vdeploy::gate::RunShared;
 use vdeploy::ids::RunId;
 use vdeploy::journal::doubles::FailsAfter;
-use vdeploy::journal::store::{RunRecord, Stored};
-use vdeploy::journal::{Entry, SqliteStore, Store, StoreState};
+use vdeploy::journal::store::Stored;
+use vdeploy::journal::{Entry, SqliteStore, Store};
+use vdeploy::ops::{Actor, Cancel, Deploy, Operation, Resume, Session, SessionOptions};
 use vdeploy::plan::{OnFailure, Plan, RollbackTo, Step};
-use vdeploy::run::earlier::so_far;
-use vdeploy::run::{Execution, Finished, SoFar, prepare};
-use vdeploy::target::TargetHandle;
+use vdeploy::run::Finished;
+use vdeploy::run::lease::DEFAULT_TTL;
+
+/// The id of every run here.
+const RUN: &str = "01RUN";
 
 /// What is left of a run when its process is gone.
 struct Run {
     id: RunId,
     target: Target,
     store: Arc<SqliteStore>,
+    /// Milliseconds since 1970 on the store's clock.
+    time: Arc<AtomicU64>,
     plan: Plan,
+    session: Session,
+}
+
+/// The scripted plugin as `scripted`, and no plans.
+fn project() -> Project {
+    static PROJECT: OnceLock<Project> = OnceLock::new();
+    let make = || {
+        let text = "[targets.infra]\ntype = \"local\"\n[secrets.token]\nenv = \"TOKEN\"\n";
+        let mut project = Project::from_text("vdeploy.toml", text, "/".as_ref()).unwrap();
+        let mut scripted = project.plugins.values().next().unwrap().clone();
+        let file = target_dir().join("vdeploy-fixtures/scripted.wasm");
+        scripted.source = PluginSource::Path(file);
+        scripted.grants = all();
+        project.plugins.insert("scripted".into(), scripted);
+        project
+    };
+    PROJECT.get_or_init(make).clone()
+}
+
+/// The project with this plan. A store and a world are added for each process.
+fn session(plan: &Plan) -> Session {
+    static OPTIONS: OnceLock<SessionOptions> = OnceLock::new();
+    let options = OPTIONS.get_or_init(|| {
+        let dir = target_dir().join("vdeploy-fixtures/compiled");
+        SessionOptions {
+            code_cache_key: Some(dir.join("key")),
+            code_cache: Some(dir),
+            environment: [("TOKEN", TOKEN)].into_iter().collect(),
+            // No process of this machine: its lease has to expire.
+            actor: Actor::named("a test"),
+            ..SessionOptions::new("/", "/nonexistent")
+        }
+    });
+    let mut project = project();
+    project.plans.insert(plan.name.clone(), plan.clone());
+    Session::with_project(options.clone(), project)
 }
 
 impl Run {
     fn new(plan: &Plan) -> Self {
-        let store = Arc::new(SqliteStore::in_memory().unwrap());
-        let id = RunId::from("01RUN");
-        let record = RunRecord {
-            id: id.clone(),
-            plan: plan.clone(),
-            configs: BTreeMap::new(),
-            target: "infra".into(),
-            vm: Some("vm-1".to_owned()),
-            url: Some("https://{vm}.example.com:3000".to_owned()),
-            plugins: BTreeMap::new(),
-            rolls_back: None,
-            started_by: "a test".to_owned(),
-            started_at: 1,
-            host_version: "0".to_owned(),
-            dry_run: false,
-        };
-        store.create_run(&record).unwrap();
+        let time = Arc::new(AtomicU64::new(1_700_000_000_000));
+        let now = time.clone();
+        let store = SqliteStore::in_memory().unwrap();
+        let store = store.with_clock(Arc::new(move || now.load(Ordering::SeqCst)));
         Self {
-            id,
+            id: RunId::from(RUN),
             target: Target::new(),
-            store,
+            store: Arc::new(store),
+            time,
             plan: plan.clone(),
+            session: session(plan),
         }
+    }
+
+    /// The same run as if it had begun with another plan.
+    fn as_if_of(&self, plan: &Plan) -> Self {
+        let mut record = self.store.run(RUN).unwrap();
+        record.plan = plan.clone();
+        record.configs.clear();
+        let other = Self {
+            target: self.target.clone(),
+            ..Self::new(plan)
+        };
+        other.store.create_run(&record).unwrap();
+        for stored in self.journal() {
+            other.store.append(&self.id, None, &stored.entry).unwrap();
+        }
+        other
     }
 
     fn journal(&self) -> Vec<Stored> {
         self.store.journal(&self.id).unwrap()
     }
 
-    /// One process of the run: the first, or one that goes on with it.
+    /// One process of the run: the first, or one that resumes it.
     async fn process(&self, store: Arc<dyn Store>) -> (Finished, Vec<RunEvent>) {
         let clock = Arc::new(SimulatedClock::new(1_700_000_000_000));
         self.process_until(store, clock, std::future::pending())
@@ -79,68 +125,39 @@ impl Run {
         clock: Arc<dyn Clock>,
         stop: impl Future<Output = ()>,
     ) -> (Finished, Vec<RunEvent>) {
-        let journal = self.journal();
-        let resumes = !journal.is_empty();
-        let sum = match resumes {
-            true => so_far(&self.store.run("01RUN").unwrap(), &journal),
-            false => SoFar::default(),
-        };
-        let vm = sum.vm.clone().unwrap_or_else(|| "vm-1".into());
-        let handle = TargetHandle::vers("infra".into(), vm, "https://{vm}.example.com:3000");
-        let token = SecretValue::new(TOKEN.to_owned());
-        let masker = Masker::new([&token]).unwrap();
-        let world = World {
-            leases: Default::default(),
-            clock,
-            http: Arc::new(self.target.http()),
-            ssh: Arc::new(self.target.clone()),
-            snapshot: Arc::new(Snapshots {
-                target: self.target.clone(),
-                handle: handle.clone(),
+        let target = self.target.clone();
+        let session = self.session.with_options(|options| {
+            options.store = Some(store);
+            options.world = Some(Arc::new(Outside { target, clock }));
+        });
+        let operation = match self.store.run(RUN) {
+            Err(_) => Operation::Deploy(Deploy {
+                plan: self.plan.name.to_string(),
+                run: Some(self.id.clone()),
+                ..Deploy::default()
             }),
-            secrets: Arc::new(LoadedSecrets::new([("token".to_owned(), token)])),
-            state: Arc::new(StoreState::new(self.store.clone())),
-            target: handle,
+            Ok(_) => {
+                // The lease of the process before it has expired.
+                let ttl = u64::try_from(DEFAULT_TTL.as_millis()).unwrap();
+                self.time.fetch_add(ttl, Ordering::SeqCst);
+                Operation::Resume(Resume {
+                    run: Some(RUN.to_owned()),
+                    ..Resume::default()
+                })
+            }
         };
+        let prepared = session.prepare(operation).await.unwrap();
         let (events, mut seen) = unbounded_channel();
-        let shared = RunShared::new(
-            self.id.clone(),
-            world,
-            Arc::new(masker),
-            false,
-            store,
-            events,
-        );
-        let shared = Arc::new(shared.resuming(sum.gate.clone()));
-        if resumes {
-            let entry = Entry::Resumed {
-                by: "a test".to_owned(),
-                host_version: "0".to_owned(),
-            };
-            // Killed at once is a case too.
-            let _ = shared.recorder.append(&entry);
-        }
-        let plugins: prepare::Plugins = [("scripted".into(), scripted())].into();
-        let execution = Execution {
-            configs: prepare::configs(&self.plan, &plugins, false).unwrap(),
-            traits: prepare::traits(&self.plan, &plugins, false),
-            plan: self.plan.clone(),
-            plugins,
-            shared,
-            rolls_back: None,
-            rolled_back_run: None,
-            so_far: sum,
-        };
+        let cancel = Cancel::new();
         let stopped = async {
             stop.await;
-            execution.shared.cancellation.cancel();
+            cancel.stop("a test");
             std::future::pending::<()>().await;
         };
         let finished = tokio::select! {
-            finished = execution.execute() => finished,
+            finished = prepared.execute(events, cancel.clone()) => finished,
             () = stopped => unreachable!(),
         };
-        drop(execution);
         (
             finished,
             std::iter::from_fn(|| seen.try_recv().ok()).collect(),
@@ -150,18 +167,18 @@ impl Run {
     /// Processes until one is not cut off; `cuts` are the writes that each of
     /// the first ones gets, and whether the next one still gets there.
     async fn through(&self, cuts: &[(usize, bool)]) -> Option<Finished> {
-        for (writes, late) in cuts {
+        for (nth, (writes, late)) in cuts.iter().enumerate() {
             let store = Arc::new(FailsAfter::over(self.store.clone(), *writes, *late));
             let (finished, _) = self.process(store.clone()).await;
             if !store.has_failed() {
                 return None;
             }
-            assert_eq!(
-                finished.outcome,
-                Outcome::Interrupted,
-                "{}",
-                finished.message
-            );
+            // A resume that cannot be recorded has not begun.
+            let outcome = match (nth, writes) {
+                (1.., 0) => Outcome::Internal,
+                _ => Outcome::Interrupted,
+            };
+            assert_eq!(finished.outcome, outcome, "{}", finished.message);
         }
         if self.journal().is_empty() {
             // Cut off before its first entry: it has begun nothing.
@@ -247,7 +264,7 @@ fn assert_legal(journal: &[Stored], case: &str) {
 
 /// What several processes recorded is one run, and goes the same again.
 async fn assert_repeatable(run: &Run, case: &str) {
-    let record = run.store.run("01RUN").unwrap();
+    let record = run.store.run(RUN).unwrap();
     let again = crate::replay::repeat(&record, &run.journal())
         .await
         .replayed;
@@ -327,7 +344,7 @@ async fn a_restore_that_is_cut_off_anywhere_is_made_once() {
 }
 
 #[tokio::test]
-async fn a_run_that_does_something_else_now_is_not_gone_on_with() {
+async fn a_run_that_does_something_else_now_is_not_resumed() {
     let run = Run::new(&deploy(RollbackTo::InPlace, false));
     let mut cut = 1;
     // Until the build has been started and nothing after it.
@@ -336,8 +353,7 @@ async fn a_run_that_does_something_else_now_is_not_gone_on_with() {
         let store = Arc::new(FailsAfter::over(fresh.store.clone(), cut, true));
         fresh.process(store).await;
         if fresh.target.lock().changes.len() == 2 {
-            let mut other = fresh;
-            other.plan = changed(&other.plan);
+            let other = fresh.as_if_of(&changed(&fresh.plan));
             let (finished, _) = other.process(other.store.clone()).await;
             assert_eq!(finished.outcome, Outcome::Interrupted);
             assert!(
@@ -512,4 +528,23 @@ async fn of_a_sleep_that_a_stop_cut_short_the_rest_is_slept() {
     assert_eq!(*bed.slept.lock().unwrap(), [Duration::from_millis(3000)]);
     assert_eq!((sleeps("intent").len(), sleeps("result").len()), (1, 1));
     assert_repeatable(&run, "after the resume").await;
+}
+
+#[tokio::test]
+async fn a_panic_ends_the_run_as_interrupted() {
+    let plan = plan([step("deploy", json!({ "run": [exec("panic")] }))]);
+    let run = Run::new(&plan);
+    let (finished, events) = run.process(run.store.clone()).await;
+    assert_eq!(finished.outcome, Outcome::Interrupted);
+    assert!(
+        finished.message.contains("panicked"),
+        "{}",
+        finished.message
+    );
+    assert_eq!(finished.next[0], "vdeploy resume 01RUN");
+    let last = events.last();
+    assert!(
+        matches!(last, Some(RunEvent::RunFinished { exit_code: 40, .. })),
+        "{last:?}"
+    );
 }

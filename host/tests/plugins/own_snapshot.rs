@@ -4,11 +4,11 @@
 use crate::driver::{exec, execute_with, step};
 use crate::stage::{Parts, Stage, all, code, empty_plan, load};
 use serde_json::{Value, json};
-use vdeploy::capability::snapshot::SnapshotScope;
 use vdeploy::event::{Outcome, Phase, RunEvent};
 use vdeploy::journal::Entry;
 use vdeploy::plan::{Plan, Step};
 use vdeploy::plugin::Plugin;
+use vdeploy::scope::SnapshotScope;
 
 /// The scripted step with the grant, as the plugin `scripted`.
 fn maker() -> Plugin {

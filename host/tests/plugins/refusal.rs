@@ -1,11 +1,11 @@
 //! What is refused before any of its code runs, and the words for it.
 
 use crate::stage::{all, bytes, engine, load};
-use vdeploy::capability::grant::Grants;
-use vdeploy::capability::http::HttpScope;
-use vdeploy::capability::ssh::SshScope;
 use vdeploy::plugin::inspect::Inspection;
 use vdeploy::plugin::{Plugin, PluginError};
+use vdeploy::scope::Grants;
+use vdeploy::scope::HttpScope;
+use vdeploy::scope::SshScope;
 
 fn refused(name: &str) -> PluginError {
     load(name, &all()).expect_err(name)

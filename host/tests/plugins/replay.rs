@@ -13,7 +13,6 @@ use vdeploy::capability::clock::SimulatedClock;
 use vdeploy::capability::doubles::{
     DenyHttp, DenySnapshot, DenySsh, DenyState, PlaceholderSecrets,
 };
-use vdeploy::capability::grant::Grants;
 use vdeploy::capability::mask::Masker;
 use vdeploy::event::{Outcome, Phase, RunEvent};
 use vdeploy::gate::{ReplaySource, RunShared};
@@ -26,6 +25,7 @@ use vdeploy::plugin::Plugin;
 use vdeploy::run::replay::What;
 use vdeploy::run::trace::{Ending, functions};
 use vdeploy::run::{Execution, Replayed, prepare};
+use vdeploy::scope::Grants;
 use vdeploy::target::TargetHandle;
 
 /// What a replay came to, with what it wrote and told.

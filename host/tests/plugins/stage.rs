@@ -10,17 +10,21 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 use vdeploy::capability::clock::{Clock, SimulatedClock, SystemClock};
 use vdeploy::capability::doubles::{RecordingHttp, RecordingSnapshot, RecordingSsh};
-use vdeploy::capability::grant::Grants;
-use vdeploy::capability::http::{HttpScope, Response};
+use vdeploy::capability::http::Response;
 use vdeploy::capability::mask::Masker;
-use vdeploy::capability::secrets::{LoadedSecrets, SecretScope, SecretValue};
-use vdeploy::capability::snapshot::{NoProgress, SnapshotScope};
-use vdeploy::capability::ssh::{Command, Output, SshScope};
+use vdeploy::capability::secrets::{LoadedSecrets, SecretValue};
+use vdeploy::capability::snapshot::NoProgress;
+use vdeploy::capability::ssh::{Command, Output};
 use vdeploy::capability::{EffectError, ErrorKind, World};
 use vdeploy::gate::{Budget, Gate, RunShared};
 use vdeploy::ids::RunId;
 use vdeploy::journal::{Entry, SqliteStore, Store, StoreState};
 use vdeploy::plan::{OnFailure, Plan, RollbackTo};
+use vdeploy::scope::Grants;
+use vdeploy::scope::HttpScope;
+use vdeploy::scope::SecretScope;
+use vdeploy::scope::SnapshotScope;
+use vdeploy::scope::SshScope;
 
 use vdeploy::event::Phase;
 use vdeploy::event::RunEvent;
@@ -33,7 +37,7 @@ use vdeploy::target::TargetHandle;
 pub const TOKEN: &str = "tok-4f9a1c77e2";
 
 /// The target directory of cargo that this test was built in.
-fn target_dir() -> PathBuf {
+pub fn target_dir() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     exe.ancestors().nth(3).unwrap().to_path_buf()
 }

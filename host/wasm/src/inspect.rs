@@ -3,17 +3,17 @@
 
 use super::component::Description;
 use super::error::PluginError;
-use super::manifest::{Manifest, Request};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
-use vdeploy_core::capability::Grants;
-use vdeploy_core::capability::http::HttpScope;
-use vdeploy_core::capability::secrets::SecretScope;
-use vdeploy_core::capability::snapshot::SnapshotScope;
-use vdeploy_core::capability::ssh::SshScope;
 use vdeploy_core::clean;
 use vdeploy_core::ids::{PluginName, is_name};
+use vdeploy_scope::Grants;
+use vdeploy_scope::HttpScope;
+use vdeploy_scope::SecretScope;
+use vdeploy_scope::SnapshotScope;
+use vdeploy_scope::SshScope;
+use vdeploy_scope::manifest::{Manifest, Request};
 
 /// The powers of a plugin, for people and for `--json`.
 #[derive(Clone, Debug, Serialize)]

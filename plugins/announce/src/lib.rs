@@ -1,6 +1,6 @@
-//! The step `announce`: a feed event, a snapshot of what was just verified, its
-//! record in the ledger, and an entry in the registry that discovery shows.
-//! The deploy is live before it, so what fails here is a warning.
+//! The step `announce`: posts a feed event, takes a snapshot of the verified
+//! version, records it in the ledger, and updates the registry entry for
+//! discovery. The deploy is already live, so a failure is only a warning.
 //!
 //! This plugin must not know how the deploy was made.
 
@@ -36,21 +36,18 @@ pub struct Config {
     strict: bool,
 }
 
-/// What was announced: `done`, `done before`, `off`, `none: WHY` or
-/// `failed: WHY`.
+/// Each record is `done`, `done before`, `off`, `none: WHY` or `failed: WHY`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Output {
     pub summary: String,
     pub skipped: bool,
     pub feed: String,
-    /// The id of the snapshot.
     pub snapshot: Option<String>,
     pub ledger: String,
     pub registry: String,
 }
 
-/// The step.
 #[derive(Debug)]
 pub struct Announce;
 
@@ -88,7 +85,7 @@ impl Step for Announce {
             false => "off".to_owned(),
         };
 
-        // Unique, because an unanswered call is found again by its label.
+        // Unique: an unanswered call is found again by its label.
         let label = format!(
             "{} {} run {}",
             config.label,
@@ -100,7 +97,7 @@ impl Step for Announce {
             let taken = cx.snapshot().create(&label);
             let taken = taken.inspect(|id| snapshot = Some(id.clone()));
             let note = match taken {
-                // No failure: there was never one to be had here.
+                // The target has no snapshots: not a failure.
                 Err(error) if error.code == "snapshot.unsupported" => {
                     "none: no platform takes snapshots of the target".to_owned()
                 }
@@ -131,8 +128,8 @@ impl Step for Announce {
             (false, _) => "off".to_owned(),
             (true, None) => "none: the target is no Vers VM".to_owned(),
             (true, Some(vm)) => {
-                let kept = keep_registered(cx, &records, &deploy, &vm);
-                notes.note("the registry entry", kept.map(say))?
+                let updated = update_registry(cx, &records, &deploy, &vm);
+                notes.note("the registry entry", updated.map(say))?
             }
         };
 
@@ -141,7 +138,10 @@ impl Step for Announce {
             0 => String::new(),
             n => format!("; {n} of its records failed"),
         };
-        let summary = format!("{}{told}", deploy.headline(cx));
+        let summary = match cx.dry_run() {
+            true => format!("would announce {}", short(deploy.sha())),
+            false => format!("{}{told}", deploy.headline(cx)),
+        };
         Ok(Output {
             summary,
             skipped: false,
@@ -160,14 +160,14 @@ fn say(recorded: Recorded) -> String {
     }
 }
 
-/// Collects what failed, and warns of it.
+/// Warns about failed records and collects them.
 struct Notes<'a> {
     cx: &'a Cx<Config>,
     failed: Vec<String>,
 }
 
 impl Notes<'_> {
-    /// What a record came to. Only a run that is being stopped is an error.
+    /// An error only when the run is being stopped.
     fn note(&mut self, what: &str, result: Result<String, Error>) -> Result<String, Error> {
         match result {
             Ok(text) => Ok(text),
@@ -188,9 +188,8 @@ impl Notes<'_> {
     }
 }
 
-/// An entry that is right is only seen again, so that nothing an operator put
-/// into it is lost.
-fn keep_registered(
+/// A correct entry gets only a heartbeat, so that edits of an operator stay.
+fn update_registry(
     cx: &Cx<Config>,
     records: &Records<'_, Config>,
     deploy: &Deploy,
@@ -223,7 +222,6 @@ fn keep_registered(
     }
 }
 
-/// What was deployed.
 #[derive(Debug, Default)]
 struct Deploy {
     before: Baseline,
@@ -248,7 +246,7 @@ impl Deploy {
         started.unwrap_or(&self.before.sha)
     }
 
-    /// The version that served before.
+    /// The version that was live before.
     fn old_sha(&self) -> &str {
         match self.before.sha.as_str() {
             "" => &self.pulled.old_sha,

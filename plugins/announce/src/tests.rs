@@ -1,4 +1,4 @@
-//! The step against a real service that keeps its records.
+//! The step against a real service.
 
 use serde_json::{Value, json};
 use vdeploy_plugin::testing::{self, FakeHost, FakeResponse};
@@ -69,7 +69,7 @@ fn a_deploy_is_told_to_feed_ledger_and_registry() {
         json!({"name": "board", "port": stage.port(), "healthPath": "/health"})
     );
     assert_eq!(host.warnings(), Vec::<String>::new());
-    // A request in doubt is looked up where it leaves something of its own.
+    // A request in doubt is read back if it leaves a record.
     let requests = host.requests().into_iter();
     let told: Vec<(String, String)> = requests.filter_map(|request| request.read_back).collect();
     let run = events[0]["metadata"]["run"].as_str().unwrap();
@@ -101,7 +101,7 @@ fn announcing_twice_has_one_effect() {
         assert_eq!(stored(&stage, store).len(), 1, "{store}");
     }
     assert_eq!(host.snapshots().len(), 1);
-    // What is right already is only seen again.
+    // A correct entry gets only a heartbeat.
     assert_eq!(stored(&stage, "registry")[0]["beats"], 1);
 }
 
@@ -120,8 +120,8 @@ fn a_wrong_entry_is_mended() {
     );
 }
 
-/// A registry of one VM, of which the answer to a change is lost; `arrives` says
-/// of the first one whether it came through.
+/// A registry of one VM that loses the answer to a change; `arrives`: whether the
+/// first change arrived.
 fn forgetful(stage: &Stage, status: &str, arrives: bool) -> FakeHost {
     let mut entry = json!({"id": "vm-1", "status": status, "address": "vm-1.vm.vers.sh"});
     let mut lost = false;
@@ -156,7 +156,7 @@ fn a_change_of_the_registry_in_doubt_is_looked_up() {
     for (status, arrives, methods) in [
         ("stopped", true, "GET PATCH GET"),
         ("stopped", false, "GET PATCH GET PATCH"),
-        // Leaves nothing to find; it is not sent again.
+        // A heartbeat leaves no record; it is not sent again.
         ("running", false, "GET POST"),
     ] {
         let host = forgetful(&stage, status, arrives);
@@ -165,6 +165,16 @@ fn a_change_of_the_registry_in_doubt_is_looked_up() {
         assert_eq!(seen(&host), methods);
         assert_eq!(host.warnings(), Vec::<String>::new());
     }
+}
+
+#[test]
+fn a_dry_run_announces_nothing_and_says_so() {
+    let stage = Stage::new().unwrap();
+    stage.serve(&[]).unwrap();
+    let host = host(&stage, FakeHost::new(), json!({})).dry_run(true);
+    let output = testing::run::<Announce>(&host).unwrap();
+    assert_eq!(output.summary, "would announce 2222222");
+    assert_eq!(stored(&stage, "feed"), Vec::<Value>::new());
 }
 
 #[test]

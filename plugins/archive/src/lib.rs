@@ -1,6 +1,6 @@
-//! A snapshot by its own means, for targets whose platform takes none: an
-//! archive of directories, kept on the target beside them, and the way back
-//! from it. It guards against a bad deploy, not against a lost disk.
+//! A plugin snapshot for targets whose platform takes none: archives directories
+//! on the target itself and restores them. It protects against a bad deploy, not
+//! against a lost disk.
 //!
 //! This plugin must not know why the run failed, nor start the service.
 
@@ -22,9 +22,9 @@ use serde_json::Value;
 use vdeploy_plugin::{Cx, Error, Step};
 use vdeploy_service::process::field;
 
-/// Makes an archive; needs the functions of `process.sh` and `restore.sh`.
+/// Needs the functions of `process.sh` and `restore.sh`.
 const MAKE: &str = include_str!("make.sh");
-/// Puts one back. It lies in each archive too, for a restore by hand.
+/// Also stored in each archive, for a restore by hand.
 const RESTORE: &str = include_str!("restore.sh");
 
 /// See `plugin.toml`.
@@ -73,8 +73,8 @@ enum WhenUnchanged {
     Take,
 }
 
-/// What `make` returns. `id`, `label`, `skipped` and `self-managed` are what other steps
-/// read of a snapshot.
+/// The output of `make`. Other steps read `id`, `label`, `skipped` and
+/// `self-managed`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Archived {
@@ -83,19 +83,18 @@ pub struct Archived {
     pub id: Option<String>,
     pub label: String,
     pub self_managed: bool,
-    /// The archives' directory on the target, absolute.
+    /// Directory of the archives on the target, absolute.
     pub store: String,
-    /// What is archived, absolute.
+    /// The archived directories, absolute.
     pub dirs: Vec<String>,
-    /// Paths in them that are left out.
+    /// Excluded paths in them.
     pub exclude: Vec<String>,
-    /// Size of the archive.
+    /// Size of the archive in KiB.
     pub kb: u64,
     /// For a person.
     pub restore_by_hand: Option<String>,
 }
 
-/// The step.
 #[derive(Debug)]
 pub struct Archive;
 
@@ -108,7 +107,7 @@ impl Step for Archive {
         if let Some(path) = cx.config().exclude.iter().find(climbs) {
             return Err(Error::invalid(
                 "archive.exclude",
-                format!("`exclude` has `{path}`, which leaves the directory"),
+                format!("`exclude` has `{path}`, which leads out of the directory"),
             ));
         }
         Ok(())
@@ -123,7 +122,7 @@ impl Step for Archive {
     }
 }
 
-/// The error of a script that answers with a state and why.
+/// The error of a script that answers with `state` and `why`.
 fn refused(text: &str) -> Error {
     let state = field(text, "state").unwrap_or("no-answer");
     let why = field(text, "why").unwrap_or(text).trim();

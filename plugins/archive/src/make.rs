@@ -1,5 +1,5 @@
-//! Makes the archive and declares it. Nothing is declared that was not written,
-//! read back and renamed.
+//! Makes the archive and declares it, only after it is written, read back and
+//! renamed.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use vdeploy_service::process::{field, with_functions};
 
 use crate::{Archived, Config, MAKE, Quiesce, RESTORE, WhenUnchanged, fields, refused};
 
-/// The longest that packing may take; the step's own deadline is shorter.
+/// The deadline of the step is shorter.
 const TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
-/// Ends the text of `restore.sh` inside the script.
+/// Here-document delimiter of `restore.sh` inside the script.
 const END: &str = "END-OF-RESTORE-SH";
 
 pub(crate) fn make(cx: &Cx<Config>) -> Result<Archived, Error> {
@@ -27,7 +27,7 @@ pub(crate) fn make(cx: &Cx<Config>) -> Result<Archived, Error> {
             ..Archived::default()
         });
     }
-    // `vdeploy rollback` has no preflight of its own.
+    // The plan `rollback` has no preflight.
     let baseline = match here {
         None => cx.rolled_back_output_of("preflight")?.unwrap_or_default(),
         Some(here) => here,
@@ -35,7 +35,7 @@ pub(crate) fn make(cx: &Cx<Config>) -> Result<Archived, Error> {
     let dirs = dirs(config, &baseline)?;
     let id = format!("{}-{}", config.label, cx.run_id());
     let label = label(config, &baseline);
-    let (pid, start) = to_pause(cx, &baseline)?;
+    let (pid, start) = to_suspend(cx, &baseline)?;
     let needed: Archived = cx
         .rolled_back_output_of(&config.archive_step)?
         .unwrap_or_default();
@@ -70,7 +70,7 @@ pub(crate) fn make(cx: &Cx<Config>) -> Result<Archived, Error> {
         .context("declare the archive")?;
     Ok(Archived {
         exclude: config.exclude.clone(),
-        ..told(&text, id, label)
+        ..parse(&text, id, label)
     })
 }
 
@@ -87,7 +87,7 @@ fn dirs(config: &Config, baseline: &Baseline) -> Result<Vec<String>, Error> {
     if baseline.app_dir.is_empty() {
         return Err(Error::invalid(
             "archive.no-directory",
-            "no step `preflight` has found a checkout; set `dirs`",
+            "no step `preflight` found a checkout; set `dirs`",
         ));
     }
     Ok(vec![baseline.app_dir.clone()])
@@ -100,8 +100,8 @@ fn label(config: &Config, baseline: &Baseline) -> String {
     }
 }
 
-/// Pid and start time of the service that is to stand still; empty for none.
-fn to_pause(cx: &Cx<Config>, baseline: &Baseline) -> Result<(String, String), Error> {
+/// Pid and start time of the service to suspend; empty for none.
+fn to_suspend(cx: &Cx<Config>, baseline: &Baseline) -> Result<(String, String), Error> {
     if cx.config().quiesce == Quiesce::No || baseline.port == 0 {
         return Ok(Default::default());
     }
@@ -111,7 +111,7 @@ fn to_pause(cx: &Cx<Config>, baseline: &Baseline) -> Result<(String, String), Er
         }
         Port::Free => Ok(Default::default()),
         Port::Owned(_) | Port::Hidden { .. } => {
-            cx.warn("the process on the service's port is not ours and was not paused");
+            cx.warn("the process on the port is not the service and was not suspended");
             Ok(Default::default())
         }
     }
@@ -120,20 +120,20 @@ fn to_pause(cx: &Cx<Config>, baseline: &Baseline) -> Result<(String, String), Er
 fn warn(cx: &Cx<Config>, text: &str) {
     for moving in fields(text, "moving") {
         cx.warn(format!(
-            "a file was written to while it was read ({moving}); it may be of two moments in the archive: `quiesce = \"pause\"` avoids it"
+            "a file changed while it was read ({moving}); its copy in the archive may be inconsistent: `quiesce = \"pause\"` avoids that"
         ));
     }
     if let Some(other) = field(text, "other-owner") {
         cx.warn(format!(
-            "{other} belongs to another user; a restore by the login user cannot give it back to them"
+            "{other} belongs to another user; a restore by the login user cannot restore that owner"
         ));
     }
     for pruned in fields(text, "pruned") {
-        cx.info(format!("removed the old archive {pruned}"));
+        cx.info(format!("deleted the old archive {pruned}"));
     }
 }
 
-fn told(text: &str, id: String, label: String) -> Archived {
+fn parse(text: &str, id: String, label: String) -> Archived {
     let store = field(text, "store").unwrap_or_default().to_owned();
     let kb = field(text, "kb")
         .and_then(|kb| kb.parse().ok())

@@ -1,8 +1,8 @@
-# Makes an archive of directories: packed under another name, read back, and
-# only then renamed. $1 store, $2 id, $3 archives to keep, $4 MiB that stay
+# Archives directories under a temporary name, reads the archive back, and renames
+# it. $1 store, $2 id, $3 archives to keep, $4 MiB that stay
 # free, $5 label, $6 run, $7 commit, $8 and $9 pid and start time of the process
-# to pause or nothing, $10 an archive that is kept whatever its age, $11 number
-# of directories; then the directories, then what is left out of them.
+# to suspend or nothing, $10 an archive that is never deleted, $11 number
+# of directories; then the directories, then the excluded paths.
 # Needs the functions of process.sh, restore.sh (value, sum_of) and restore_text.
 # Prints KEY=VALUE lines.
 answer() {
@@ -13,7 +13,7 @@ answer() {
     exit 0
 }
 
-# The process goes on, whatever becomes of this script.
+# A watcher resumes the process even when this script is killed.
 pause_process() {
     [ -n "$pid" ] && is_same "$pid" "$begin" || return 0
     detach='nohup'
@@ -21,7 +21,7 @@ pause_process() {
     # shellcheck disable=SC2016 # arguments of the inner shell
     $detach sh -c 'while kill -0 "$1" 2>/dev/null; do sleep 1; done; kill -CONT "$2"' \
         resume "$$" "$pid" </dev/null >/dev/null 2>&1 &
-    kill -STOP "$pid" 2>/dev/null || answer pause "process $pid cannot be paused"
+    kill -STOP "$pid" 2>/dev/null || answer pause "process $pid cannot be suspended"
     paused=$pid
 }
 
@@ -38,8 +38,8 @@ free_kb() {
     }
 }
 
-# Writes the absolute path of each directory to `dirs`, one a line, and refuses
-# what could not be restored.
+# Writes the absolute path of each directory to `dirs`, one a line; refuses a
+# directory that cannot be restored.
 resolve() {
     newline='
 '
@@ -47,7 +47,7 @@ resolve() {
         dir=$(cd "$given" 2>/dev/null && pwd -P) || answer no-directory "$given cannot be entered"
         case $dir in
             *"$newline"*) answer name "the name of $given has a line end" ;;
-            /) answer name "the root directory cannot be swapped for a restored one" ;;
+            /) answer name "the root directory cannot be replaced by a restored one" ;;
         esac
         case $store/ in "$dir"/*) answer store "the store $store is in $dir, which is archived; set \`store\`" ;; esac
         case $dir/ in "$store"/*) answer store "$dir is in the store $store" ;; esac
@@ -56,13 +56,13 @@ resolve() {
             case $other/ in "$dir"/*) answer nested "$other is in $dir, which is archived too" ;; esac
         done <"$part/dirs"
         parent=${dir%/*}
-        [ -w "${parent:-/}" ] || answer parent "a restore puts another directory in the place of $dir, and $parent cannot be written"
+        [ -w "${parent:-/}" ] || answer parent "a restore replaces $dir, and $parent cannot be written"
         mount=$(df -Pk "$dir" 2>/dev/null </dev/null | {
             read -r _
             read -r _ _ _ _ _ mount
             printf '%s' "$mount"
         })
-        [ "$mount" != "$dir" ] || answer mount "$dir is a mount point and cannot be swapped for a restored one; name the directories in it"
+        [ "$mount" != "$dir" ] || answer mount "$dir is a mount point and cannot be replaced by a restored one; list the directories in it"
         printf '%s\n' "$dir" >>"$part/dirs" || answer no-space "cannot write $part/dirs"
     done
 }
@@ -74,22 +74,22 @@ size_kb() {
     echo "${size:-0}"
 }
 
-# Packs directory $1 into $2. A file that is written to meanwhile is packed
-# again; `moving` names one that never kept still.
+# Packs directory $1 into $2. Retries when a file changes meanwhile; `moving` names
+# one that changed in every try.
 pack() {
     for _ in 1 2 3; do
         status=failed moving=
         rm -f "$part/status"
         if [ -n "$zip" ]; then
             if ! {
-                tar $owners ${left_out:+-X} ${left_out:+"$left_out"} -C "$1" -cf - . 2>"$part/errors" </dev/null
+                tar $owners ${excluded:+-X} ${excluded:+"$excluded"} -C "$1" -cf - . 2>"$part/errors" </dev/null
                 echo "$?" >"$part/status"
             } | gzip -1 >"$2" 2>"$part/zip-errors"; then
                 status=zip
                 break
             fi
         else
-            tar $owners ${left_out:+-X} ${left_out:+"$left_out"} -C "$1" -cf "$2" . 2>"$part/errors" </dev/null
+            tar $owners ${excluded:+-X} ${excluded:+"$excluded"} -C "$1" -cf "$2" . 2>"$part/errors" </dev/null
             echo "$?" >"$part/status"
         fi
         read -r status <"$part/status" || status=failed
@@ -114,7 +114,7 @@ read_back() {
     fi
 }
 
-# Removes the oldest archives of the same directories.
+# Deletes the oldest archives of the same directories.
 prune() {
     key=$(value dirs-sum "$store/$id/manifest")
     for manifest in "$store"/*/manifest; do
@@ -128,7 +128,7 @@ prune() {
     done
 }
 
-tell() {
+describe() {
     echo "store=$store"
     kb=$(du -sk "$store/$id" 2>/dev/null </dev/null | tr -c '0-9\n' ' ' | {
         read -r kb _
@@ -151,12 +151,12 @@ main() {
     [ -n "$(sum_of /dev/null)" ] || answer tool "the target has neither sha256sum nor shasum nor openssl"
     command -v tar >/dev/null 2>&1 || answer tool "the target has no tar"
     if [ -f "$store/$id/manifest" ] && sums_hold "$store/$id"; then
-        # An earlier try of this run has made it.
-        tell
+        # An earlier try of this run made it.
+        describe
         answer kept
     fi
     part=$store/.$id.part
-    # What runs left that were killed.
+    # Partial archives of killed runs.
     find "$store/." ! -name . -prune -name '.*.part' -mtime +0 -exec rm -rf {} + </dev/null
     rm -rf "$part" "${store:?}/$id"
     mkdir "$part" || answer store "cannot make $part"
@@ -169,8 +169,8 @@ main() {
         n=$((n + 1))
         [ "$n" -le "$count" ] || printf './%s\n' "${word#./}"
     done >"$part/exclude" || answer no-space "cannot write $part/exclude"
-    left_out=
-    if [ -s "$part/exclude" ]; then left_out=$part/exclude; fi
+    excluded=
+    if [ -s "$part/exclude" ]; then excluded=$part/exclude; fi
     n=0
     for word in "$@"; do
         n=$((n + 1))
@@ -214,13 +214,13 @@ main() {
     resume
     restore_text >"$part/restore.sh" || answer pack "cannot write $part/restore.sh"
     rm -f "$part/status" "$part/errors" "$part/zip-errors"
-    sums_hold "$part" || answer pack "what was written does not have its checksum"
-    # On the disk before it has its name, and the name before it is believed.
+    sums_hold "$part" || answer pack "the written archive does not match its checksum"
+    # Flush the data before the rename, and the rename before the declaration.
     sync
     mv "$part" "$store/$id" || answer pack "cannot rename $part"
     sync
     prune
-    tell
+    describe
     answer made
 }
 main "$@"

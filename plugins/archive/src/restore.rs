@@ -1,6 +1,6 @@
-//! Puts an archive back: unpacked and proven beside what is there, then the
-//! service is stopped, then the directories are swapped. What is replaced is
-//! kept. The step after it starts the old version.
+//! Restores an archive: verifies and unpacks it next to the live directories,
+//! stops the service, swaps the directories, and keeps the replaced ones. The
+//! next step starts the old version.
 
 use std::time::Duration;
 
@@ -39,20 +39,20 @@ pub(crate) fn restore(cx: &Cx<Config>) -> Result<FilesRestored, Error> {
     let before = before.ok_or_else(|| {
         Error::invalid(
             "archive.no-baseline",
-            "the run that is rolled back has no output of a step `preflight`, so the process that must be stopped is not known; nothing was touched",
+            "the run that is rolled back has no output of a step `preflight`, so the process to stop is unknown; nothing was touched",
         )
     })?;
     let restarted: Restarted = cx.rolled_back_output_of("restart")?.unwrap_or_default();
-    let ours = Ours {
+    let service = Service {
         before: &before,
         restarted: &restarted,
         dirs: &archived.dirs,
     };
     // A foreign process is refused before anything is unpacked.
-    let found = ours.on_port(cx)?;
+    let found = service.on_port(cx)?;
     let data_loss = data_loss(cx, &before, &archived, &id)?;
     let place = format!("{}/{id}", archived.store);
-    script(cx, "unpack", &place).context("unpack the archive beside what is there")?;
+    script(cx, "unpack", &place).context("unpack the archive")?;
     if cx.dry_run() {
         return Ok(FilesRestored {
             summary: format!("would restore archive {id}"),
@@ -62,13 +62,13 @@ pub(crate) fn restore(cx: &Cx<Config>) -> Result<FilesRestored, Error> {
         });
     }
     if found.is_some() {
-        stop(cx, &ours)?;
+        stop(cx, &service)?;
     }
     let text = script(cx, "swap", &place).context("swap the directories")?;
     let kept: Vec<String> = fields(&text, "kept").map(str::to_owned).collect();
     for kept in &kept {
         cx.warn(format!(
-            "what was there is kept as {kept}; remove it when you have looked"
+            "the broken state is in {kept}; delete it after inspection"
         ));
     }
     Ok(FilesRestored {
@@ -80,8 +80,8 @@ pub(crate) fn restore(cx: &Cx<Config>) -> Result<FilesRestored, Error> {
     })
 }
 
-/// What was written since. Where the archive does not have the data directory,
-/// it stays as it is and nothing is lost.
+/// Empty when the archive does not contain the data directory, which then stays
+/// as it is.
 fn data_loss(
     cx: &Cx<Config>,
     before: &Baseline,
@@ -100,7 +100,7 @@ fn data_loss(
     if archived.exclude.iter().any(excluded) {
         return Ok(Some(Vec::new()));
     }
-    // A plan that only rolls back has archived the broken state itself.
+    // A rollback on request archived the broken state in its first step.
     let own: Archived = cx.output_of(&cx.config().archive_step)?.unwrap_or_default();
     let note = match own.id.as_deref() == Some(id) {
         true => "",
@@ -125,20 +125,20 @@ fn script(cx: &Cx<Config>, action: &str, place: &str) -> Result<String, Error> {
     }
 }
 
-/// Which processes are the service.
-struct Ours<'a> {
+/// Identifies the processes of the service.
+struct Service<'a> {
     before: &'a Baseline,
     restarted: &'a Restarted,
     dirs: &'a [String],
 }
 
-impl Ours<'_> {
+impl Service<'_> {
     fn on_port(&self, cx: &Cx<Config>) -> Result<Option<Listener>, Error> {
         match owner(cx, self.before.port)? {
             Some(found) if !self.is(&found) => Err(Error::failed(
                 "archive.foreign-process",
                 format!(
-                    "port {} is held by {}, which is not the service; it was left alone and nothing was restored: end it yourself and try again",
+                    "port {} belongs to {}, which is not the service; it was not touched and nothing was restored: terminate it yourself and try again",
                     self.before.port,
                     found.describe()
                 ),
@@ -162,20 +162,17 @@ impl Ours<'_> {
     }
 }
 
-/// Looks again who it is: unpacking took its time.
-fn stop(cx: &Cx<Config>, ours: &Ours<'_>) -> Result<(), Error> {
-    let Some(found) = ours.on_port(cx)? else {
+/// Finds the process again, because unpacking took time.
+fn stop(cx: &Cx<Config>, service: &Service<'_>) -> Result<(), Error> {
+    let Some(found) = service.on_port(cx)? else {
         return Ok(());
     };
     if let Some(unit) = &found.unit {
         return stop_unit(cx, unit);
     }
     let timeout = Duration::from_secs(cx.config().stop_timeout);
-    if process::stop(cx, &found, ours.before.port, timeout)? == Ended::Killed {
-        cx.warn(format!(
-            "{} did not end on TERM and was killed",
-            found.describe()
-        ));
+    if process::stop(cx, &found, service.before.port, timeout)? == Ended::Killed {
+        cx.warn(format!("{} ignored TERM and was killed", found.describe()));
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-# Brings directories back as an archive of vdeploy has them. By hand, with the
-# service stopped: sh restore.sh. Otherwise $1 is the action (`unpack` beside
-# what is there, `swap` by renames, or `all`), $2 the directory of the archive,
-# $3 a word for the names of what is replaced. What was there before is kept as
-# DIR.before-restore-WORD. Prints KEY=VALUE lines.
+# Restores directories from an archive of vdeploy. By hand, with the service
+# stopped: sh restore.sh. Otherwise $1 is the action (`unpack` next to the live
+# directories, `swap` by renames, or `all`), $2 the directory of the archive, $3 a
+# suffix. Keeps the replaced directories as DIR.before-restore-SUFFIX. Prints
+# KEY=VALUE lines.
 
 # The value of key $1 in file $2.
 value() { sed -n "s/^$1=//p" "$2" 2>/dev/null </dev/null | head -n 1; }
@@ -18,7 +18,7 @@ sum_of() {
     fi | sed 's/[^0-9a-f].*//'
 }
 
-# Whether every file of archive $1 is the one that was written.
+# Whether every file of archive $1 matches its checksum.
 sums_hold() {
     n=1
     while [ -n "$(value "dir-$n" "$1/manifest")" ]; do
@@ -44,7 +44,7 @@ entry() {
     before=$dir.before-restore-$tag
 }
 
-# Nothing half unpacked is left behind.
+# Deletes partly unpacked directories and answers.
 not_unpacked() {
     why="$2"
     state=$1
@@ -58,14 +58,14 @@ not_unpacked() {
 
 unpack() {
     [ -f "$here/manifest" ] || restore_answer gone "there is no archive $here"
-    sums_hold "$here" || restore_answer damaged "the files of $here do not have the checksums of its manifest; nothing was touched"
+    sums_hold "$here" || restore_answer damaged "the files of $here do not match the checksums of its manifest; nothing was touched"
     owners=
     if tar --numeric-owner -cf /dev/null /dev/null 2>/dev/null </dev/null; then owners=--numeric-owner; fi
     n=1
     while entry "$n"; do
         kb=$(value "kb-$n" "$here/manifest")
         n=$((n + 1))
-        # Swapped already, by an earlier try.
+        # An earlier try swapped it.
         if [ -e "$before" ] && [ ! -e "$beside" ]; then continue; fi
         parent=${dir%/*}
         rm -rf "$beside"
@@ -75,7 +75,7 @@ unpack() {
             echo "$free"
         })
         [ "${free:-0}" -gt "${kb:-0}" ] ||
-            not_unpacked no-space "$parent has $((${free:-0} / 1024)) MiB free, and what is restored needs $((${kb:-0} / 1024)) MiB beside what is there; nothing was touched"
+            not_unpacked no-space "$parent has $((${free:-0} / 1024)) MiB free, and what is restored needs $((${kb:-0} / 1024)) MiB next to the live directory; nothing was touched"
         mkdir "$beside" || not_unpacked unpack "cannot make $beside"
         case $file in
             *.gz) gzip -dc "$file" </dev/null | tar $owners -C "$beside" -xpf - ;;
@@ -90,8 +90,7 @@ unpack() {
     sync
 }
 
-# What the archive leaves out stays as it is: from the replaced directory it
-# moves into the restored one.
+# Moves excluded paths from the replaced directory into the restored one.
 carry_over() {
     while IFS= read -r pattern; do
         pattern=${pattern#./}
@@ -107,7 +106,7 @@ carry_over() {
     done <"$here/exclude"
 }
 
-# Puts the directories below number $1 back as they were before the swap.
+# Undoes the swap of the directories before number $1.
 swap_back() {
     failed=$1
     back=1
@@ -125,7 +124,7 @@ swap() {
         if [ -e "$beside" ]; then
             [ ! -e "$before" ] || {
                 swap_back "$n"
-                restore_answer swap "$before is there already"
+                restore_answer swap "$before exists already"
             }
             if [ -e "$dir" ] || [ -L "$dir" ]; then
                 mv "$dir" "$before" || {

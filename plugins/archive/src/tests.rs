@@ -1,5 +1,4 @@
-//! The scripts in a real shell: what is archived comes back exactly, and what
-//! goes wrong touches nothing.
+//! The scripts in a real shell: a restore is exact, and a failure touches nothing.
 
 use super::*;
 use serde_json::json;
@@ -15,7 +14,7 @@ const MANIFEST: &str = include_str!("../plugin.toml");
 struct Home(tempfile::TempDir);
 
 impl Home {
-    /// A login home with an app of odd names.
+    /// A login home with an app that has unusual names.
     fn new() -> Self {
         let home = Self(tempfile::tempdir().unwrap());
         let app = home.path("srv/my app");
@@ -168,7 +167,7 @@ fn what_is_archived_comes_back_exactly_and_what_was_there_is_kept() {
         "{warnings:?}"
     );
 
-    // Once more changes nothing: the try before has swapped.
+    // A repeat changes nothing: the first try swapped.
     let (_, again) = home.restore(&made, json!({}));
     assert_eq!(again.unwrap()["restored"], "pre-deploy-RUN1");
     assert_eq!(tree(&home.app()), before);
@@ -203,7 +202,7 @@ fn what_is_left_out_stays_as_it_is() {
     assert_eq!(read("cache/big"), "new");
     assert_eq!(read("data/board.json"), "[1]");
 
-    // Data that is not in the archive is not lost either.
+    // Data outside the archive is not lost.
     let (_, made) = home.make(json!({ "exclude": ["./data/"], "label": "code" }));
     fs::write(home.app().join("data/board.json"), "[2]").unwrap();
     let (_, restored) = home.restore(&made.unwrap(), json!({}));
@@ -248,7 +247,7 @@ fn a_second_try_takes_the_archive_that_is_there_and_old_ones_go() {
         let host = home
             .host(json!({ "keep": 2, "label": "second" }))
             .run_id(run);
-        // The archive that a rollback goes back to is not cleared away.
+        // The archive of the undone run is never deleted.
         let host = host.rolled_back_output("snapshot", json!({ "id": "pre-deploy-RUN1" }));
         testing::run::<Archive>(&host).unwrap();
     }
@@ -316,13 +315,13 @@ fn a_full_disk_declares_nothing_and_loses_nothing() {
     fs::write(home.app().join("much"), vec![7; 3 << 20]).unwrap();
     let disk = SmallDisk::new(home.path("small"));
     let before = tree(&home.app());
-    // Seen before: the archive could take what the directory takes.
+    // Known before: the archive may need as much as the directory.
     let (host, made) = home.make(json!({ "store": "small/store", "min-free-mb": 0 }));
     assert_eq!(made.unwrap_err().code, "archive.no-space");
     assert!(host.snapshots().is_empty());
     assert_eq!(fs::read_dir(disk.0.join("store")).unwrap().count(), 0);
 
-    // Not seen before: not a byte can be written.
+    // Not known before: the disk is full.
     fs::create_dir(disk.0.join("app")).unwrap();
     fs::write(disk.0.join("app/x"), "x").unwrap();
     let filled = fs::write(disk.0.join("filler"), vec![1; 2 << 20]);

@@ -1,5 +1,5 @@
-//! Brings the checkout to the wanted commit: fetch, save what reset would
-//! lose, check out, `reset --hard`. Never `git clean`: the data is untracked.
+//! Brings the checkout to the wanted commit: fetch, save what reset would drop,
+//! check out, `reset --hard`. Never `git clean`: the data is untracked.
 
 #![cfg_attr(
     test,
@@ -18,6 +18,7 @@ use vdeploy_plugin::{Cx, Error, ResultExt, Step, Undo};
 use vdeploy_service::checkout::{self, CheckoutState};
 use vdeploy_service::facts::{self, Location, pairs};
 use vdeploy_service::outputs::{Baseline, Pulled};
+use vdeploy_service::records::short;
 use vdeploy_service::remote::{self, WORKDIR_FUNCTIONS, is_full_sha};
 
 const SWITCH: &str = include_str!("switch.sh");
@@ -30,7 +31,6 @@ pub struct Config {
     r#ref: String,
 }
 
-/// The step.
 #[derive(Debug)]
 pub struct GitPull;
 
@@ -75,7 +75,13 @@ impl Step for GitPull {
             ));
         }
         let changed = old_sha != wanted.sha;
-        let summary = if changed {
+        let summary = if changed && cx.dry_run() {
+            format!(
+                "would go from {} to {}",
+                short(&old_sha),
+                short(&wanted.sha)
+            )
+        } else if changed {
             format!("{} -> {}", short(&old_sha), short(&wanted.sha))
         } else {
             format!("{} as before", short(&wanted.sha))
@@ -113,13 +119,12 @@ impl Undo for GitPull {
             run: &run,
         };
         if !checkout::switch_back(cx, app_dir, &back)? {
-            cx.warn("the old commit is back, but its hot-fixes could not be applied again");
+            cx.warn("the old commit is restored, but its hot-fixes cannot be applied");
         }
         Ok(())
     }
 }
 
-/// A commit, and the branch to be on.
 struct Wanted {
     sha: String,
     branch: Option<String>,
@@ -136,15 +141,15 @@ fn fetch(cx: &Cx<Config>, app_dir: &str, name: &str) -> Result<(), Error> {
             .context("the target cannot fetch from the remote of its checkout")
     };
     fetch(&[])?;
-    // A commit that no branch or tag holds any more is asked for by its id.
+    // A commit that no branch or tag contains is fetched by its id.
     if is_full_sha(name) && commit(cx, app_dir, name)?.is_none() && !cx.dry_run() {
         fetch(&[name])?;
     }
     Ok(())
 }
 
-/// What preflight saw goes before what the remote has by now: the snapshot,
-/// its label and every check are about that commit.
+/// The commit of preflight precedes the current one of the remote: snapshot,
+/// label and checks are about that commit.
 fn resolve(
     cx: &Cx<Config>,
     app_dir: &str,
@@ -191,7 +196,7 @@ fn resolve(
     }
 }
 
-/// The commit that `name` means in the checkout, if it has it.
+/// The commit of `name` in the checkout.
 fn commit(cx: &Cx<Config>, app_dir: &str, name: &str) -> Result<Option<String>, Error> {
     let output = cx
         .ssh("git")
@@ -222,7 +227,7 @@ fn switch(
     Ok(output.stdout_text())
 }
 
-/// Pid, start and commit of a service that no marker speaks of; else empty.
+/// Pid, start and commit of a service without a marker; else empty.
 fn unmarked(before: Option<&Baseline>) -> [String; 3] {
     let unmarked = before.and_then(|before| {
         let service = before
@@ -233,10 +238,6 @@ fn unmarked(before: Option<&Baseline>) -> [String; 3] {
         Some([pid.to_string(), start.to_string(), before.sha.clone()])
     });
     unmarked.unwrap_or_default()
-}
-
-fn short(sha: &str) -> &str {
-    sha.get(..7).unwrap_or(sha)
 }
 
 vdeploy_plugin::register_undoable_step!(GitPull);

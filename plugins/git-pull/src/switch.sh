@@ -1,7 +1,6 @@
-# Brings the checkout in the current directory to commit $1. $2 is the branch
-# to be on, or nothing; $3 the run; $4 to $6 see note_what_serves. Keeps what
-# reset would lose. Prints KEY=VALUE lines: what was there before, also when this
-# is repeated.
+# Checks out commit $1 in the current directory. $2 is the branch or nothing, $3 the
+# run, $4 to $6 see mark_running. Saves what reset would drop. Prints the state from
+# before the run as KEY=VALUE lines, also when repeated.
 fail() {
     echo "$1" >&2
     exit 1
@@ -16,8 +15,8 @@ in_the_way() {
     done
 }
 
-# Tracked changes become a patch. Untracked files stay where they are and are
-# only listed in it; those in the way are copied.
+# Saves tracked changes as a patch. Untracked files stay and are only listed in it;
+# those that the new commit would overwrite are copied.
 save_hot_fixes() {
     saved=
     patch=.vdeploy/hotfix-$run.patch
@@ -36,14 +35,14 @@ save_hot_fixes() {
             fail "cannot keep a copy of $path"
     done || exit 1
     mv -f "$patch.new" "$patch" || fail "cannot save the hot-fixes to $patch"
-    # The checkout's files are not private.
+    # The files of the checkout are not private.
     umask "$mask"
     saved=$patch
 }
 
-# Notes that process $1, begun at $2, serves commit $3, where no run has started
-# it: once the checkout has moved on, nothing else on the target says so.
-note_what_serves() {
+# Writes the running marker of process $1, which began at $2 from commit $3, if no run
+# started it: after the checkout changes, nothing else on the target records that.
+mark_running() {
     [ -n "$1" ] && [ -n "$3" ] || return 0
     printf '{"pid":%s,"start-ticks":%s,"started-at-ms":0,"node":"","sha":"%s","run":""}\n' "$1" "$2" "$3" \
         >.vdeploy/running.json.new && mv -f .vdeploy/running.json.new .vdeploy/running.json
@@ -56,8 +55,8 @@ if [ ! -f "$before" ]; then
     head=$(git rev-parse --verify --quiet 'HEAD^{commit}' </dev/null)
     on=$(git symbolic-ref --quiet --short HEAD </dev/null)
     save_hot_fixes
-    note_what_serves "$4" "$5" "$6"
-    # Commits that were made here and never pushed stay in the repository.
+    mark_running "$4" "$5" "$6"
+    # Keeps commits that were never pushed.
     [ -z "$head" ] || git update-ref "refs/vdeploy/before/$run" "$head" </dev/null ||
         fail "cannot keep a reference to $head"
     rm -f .vdeploy/before-*

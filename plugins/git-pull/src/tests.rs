@@ -6,22 +6,22 @@ use serde_json::{Value, json};
 use vdeploy_plugin::testing::{self, FakeHost, local_shell};
 
 /// A remote, a clone on the target, and a second clone that pushes.
-struct World {
+struct Repositories {
     home: tempfile::TempDir,
 }
 
-impl World {
+impl Repositories {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let world = World { home };
+        let repos = Repositories { home };
         git(
-            world.home.path(),
+            repos.home.path(),
             &["init", "-q", "--bare", "-b", "main", "remote"],
         );
-        git(world.home.path(), &["clone", "-q", "remote", "author"]);
-        world.push("main", "src.txt", "one");
-        git(world.home.path(), &["clone", "-q", "remote", "app"]);
-        world
+        git(repos.home.path(), &["clone", "-q", "remote", "author"]);
+        repos.push("main", "src.txt", "one");
+        git(repos.home.path(), &["clone", "-q", "remote", "app"]);
+        repos
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -90,10 +90,10 @@ fn undo(host: &FakeHost, pulled: Option<&Pulled>) {
 
 #[test]
 fn brings_the_branch_and_takes_it_back() {
-    let world = World::new();
-    let old = world.head();
-    let new = world.push("main", "src.txt", "two");
-    let host = world.host("main");
+    let repos = Repositories::new();
+    let old = repos.head();
+    let new = repos.push("main", "src.txt", "two");
+    let host = repos.host("main");
     let pulled = run(&host);
     assert_eq!(
         (pulled.old_sha.as_str(), pulled.new_sha.as_str()),
@@ -101,124 +101,124 @@ fn brings_the_branch_and_takes_it_back() {
     );
     assert!(pulled.changed);
     assert_eq!(pulled.hot_fixes, None);
-    assert_eq!((world.head(), world.branch()), (new, "main".to_owned()));
-    assert_eq!(world.read("src.txt"), "two");
-    // vdeploy's own directory is no change of the checkout.
-    assert_eq!(world.status(), "");
+    assert_eq!((repos.head(), repos.branch()), (new, "main".to_owned()));
+    assert_eq!(repos.read("src.txt"), "two");
+    // `.vdeploy` is no change of the checkout.
+    assert_eq!(repos.status(), "");
 
     undo(&host, Some(&pulled));
     undo(&host, Some(&pulled));
-    assert_eq!((world.head(), world.branch()), (old, "main".to_owned()));
-    assert_eq!(world.read("src.txt"), "one");
+    assert_eq!((repos.head(), repos.branch()), (old, "main".to_owned()));
+    assert_eq!(repos.read("src.txt"), "one");
 }
 
 #[test]
 fn a_repeat_still_knows_what_was_there_before() {
-    let world = World::new();
-    let old = world.head();
-    world.push("main", "src.txt", "two");
-    let first = run(&world.host("main"));
-    let second = run(&world.host("main"));
+    let repos = Repositories::new();
+    let old = repos.head();
+    repos.push("main", "src.txt", "two");
+    let first = run(&repos.host("main"));
+    let second = run(&repos.host("main"));
     assert_eq!(first, second);
     assert_eq!(second.old_sha, old);
 }
 
 #[test]
 fn undo_without_an_output_reads_what_run_left() {
-    let world = World::new();
-    let old = world.head();
-    world.push("main", "src.txt", "two");
-    undo(&world.host("main"), None);
-    assert_eq!(world.head(), old);
-    run(&world.host("main"));
-    undo(&world.host("main"), None);
-    assert_eq!(world.head(), old);
-    // The notes of another run are not taken.
-    let new = run(&world.host("main")).new_sha;
-    undo(&world.host("main").run_id("RUN2"), None);
-    assert_eq!(world.head(), new);
+    let repos = Repositories::new();
+    let old = repos.head();
+    repos.push("main", "src.txt", "two");
+    undo(&repos.host("main"), None);
+    assert_eq!(repos.head(), old);
+    run(&repos.host("main"));
+    undo(&repos.host("main"), None);
+    assert_eq!(repos.head(), old);
+    // The note of another run is ignored.
+    let new = run(&repos.host("main")).new_sha;
+    undo(&repos.host("main").run_id("RUN2"), None);
+    assert_eq!(repos.head(), new);
 }
 
 #[test]
 fn hot_fixes_are_kept_and_come_back_with_undo() {
-    let world = World::new();
-    let app = world.path("app");
+    let repos = Repositories::new();
+    let app = repos.path("app");
     std::fs::create_dir(app.join("data")).unwrap();
-    world.write("data/board.json", "{}");
-    world.write("src.txt", "fixed here");
-    world.write("extra.txt", "mine");
-    world.push("main", "extra.txt", "theirs");
-    let host = world.host("main");
+    repos.write("data/board.json", "{}");
+    repos.write("src.txt", "fixed here");
+    repos.write("extra.txt", "mine");
+    repos.push("main", "extra.txt", "theirs");
+    let host = repos.host("main");
     let pulled = run(&host);
     assert_eq!(
         pulled.hot_fixes.as_deref(),
         Some(".vdeploy/hotfix-RUN1.patch")
     );
-    let patch = world.read(".vdeploy/hotfix-RUN1.patch");
+    let patch = repos.read(".vdeploy/hotfix-RUN1.patch");
     assert!(
         patch.contains("+fixed here") && patch.contains("# untracked: extra.txt"),
         "{patch}"
     );
     assert!(host.warnings()[0].contains("hotfix-RUN1.patch"));
     assert_eq!(
-        (world.read("src.txt"), world.read("extra.txt")),
+        (repos.read("src.txt"), repos.read("extra.txt")),
         ("one".into(), "theirs".into())
     );
     let mode = |file: &str| {
-        let data = std::fs::metadata(world.path("app").join(file)).unwrap();
+        let data = std::fs::metadata(repos.path("app").join(file)).unwrap();
         std::os::unix::fs::PermissionsExt::mode(&data.permissions()) & 0o777
     };
     assert_eq!(mode(".vdeploy/hotfix-RUN1.patch"), 0o600);
     assert_ne!(mode("extra.txt") & 0o044, 0);
     // Data is untracked and stays.
-    assert_eq!(world.read("data/board.json"), "{}");
+    assert_eq!(repos.read("data/board.json"), "{}");
 
     undo(&host, Some(&pulled));
-    assert_eq!(world.read("src.txt"), "fixed here");
-    assert_eq!(world.read("extra.txt"), "mine");
-    assert_eq!(world.read("data/board.json"), "{}");
+    assert_eq!(repos.read("src.txt"), "fixed here");
+    assert_eq!(repos.read("extra.txt"), "mine");
+    assert_eq!(repos.read("data/board.json"), "{}");
 }
 
 #[test]
 fn an_untracked_file_that_stays_is_no_hot_fix() {
-    let world = World::new();
-    world.write(".auth-token", "s3cret");
-    let host = world.host("main");
+    let repos = Repositories::new();
+    repos.write(".auth-token", "s3cret");
+    let host = repos.host("main");
     assert_eq!(run(&host).hot_fixes, None);
     assert_eq!(host.warnings(), [""; 0]);
-    assert_eq!(world.read(".auth-token"), "s3cret");
+    assert_eq!(repos.read(".auth-token"), "s3cret");
 }
 
 #[test]
 fn commits_that_were_never_pushed_stay_in_the_repository() {
-    let world = World::new();
-    let app = world.path("app");
+    let repos = Repositories::new();
+    let app = repos.path("app");
     git(&app, &["checkout", "-q", "-b", "preview"]);
-    world.write("src.txt", "local");
+    repos.write("src.txt", "local");
     git(&app, &["commit", "-qam", "local"]);
-    let local = world.head();
-    let host = world.host("main");
+    let local = repos.head();
+    let host = repos.host("main");
     let pulled = run(&host);
     assert_eq!(pulled.old_branch.as_deref(), Some("preview"));
     assert_eq!(git(&app, &["rev-parse", "refs/vdeploy/before/RUN1"]), local);
     undo(&host, Some(&pulled));
     assert_eq!(
-        (world.head(), world.branch()),
+        (repos.head(), repos.branch()),
         (local, "preview".to_owned())
     );
 }
 
 #[test]
 fn a_tag_and_a_commit_are_detached() {
-    let world = World::new();
-    let one = world.head();
-    git(&world.path("author"), &["tag", "-a", "v1", "-m", "v1"]);
-    git(&world.path("author"), &["push", "-q", "origin", "v1"]);
-    let two = world.push("main", "src.txt", "two");
-    assert_eq!(run(&world.host("v1")).new_sha, one);
-    assert_eq!((world.head(), world.branch()), (one, "HEAD".to_owned()));
-    assert_eq!(run(&world.host(&two).run_id("RUN2")).new_sha, two);
-    assert_eq!(world.branch(), "HEAD");
+    let repos = Repositories::new();
+    let one = repos.head();
+    git(&repos.path("author"), &["tag", "-a", "v1", "-m", "v1"]);
+    git(&repos.path("author"), &["push", "-q", "origin", "v1"]);
+    let two = repos.push("main", "src.txt", "two");
+    assert_eq!(run(&repos.host("v1")).new_sha, one);
+    assert_eq!((repos.head(), repos.branch()), (one, "HEAD".to_owned()));
+    assert_eq!(run(&repos.host(&two).run_id("RUN2")).new_sha, two);
+    assert_eq!(repos.branch(), "HEAD");
 }
 
 fn saw(sha: &str) -> Value {
@@ -227,12 +227,12 @@ fn saw(sha: &str) -> Value {
 
 #[test]
 fn deploys_what_preflight_saw() {
-    let world = World::new();
-    let two = world.push("main", "src.txt", "two");
-    world.push("main", "src.txt", "three");
-    let host = world.host("main").output("preflight", saw(&two));
+    let repos = Repositories::new();
+    let two = repos.push("main", "src.txt", "two");
+    repos.push("main", "src.txt", "three");
+    let host = repos.host("main").output("preflight", saw(&two));
     assert_eq!(run(&host).new_sha, two);
-    assert_eq!((world.head(), world.branch()), (two, "main".to_owned()));
+    assert_eq!((repos.head(), repos.branch()), (two, "main".to_owned()));
     assert!(
         host.warnings()[0].contains("has moved"),
         "{:?}",
@@ -242,34 +242,34 @@ fn deploys_what_preflight_saw() {
 
 #[test]
 fn which_commit_a_service_without_a_marker_serves_is_noted_before_the_switch() {
-    let world = World::new();
-    let old = world.head();
-    let new = world.push("main", "src.txt", "two");
+    let repos = Repositories::new();
+    let old = repos.head();
+    let new = repos.push("main", "src.txt", "two");
     let marker = ".vdeploy/running.json";
     let mut before = saw(&new);
     before["sha"] = json!(old);
     before["service"] = json!({"pid": 7, "start-ticks": 99});
-    // One that a run has started has its marker.
+    // A process that a run started has a marker.
     let mut marked = before.clone();
     marked["running"] = json!({"pid": 7, "start-ticks": 99, "sha": old});
-    run(&world.host("main").output("preflight", marked));
-    assert!(!world.path("app").join(marker).exists());
+    run(&repos.host("main").output("preflight", marked));
+    assert!(!repos.path("app").join(marker).exists());
 
-    let host = world
+    let host = repos
         .host("main")
         .run_id("RUN2")
         .output("preflight", before);
     run(&host);
     let noted: vdeploy_service::outputs::RunningMarker =
-        serde_json::from_str(&world.read(marker)).unwrap();
+        serde_json::from_str(&repos.read(marker)).unwrap();
     assert_eq!((noted.pid, noted.start_ticks, noted.sha), (7, 99, old));
     assert_eq!(noted.run, "");
 }
 
 #[test]
 fn unchanged_touches_nothing() {
-    let world = World::new();
-    let host = world
+    let repos = Repositories::new();
+    let host = repos
         .host("main")
         .output("preflight", json!({"unchanged": true, "sha": "abc"}));
     let pulled = run(&host);
@@ -280,35 +280,35 @@ fn unchanged_touches_nothing() {
 
 #[test]
 fn a_dry_run_leaves_the_checkout() {
-    let world = World::new();
-    let old = world.head();
-    let new = world.push("main", "src.txt", "two");
-    let host = world
+    let repos = Repositories::new();
+    let old = repos.head();
+    let new = repos.push("main", "src.txt", "two");
+    let host = repos
         .host("main")
         .dry_run(true)
         .output("preflight", saw(&new));
     let pulled = run(&host);
     assert_eq!((pulled.old_sha, pulled.new_sha), (old.clone(), new));
-    assert_eq!(world.head(), old);
+    assert_eq!(repos.head(), old);
 }
 
 #[test]
 fn refuses_an_unknown_ref_and_a_remote_that_is_gone() {
-    let world = World::new();
+    let repos = Repositories::new();
     let fail = |host: &FakeHost| testing::run::<GitPull>(host).unwrap_err();
-    assert_eq!(fail(&world.host("nope")).code, "git.ref");
-    std::fs::remove_dir_all(world.path("remote")).unwrap();
-    let error = fail(&world.host("main"));
+    assert_eq!(fail(&repos.host("nope")).code, "git.ref");
+    std::fs::remove_dir_all(repos.path("remote")).unwrap();
+    let error = fail(&repos.host("main"));
     assert_eq!(error.code, "command.failed");
     assert!(error.message.contains("cannot fetch"), "{error}");
-    let option = testing::check::<GitPull>(&world.host("--upload-pack=x")).unwrap_err();
+    let option = testing::check::<GitPull>(&repos.host("--upload-pack=x")).unwrap_err();
     assert_eq!(option.code, "git.ref");
 }
 
 #[test]
 fn needs_a_snapshot_first() {
-    let world = World::new();
-    let host = world.host("main").snapshot_taken(false);
+    let repos = Repositories::new();
+    let host = repos.host("main").snapshot_taken(false);
     let error = testing::run::<GitPull>(&host).unwrap_err();
     assert_eq!(error.code, "gate.no-snapshot");
 }

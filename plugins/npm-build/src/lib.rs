@@ -1,5 +1,5 @@
-//! Installs and builds beside the live build, then swaps by rename. A build
-//! that fails leaves what is live as it is; the previous build is kept.
+//! Installs and builds in a staging directory, then promotes the result by
+//! renames. A failed build changes nothing live; the previous build is kept.
 
 #![cfg_attr(
     test,
@@ -16,6 +16,7 @@ use vdeploy_plugin::{Cx, Error, Step, Undo};
 use vdeploy_service::build::{self, BuildJob, Recipe, RestoreResult};
 use vdeploy_service::facts::{self, Location};
 use vdeploy_service::outputs::{Baseline, Built, PREVIOUS_DIR, Pulled};
+use vdeploy_service::records::short;
 
 #[derive(Debug, Deserialize)]
 pub struct Config {
@@ -25,7 +26,6 @@ pub struct Config {
     recipe: Recipe,
 }
 
-/// The step.
 #[derive(Debug)]
 pub struct NpmBuild;
 
@@ -58,7 +58,7 @@ impl Step for NpmBuild {
         let unchanged = cx
             .output_of::<Baseline>("preflight")?
             .is_some_and(|baseline| baseline.unchanged && baseline.sha == sha);
-        // A repeat after a crash finds its own build live.
+        // A repeat after a crash finds its build live.
         let ours = found
             .built
             .as_ref()
@@ -93,8 +93,12 @@ impl Step for NpmBuild {
         } else {
             "installed"
         };
+        let summary = match cx.dry_run() {
+            true => format!("would build {}", short(&sha)),
+            false => format!("built {}, modules {modules}", short(&sha)),
+        };
         Ok(Built {
-            summary: format!("built {}, modules {modules}", short(&sha)),
+            summary,
             modules: modules.to_owned(),
             previous: made.kept_previous.then(|| PREVIOUS_DIR.to_owned()),
             ..built
@@ -114,17 +118,19 @@ impl Undo for NpmBuild {
             return Ok(());
         };
         let run = output.map_or_else(|| cx.run_id(), |built| built.run);
-        match build::restore(cx, app_dir, &run, &recipe.artifacts)? {
+        let result = build::restore(cx, app_dir, &run, &recipe.artifacts)?;
+        if cx.dry_run() {
+            return Ok(());
+        }
+        match result {
             RestoreResult::Restored => cx.info("the previous build is live again"),
-            RestoreResult::Removed => cx.info("there was no build before; the new one is gone"),
-            RestoreResult::Untouched => cx.info("the live build is not of this run; left as it is"),
+            RestoreResult::Removed => cx.info("there was no build before; the new one is removed"),
+            RestoreResult::Untouched => {
+                cx.info("another run made the live build; it was not touched")
+            }
         }
         Ok(())
     }
-}
-
-fn short(sha: &str) -> &str {
-    sha.get(..7).unwrap_or(sha)
 }
 
 vdeploy_plugin::register_undoable_step!(NpmBuild);

@@ -7,23 +7,23 @@ use vdeploy_plugin::testing::{self, FakeHost, local_shell};
 
 /// A checkout whose build copies `src.txt` to `dist/server.js`, with no
 /// modules to download.
-struct World {
+struct Checkout {
     home: tempfile::TempDir,
 }
 
 const LOCK: &str = r#"{"name":"app","version":"1.0.0","lockfileVersion":3,"packages":{"":{"name":"app","version":"1.0.0"}}}"#;
 
-impl World {
+impl Checkout {
     fn new() -> Self {
-        let world = World {
+        let checkout = Checkout {
             home: tempfile::tempdir().unwrap(),
         };
-        std::fs::create_dir(world.app()).unwrap();
-        world.git(&["init", "-q", "-b", "main"]);
-        world.write(".gitignore", "dist\nnode_modules\ndata\n");
-        world.write("package-lock.json", LOCK);
-        world.commit("one", "mkdir dist && cp src.txt dist/server.js");
-        world
+        std::fs::create_dir(checkout.app()).unwrap();
+        checkout.git(&["init", "-q", "-b", "main"]);
+        checkout.write(".gitignore", "dist\nnode_modules\ndata\n");
+        checkout.write("package-lock.json", LOCK);
+        checkout.commit("one", "mkdir dist && cp src.txt dist/server.js");
+        checkout
     }
 
     fn app(&self) -> PathBuf {
@@ -96,76 +96,76 @@ const COPY: &str = "mkdir dist && cp src.txt dist/server.js";
 
 #[test]
 fn builds_swaps_keeps_the_previous_and_takes_it_back() {
-    let world = World::new();
-    let one = world.git(&["rev-parse", "HEAD"]);
-    let first = world.build("RUN1");
+    let checkout = Checkout::new();
+    let one = checkout.git(&["rev-parse", "HEAD"]);
+    let first = checkout.build("RUN1");
     assert_eq!(
         (first.sha.as_str(), first.previous.as_deref()),
         (one.as_str(), None)
     );
-    assert_eq!(world.read("dist/server.js"), "one");
+    assert_eq!(checkout.read("dist/server.js"), "one");
 
-    let two = world.commit("two", COPY);
-    let second = world.build("RUN2");
+    let two = checkout.commit("two", COPY);
+    let second = checkout.build("RUN2");
     assert_eq!(second.previous.as_deref(), Some(PREVIOUS_DIR));
-    assert_eq!(world.read("dist/server.js"), "two");
-    assert_eq!(world.read(".vdeploy/previous/dist/server.js"), "one");
-    assert_eq!(world.marker()["sha"], two);
-    assert_eq!(world.marker()["run"], "RUN2");
-    assert_eq!(world.git(&["status", "--porcelain"]), "");
-    assert!(!world.has(".vdeploy/build"));
+    assert_eq!(checkout.read("dist/server.js"), "two");
+    assert_eq!(checkout.read(".vdeploy/previous/dist/server.js"), "one");
+    assert_eq!(checkout.marker()["sha"], two);
+    assert_eq!(checkout.marker()["run"], "RUN2");
+    assert_eq!(checkout.git(&["status", "--porcelain"]), "");
+    assert!(!checkout.has(".vdeploy/build"));
 
-    world.undo("RUN2", Some(&second));
-    assert_eq!(world.read("dist/server.js"), "one");
-    assert_eq!(world.marker()["sha"], one);
-    // Again, and by a rollback with a run id of its own: nothing more happens.
-    world.undo("RUN2", Some(&second));
-    world.undo("RUN3", Some(&second));
-    assert_eq!(world.read("dist/server.js"), "one");
+    checkout.undo("RUN2", Some(&second));
+    assert_eq!(checkout.read("dist/server.js"), "one");
+    assert_eq!(checkout.marker()["sha"], one);
+    // A repeat, also with the run id of a rollback, does nothing.
+    checkout.undo("RUN2", Some(&second));
+    checkout.undo("RUN3", Some(&second));
+    assert_eq!(checkout.read("dist/server.js"), "one");
 }
 
 #[test]
 fn a_rollback_of_an_older_run_knows_it_by_its_output() {
-    let world = World::new();
-    world.build("RUN1");
-    world.commit("two", COPY);
-    let second = world.build("RUN2");
-    world.undo("ROLLBACK", Some(&second));
-    assert_eq!(world.read("dist/server.js"), "one");
+    let checkout = Checkout::new();
+    checkout.build("RUN1");
+    checkout.commit("two", COPY);
+    let second = checkout.build("RUN2");
+    checkout.undo("ROLLBACK", Some(&second));
+    assert_eq!(checkout.read("dist/server.js"), "one");
 }
 
 #[test]
 fn what_was_built_by_hand_comes_back_too() {
-    let world = World::new();
-    std::fs::create_dir(world.app().join("dist")).unwrap();
-    world.write("dist/server.js", "by hand");
-    let built = world.build("RUN1");
+    let checkout = Checkout::new();
+    std::fs::create_dir(checkout.app().join("dist")).unwrap();
+    checkout.write("dist/server.js", "by hand");
+    let built = checkout.build("RUN1");
     assert_eq!(built.previous.as_deref(), Some(PREVIOUS_DIR));
-    world.undo("RUN1", Some(&built));
-    world.undo("RUN1", Some(&built));
-    assert_eq!(world.read("dist/server.js"), "by hand");
-    assert!(!world.has(".vdeploy/build.json"));
+    checkout.undo("RUN1", Some(&built));
+    checkout.undo("RUN1", Some(&built));
+    assert_eq!(checkout.read("dist/server.js"), "by hand");
+    assert!(!checkout.has(".vdeploy/build.json"));
 }
 
 #[test]
 fn undo_of_a_first_build_takes_it_away() {
-    let world = World::new();
-    world.build("RUN1");
-    world.undo("RUN1", None);
-    assert!(!world.has("dist") && !world.has(".vdeploy/build.json"));
-    world.undo("RUN1", None);
+    let checkout = Checkout::new();
+    checkout.build("RUN1");
+    checkout.undo("RUN1", None);
+    assert!(!checkout.has("dist") && !checkout.has(".vdeploy/build.json"));
+    checkout.undo("RUN1", None);
 }
 
 #[test]
 fn a_failing_build_leaves_what_is_live_and_says_why() {
-    let world = World::new();
-    world.build("RUN1");
-    // As tsc does: an error, and the output is written all the same.
-    world.commit(
+    let checkout = Checkout::new();
+    checkout.build("RUN1");
+    // Like tsc: fails and still writes its output.
+    checkout.commit(
         "bad",
         "mkdir dist && cp src.txt dist/server.js && echo 'TS2322: no' >&2 && exit 2",
     );
-    let error = testing::run::<NpmBuild>(&world.host("RUN2")).unwrap_err();
+    let error = testing::run::<NpmBuild>(&checkout.host("RUN2")).unwrap_err();
     assert_eq!(error.code, "build.failed");
     assert!(
         error
@@ -174,91 +174,91 @@ fn a_failing_build_leaves_what_is_live_and_says_why() {
         "{error}"
     );
     assert!(error.message.contains("TS2322: no"), "{error}");
-    assert_eq!(world.read("dist/server.js"), "one");
-    assert_eq!(world.marker()["run"], "RUN1");
-    world.undo("RUN2", None);
-    assert_eq!(world.read("dist/server.js"), "one");
+    assert_eq!(checkout.read("dist/server.js"), "one");
+    assert_eq!(checkout.marker()["run"], "RUN1");
+    checkout.undo("RUN2", None);
+    assert_eq!(checkout.read("dist/server.js"), "one");
 }
 
 #[test]
 fn a_build_without_the_program_is_no_build() {
-    let world = World::new();
-    world.build("RUN1");
-    world.commit("two", "true");
-    let error = testing::run::<NpmBuild>(&world.host("RUN2")).unwrap_err();
+    let checkout = Checkout::new();
+    checkout.build("RUN1");
+    checkout.commit("two", "true");
+    let error = testing::run::<NpmBuild>(&checkout.host("RUN2")).unwrap_err();
     assert_eq!(error.code, "build.no-entry");
-    assert_eq!(world.read("dist/server.js"), "one");
+    assert_eq!(checkout.read("dist/server.js"), "one");
 }
 
 #[test]
 fn no_module_of_a_removed_source_stays() {
-    let world = World::new();
-    world.build("RUN1");
-    world.write("dist/stale.js", "old");
-    world.commit("two", COPY);
-    world.build("RUN2");
-    assert!(!world.has("dist/stale.js"));
+    let checkout = Checkout::new();
+    checkout.build("RUN1");
+    checkout.write("dist/stale.js", "old");
+    checkout.commit("two", COPY);
+    checkout.build("RUN2");
+    assert!(!checkout.has("dist/stale.js"));
 }
 
 #[test]
 fn the_tests_cannot_reach_the_data() {
-    let world = World::new();
-    std::fs::create_dir(world.app().join("data")).unwrap();
-    world.write("data/board.json", "precious");
+    let checkout = Checkout::new();
+    std::fs::create_dir(checkout.app().join("data")).unwrap();
+    checkout.write("data/board.json", "precious");
     let config = json!({"app-dir": "app", "port": 1, "artifacts": ["dist"], "test": "npm test"});
-    let built = testing::run::<NpmBuild>(&world.host("RUN1").config(config));
-    assert_eq!(world.read("data/board.json"), "precious");
+    let built = testing::run::<NpmBuild>(&checkout.host("RUN1").config(config));
+    assert_eq!(checkout.read("data/board.json"), "precious");
     built.unwrap();
-    assert_eq!(world.read("dist/server.js"), "one");
+    assert_eq!(checkout.read("dist/server.js"), "one");
 }
 
 #[test]
 fn a_repeat_after_a_crash_finds_its_own_build() {
-    let world = World::new();
-    world.build("RUN1");
-    world.commit("two", COPY);
-    world.build("RUN2");
-    let host = world.host("RUN2");
+    let checkout = Checkout::new();
+    checkout.build("RUN1");
+    checkout.commit("two", COPY);
+    checkout.build("RUN2");
+    let host = checkout.host("RUN2");
     let again = testing::run::<NpmBuild>(&host).unwrap();
     assert!(!again.skipped);
     assert_eq!(host.changes(), [""; 0]);
-    assert_eq!(world.read(".vdeploy/previous/dist/server.js"), "one");
+    assert_eq!(checkout.read(".vdeploy/previous/dist/server.js"), "one");
 }
 
 #[test]
 fn a_swap_that_was_interrupted_is_taken_back_first() {
-    let world = World::new();
-    world.build("RUN1");
-    world.commit("two", COPY);
-    // What the first half of a swap leaves.
-    let app = world.app();
+    let checkout = Checkout::new();
+    checkout.build("RUN1");
+    checkout.commit("two", COPY);
+    // The state after half a promotion.
+    let app = checkout.app();
     std::fs::create_dir(app.join(".vdeploy/previous.new")).unwrap();
     std::fs::rename(app.join("dist"), app.join(".vdeploy/previous.new/dist")).unwrap();
     std::fs::create_dir(app.join("dist")).unwrap();
-    world.write("dist/server.js", "half");
-    world.build("RUN2");
-    assert_eq!(world.read("dist/server.js"), "two");
-    assert_eq!(world.read(".vdeploy/previous/dist/server.js"), "one");
+    checkout.write("dist/server.js", "half");
+    checkout.build("RUN2");
+    assert_eq!(checkout.read("dist/server.js"), "two");
+    assert_eq!(checkout.read(".vdeploy/previous/dist/server.js"), "one");
 }
 
 #[test]
 fn undo_takes_back_an_interrupted_swap() {
-    let world = World::new();
-    world.build("RUN1");
-    let app = world.app();
+    let checkout = Checkout::new();
+    checkout.build("RUN1");
+    let app = checkout.app();
     std::fs::create_dir(app.join(".vdeploy/previous.new")).unwrap();
     std::fs::rename(app.join("dist"), app.join(".vdeploy/previous.new/dist")).unwrap();
-    world.undo("RUN2", None);
-    assert_eq!(world.read("dist/server.js"), "one");
-    assert_eq!(world.marker()["run"], "RUN1");
+    checkout.undo("RUN2", None);
+    assert_eq!(checkout.read("dist/server.js"), "one");
+    assert_eq!(checkout.marker()["run"], "RUN1");
 }
 
 /// A checkout with modules that look installed by npm.
-fn with_modules() -> (World, impl Fn(&World, &str) -> FakeHost) {
-    let world = World::new();
+fn with_modules() -> (Checkout, impl Fn(&Checkout, &str) -> FakeHost) {
+    let checkout = Checkout::new();
     let install =
         "mkdir -p node_modules/dep && echo {} > node_modules/.package-lock.json && echo installed";
-    let host = move |world: &World, run: &str| {
+    let host = move |checkout: &Checkout, run: &str| {
         FakeHost::new()
             .config(json!({
                 "app-dir": "app", "port": 1, "log": "x.log", "install": install,
@@ -267,40 +267,40 @@ fn with_modules() -> (World, impl Fn(&World, &str) -> FakeHost) {
             }))
             .run_id(run)
             .snapshot_taken(true)
-            .ssh(local_shell(world.home.path()))
+            .ssh(local_shell(checkout.home.path()))
     };
-    (world, host)
+    (checkout, host)
 }
 
 #[test]
 fn modules_are_reused_while_nothing_about_them_changed() {
-    let (world, host) = with_modules();
+    let (checkout, host) = with_modules();
     let build = |run: &str| {
-        testing::run::<NpmBuild>(&host(&world, run))
+        testing::run::<NpmBuild>(&host(&checkout, run))
             .unwrap()
             .modules
     };
     assert_eq!(build("RUN1"), "installed");
-    world.commit("two", COPY);
+    checkout.commit("two", COPY);
     assert_eq!(build("RUN2"), "reused");
-    assert!(world.has("node_modules/dep") && world.has(".vdeploy/previous/node_modules/dep"));
+    assert!(checkout.has("node_modules/dep") && checkout.has(".vdeploy/previous/node_modules/dep"));
 
     // Somebody added a module by hand.
-    world.write("node_modules/.package-lock.json", "{\"by\":\"hand\"}");
+    checkout.write("node_modules/.package-lock.json", "{\"by\":\"hand\"}");
     assert_eq!(build("RUN3"), "installed");
     // Another lock file.
-    world.write("package-lock.json", &LOCK.replace("1.0.0", "1.0.1"));
-    world.commit("three", COPY);
+    checkout.write("package-lock.json", &LOCK.replace("1.0.0", "1.0.1"));
+    checkout.commit("three", COPY);
     assert_eq!(build("RUN4"), "installed");
     assert_eq!(build("RUN5"), "reused");
 }
 
 #[test]
 fn without_a_lock_file_npm_install_takes_its_place() {
-    let world = World::new();
-    world.git(&["rm", "-q", "package-lock.json"]);
-    world.commit("two", COPY);
-    let host = world.host("RUN1");
+    let checkout = Checkout::new();
+    checkout.git(&["rm", "-q", "package-lock.json"]);
+    checkout.commit("two", COPY);
+    let host = checkout.host("RUN1");
     testing::run::<NpmBuild>(&host).unwrap();
     assert!(host.call_lines().contains(&"exec npm install".to_owned()));
     assert!(host.warnings()[0].contains("package-lock.json"));
@@ -308,14 +308,14 @@ fn without_a_lock_file_npm_install_takes_its_place() {
 
 #[test]
 fn builds_what_git_pull_checked_out_with_the_compiler() {
-    let world = World::new();
-    let one = world.git(&["rev-parse", "HEAD"]);
-    world.commit("two", COPY);
-    let host = world
+    let checkout = Checkout::new();
+    let one = checkout.git(&["rev-parse", "HEAD"]);
+    checkout.commit("two", COPY);
+    let host = checkout
         .host("RUN1")
         .output("git-pull", json!({"new-sha": one}));
     assert_eq!(testing::run::<NpmBuild>(&host).unwrap().sha, one);
-    assert_eq!(world.read("dist/server.js"), "one");
+    assert_eq!(checkout.read("dist/server.js"), "one");
     let npm: Vec<_> = host
         .commands()
         .into_iter()
@@ -331,23 +331,28 @@ fn builds_what_git_pull_checked_out_with_the_compiler() {
 
 #[test]
 fn unchanged_and_dry_run_change_nothing() {
-    let world = World::new();
-    let sha = world.git(&["rev-parse", "HEAD"]);
-    let host = world
+    let checkout = Checkout::new();
+    let sha = checkout.git(&["rev-parse", "HEAD"]);
+    let host = checkout
         .host("RUN1")
         .output("preflight", json!({"unchanged": true, "sha": sha}));
     let built = testing::run::<NpmBuild>(&host).unwrap();
     assert!(built.skipped);
     assert_eq!(host.changes(), [""; 0]);
-    world.undo("RUN1", Some(&built));
+    checkout.undo("RUN1", Some(&built));
 
-    testing::run::<NpmBuild>(&world.host("RUN2").dry_run(true)).unwrap();
-    assert!(!world.has(".vdeploy") && !world.has("dist"));
+    let shown = testing::run::<NpmBuild>(&checkout.host("RUN2").dry_run(true)).unwrap();
+    assert!(
+        shown.summary.starts_with("would build "),
+        "{}",
+        shown.summary
+    );
+    assert!(!checkout.has(".vdeploy") && !checkout.has("dist"));
 }
 
 #[test]
 fn refuses_artifacts_outside_the_checkout() {
-    let world = World::new();
+    let checkout = Checkout::new();
     for artifacts in [
         json!(["../x", "dist"]),
         json!(["data", "dist"]),
@@ -355,7 +360,7 @@ fn refuses_artifacts_outside_the_checkout() {
         json!(["out"]),
     ] {
         let config = json!({"app-dir": "app", "artifacts": artifacts});
-        let error = testing::check::<NpmBuild>(&world.host("RUN1").config(config)).unwrap_err();
+        let error = testing::check::<NpmBuild>(&checkout.host("RUN1").config(config)).unwrap_err();
         assert_eq!(error.code, "build.config");
     }
 }

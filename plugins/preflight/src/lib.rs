@@ -102,7 +102,7 @@ impl Step for Preflight {
         }
         let mut baseline = baseline(&facts, service, wanted.sha, app_dir);
         baseline.foreign = foreign;
-        baseline.unit = port::keeper(&facts, baseline.service.as_ref());
+        baseline.unit = port::unit_without_listener(&facts, baseline.service.as_ref());
         baseline.given = Some(config.location.clone());
         baseline.wanted_ref = config.r#ref.clone();
         baseline.new_token = config.new_token;

@@ -26,7 +26,7 @@ impl Findings {
     pub fn judge_log(&mut self, facts: &Facts, port: &Port) {
         let kept = match port {
             Port::Owned(service) => service.unit.is_some(),
-            Port::Free | Port::Hidden { .. } => keeper(facts, None).is_some(),
+            Port::Free | Port::Hidden { .. } => unit_without_listener(facts, None).is_some(),
         };
         let Some(refused) = &facts.log_refused else {
             return;
@@ -168,7 +168,7 @@ pub fn is_foreign(app_dir: &str, listener: &Listener) -> bool {
 }
 
 /// The unit that runs the service when nobody listens.
-pub fn keeper(facts: &Facts, service: Option<&Listener>) -> Option<String> {
+pub fn unit_without_listener(facts: &Facts, service: Option<&Listener>) -> Option<String> {
     match (service, facts.units.as_slice()) {
         (None, [unit]) => Some(unit.name.clone()),
         _ => None,

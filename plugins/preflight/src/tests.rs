@@ -145,7 +145,7 @@ fn current() -> Target {
 fn what_serves_is_the_way_back_and_a_disagreement_is_told() {
     const PULLED: &str = "2222222222222222222222222222222222222222";
     let marker = |sha: &str| json!({"sha": sha, "pid": 7, "start-ticks": 99});
-    // A run was cut off after its build: the process is of the version before.
+    // A run was interrupted after its build: the process has the old version.
     let cut_off = Target::healthy().without("sha").facts(&format!(
         "sha={PULLED}\nbuild={}\nrunning={}\n",
         marker(PULLED),
@@ -397,7 +397,7 @@ fn a_registry_that_is_down_refuses_a_first_build_only() {
     let first = Target::healthy().without("modules").network(down);
     let error = testing::run::<Preflight>(&answers(first.host(), "s3cret")).unwrap_err();
     assert!(error.message.contains("r.example"), "{error}");
-    // A run with modules does not ask; a dry run does and goes on.
+    // A run with modules does not check; a dry run does, and only warns.
     let host = answers(Target::healthy().network(down).host(), "s3cret");
     testing::run::<Preflight>(&host).unwrap();
     assert!(

@@ -1,8 +1,8 @@
 //! The step `restart`: stops exactly the process that preflight found, starts
 //! the new version with its token, and waits until it serves. Its undo stops
-//! the new process and nothing else.
+//! only the new process.
 //!
-//! This plugin must not know how the version was built, nor how it is tested.
+//! This plugin must not know how the version was built or how it is tested.
 
 #![cfg_attr(
     test,
@@ -51,7 +51,6 @@ enum Manager {
     Process,
 }
 
-/// The step.
 #[derive(Debug)]
 pub struct Restart;
 
@@ -70,18 +69,18 @@ impl Step for Restart {
             && let Some(service) = before.service
         {
             return Ok(Restarted {
-                summary: format!("unchanged: {} keeps running", service.describe()),
+                summary: format!("unchanged: {} still runs", service.describe()),
                 skipped: true,
                 service,
                 log: before.log,
                 ..Restarted::default()
             });
         }
-        modules_fit(cx, &before)?;
+        modules_load(cx, &before)?;
         let pulled: Option<Pulled> = cx.output_of("git-pull")?;
         let sha = match pulled {
             Some(pulled) => pulled.new_sha,
-            // Without a pull it is what is built that starts.
+            // Without a pull the live build starts.
             None => before.built_sha().to_owned(),
         };
         let token = cx.secret(&config.auth_secret)?;
@@ -113,7 +112,7 @@ impl Step for Restart {
                 unit_allowed: config.manager == Manager::Auto,
             },
         )?;
-        // A second try finds the old process gone; preflight still knows it.
+        // A second try finds no old process; preflight recorded it.
         let old = replaced.old.or_else(|| known.into_iter().next());
         let summary = match (&old, cx.dry_run()) {
             (_, true) => format!("would start {}", config.start),
@@ -122,7 +121,7 @@ impl Step for Restart {
                 replaced.service.pid, replaced.started.port, old.pid
             ),
             (None, _) => format!(
-                "pid {} serves port {}; nothing served it before",
+                "pid {} serves port {}; nothing did before",
                 replaced.service.pid, replaced.started.port
             ),
         };
@@ -139,8 +138,8 @@ impl Step for Restart {
 }
 
 impl Undo for Restart {
-    /// Stops the new process, so that the build under it can be taken away.
-    /// Without an output the marker tells whether this run has started one.
+    /// Stops the new process, so that the old build can be restored. Without an
+    /// output the marker tells whether this run started a process.
     fn undo(cx: &Cx<Config>, output: Option<Restarted>) -> Result<(), Error> {
         let config = cx.config();
         let Some(before) = undo_baseline(cx)? else {
@@ -154,7 +153,7 @@ impl Undo for Restart {
         let app_dir = config.app_dir.as_deref().unwrap_or(&before.app_dir);
         let marker = running_marker(cx, app_dir)?.filter(|marker| marker.run == cx.run_id());
         let Some(found) = owner(cx, port)? else {
-            // It may run and not listen, or no longer.
+            // It may run without listening.
             return match marker {
                 Some(marker) => process::stop(cx, &nameless(&marker), port, timeout).map(drop),
                 None => Ok(()),
@@ -166,7 +165,7 @@ impl Undo for Restart {
         };
         if !is_new {
             cx.info(format!(
-                "{} has port {port}; this step did not start it",
+                "{} listens on port {port}; this step did not start it",
                 found.describe()
             ));
             return Ok(());
@@ -178,8 +177,8 @@ impl Undo for Restart {
     }
 }
 
-/// Refuses to stop a service that has another token: a run that is gone on with
-/// may have been given another one than preflight has asked with.
+/// Refuses to stop a service that has another token: a resumed run may have
+/// another token than its preflight.
 fn same_token(cx: &Cx<Config>, before: &Baseline, token: &Secret) -> Result<(), Error> {
     if before.service.is_none() || before.open || before.new_token || cx.dry_run() {
         return Ok(());
@@ -190,15 +189,15 @@ fn same_token(cx: &Cx<Config>, before: &Baseline, token: &Secret) -> Result<(), 
     Err(Error::invalid(
         "restart.other-token",
         format!(
-            "the running service refuses the secret `{}`: it has another token; after the restart no agent could reach it. It was left as it is: give the right token, or begin a run with preflight's `new-token = true`",
+            "the running service rejects the secret `{}`: it has another token; after the restart every agent would be locked out. The service was not touched: give the right token, or start a run with `new-token = true` for preflight",
             cx.config().auth_secret
         ),
     ))
 }
 
 /// Refuses to stop a service that would not start again: its modules were
-/// installed for another node, and nothing in this run has installed them anew.
-fn modules_fit(cx: &Cx<Config>, before: &Baseline) -> Result<(), Error> {
+/// installed for another node, and this run did not install them again.
+fn modules_load(cx: &Cx<Config>, before: &Baseline) -> Result<(), Error> {
     if cx.output_of::<Built>("npm-build")?.is_some() {
         return Ok(());
     }
@@ -212,7 +211,7 @@ fn modules_fit(cx: &Cx<Config>, before: &Baseline) -> Result<(), Error> {
         return Ok(());
     }
     let what = format!(
-        "the modules of {} were installed with node {}, and the target's node is {} now",
+        "the modules of {} were installed with node {}, and node is {} now",
         before.app_dir, built.node, before.node
     );
     let unit = before.service.as_ref().and_then(|old| old.unit.as_ref());
@@ -223,17 +222,17 @@ fn modules_fit(cx: &Cx<Config>, before: &Baseline) -> Result<(), Error> {
     Err(Error::failed(
         "restart.other-node",
         format!(
-            "{what}: what they have of native code would not load. The service was left as it is; run the plan `default`, which installs them anew"
+            "{what}: modules with native code would not load. The service was not touched; run the plan `default`, which installs them again"
         ),
     ))
 }
 
-/// A process that is known by its marker only.
+/// A process known only from its marker.
 fn nameless(marker: &RunningMarker) -> Listener {
     Listener {
         pid: marker.pid,
         start_ticks: marker.start_ticks,
-        argv: vec!["the process that this run has started".to_owned()],
+        argv: vec!["the process that this run started".to_owned()],
         ..Listener::default()
     }
 }
@@ -243,12 +242,12 @@ fn baseline(cx: &Cx<Config>) -> Result<Baseline, Error> {
     before.ok_or_else(|| {
         Error::invalid(
             "restart.no-baseline",
-            "there is no output of a step `preflight`, so the process to stop is not known; put it before this step",
+            "there is no output of a step `preflight`, so the process to stop is unknown; add it before this step",
         )
     })
 }
 
-/// In a rollback of an earlier run its outputs are the ones that count.
+/// A rollback of an earlier run uses the outputs of that run.
 fn undo_baseline(cx: &Cx<Config>) -> Result<Option<Baseline>, Error> {
     match cx.rolled_back_output_of("preflight")? {
         Some(before) => Ok(Some(before)),

@@ -68,7 +68,7 @@ fn the_old_process_makes_room_for_the_new_one_and_undo_stops_only_that() {
     let marker = stage.marker().unwrap();
     assert!(marker.is_about(&output.service) && marker.sha == NEW);
 
-    // The token is in one place only: the environment of the start.
+    // The token is only in the environment of the start.
     for command in host.commands() {
         assert!(!command.line().contains(TOKEN) && !command.stdin_text().contains(TOKEN));
         let with_token = !command.secret_env.is_empty();
@@ -145,7 +145,7 @@ fn a_foreign_process_is_ended_when_preflight_named_it_and_was_allowed_to() {
         "{:?}",
         host.warnings()
     );
-    // Another one since then is not the one that was named.
+    // A later process is not the named one.
     stage.end(&output.service);
     let later = stage.serve_in("elsewhere", &[]).unwrap();
     let error = run(&stage, &before, json!({})).unwrap_err();
@@ -172,7 +172,7 @@ fn modules_for_another_node_are_named_before_the_service_is_stopped() {
         "{error}"
     );
     assert!(stage.runs(&old));
-    // A build in this run has installed them anew.
+    // A build in this run installed them again.
     let host = host(&stage, &before, json!({})).output("npm-build", json!({"node": "v22.1.0"}));
     testing::run::<Restart>(&host).unwrap();
 }

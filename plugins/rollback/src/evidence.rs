@@ -1,6 +1,5 @@
-//! The broken state before it is left for a snapshot: it is taken as a snapshot
-//! itself, so that what went wrong can be looked at, and what the service has
-//! written since the old one is said before it is gone.
+//! Evidence before a restore: a snapshot of the broken state, for a person to
+//! inspect, and a list of the data that the restore loses.
 
 use serde::{Deserialize, Serialize};
 use vdeploy_plugin::{Cx, Error};
@@ -8,15 +7,13 @@ use vdeploy_service::data_loss::{self, RECORDS};
 use vdeploy_service::outputs::SnapshotTaken;
 use vdeploy_service::records::short;
 
-use crate::{Config, FailedRun, warn};
+use crate::{Config, UndoneRun, warn};
 
-/// What is known of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(crate) struct BrokenState {
-    /// The snapshot of it.
     pub(crate) evidence: Option<Evidence>,
-    /// What was written since the baseline; none when that is not known.
+    /// None when unknown.
     pub(crate) data_loss: Option<Vec<String>>,
 }
 
@@ -27,15 +24,14 @@ pub(crate) struct Evidence {
     pub(crate) label: String,
 }
 
-/// Looks at it and keeps it. Neither stops the rollback when it fails: the old
-/// version is wanted back, and the old VM is not deleted.
-pub(crate) fn keep(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<BrokenState, Error> {
+/// A failure here does not stop the rollback: the old VM is never deleted.
+pub(crate) fn keep(cx: &Cx<Config>, undone: &UndoneRun, id: &str) -> Result<BrokenState, Error> {
     let own: SnapshotTaken = cx.output_of("snapshot")?.unwrap_or_default();
-    if own.id == failed.snapshot.id {
-        // The run that failed rolls back.
-        let data_loss = data_loss(cx, failed, id, "")?;
+    if own.id == undone.snapshot.id {
+        // A failed run rolls back itself.
+        let data_loss = data_loss(cx, undone, id, "")?;
         let evidence = match cx.config().evidence && !cx.dry_run() {
-            true => take(cx, failed)?,
+            true => take(cx, undone)?,
             false => None,
         };
         return Ok(BrokenState {
@@ -43,13 +39,13 @@ pub(crate) fn keep(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<Brok
             data_loss,
         });
     }
-    // A plan that only rolls back has taken it as its first step, unless it was
-    // told not to: then the VM may be lost, and it is not waited for.
+    // A rollback on request took it in its first step. Without that step the
+    // VM may be gone, so do not wait for it.
     let Some(taken) = own.id else {
         return Ok(BrokenState::default());
     };
     Ok(BrokenState {
-        data_loss: data_loss(cx, failed, id, RECORDS)?,
+        data_loss: data_loss(cx, undone, id, RECORDS)?,
         evidence: (!cx.dry_run()).then_some(Evidence {
             id: taken,
             label: own.label,
@@ -59,21 +55,21 @@ pub(crate) fn keep(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<Brok
 
 fn data_loss(
     cx: &Cx<Config>,
-    failed: &FailedRun,
+    undone: &UndoneRun,
     id: &str,
     note: &str,
 ) -> Result<Option<Vec<String>>, Error> {
-    // The run's own record; it is written again in the restored VM.
-    let records: &[&str] = match failed.snapshot.ledger == "recorded" && note.is_empty() {
+    // The record of this snapshot is written again in the restored VM.
+    let records: &[&str] = match undone.snapshot.ledger == "recorded" && note.is_empty() {
         true => &["data/commits.jsonl +1 line"],
         false => &[],
     };
-    data_loss::warn(cx, &failed.before, id, records, note)
+    data_loss::warn(cx, &undone.before, id, records, note)
 }
 
-fn take(cx: &Cx<Config>, failed: &FailedRun) -> Result<Option<Evidence>, Error> {
-    let app = failed.before.app_dir.rsplit('/').next().unwrap_or_default();
-    let sha = [&failed.pulled.new_sha, &failed.before.sha];
+fn take(cx: &Cx<Config>, undone: &UndoneRun) -> Result<Option<Evidence>, Error> {
+    let app = undone.before.app_dir.rsplit('/').next().unwrap_or_default();
+    let sha = [&undone.pulled.new_sha, &undone.before.sha];
     let sha = sha.into_iter().find(|sha| !sha.is_empty());
     let words = ["broken", app, sha.map_or("", |sha| short(sha))];
     let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
@@ -84,12 +80,12 @@ fn take(cx: &Cx<Config>, failed: &FailedRun) -> Result<Option<Evidence>, Error> 
         label,
     });
     let old_vm = match cx.target_vm() {
-        Some(vm) => format!("; VM {vm} has it until somebody deletes it"),
+        Some(vm) => format!("; VM {vm} holds it until somebody deletes it"),
         None => String::new(),
     };
     warn(
         cx,
-        &format!("the broken state could not be taken as a snapshot{old_vm}"),
+        &format!("the evidence snapshot of the broken state failed{old_vm}"),
         taken.map(drop),
     )?;
     Ok(evidence)

@@ -1,4 +1,4 @@
-//! A first deploy has no old version: what it started is taken away.
+//! A first deploy has no old version: the rollback stops what it started.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use vdeploy_service::process;
 use vdeploy_service::replace::owner;
 use vdeploy_service::start::stop_unit;
 
-use crate::{Config, FailedRun};
+use crate::{Config, UndoneRun};
 
-pub(crate) fn remove(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, Error> {
-    let port = failed.before.port;
+pub(crate) fn remove(cx: &Cx<Config>, undone: &UndoneRun) -> Result<RolledBack, Error> {
+    let port = undone.before.port;
     let stopped = match owner(cx, port)? {
         None => "nothing runs".to_owned(),
-        Some(found) if failed.started(cx, &found)? => {
+        Some(found) if undone.started(cx, &found)? => {
             match &found.unit {
                 Some(unit) => stop_unit(cx, unit)?,
                 None => {
@@ -22,14 +22,21 @@ pub(crate) fn remove(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, 
                     process::stop(cx, &found, port, timeout)?;
                 }
             }
-            format!("{} was stopped", found.describe())
+            match cx.dry_run() {
+                true => format!("would stop {}", found.describe()),
+                false => format!("stopped {}", found.describe()),
+            }
         }
         Some(found) => {
             cx.warn(format!(
-                "{} has port {port}; it is not ours and was left alone",
-                found.describe()
+                "{} listens on port {port}; run {} did not start it, so it was not stopped",
+                found.describe(),
+                undone.run
             ));
-            "nothing of ours runs".to_owned()
+            format!(
+                "{} still listens on port {port}: this run did not start it",
+                found.describe()
+            )
         }
     };
     Ok(RolledBack {
@@ -39,7 +46,7 @@ pub(crate) fn remove(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, 
         to: "in-place".to_owned(),
         no_live_version: true,
         port,
-        log: failed.before.log.clone(),
+        log: undone.before.log.clone(),
         ..RolledBack::default()
     })
 }

@@ -1,5 +1,5 @@
 //! The old version on the same VM: its commit, its build, its process. Each is
-//! looked at first, and left alone where it is right already.
+//! checked first and not touched if it is right.
 
 use std::time::Duration;
 
@@ -15,23 +15,23 @@ use vdeploy_service::outputs::{Baseline, BuildMarker};
 use vdeploy_service::records::short;
 use vdeploy_service::replace::{Replace, owner, replace, running_marker};
 
-use crate::{Config, FailedRun};
+use crate::{Config, UndoneRun};
 
-pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, Error> {
-    bring_back(cx, failed, false)
+pub(crate) fn roll_back(cx: &Cx<Config>, undone: &UndoneRun) -> Result<RolledBack, Error> {
+    bring_back(cx, undone, false)
 }
 
-/// The same, where `anew` says that the build which is there is not the old one.
+/// `anew`: build again even if the live build has the old commit.
 pub(crate) fn bring_back(
     cx: &Cx<Config>,
-    failed: &FailedRun,
+    undone: &UndoneRun,
     anew: bool,
 ) -> Result<RolledBack, Error> {
-    let before = &failed.before;
+    let before = &undone.before;
     if before.sha.is_empty() {
         return Err(Error::failed(
             "rollback.no-commit",
-            "preflight found no commit in the checkout, so there is none to go back to; use `to = \"snapshot\"`",
+            "preflight found no commit in the checkout, so there is none to restore; use `to = \"snapshot\"`",
         ));
     }
     let found = owner(cx, before.port)?;
@@ -40,8 +40,8 @@ pub(crate) fn bring_back(
         _ => false,
     };
     let goal = Goal::of(before, untouched);
-    check_out(cx, failed, goal.head).context("bring the old commit back")?;
-    let built_back = put_build_back(cx, failed, &goal, anew).context("bring the old build back")?;
+    check_out(cx, undone, goal.head).context("restore the old commit")?;
+    let old_build = restore_build(cx, undone, &goal, anew).context("restore the old build")?;
     let back = RolledBack {
         to: "in-place".to_owned(),
         port: before.port,
@@ -65,13 +65,13 @@ pub(crate) fn bring_back(
     let config = cx.config();
     let token = cx.secret(&config.auth_secret)?;
     if let Some(found) = &found
-        && built_back == BuildBack::WasThere
+        && old_build == OldBuild::WasLive
         && runs_old_version(cx, before, found)?
         && !data::refuses(cx, &token)?
     {
         return Ok(RolledBack {
             summary: format!(
-                "{} is live already: {} was started since",
+                "{} is live already: {} was started later",
                 short(&before.sha),
                 found.describe()
             ),
@@ -80,17 +80,17 @@ pub(crate) fn bring_back(
             ..back
         });
     }
-    // The old process is gone, but it tells who keeps it.
+    // The old process has ended, but its unit is still known.
     let mut known: Vec<Listener> = before.service.iter().cloned().collect();
     if let Some(found) = found
-        && (is_the_service(before, &found) || failed.started(cx, &found)?)
+        && (is_the_service(before, &found) || undone.started(cx, &found)?)
     {
         known.push(found);
     }
     let replaced = replace(
         cx,
         &Replace {
-            launch: failed.launch(config, &token),
+            launch: undone.launch(config, &token),
             port: before.port,
             known: &known,
             foreign: None,
@@ -120,19 +120,19 @@ pub(crate) fn bring_back(
     })
 }
 
-/// What checkout and build are brought back to.
+/// The commits that checkout and build must have.
 #[derive(Debug)]
 struct Goal<'a> {
     head: &'a str,
     build: &'a str,
-    /// The old process runs, with the modules that it has loaded.
+    /// The old process still runs, with its loaded modules.
     untouched: bool,
 }
 
 impl<'a> Goal<'a> {
-    /// Around a process that was never stopped everything is as it was before,
-    /// also where that is of another commit. Otherwise the version that served
-    /// is started again, from its own commit and build.
+    /// If the old process never stopped, checkout and build become as they were
+    /// before the run, even if they had other commits. Otherwise the old
+    /// version starts again from its own commit and build.
     fn of(before: &'a Baseline, untouched: bool) -> Self {
         let (head, build) = match untouched {
             true => (before.head.as_str(), before.built_sha()),
@@ -146,8 +146,8 @@ impl<'a> Goal<'a> {
     }
 }
 
-fn look(cx: &Cx<Config>, failed: &FailedRun) -> Result<Facts, Error> {
-    let before = &failed.before;
+fn read_facts(cx: &Cx<Config>, undone: &UndoneRun) -> Result<Facts, Error> {
+    let before = &undone.before;
     facts::read(
         cx,
         &Location {
@@ -158,23 +158,23 @@ fn look(cx: &Cx<Config>, failed: &FailedRun) -> Result<Facts, Error> {
     )
 }
 
-fn check_out(cx: &Cx<Config>, failed: &FailedRun, head: &str) -> Result<(), Error> {
-    let before = &failed.before;
-    let now = look(cx, failed)?.checkout;
+fn check_out(cx: &Cx<Config>, undone: &UndoneRun, head: &str) -> Result<(), Error> {
+    let before = &undone.before;
+    let now = read_facts(cx, undone)?.checkout;
     if now.sha == head && now.branch == before.branch {
         return Ok(());
     }
-    let mut hot_fixes = failed.pulled.hot_fixes.as_deref();
+    let mut hot_fixes = undone.pulled.hot_fixes.as_deref();
     if head != before.head {
         cx.warn(format!(
-            "the checkout was at {} before the run, and what served was {}: that is checked out now",
+            "the checkout was at {} before the run, but {} was live; the rollback checks out the live one",
             short(&before.head),
             short(head)
         ));
-        // They were made on another commit.
+        // They are for another commit.
         if let Some(patch) = hot_fixes.take() {
             cx.warn(format!(
-                "the hot-fixes of {} are not applied to it; they are kept in {}/{patch}",
+                "the hot-fixes of {} are not applied; they are kept in {}/{patch}",
                 short(&before.head),
                 before.app_dir
             ));
@@ -184,11 +184,11 @@ fn check_out(cx: &Cx<Config>, failed: &FailedRun, head: &str) -> Result<(), Erro
         sha: head,
         branch: before.branch.as_deref(),
         hot_fixes,
-        run: &failed.run,
+        run: &undone.run,
     };
     if !checkout::switch_back(cx, &before.app_dir, &back)? {
         cx.warn(format!(
-            "{} is checked out again, but its hot-fixes in {} could not be applied",
+            "{} is checked out again, but its hot-fixes in {} cannot be applied",
             short(head),
             hot_fixes.unwrap_or_default()
         ));
@@ -196,16 +196,14 @@ fn check_out(cx: &Cx<Config>, failed: &FailedRun, head: &str) -> Result<(), Erro
     Ok(())
 }
 
-/// Whether the old build had to be brought back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum BuildBack {
-    WasThere,
-    Brought,
+enum OldBuild {
+    WasLive,
+    Restored,
 }
 
-/// Whether this is the service, whoever started it since: the process on the
-/// port that works in the checkout, which is what preflight takes for the
-/// service too.
+/// Whether this is the service, whoever started it: the process on the port that
+/// runs in the checkout, as in preflight.
 fn is_the_service(before: &Baseline, found: &Listener) -> bool {
     let program = |exe: &str| exe.rsplit('/').next().unwrap_or_default().to_owned();
     !found.cwd.is_empty()
@@ -216,30 +214,30 @@ fn is_the_service(before: &Baseline, found: &Listener) -> bool {
             .is_none_or(|old| program(&old.exe) == program(&found.exe))
 }
 
-/// Whether the process was started by a run, from the old version.
+/// Whether a run started this process from the old version.
 fn runs_old_version(cx: &Cx<Config>, before: &Baseline, found: &Listener) -> Result<bool, Error> {
     let marker = running_marker(cx, &before.app_dir)?;
     Ok(marker.is_some_and(|marker| marker.is_about(found) && marker.sha == before.sha))
 }
 
-/// `anew`: the build that is there is not the old one, whatever its marker says.
-fn put_build_back(
+/// `anew`: the live build is not the old one, whatever its marker says.
+fn restore_build(
     cx: &Cx<Config>,
-    failed: &FailedRun,
+    undone: &UndoneRun,
     goal: &Goal<'_>,
     anew: bool,
-) -> Result<BuildBack, Error> {
-    let (config, before) = (cx.config(), &failed.before);
-    let build_before = look(cx, failed)?.built;
-    build::restore(cx, &before.app_dir, &failed.run, &config.recipe.artifacts)?;
+) -> Result<OldBuild, Error> {
+    let (config, before) = (cx.config(), &undone.before);
+    let build_before = read_facts(cx, undone)?.built;
+    build::restore(cx, &before.app_dir, &undone.run, &config.recipe.artifacts)?;
     let had = match is_old_build(before, build_before.as_ref(), goal.build) {
-        true => BuildBack::WasThere,
-        false => BuildBack::Brought,
+        true => OldBuild::WasLive,
+        false => OldBuild::Restored,
     };
     if cx.dry_run() {
         return Ok(had);
     }
-    let now = look(cx, failed)?;
+    let now = read_facts(cx, undone)?;
     let entry = cx
         .ssh("test")
         .args(["-f", &config.recipe.entry])
@@ -264,13 +262,13 @@ fn put_build_back(
             short(goal.build)
         ),
         false => format!(
-            "the old build is for node {for_node} and the target's is {node} now; {} is built again",
+            "the old build is for node {for_node}, and node is {node} now; {} is built again",
             short(goal.build)
         ),
     });
-    // A name of its own, so that a second try does not take this build for the
-    // failed run's.
-    let run = format!("{}-rollback", failed.run);
+    // Another name, so that a second try does not mistake this build for that of
+    // the undone run.
+    let run = format!("{}-rollback", undone.run);
     build::make(
         cx,
         &config.recipe,
@@ -281,11 +279,11 @@ fn put_build_back(
             run: &run,
         },
     )
-    .map(|_| BuildBack::Brought)
+    .map(|_| OldBuild::Restored)
 }
 
-/// Whether the live build is the one of this commit. A build that was made by
-/// hand has no marker: it is of the commit that was checked out.
+/// Whether the live build has this commit. A build by hand has no marker; its
+/// commit is HEAD.
 fn is_old_build(before: &Baseline, now: Option<&BuildMarker>, sha: &str) -> bool {
     match (&before.built, now) {
         (_, Some(now)) => now.sha == sha,
@@ -318,7 +316,7 @@ mod tests {
         assert!(is_old_build(&by_hand, None, "old"));
         assert!(is_old_build(&by_hand, Some(&old), "old"));
         assert!(!is_old_build(&by_hand, Some(&new), "old"));
-        // What served was not what was checked out.
+        // The live version was not the checked-out one.
         assert!(!is_old_build(&by_hand, None, "older"));
     }
 }

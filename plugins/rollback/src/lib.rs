@@ -1,6 +1,6 @@
-//! The step `rollback`: the old version is live again at its end, or there was
-//! none and the new one is gone. The steps' own undos have run before it, or
-//! nothing has: it looks at what stands and does what is missing.
+//! The step `rollback`: makes the old version live again, or removes the new one
+//! if there was no old version. It may run after the undos of the steps, after
+//! half of them, or without any: it checks the target and does what is missing.
 //!
 //! This plugin must not know why the run failed.
 
@@ -74,7 +74,6 @@ enum OldVm {
     Keep,
 }
 
-/// The step.
 #[derive(Debug)]
 pub struct Rollback;
 
@@ -89,22 +88,21 @@ impl Step for Rollback {
     }
 
     fn run(cx: &Cx<Config>) -> Result<RolledBack, Error> {
-        let failed = FailedRun::read(cx)?;
+        let undone = UndoneRun::read(cx)?;
         match cx.config().to {
-            To::Snapshot => match plugin_snapshot::files_restored(cx, &failed)? {
-                Some(files) => plugin_snapshot::roll_back(cx, &failed, &files),
-                None => snapshot::roll_back(cx, &failed),
+            To::Snapshot => match plugin_snapshot::files_restored(cx, &undone)? {
+                Some(files) => plugin_snapshot::roll_back(cx, &undone, &files),
+                None => snapshot::roll_back(cx, &undone),
             },
-            To::InPlace if failed.before.first_deploy => first_deploy::remove(cx, &failed),
-            To::InPlace => in_place::roll_back(cx, &failed),
+            To::InPlace if undone.before.first_deploy => first_deploy::remove(cx, &undone),
+            To::InPlace => in_place::roll_back(cx, &undone),
         }
     }
 }
 
-/// What the run that is rolled back has told.
+/// The run that is rolled back, from the outputs of its steps.
 #[derive(Debug, Clone)]
-struct FailedRun {
-    /// Its id.
+struct UndoneRun {
     run: String,
     before: Baseline,
     snapshot: SnapshotTaken,
@@ -112,13 +110,13 @@ struct FailedRun {
     restarted: Restarted,
 }
 
-impl FailedRun {
+impl UndoneRun {
     fn read(cx: &Cx<Config>) -> Result<Self, Error> {
         let before: Option<Baseline> = cx.rolled_back_output_of("preflight")?;
         let mut before = before.ok_or_else(|| {
             Error::invalid(
                 "rollback.no-baseline",
-                "the run that is rolled back has no output of a step `preflight`, so what was there before is not known; nothing was done",
+                "the run that is rolled back has no output of a step `preflight`, so its baseline is unknown; nothing was changed",
             )
         })?;
         let config = cx.config();
@@ -145,8 +143,8 @@ impl FailedRun {
         })
     }
 
-    /// The same, with the location as it is on the VM that is the target now: a
-    /// restored VM can have another home directory and another port.
+    /// With the location on the current VM: a restored VM can have another home
+    /// directory and another port.
     fn relocated(&self, cx: &Cx<Config>) -> Result<Self, Error> {
         let config = cx.config();
         let given = self.before.given.clone().unwrap_or_else(|| Location {
@@ -171,7 +169,7 @@ impl FailedRun {
         Ok(there)
     }
 
-    /// Whether the failed run has started this process.
+    /// Whether this run started the process.
     fn started(&self, cx: &Cx<Config>, found: &Listener) -> Result<bool, Error> {
         if !self.restarted.skipped && self.restarted.service.is_same_process(found) {
             return Ok(true);
@@ -199,25 +197,25 @@ impl FailedRun {
     }
 }
 
-/// Refuses a rollback that a person asks for with another token than the
-/// service has. A run that fails has asked at its beginning, and goes back.
+/// Refuses a rollback on request with another token than the service has. The
+/// preflight of a failed run checked the token, so its rollback continues.
 fn same_token(cx: &Cx<Config>, token: &Secret) -> Result<(), Error> {
     let own: Option<Baseline> = cx.output_of("preflight")?;
     let other: Option<Baseline> = cx.rolled_back_output_of("preflight")?;
-    let asked_for = own.is_none() && other.is_some();
-    if !asked_for || cx.config().new_token || !data::refuses(cx, token)? {
+    let on_request = own.is_none() && other.is_some();
+    if !on_request || cx.config().new_token || !data::refuses(cx, token)? {
         return Ok(());
     }
     Err(Error::invalid(
         "rollback.other-token",
         format!(
-            "the running service refuses the secret `{}`: it has another token, or refuses every one; nothing was changed. Give the token that the service has. Where the broken version refuses every token, or the old one is to have this one, go on with `--set rollback.new-token=true`: after that every agent needs this token",
+            "the running service rejects the secret `{}`: it has another token, or rejects all; nothing was changed. Give the token of the service. If the broken version rejects every token, or the old version shall have this one, continue with `--set rollback.new-token=true`: after that every agent needs this token",
             cx.config().auth_secret
         ),
     ))
 }
 
-/// Says what is wrong now, unless the run is being stopped.
+/// Turns an error into a warning, unless the run is being stopped.
 fn warn(cx: &Cx<Config>, what: &str, result: Result<(), Error>) -> Result<(), Error> {
     match result {
         Err(error) if error.kind == ErrorKind::Cancelled => Err(error),

@@ -1,25 +1,24 @@
-//! The old version on the same machine, from a snapshot that a plugin made by
-//! its own means: a step `restore` has put its files back before this one, and
-//! what is left is to start the version in them.
+//! The old version on the same machine, from a plugin snapshot. The step
+//! `restore` restored its files before this one, which starts the old version.
 
 use vdeploy_plugin::{Cx, Error};
 use vdeploy_service::outputs::{FilesRestored, RolledBack};
 
-use crate::{Config, FailedRun, in_place};
+use crate::{Config, UndoneRun, in_place};
 
-/// What the step `restore` has put back; none where the platform restores.
+/// The output of the step `restore`; none when the platform restores.
 pub(crate) fn files_restored(
     cx: &Cx<Config>,
-    failed: &FailedRun,
+    undone: &UndoneRun,
 ) -> Result<Option<FilesRestored>, Error> {
     let back: Option<FilesRestored> = cx.output_of("restore")?;
     let back = back.filter(|back| back.restored.is_some());
-    if back.is_none() && failed.snapshot.self_managed {
+    if back.is_none() && undone.snapshot.self_managed {
         return Err(Error::failed(
             "rollback.not-restored",
             format!(
-                "snapshot {} was made by a plugin, and no step `restore` has put it back; put one before this step, or use `to = \"in-place\"`",
-                failed.snapshot.id.as_deref().unwrap_or("of the run")
+                "a plugin made snapshot {}, and no step `restore` restored it; add one before this step, or use `to = \"in-place\"`",
+                undone.snapshot.id.as_deref().unwrap_or("of the run")
             ),
         ));
     }
@@ -28,10 +27,10 @@ pub(crate) fn files_restored(
 
 pub(crate) fn roll_back(
     cx: &Cx<Config>,
-    failed: &FailedRun,
+    undone: &UndoneRun,
     restored_files: &FilesRestored,
 ) -> Result<RolledBack, Error> {
-    let before = &failed.before;
+    let before = &undone.before;
     let restored = restored_files.restored.as_deref().unwrap_or_default();
     if before.service.is_none() && before.first_deploy {
         return Ok(RolledBack {
@@ -48,7 +47,7 @@ pub(crate) fn roll_back(
             ..RolledBack::default()
         });
     }
-    let back = in_place::bring_back(cx, failed, built_anew(cx, restored_files))?;
+    let back = in_place::bring_back(cx, undone, must_rebuild(cx, restored_files))?;
     Ok(RolledBack {
         summary: format!(
             "{}, from snapshot {restored}{}",
@@ -61,7 +60,6 @@ pub(crate) fn roll_back(
     })
 }
 
-/// Where the broken state is.
 fn kept(restored_files: &FilesRestored) -> String {
     match restored_files.kept.as_slice() {
         [] => String::new(),
@@ -69,9 +67,8 @@ fn kept(restored_files: &FilesRestored) -> String {
     }
 }
 
-/// A part of the build that the snapshot leaves out is that of the failed
-/// version.
-fn built_anew(cx: &Cx<Config>, restored_files: &FilesRestored) -> bool {
+/// Parts of the build that the snapshot excludes still have the new version.
+fn must_rebuild(cx: &Cx<Config>, restored_files: &FilesRestored) -> bool {
     let artifacts = &cx.config().recipe.artifacts;
     restored_files.carried.iter().any(|path| {
         let touches = |artifact: &String| {

@@ -1,7 +1,6 @@
-//! The old version on a new VM, as the snapshot has it. Its process runs from
-//! memory, with its token; where the platform keeps no memory it is started.
-//! The old VM is paused after the new one has answered, never before, and
-//! never deleted.
+//! The old version on a new VM, from the snapshot. Its process continues from the
+//! memory of the VM, with its token; without memory it is started. The old VM is
+//! paused only after the new one answers, and never deleted.
 
 use std::time::Duration;
 
@@ -15,31 +14,31 @@ use vdeploy_service::replace::owner;
 use vdeploy_service::start::{self, Launch, Supervisor};
 
 use crate::evidence::{self, BrokenState, Evidence};
-use crate::{Config, FailedRun, OldVm, in_place, warn};
+use crate::{Config, OldVm, UndoneRun, in_place, warn};
 
 const RESTORED: &str = "restored";
 
-/// What this run has restored, so that a second try does not do it again.
+/// What this run restored, so that a second try does not restore again.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Restored {
+struct RestoredVm {
     run: String,
     snapshot: String,
     vm: String,
     old_vm: Option<String>,
     #[serde(default)]
-    broken: BrokenState,
+    broken_state: BrokenState,
 }
 
-pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBack, Error> {
-    let before = &failed.before;
-    let id = failed.snapshot.id.as_deref().ok_or_else(|| {
+pub(crate) fn roll_back(cx: &Cx<Config>, undone: &UndoneRun) -> Result<RolledBack, Error> {
+    let before = &undone.before;
+    let id = undone.snapshot.id.as_deref().ok_or_else(|| {
         Error::failed(
             "rollback.no-snapshot",
             "the run that is rolled back took no snapshot; use `to = \"in-place\"`",
         )
     })?;
-    let restored = restore(cx, failed, id)?;
+    let restored = restore(cx, undone, id)?;
     let mut back = RolledBack {
         to: "snapshot".to_owned(),
         port: before.port,
@@ -47,16 +46,16 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
         sha: before.sha.clone(),
         vm: Some(restored.vm.clone()),
         old_vm: restored.old_vm.clone(),
-        evidence: restored.broken.evidence.clone().map(|one| one.id),
-        data_loss: restored.broken.data_loss.clone(),
+        evidence: restored.broken_state.evidence.clone().map(|one| one.id),
+        data_loss: restored.broken_state.data_loss.clone(),
         ..RolledBack::default()
     };
     if cx.dry_run() {
         back.summary = format!("would restore snapshot {id} to a new VM");
         return Ok(back);
     }
-    let failed = &failed.relocated(cx)?;
-    let before = &failed.before;
+    let undone = &undone.relocated(cx)?;
+    let before = &undone.before;
     back.app_dir.clone_from(&before.app_dir);
     back.port = before.port;
     back.log.clone_from(&before.log);
@@ -68,20 +67,20 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
         back.no_live_version = true;
         (None, false)
     } else {
-        let found = serve(cx, failed, &token)?;
+        let found = serve(cx, undone, &token)?;
         answer(cx)
-            .with_context(|| format!("VM {vm} is restored, but its service is not reached"))?;
-        record(cx, failed, &restored, id, &token)?;
+            .with_context(|| format!("VM {vm} is restored, but its service does not answer"))?;
+        record(cx, undone, &restored, id, &token)?;
         found
     };
     let old_vm = release_old_vm(cx, restored.old_vm.as_deref())?;
     let how = match (&service, from_memory) {
         (None, _) => "nothing ran in it".to_owned(),
-        (Some(service), true) => format!("pid {} came back with its memory", service.pid),
+        (Some(service), true) => format!("pid {} continues from its memory", service.pid),
         (Some(service), false) => format!("pid {} was started in it", service.pid),
     };
     let evidence = match &back.evidence {
-        Some(id) => format!("; the broken state is snapshot {id}"),
+        Some(id) => format!("; the evidence snapshot is {id}"),
         None => String::new(),
     };
     back.summary = format!(
@@ -92,8 +91,8 @@ pub(crate) fn roll_back(cx: &Cx<Config>, failed: &FailedRun) -> Result<RolledBac
     Ok(back)
 }
 
-fn restore(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<Restored, Error> {
-    let earlier: Option<Restored> = cx.state().get_json(RESTORED)?;
+fn restore(cx: &Cx<Config>, undone: &UndoneRun, id: &str) -> Result<RestoredVm, Error> {
+    let earlier: Option<RestoredVm> = cx.state().get_json(RESTORED)?;
     if let Some(earlier) = earlier
         && earlier.run == cx.run_id()
         && earlier.snapshot == id
@@ -107,27 +106,27 @@ fn restore(cx: &Cx<Config>, failed: &FailedRun, id: &str) -> Result<Restored, Er
             format!("the platform no longer has snapshot {id}; use `to = \"in-place\"`"),
         ));
     }
-    let old_vm = cx.target_vm().or_else(|| failed.snapshot.vm.clone());
-    let broken = evidence::keep(cx, failed, id)?;
-    let restored = Restored {
+    let old_vm = cx.target_vm().or_else(|| undone.snapshot.vm.clone());
+    let broken_state = evidence::keep(cx, undone, id)?;
+    let restored = RestoredVm {
         run: cx.run_id(),
         snapshot: id.to_owned(),
         vm: cx.snapshot().restore(id)?,
         old_vm,
-        broken,
+        broken_state,
     };
     cx.state().put_json(RESTORED, &restored)?;
     Ok(restored)
 }
 
-/// Waits for the process that was in the VM's memory, and starts one where
-/// there is none. True when it came from memory.
+/// Waits for the process from the memory of the VM, and starts one if there is
+/// none. True when it came from memory.
 fn serve(
     cx: &Cx<Config>,
-    failed: &FailedRun,
+    undone: &UndoneRun,
     token: &Secret,
 ) -> Result<(Option<Listener>, bool), Error> {
-    let (config, before) = (cx.config(), &failed.before);
+    let (config, before) = (cx.config(), &undone.before);
     let waited = cx.wait_until(
         Duration::from_secs(config.memory_timeout),
         "the process in the restored VM",
@@ -139,20 +138,20 @@ fn serve(
         Err(error) => return Err(error),
     }
     if before.sha != before.built_sha() {
-        // What is on its disk is not what served.
-        let back = in_place::bring_back(cx, failed, false)?;
+        // The build on its disk is not the live version.
+        let back = in_place::bring_back(cx, undone, false)?;
         return Ok((back.service, false));
     }
     let unit = before.service.as_ref().and_then(|old| old.unit.as_deref());
     let launch = Launch {
         supervisor: unit.map_or(Supervisor::None, Supervisor::Unit),
-        ..failed.launch(config, token)
+        ..undone.launch(config, token)
     };
     start::start(cx, &launch).context("start the old version in the restored VM")?;
     Ok((owner(cx, before.port)?, false))
 }
 
-/// Waits until the service answers over the new VM's address.
+/// Waits until the service answers at the address of the new VM.
 fn answer(cx: &Cx<Config>) -> Result<(), Error> {
     let url = cx.target_endpoint("/health")?;
     let timeout = Duration::from_secs(cx.config().ready_timeout);
@@ -163,34 +162,35 @@ fn answer(cx: &Cx<Config>) -> Result<(), Error> {
             Err(error) if matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Denied) => {
                 Err(error)
             }
-            // A new name and a new certificate may need a moment.
+            // A new name and a new certificate can take a moment.
             Err(_) => Ok(None),
         }
     })
 }
 
-/// The snapshot is older than its own record and than the new VM: ledger and
-/// registry in it are put right. A failure is a warning.
+/// The restored ledger and registry lack the snapshot and the new VM, so they
+/// are corrected. A failure is a warning.
 fn record(
     cx: &Cx<Config>,
-    failed: &FailedRun,
-    restored: &Restored,
+    undone: &UndoneRun,
+    restored: &RestoredVm,
     id: &str,
     token: &Secret,
 ) -> Result<(), Error> {
     let records = Records::new(cx, token);
     let agent = &cx.config().agent;
     let mut commits = Vec::new();
-    if let Some(vm) = failed.snapshot.vm.as_ref().or(restored.old_vm.as_ref()) {
+    if let Some(vm) = undone.snapshot.vm.as_ref().or(restored.old_vm.as_ref()) {
         commits.push(CommitRecord {
             commit_id: id.to_owned(),
             vm_id: vm.clone(),
-            label: failed.snapshot.label.clone(),
+            label: undone.snapshot.label.clone(),
             agent: agent.clone(),
             tags: cx.config().tags.clone(),
         });
     }
-    if let (Some(Evidence { id, label }), Some(vm)) = (&restored.broken.evidence, &restored.old_vm)
+    if let (Some(Evidence { id, label }), Some(vm)) =
+        (&restored.broken_state.evidence, &restored.old_vm)
     {
         commits.push(CommitRecord {
             commit_id: id.clone(),
@@ -207,7 +207,7 @@ fn record(
         );
         warn(cx, &what, records.record_commit(&commit).map(drop))?;
     }
-    let registered = register(cx, &records, failed, restored);
+    let registered = register(cx, &records, undone, restored);
     warn(
         cx,
         &format!("the registry does not show VM {}", restored.vm),
@@ -230,8 +230,8 @@ fn record(
 fn register(
     cx: &Cx<Config>,
     records: &Records<'_, Config>,
-    failed: &FailedRun,
-    restored: &Restored,
+    undone: &UndoneRun,
+    restored: &RestoredVm,
 ) -> Result<(), Error> {
     let config = cx.config();
     let old = match &restored.old_vm {
@@ -242,7 +242,7 @@ fn register(
         name: cx.target_name(),
         role: config.role.clone(),
         services: json!([{
-            "name": "agent-services", "port": failed.before.port, "healthPath": "/health",
+            "name": "agent-services", "port": undone.before.port, "healthPath": "/health",
         }]),
         ..VmEntry::default()
     });
@@ -258,7 +258,7 @@ fn register(
         .map(drop)
 }
 
-/// Two services with one token would both be written to: the old one stops.
+/// Agents would write to both services with one token, so the old one stops.
 fn release_old_vm(cx: &Cx<Config>, old: Option<&str>) -> Result<String, Error> {
     let Some(old) = old.filter(|_| cx.config().old_vm == OldVm::Pause) else {
         return Ok(String::new());
@@ -270,7 +270,7 @@ fn release_old_vm(cx: &Cx<Config>, old: Option<&str>) -> Result<String, Error> {
     };
     warn(
         cx,
-        &format!("the old VM {old} could not be paused; agents may still write to it"),
+        &format!("cannot pause the old VM {old}; agents may still write to it"),
         paused,
     )?;
     Ok(note)

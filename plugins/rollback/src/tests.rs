@@ -1,5 +1,5 @@
-//! The rollback to a snapshot, with a real service in the part of the one in
-//! the restored VM. The rollback by git has `tests/in_place`.
+//! The rollback from a snapshot, with a real service instead of the one in the
+//! restored VM. `tests/in_place` has the rollback in place.
 
 use serde_json::{Value, json};
 use vdeploy_plugin::testing::{self, FakeHost, FakeResponse};
@@ -42,7 +42,7 @@ fn host(stage: &Stage, host: FakeHost, config: Value) -> FakeHost {
         .output("snapshot", taken)
 }
 
-/// The data as it is now.
+/// The current data.
 fn data_files(stage: &Stage) -> Vec<DataFile> {
     let Ok(files) = std::fs::read_dir(stage.path("app/data")) else {
         return Vec::new();
@@ -86,7 +86,7 @@ fn the_process_comes_back_with_the_vm_and_its_records_are_put_right() {
     assert_eq!(
         output.summary,
         format!(
-            "1111111 is live again in VM vm-2: pid {} came back with its memory; the old VM vm-1 is paused; the broken state is snapshot snapshot-1",
+            "1111111 is live again in VM vm-2: pid {} continues from its memory; the old VM vm-1 is paused; the evidence snapshot is snapshot-1",
             service.pid
         )
     );
@@ -228,7 +228,7 @@ fn a_plan_that_has_taken_the_broken_state_already_takes_no_second_one() {
 fn a_vm_that_may_be_lost_is_not_looked_at() {
     let stage = Stage::new().unwrap();
     restored_service(&stage);
-    // The plan `rollback` without a snapshot of its own.
+    // The plan `rollback` without a snapshot step.
     let host = host(&stage, FakeHost::new(), json!({})).output("snapshot", json!({}));
     let output = testing::run::<Rollback>(&host).unwrap();
     assert_eq!((output.evidence, output.data_loss), (None, None));
@@ -247,14 +247,14 @@ fn what_an_older_preflight_did_not_list_is_not_said_to_be_new() {
     let output = testing::run::<Rollback>(&host).unwrap();
     assert_eq!(output.data_loss, None);
     let said = host.warnings();
-    assert!(said[0].contains("is not known"), "{said:?}");
+    assert!(said[0].contains("cannot tell what was written"), "{said:?}");
 }
 
 #[test]
 fn the_rollback_goes_on_without_the_evidence() {
     let stage = Stage::new().unwrap();
     restored_service(&stage);
-    // The right to take snapshots was not given.
+    // No grant for snapshots.
     let manifest = MANIFEST.replace("scope = \"create\"", "scope = \"self-managed\"");
     let refused = host(&stage, FakeHost::new(), json!({})).manifest(&manifest);
     let output = testing::run::<Rollback>(&refused).unwrap();
@@ -264,7 +264,7 @@ fn the_rollback_goes_on_without_the_evidence() {
     );
     let said = refused.warnings();
     assert!(
-        said[0].starts_with("the broken state could not be taken as a snapshot; VM vm-1 has it"),
+        said[0].starts_with("the evidence snapshot of the broken state failed; VM vm-1 holds it"),
         "{said:?}"
     );
 
@@ -318,7 +318,7 @@ fn the_old_vm_stays_until_the_new_one_answers() {
     assert!(
         error
             .message
-            .starts_with("VM vm-2 is restored, but its service is not reached"),
+            .starts_with("VM vm-2 is restored, but its service does not answer"),
         "{error}"
     );
     assert!(!host.changes().iter().any(|line| line.contains("pause-old")));

@@ -1,4 +1,4 @@
-//! What a step is given: its configuration and its ways to the world.
+//! The context of a step: its configuration and its capabilities.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// How loud a log line is.
+/// Level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     Trace,
@@ -22,7 +22,7 @@ pub enum Level {
     Error,
 }
 
-/// How a named check ended.
+/// Status of a named check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckStatus {
     Passed,
@@ -30,7 +30,7 @@ pub enum CheckStatus {
     Skipped,
 }
 
-/// One call of a step: what is asked, and the host's capabilities.
+/// One call of a step: its configuration and the capabilities of the host.
 #[derive(Debug)]
 pub struct Cx<C> {
     config: C,
@@ -46,22 +46,22 @@ impl<C: DeserializeOwned> Cx<C> {
 }
 
 impl<C> Cx<C> {
-    /// This step's configuration, with its defaults filled in.
+    /// The configuration of this step, with defaults.
     pub fn config(&self) -> &C {
         &self.config
     }
 
-    /// The run's id, the same for all steps.
+    /// The id of the run, the same for all steps.
     pub fn run_id(&self) -> String {
         backend::run_id()
     }
 
-    /// This step's id in the plan.
+    /// The id of this step in the plan.
     pub fn step_id(&self) -> String {
         backend::step_id()
     }
 
-    /// The name of the plan that is run.
+    /// The name of the plan.
     pub fn plan_name(&self) -> String {
         backend::plan_name()
     }
@@ -71,27 +71,27 @@ impl<C> Cx<C> {
         backend::attempt()
     }
 
-    /// The same across every retry of this step in this run.
+    /// The same for every retry of this step in this run.
     pub fn idempotency_key(&self) -> String {
         backend::idempotency_key()
     }
 
-    /// The target's name in the project file.
+    /// The name of the target in the project file.
     pub fn target_name(&self) -> String {
         backend::target_name()
     }
 
-    /// The target's Vers VM id as it is now; it changes after a restore.
+    /// The current Vers VM id of the target; changes after a restore.
     pub fn target_vm(&self) -> Option<String> {
         backend::target_vm()
     }
 
-    /// Where the service is reached from outside, without a trailing slash.
+    /// The address of the service from outside, without a trailing slash.
     pub fn target_url(&self) -> Option<String> {
         backend::target_url()
     }
 
-    /// `path` (with its leading slash) at the target's address.
+    /// `path` (with its leading slash) at the address of the target.
     ///
     /// # Errors
     /// `target.no-url` when the project gives the target no address.
@@ -108,7 +108,7 @@ impl<C> Cx<C> {
         }
     }
 
-    /// True when no change is made: changes answer as if they had succeeded.
+    /// True in a dry run: changes are not made and answer as if they succeeded.
     pub fn dry_run(&self) -> bool {
         backend::dry_run()
     }
@@ -139,59 +139,54 @@ impl<C> Cx<C> {
         read_output(step, backend::rolled_back_output_of(step))
     }
 
-    /// One line for the person, at any level.
     pub fn log(&self, level: Level, message: impl AsRef<str>) {
         backend::log(level, message.as_ref());
     }
 
-    /// Only shown with `--verbose`.
+    /// Printed only with `--verbose`.
     pub fn debug(&self, message: impl AsRef<str>) {
         self.log(Level::Debug, message);
     }
 
-    /// The progress of the step.
+    /// Progress of the step.
     pub fn info(&self, message: impl AsRef<str>) {
         self.log(Level::Info, message);
     }
 
-    /// Shown at once.
     pub fn warn(&self, message: impl AsRef<str>) {
         self.log(Level::Warn, message);
     }
 
-    /// Shown at once.
     pub fn error(&self, message: impl AsRef<str>) {
         self.log(Level::Error, message);
     }
 
-    /// Reports a named check that held.
+    /// Reports a named check that passed.
     pub fn check_passed(&self, name: &str, duration: Duration, detail: Option<&str>) {
         backend::report(name, CheckStatus::Passed, millis(duration), detail);
     }
 
-    /// Reports a named check that did not hold. `detail` says what was
-    /// expected and what was found. The step fails with `check.failed`, also
-    /// when it returns well, unless it reports the name again with another
-    /// status.
+    /// Reports a named check that failed. `detail` says what was expected and
+    /// what was found. The step then fails with `check.failed` even if it
+    /// returns `Ok`, unless it reports the name again with another status.
     pub fn check_failed(&self, name: &str, duration: Duration, detail: Option<&str>) {
         backend::report(name, CheckStatus::Failed, millis(duration), detail);
     }
 
-    /// Reports a named check that did not hold, with what to do about it. The
-    /// detail is `what; fix: …`, which `vdeploy doctor` shows as two lines.
+    /// Reports a named check that failed, and how to fix it. The detail is
+    /// `what; fix: …`, which `vdeploy doctor` prints as two lines.
     pub fn check_failed_with(&self, name: &str, duration: Duration, what: &str, fix: &str) {
         self.check_failed(name, duration, Some(&with_fix(what, fix)));
     }
 
-    /// Reports a named check that held, with something odd that a person
-    /// should know: it counts as passed, and its detail begins with
-    /// `warning: `.
+    /// Reports a named check that passed with a warning. It counts as passed;
+    /// its detail begins with `warning: `.
     pub fn check_warned(&self, name: &str, duration: Duration, what: &str, fix: &str) {
         let detail = format!("warning: {}", with_fix(what, fix));
         self.check_passed(name, duration, Some(&detail));
     }
 
-    /// Reports a named check that was not made; `detail` says why.
+    /// Reports a named check that was skipped; `detail` says why.
     pub fn check_skipped(&self, name: &str, duration: Duration, detail: Option<&str>) {
         backend::report(name, CheckStatus::Skipped, millis(duration), detail);
     }
@@ -206,8 +201,8 @@ impl<C> Cx<C> {
         backend::sleep_ms(millis(duration));
     }
 
-    /// Asks `f` until it gives a value, first after 50 ms, then after twice as
-    /// long each time, at most 1 s. An error of `f` ends the wait.
+    /// Calls `f` until it returns a value. The pause starts at 50 ms and doubles
+    /// up to 1 s. An error of `f` ends the wait.
     ///
     /// # Errors
     /// The error of `f`, or `wait.timeout` naming `what` when `deadline` has
@@ -245,7 +240,7 @@ impl<C> Cx<C> {
         Ok(Secret::new(name, backend::secret_get(name)?))
     }
 
-    /// The secret's value itself; needs the grant `secrets-reveal`.
+    /// The value of the secret; needs the grant `secrets-reveal`.
     ///
     /// # Errors
     /// `secret.reveal-denied`.
@@ -259,7 +254,7 @@ impl<C> Cx<C> {
     }
 
     /// A POSIX shell script on the target: `sh -s -- NAME args`, the text on
-    /// standard input. The script's `$1` is the first `arg`, not the name.
+    /// standard input. `$1` of the script is the first `arg`, not the name.
     pub fn script(&self, name: &str, text: &str) -> CommandBuilder {
         CommandBuilder::script(name, text)
     }
@@ -269,7 +264,7 @@ impl<C> Cx<C> {
         RequestBuilder::new(method, url.as_ref())
     }
 
-    /// Sends probes all at once; one answer for each, in order.
+    /// Sends probes in parallel; returns one answer each, in order.
     pub fn http_all(&self, requests: Vec<RequestBuilder>) -> Vec<Result<Response, Error>> {
         http::send_all(requests)
     }

@@ -1,26 +1,26 @@
-//! The one error type of a plugin. It mirrors the contract's `types.error`.
+//! The error type of a plugin. It mirrors `types.error` of the contract.
 
 use std::fmt;
 
-/// What the caller can do about an error. Closed for ever; finer detail is in
+/// What the caller can do about an error. Never extended; finer detail is in
 /// [`Error::code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// No grant, or the gate refused: ask the project's owner.
+    /// No grant, or the gate refused: ask the owner of the project.
     Denied,
-    /// The call itself is wrong: mend the plugin or its configuration.
+    /// The call is wrong: fix the plugin or its configuration.
     Invalid,
-    /// The thing that was named does not exist.
+    /// The named thing does not exist.
     NotFound,
     /// The thing exists already or is held by somebody else.
     Conflict,
-    /// The other side cannot be reached or is not ready; later may work.
+    /// The other side does not answer or is not ready; a retry may work.
     Unavailable,
     /// A deadline passed.
     Timeout,
     /// The run is being stopped; return at once.
     Cancelled,
-    /// Anything else: the message says what.
+    /// Anything else; see the message.
     Failed,
 }
 
@@ -63,14 +63,14 @@ impl Error {
         Self::new(ErrorKind::Timeout, code, message)
     }
 
-    /// Marks that the effect may have happened.
+    /// Sets `maybe_applied`.
     #[must_use]
     pub fn maybe_applied(mut self) -> Self {
         self.maybe_applied = true;
         self
     }
 
-    /// Says what was being done: `context: message`. Kind and code stay.
+    /// Prepends what was being done: `context: message`. Kind and code stay.
     #[must_use]
     pub fn context(mut self, context: impl fmt::Display) -> Self {
         self.message = format!("{context}: {}", self.message);
@@ -92,7 +92,7 @@ impl From<serde_json::Error> for Error {
     }
 }
 
-/// `context` on results, so that `?` keeps saying what was being done.
+/// `context` on results, so that `?` keeps what was being done.
 pub trait ResultExt<T> {
     /// As [`Error::context`].
     ///
@@ -100,7 +100,7 @@ pub trait ResultExt<T> {
     /// The same error with `context` in front of its message.
     fn context(self, context: impl fmt::Display) -> Result<T, Error>;
 
-    /// As [`ResultExt::context`]; the text is only made when there is an error.
+    /// As [`ResultExt::context`]; makes the text only for an error.
     ///
     /// # Errors
     /// The same error with the context in front of its message.

@@ -61,7 +61,7 @@ pub fn undo<S: Undo>(output: Option<String>) -> Result<(), WitError> {
     step::undo::<S>(output.as_deref()).map_err(WitError::from)
 }
 
-/// A panic ends in a trap that says nothing; this says what and where first.
+/// A panic ends in a trap without a message; this logs message and place first.
 fn log_panics() {
     std::panic::set_hook(Box::new(|info| {
         let what = info.payload_as_str().unwrap_or("no message");

@@ -1,4 +1,4 @@
-//! HTTP from the host, seen from outside the target.
+//! HTTP requests from the host, outside the target.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Secret, backend};
 
-/// A request as plain data, until it is sent.
+/// A request before it is sent.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestSpec {
     pub method: String,
@@ -45,7 +45,6 @@ impl RequestBuilder {
         }
     }
 
-    /// Adds a header.
     pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         self.spec
             .headers
@@ -73,8 +72,8 @@ impl RequestBuilder {
         self
     }
 
-    /// A JSON body and its content type. A value that cannot be encoded is
-    /// reported by `send`.
+    /// A JSON body and its content type. `send` reports a value that cannot be
+    /// encoded.
     pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         match serde_json::to_vec(value) {
             Ok(bytes) => self.spec.body = Some(bytes),
@@ -83,7 +82,6 @@ impl RequestBuilder {
         self.header("content-type", "application/json")
     }
 
-    /// The body's bytes.
     pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.spec.body = Some(bytes.into());
         self
@@ -95,22 +93,22 @@ impl RequestBuilder {
         self
     }
 
-    /// Longest body taken. Default 1 MiB; a longer one is `http.too-large`.
+    /// Limit of the body. Default 1 MiB; a longer one is `http.too-large`.
     pub fn max_response(mut self, bytes: u64) -> Self {
         self.spec.max_response = Some(bytes);
         self
     }
 
-    /// How the host finds out by itself whether this change has arrived, when
-    /// the run was cut off before its answer came: by GET to `url`, with the
-    /// headers of this request, whose body contains `text` then. That answer is
-    /// what `send` answers with. Without the text, or with a 404, it is sent.
+    /// How the host reads back a change in doubt after an interruption: GET `url`
+    /// with the headers of this request. If the body contains `text`, the change
+    /// arrived and `send` returns that answer. Without the text, or on 404, the
+    /// host sends the request.
     pub fn read_back(mut self, url: impl AsRef<str>, text: impl AsRef<str>) -> Self {
         self.spec.read_back = Some((url.as_ref().to_owned(), text.as_ref().to_owned()));
         self
     }
 
-    /// Sends it. A status of 400 or more is a [`Response`].
+    /// A status of 400 or more is a [`Response`], not an error.
     ///
     /// # Errors
     /// `http.denied`, `http.invalid`, `http.dns`, `http.connect`, `http.tls`,
@@ -123,7 +121,7 @@ impl RequestBuilder {
     }
 }
 
-/// Sends all at once; one answer for each, in order.
+/// Sends in parallel; returns one answer each, in order.
 pub(crate) fn send_all(requests: Vec<RequestBuilder>) -> Vec<Result<Response, Error>> {
     let (mut specs, mut slots) = (Vec::new(), Vec::new());
     for request in requests {
@@ -150,7 +148,6 @@ pub(crate) fn send_all(requests: Vec<RequestBuilder>) -> Vec<Result<Response, Er
         .collect()
 }
 
-/// An answer.
 #[derive(Debug)]
 pub struct Response {
     pub(crate) status: u16,
@@ -159,7 +156,6 @@ pub struct Response {
 }
 
 impl Response {
-    /// The status code.
     pub fn status(&self) -> u16 {
         self.status
     }
@@ -174,7 +170,6 @@ impl Response {
         self.headers.get(name)
     }
 
-    /// The body's bytes.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
@@ -184,8 +179,6 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body read as JSON.
-    ///
     /// # Errors
     /// `json.invalid`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {

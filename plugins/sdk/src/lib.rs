@@ -1,8 +1,8 @@
 //! Write step plugins for vdeploy.
 //!
 //! A plugin is one type that implements [`Step`] and, when its effect can be
-//! taken back, [`Undo`]. It does nothing by itself: every effect goes through
-//! [`Cx`] to the host, which checks it against the project's grants.
+//! undone, [`Undo`]. Every effect goes through [`Cx`] to the host, which checks
+//! it against the grants of the project.
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
@@ -35,9 +35,9 @@
 //! ```
 //!
 //! The crate is built for `wasm32-unknown-unknown` with
-//! `crate-type = ["cdylib", "rlib"]`; there is no WASI. Beside `Cargo.toml`
-//! stands `plugin.toml`, the manifest (see README.md), which the `register`
-//! macros embed. On any other architecture the same code talks to
+//! `crate-type = ["cdylib", "rlib"]`; there is no WASI. The
+//! `register` macros embed the manifest `plugin.toml` (see README.md), which is
+//! next to `Cargo.toml`. On any other architecture the same code talks to
 //! `testing::FakeHost`, so `cargo test` needs no host and no WASM.
 //!
 //! This crate must not know any service, tool or step.
@@ -84,5 +84,5 @@ pub use ssh::{CommandBuilder, Output};
 pub use state::State;
 pub use step::{Step, Undo};
 
-/// For authors who do not want to name the version themselves.
+/// For authors who do not want to choose a version.
 pub use serde_json;

@@ -1,7 +1,7 @@
 //! The macros that make a crate a plugin.
 
-/// Exports a [`crate::Step`] as this crate's step and embeds `plugin.toml`,
-/// which stands beside `Cargo.toml`. Call it once, at the crate's top level.
+/// Exports a [`crate::Step`] as the step of this crate and embeds `plugin.toml`,
+/// which is next to `Cargo.toml`. Call it once, at the top level of the crate.
 #[macro_export]
 macro_rules! register_step {
     ($step:ty) => {
@@ -14,7 +14,7 @@ macro_rules! register_step {
     };
 }
 
-/// As [`register_step!`], for a type that implements [`crate::Undo`] too.
+/// As [`register_step!`], for a type that also implements [`crate::Undo`].
 #[macro_export]
 macro_rules! register_undoable_step {
     ($step:ty) => {

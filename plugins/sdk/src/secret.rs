@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use crate::backend;
 
-/// A secret the project granted. Pass it to `ssh` or `http`, which put the
-/// value in at the last moment. Cloning copies the handle.
+/// A granted secret. Pass it to `ssh` or `http`; the host inserts the value.
+/// Cloning copies the handle.
 #[derive(Clone)]
 pub struct Secret {
     name: Rc<str>,

@@ -1,4 +1,4 @@
-//! Snapshots of this run's target.
+//! Snapshots of the target.
 
 use crate::{Error, backend};
 
@@ -16,8 +16,8 @@ impl Snapshots {
         backend::snapshot_create(label)
     }
 
-    /// Makes a new VM from the snapshot and returns its id; it is this run's
-    /// target from then on. The old VM is left as it is. A change.
+    /// Makes a new VM from the snapshot and returns its id; it becomes the target
+    /// of this run. The old VM stays as it is. A change.
     ///
     /// # Errors
     /// As [`Snapshots::create`].
@@ -41,15 +41,15 @@ impl Snapshots {
         backend::snapshot_pause_old(vm)
     }
 
-    /// Says that this plugin has made a snapshot of the target by its own
-    /// means, that it is whole, and that the plugin can bring the target back
-    /// to it by `id`. A change; needs the grant `self-managed`. Until then the plugin
-    /// with that grant may run commands that change the target; a step that
-    /// did so and returns without a declaration has failed.
+    /// Declares that this plugin made a complete snapshot of the target and can
+    /// restore it by `id`. A change; needs the grant `self-managed`. With that
+    /// grant the plugin may change the target before the declaration, to make
+    /// the snapshot; a step that did so and returns without a declaration has
+    /// failed.
     ///
     /// # Errors
-    /// `snapshot.denied`, `snapshot.invalid` for an id or label that cannot be
-    /// shown in one line.
+    /// `snapshot.denied`, `snapshot.invalid` for an id or label that does not
+    /// fit into one line.
     pub fn declare(self, id: &str, label: &str) -> Result<(), Error> {
         backend::snapshot_declare(id, label)
     }

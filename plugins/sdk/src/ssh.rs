@@ -1,14 +1,14 @@
-//! Commands on this run's target.
+//! Commands on the target.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::{Error, ErrorKind, Secret, backend};
 
-/// How much of a failed command's output its error carries.
+/// Bytes of output in the error of a failed command.
 const LAST_LINES: usize = 20;
 
-/// A command as plain data, until it is sent.
+/// A command before it is sent.
 #[derive(Debug, Clone)]
 pub(crate) struct CommandSpec {
     pub program: String,
@@ -22,8 +22,8 @@ pub(crate) struct CommandSpec {
     pub max_output: Option<u64>,
 }
 
-/// Builds a command, like `std::process::Command`. Arguments are quoted by the
-/// host; there is no shell unless the program is one.
+/// Builds a command, like `std::process::Command`. The host quotes arguments;
+/// there is no shell unless the program is one.
 #[derive(Debug, Clone)]
 #[must_use = "a command does nothing until `probe` or `exec`"]
 pub struct CommandBuilder(CommandSpec);
@@ -52,13 +52,11 @@ impl CommandBuilder {
             .stdin(format!("shift; {text}"))
     }
 
-    /// Adds one argument.
     pub fn arg(mut self, value: impl AsRef<str>) -> Self {
         self.0.args.push(value.as_ref().to_owned());
         self
     }
 
-    /// Adds arguments.
     pub fn args<S: AsRef<str>>(mut self, values: impl IntoIterator<Item = S>) -> Self {
         for value in values {
             self.0.args.push(value.as_ref().to_owned());
@@ -74,8 +72,8 @@ impl CommandBuilder {
         self
     }
 
-    /// Sets an environment variable to a secret. It travels on standard input,
-    /// in front of what [`CommandBuilder::stdin`] gives.
+    /// Sets an environment variable to a secret. The value is sent on standard
+    /// input, before that of [`CommandBuilder::stdin`].
     pub fn secret_env(mut self, name: impl AsRef<str>, value: &Secret) -> Self {
         self.0
             .secret_env
@@ -83,25 +81,25 @@ impl CommandBuilder {
         self
     }
 
-    /// Where the command starts: absolute, or relative to the login directory.
+    /// The working directory: absolute, or relative to the login directory.
     pub fn cwd(mut self, path: impl AsRef<str>) -> Self {
         self.0.cwd = Some(path.as_ref().to_owned());
         self
     }
 
-    /// What the command reads.
+    /// Standard input of the command.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.0.stdin = Some(bytes.into());
         self
     }
 
-    /// For the whole command. Default: what is left of the step's deadline.
+    /// For the whole command. Default: the rest of the deadline of the step.
     pub fn timeout(mut self, duration: Duration) -> Self {
         self.0.timeout = Some(duration);
         self
     }
 
-    /// Ends the command when it prints nothing for this long.
+    /// Terminates the command after this time without output.
     pub fn idle_timeout(mut self, duration: Duration) -> Self {
         self.0.idle_timeout = Some(duration);
         self
@@ -122,8 +120,8 @@ impl CommandBuilder {
         backend::ssh(false, &self.0)
     }
 
-    /// Runs a command that may change the target. It goes on when the
-    /// connection drops and runs at most once.
+    /// Runs a command that may change the target. It runs at most once and
+    /// continues when the connection drops.
     ///
     /// # Errors
     /// As [`CommandBuilder::probe`], and `gate.no-snapshot`, `gate.check`,
@@ -133,7 +131,7 @@ impl CommandBuilder {
     }
 }
 
-/// What a command left behind.
+/// The result of a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Output {
     /// `None` when a signal ended the command or no status arrived.
@@ -144,7 +142,7 @@ pub struct Output {
     pub stdout: Vec<u8>,
     /// Standard error, cut to the limit.
     pub stderr: Vec<u8>,
-    /// Whether the middle of an output was left out.
+    /// Whether the middle of an output was cut.
     pub truncated: bool,
 }
 
@@ -173,8 +171,8 @@ impl Output {
         }
     }
 
-    /// Passes a success on; anything else becomes an error that names `what`
-    /// and carries the last lines of its output.
+    /// Turns a failed command into an error with `what` and the last lines of
+    /// output.
     ///
     /// # Errors
     /// `command.failed`, with `maybe_applied` set.

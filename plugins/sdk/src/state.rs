@@ -14,12 +14,12 @@ impl State {
     /// Reads a value. A probe.
     ///
     /// # Errors
-    /// `state.denied` and the store's own errors.
+    /// `state.denied` and errors of the store.
     pub fn get(self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         backend::state_get(key)
     }
 
-    /// Writes a value. A change of the host's store.
+    /// Writes a value. A change of the store of the host.
     ///
     /// # Errors
     /// As [`State::get`].
@@ -27,7 +27,8 @@ impl State {
         backend::state_put(key, value)
     }
 
-    /// Removes a value; a missing key is no error. A change of the host's store.
+    /// Deletes a value; a missing key is no error. A change of the store of the
+    /// host.
     ///
     /// # Errors
     /// As [`State::get`].

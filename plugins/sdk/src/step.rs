@@ -1,4 +1,4 @@
-//! What a plugin implements, and the JSON at its edge.
+//! The traits of a plugin, and their JSON.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -6,38 +6,38 @@ use serde_json::Value;
 
 use crate::{Cx, Error, ResultExt};
 
-/// One step of a plan. There is no `self`: a step keeps nothing in memory
-/// between calls, because each call gets a fresh instance.
+/// One step of a plan. There is no `self`: each call gets a fresh instance, so a
+/// step keeps nothing in memory between calls.
 pub trait Step {
-    /// The step's configuration, as the manifest's `[config]` describes it.
+    /// The configuration, as `[config]` of the manifest describes it.
     type Config: DeserializeOwned;
-    /// What later steps can read. Must serialise to a JSON object; the unit
-    /// type counts as an empty one. The key `summary` is shown to the person.
+    /// Readable by later steps. Must serialise to a JSON object; the unit type
+    /// counts as an empty one. The key `summary` is printed.
     type Output: Serialize;
 
-    /// Preflight: probes only. An error here refuses the whole run.
+    /// Runs before all steps; probes only. An error refuses the whole run.
     ///
     /// # Errors
-    /// Why the step could not be run.
+    /// Why the step cannot run.
     fn check(cx: &Cx<Self::Config>) -> Result<(), Error> {
         let _ = cx;
         Ok(())
     }
 
-    /// Does the step. Must be idempotent: it is called again after a crash.
+    /// Must be idempotent: it is called again after a crash.
     ///
     /// # Errors
     /// Why the step failed; a rollback follows if the plan says so.
     fn run(cx: &Cx<Self::Config>) -> Result<Self::Output, Error>;
 }
 
-/// A step that can take its effect back.
+/// A step that can undo its effect.
 pub trait Undo: Step<Output: DeserializeOwned> {
     /// Called in a rollback. `output` is what `run` returned, or `None` when
     /// `run` did not finish. Must be idempotent.
     ///
     /// # Errors
-    /// Why the effect stands. The rollback goes on and reports it.
+    /// Why the effect remains. The rollback continues and reports it.
     fn undo(cx: &Cx<Self::Config>, output: Option<Self::Output>) -> Result<(), Error>;
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn encode(output: &impl Serialize) -> Result<String, Error> {
     }
 }
 
-/// Reads an output; `{}` also stands for the unit type.
+/// Reads an output; `{}` also reads as the unit type.
 pub(crate) fn decode<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     match serde_json::from_str(text) {
         Ok(value) => Ok(value),

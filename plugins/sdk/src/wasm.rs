@@ -1,4 +1,4 @@
-//! The real host: the contract's imports behind plain functions.
+//! The real host: the imports of the contract as plain functions.
 
 use std::fmt;
 use std::time::Duration;

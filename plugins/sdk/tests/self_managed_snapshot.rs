@@ -1,4 +1,4 @@
-//! A step that makes a snapshot by its own means, against the fake host.
+//! A step that makes a self-managed snapshot, against the fake host.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 

@@ -54,10 +54,9 @@ type = "string"
 default = "main"
 [config.properties.nested]
 type = "object"
-default = {}
+default = { deep = 7 }
 [config.properties.nested.properties.deep]
 type = "integer"
-default = 7
 "#;
 
 #[derive(Deserialize)]
@@ -202,7 +201,7 @@ fn a_change_needs_a_snapshot_and_is_refused_in_check() {
         testing::check::<Act>(&ready).unwrap_err().code,
         "gate.check"
     );
-    // The snapshot opens the gate for what follows.
+    // The snapshot opens the gate for later changes.
     assert_eq!(text(&host("snapshot")), Ok("pulled".into()));
     assert_eq!(
         testing::check::<Act>(&host("snapshot")).unwrap_err().code,
@@ -223,7 +222,7 @@ fn what_the_manifest_does_not_request_is_denied() {
         text(&host("df").snapshot_taken(true)),
         Err("ssh.denied".into())
     );
-    // The secret may go to the target's URL only.
+    // The secret may go only to the URL of the target.
     assert_eq!(text(&host("leak")), Err("secret.denied".into()));
 }
 
@@ -390,10 +389,10 @@ fn a_step_that_passes_a_failed_check_over_has_failed() {
         testing::check::<Looks>(&failed).unwrap_err().code,
         "check.failed"
     );
-    // It looked again: the last status of a name counts.
+    // The last status of a name counts.
     let again = host(json!([["b", false], ["b", true]]));
     testing::run::<Looks>(&again).unwrap();
-    // What an earlier call reported is of that call.
+    // Checks of an earlier call do not count.
     let well = failed.config(json!([["a", true]]));
     testing::run::<Looks>(&well).unwrap();
 }

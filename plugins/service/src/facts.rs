@@ -239,8 +239,6 @@ fn engines(package: &str) -> Option<String> {
 }
 
 impl Facts {
-    /// The checkout's directory.
-    ///
     /// # Errors
     /// `facts.no-checkout` when it does not exist.
     pub fn app_dir(&self, location: &Location) -> Result<&str, Error> {

@@ -1,4 +1,4 @@
-# Says what the target is like, as KEY=VALUE lines. Changes nothing.
+# Prints facts about the target as KEY=VALUE lines. Changes nothing.
 # $1 app directory, $2 port or nothing, $3 log file, $4 `data` to list its files.
 say() { printf '%s=%s\n' "$1" "$2"; }
 
@@ -12,15 +12,15 @@ marker() {
     [ -r "$2" ] && say "$1" "$(tr '\n' ' ' <"$2")"
 }
 
-# The marker of the live build. One that is older than the program is not about
-# it: somebody has built by hand since.
+# The marker of the live build. A marker older than the artifacts is ignored:
+# somebody built by hand.
 build_marker() {
     [ -r .vdeploy/build.json ] || return 0
     newer=$(find dist -type f -newer .vdeploy/build.json 2>/dev/null </dev/null | head -n 1)
     if [ -z "$newer" ]; then marker build .vdeploy/build.json; fi
 }
 
-# Which node the project asks for; a huge package.json is left out.
+# The node version that the project requires; ignores a huge package.json.
 node_wanted() {
     if [ -r .nvmrc ]; then say nvmrc "$(head -n 1 .nvmrc)"; fi
     if [ -r package.json ] && [ "$(wc -c <package.json)" -le 65536 ]; then
@@ -40,9 +40,9 @@ data_state() {
     fi
 }
 
-# Prints the files in data/, as `data-file=BYTES SECONDS NAME`, and how many lines
-# those have that are written line by line, as `data-lines=LINES NAME`; then
-# `data-files=all`, or `many` where there are more than anybody reads.
+# Prints each file in data/ as `data-file=BYTES SECONDS NAME`, the line count of
+# each .jsonl file as `data-lines=LINES NAME`, and `data-files=all`, or `many` for
+# more than 300 files.
 data_files() {
     [ -d data ] || {
         say data-files all
@@ -65,15 +65,15 @@ data_files() {
     say data-files all
 }
 
-# Prints the loaded systemd services that work in the checkout $1, as
-# `unit=NAME STATE/SUBSTATE ENABLED`.
+# Prints the loaded systemd services whose working directory is the checkout $1,
+# as `unit=NAME STATE/SUBSTATE ENABLED`.
 # shellcheck disable=SC2030 # claim runs in the same subshell
 units() {
     command -v systemctl >/dev/null 2>&1 || return 0
     systemctl show --property=Id,WorkingDirectory,ActiveState,SubState,UnitFileState '*.service' \
         2>/dev/null </dev/null | {
         id='' dir='' active='' sub='' enabled=''
-        # An empty line ends each service; the last one has none.
+        # An empty line ends each service but the last.
         while read -r line || [ -n "$line" ]; do
             case $line in
                 Id=*) id=${line#*=} ;;
@@ -108,7 +108,7 @@ checkout() {
     say sha "$(git rev-parse --verify --quiet 'HEAD^{commit}' </dev/null)"
     say branch "$(git symbolic-ref --quiet --short HEAD </dev/null)"
     git remote 2>/dev/null </dev/null | sed 's/^/remote=/'
-    # The index is not refreshed on disk: a probe writes nothing.
+    # Without optional locks git does not refresh the index: a probe writes nothing.
     GIT_OPTIONAL_LOCKS=0 git status --porcelain 2>/dev/null </dev/null |
         grep -v '^?? \.vdeploy/' | head -n 200 | sed 's/^/hot-fix=/'
     say unpushed "$(git rev-list --count HEAD --not --remotes 2>/dev/null </dev/null)"
@@ -120,7 +120,7 @@ main() {
     say node-env "${NODE_ENV:-}"
     for tool in git node npm; do say "$tool" "$(version "$tool")"; done
     if ! cd "$app" 2>/dev/null; then
-        # Where a plain name would be depends on the directory.
+        # The path of a plain name depends on the directory.
         case $log in /*) say log "$log" ;; esac
         return 0
     fi
@@ -128,14 +128,14 @@ main() {
     say app "$app"
     log_path "$log" "$app"
     say log "$log"
-    # shellcheck disable=SC2154 # set by look_at_log of log.sh
-    look_at_log || say log-refused "$refused"
+    # shellcheck disable=SC2154 # set by check_log of log.sh
+    check_log || say log-refused "$refused"
     df -Pk . 2>/dev/null | {
         read -r _
         read -r _ _ _ free _
         say free-kb "$free"
     }
-    # Not every file system counts its inodes, and not every df knows -i.
+    # Not every file system counts inodes, and not every df supports -i.
     df -Pi . 2>/dev/null | {
         read -r _
         read -r _ total _ free _

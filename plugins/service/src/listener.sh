@@ -1,6 +1,6 @@
-# Says who listens on port $1, as KEY=VALUE lines. Changes nothing. Needs only
-# /proc and `sockets.sh`; without rights over a process of another user it says
-# `hidden`.
+# Prints the process that listens on port $1 as KEY=VALUE lines. Changes nothing.
+# Needs only /proc and `sockets.sh`. Prints `hidden` for a process of another user
+# that it cannot inspect.
 say() { printf '%s=%s\n' "$1" "$2"; }
 
 # Prints the pids of the processes that hold one of `inodes`.
@@ -23,7 +23,7 @@ holders() {
 look_at() {
     parent='' start=''
     { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
-    # The second field is a name in brackets that may hold anything.
+    # The second field, a name in parentheses, can contain anything.
     stat=${stat##*) }
     # shellcheck disable=SC2086 # split into words
     set -- $stat
@@ -42,12 +42,12 @@ comes_from() {
     return 1
 }
 
-# Prints who keeps process $1: `unit=NAME` for a systemd service, `user-unit=NAME`
-# for one of a user's own systemd; nothing for a bare process. It is the innermost
-# service of the control group, if the process is its main one or comes from it. A
-# login shell also lives in a service's group (ssh.service, user@0.service), but
-# does not keep what was started from it.
-keeper_of() {
+# Prints the unit that runs process $1: `unit=NAME` for a systemd service,
+# `user-unit=NAME` for one of a systemd user instance; nothing without a unit. It is
+# the innermost service of the control group, if the process is its main process or
+# a descendant. A login shell is also in the group of a service (ssh.service,
+# user@0.service), but that service does not run what the shell started.
+unit_of() {
     command -v systemctl >/dev/null 2>&1 || return 0
     while IFS= read -r line; do
         path=${line#*:*:}
@@ -66,7 +66,7 @@ keeper_of() {
                     return 0
                     ;;
             esac
-            if keeps "$unit" "$1"; then
+            if runs "$unit" "$1"; then
                 say unit "$unit"
                 return 0
             fi
@@ -74,10 +74,10 @@ keeper_of() {
     done <"/proc/$1/cgroup"
 }
 
-# Whether unit $1 keeps process $2 of its control group. A forking service whose
-# main process is not known keeps all of its group; one that has run a script once
-# (cloud-final.service) keeps nothing: to start it again would run the script again.
-keeps() {
+# Whether unit $1 runs process $2 of its control group. A forking service with an
+# unknown main process runs its whole group. A oneshot service (cloud-final.service)
+# runs nothing: a restart would run its script again.
+runs() {
     main=$(systemctl show --property=MainPID "$1" 2>/dev/null </dev/null)
     main=${main#MainPID=}
     if [ "${main:-0}" -gt 1 ] 2>/dev/null; then
@@ -87,7 +87,7 @@ keeps() {
     [ "$(systemctl show --property=Type "$1" 2>/dev/null </dev/null)" = Type=forking ]
 }
 
-# Prints when a process that began at tick $1 did so, in UTC.
+# Prints the start time of a process that began at tick $1, in UTC.
 began() {
     ticks=$(getconf CLK_TCK 2>/dev/null) || ticks=100
     boot=$(sed -n 's/^btime //p' /proc/stat)
@@ -104,12 +104,12 @@ describe() {
     say user "$(stat -c %U "/proc/$1" 2>/dev/null)"
     say cwd "$(readlink "/proc/$1/cwd" 2>/dev/null)"
     say exe "$(readlink "/proc/$1/exe" 2>/dev/null)"
-    keeper_of "$1" 2>/dev/null
+    unit_of "$1" 2>/dev/null
     tr '\n\0' ' \n' <"/proc/$1/cmdline" | sed 's/^/arg=/'
 }
 
-# A process that ends has let go of its files a moment before its sockets are
-# gone, so that nobody holds one is looked at again.
+# A process that ends closes its files shortly before its sockets disappear, so a
+# socket without a holder is checked again.
 for pause in '' 0.1 0.1; do
     [ -z "$pause" ] || sleep "$pause" 2>/dev/null </dev/null || sleep 1 </dev/null
     inodes='' users='' pids=''

@@ -1,8 +1,8 @@
-# Shell functions about the service's log; put in front of a script.
+# Shell functions about the log of the service; prepended to a script.
 
 # Sets `log` to the path of log $1 of the service in the app directory $2. A plain
-# name is in a directory of the login user's own, one for each app directory: in
-# a directory that others can write, they could put a link in its place.
+# name is in a private directory of the login user, one for each app directory: in a
+# directory that others can write, they could replace the log by a link.
 log_path() {
     case $1 in
         /*)
@@ -11,12 +11,12 @@ log_path() {
             ;;
     esac
     own=$(printf '%s' "${2#"$HOME"/}" | tr / %)
-    # No name of a directory is longer than 255 bytes.
+    # A directory name has at most 255 bytes.
     [ "${#own}" -le 200 ] || own=$(printf '%s' "$2" | cksum | tr ' ' -)
     log=$HOME/.vdeploy/logs/$own/$1
 }
 
-# Says why file $1 cannot be a log of ours; nothing when it can.
+# Prints why file $1 cannot be the log; nothing when it can.
 not_a_log() {
     if [ -L "$1" ]; then
         echo 'a symbolic link'
@@ -29,9 +29,8 @@ not_a_log() {
     fi
 }
 
-# Sets `refused` to the file that keeps `log` from being a log of ours, and why;
-# empty when nothing does.
-look_at_log() {
+# Sets `refused` to the file that cannot be a log, and why; empty if there is none.
+check_log() {
     refused=
     for file in "$log" "$log.previous"; do
         why=$(not_a_log "$file")
@@ -40,12 +39,12 @@ look_at_log() {
     [ -z "$refused" ]
 }
 
-# Opens an empty `log` on descriptor 9, for appending; what was there becomes
-# `LOG.previous`. The file is made new, so no link is followed, and opened again
-# by its number, not by its name. Fails with `refused`, or without it when the
+# Opens an empty `log` on descriptor 9, for appending; the old log becomes
+# `LOG.previous`. The file is created exclusively, so no link is followed, and opened
+# again by descriptor, not by name. Fails with `refused`, or without it when the
 # directory cannot be written.
 open_log() {
-    look_at_log || return 1
+    check_log || return 1
     mask=$(umask)
     umask 077
     case $log in "$HOME"/.vdeploy/logs/*) mkdir -p "${log%/*}" 2>/dev/null ;; esac

@@ -1,9 +1,9 @@
-# The marker of what was started last, `.vdeploy/running.json` under `app`.
+# Shell functions about the running marker, `.vdeploy/running.json` under `app`.
 # Uses the variables app, sha, run and started_at (seconds since 1970).
 # shellcheck disable=SC2154 # app, sha and run are set by the script
 
-# Writes it for process $1 that began at $2.
-remember() {
+# Writes the marker for process $1 that began at $2.
+write_marker() {
     node=$(node --version 2>/dev/null </dev/null)
     mkdir -p "$app/.vdeploy" 2>/dev/null &&
         printf '{"pid":%s,"start-ticks":%s,"started-at-ms":%s000,"node":"%s","sha":"%s","run":"%s"}\n' \
@@ -19,7 +19,7 @@ number() {
 }
 
 # Sets pid, begin and started_at to the process that an earlier try of this run
-# left for this commit. Fails when there is none or when it has ended.
+# started from this commit. Fails when there is none or it has ended.
 find_earlier_try() {
     { read -r known <"$app/.vdeploy/running.json"; } 2>/dev/null || return 1
     case $known in *"\"sha\":\"$sha\",\"run\":\"$run\"}") ;; *) return 1 ;; esac

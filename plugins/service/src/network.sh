@@ -1,9 +1,9 @@
-# Says what the target reaches of what a deploy needs, as KEY=VALUE lines: the
-# names of the git remote and of the npm registry, and the registry itself. All
-# at once, each with a deadline. Changes nothing. Started in the checkout.
+# Prints as KEY=VALUE lines whether the target resolves the names of the git remote
+# and npm registry and connects to the registry. All in parallel, each with a
+# deadline. Changes nothing. Runs in the checkout.
 say() { printf '%s=%s\n' "$1" "$2"; }
 
-# Runs the rest with a deadline of $1 seconds, where the target can.
+# Runs the rest with a deadline of $1 seconds, if the target has `timeout`.
 within() {
     if command -v timeout >/dev/null 2>&1; then
         timeout "$@"
@@ -28,7 +28,7 @@ host_of() {
     esac
 }
 
-# Addresses and this machine's own name need no DNS.
+# Addresses and localhost need no DNS.
 name_of() {
     name=$(host_of "$1")
     case $name in
@@ -49,7 +49,7 @@ resolves() {
     fi
 }
 
-# npm asks with its own proxies, certificates and login.
+# npm uses its own proxies, certificates and login.
 registry() {
     say registry "$(printf '%s' "$1" | sed 's#//[^/@]*@#//#')"
     if said=$(within 30 npm ping --fetch-retries=0 --fetch-timeout=10000 2>&1 </dev/null); then
@@ -62,8 +62,8 @@ registry() {
 }
 
 main() {
-    # npm would write a log, delete older ones, make its cache and note that
-    # there is an update.
+    # Keeps npm from writing a log, deleting older ones, making a cache and
+    # recording an available update.
     export npm_config_logs_max=0 npm_config_logs_dir=/dev/null
     export npm_config_cache=/dev/null/none npm_config_update_notifier=false
     remote=$(name_of "$(git remote get-url origin 2>/dev/null </dev/null)")

@@ -1,14 +1,13 @@
-# Shell functions about single processes of the target; put in front of a
-# script, after `sockets.sh`. POSIX sh and /proc, nothing else. Numbers and times
-# go into global variables, not through subshells, so that looking at a process
-# forks nothing.
+# Shell functions about single processes of the target; prepended to a script,
+# after `sockets.sh`. Needs only POSIX sh and /proc. Results are global variables, so
+# that inspecting a process forks nothing.
 
 # Sets `state`, `parent`, `session` and `start` (ticks since boot) of process $1.
-# Fails when there is none. A zombie counts as none: it runs no more.
+# Fails when there is none. A zombie counts as none.
 look_at() {
     state='' parent='' session='' start=''
     { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
-    # The second field is a name in brackets that may hold anything.
+    # The second field, a name in parentheses, can contain anything.
     line=${line##*) }
     # shellcheck disable=SC2086 # split into words
     set -- $line
@@ -19,10 +18,10 @@ look_at() {
     case $state in Z | X) return 1 ;; esac
 }
 
-# Whether process $1 still is the one that began at $2.
+# Whether process $1 is still the one that began at $2.
 is_same() { look_at "$1" && [ "$start" = "$2" ]; }
 
-# Whether process $1 is process $2 or comes from it.
+# Whether process $1 is process $2 or a descendant.
 comes_from() {
     child=$1
     while [ "$child" -gt 1 ] 2>/dev/null; do
@@ -49,8 +48,8 @@ holds_socket() {
     return 1
 }
 
-# Sets `owner` to the process that comes from $2 and listens on port $1: of
-# several that share the socket the one that the others come from.
+# Sets `owner` to the process $2 or its descendant that listens on port $1; of
+# several that share the socket, their common ancestor.
 find_owner() {
     owner=
     find_sockets "$1" || return 1
@@ -66,7 +65,7 @@ find_owner() {
     [ -n "$owner" ]
 }
 
-# Waits `pause` seconds and makes it longer: from 50 ms up to 1 s.
+# Waits `pause` seconds and then doubles it, from 50 ms up to 1 s.
 back_off() {
     sleep "$pause" </dev/null 2>/dev/null || sleep 1 </dev/null
     case $pause in
@@ -78,7 +77,7 @@ back_off() {
     esac
 }
 
-# Waits until process $1 that began at $2 has ended, for $3 seconds.
+# Waits at most $3 seconds until process $1 that began at $2 has ended.
 wait_for_end() {
     pause=0.05
     until_time=$(($(date +%s) + $3))
@@ -88,8 +87,8 @@ wait_for_end() {
     done
 }
 
-# Ends process $1 that began at $2: TERM, and KILL when it is still there
-# after $3 seconds. Sets `ended` to gone, stopped, killed, denied or stuck.
+# Terminates process $1 that began at $2: TERM, and KILL after $3 seconds. Sets
+# `ended` to gone, stopped, killed, denied or stuck.
 # shellcheck disable=SC2034 # the caller reads ended
 end_process() {
     ended=gone
@@ -108,8 +107,8 @@ end_process() {
     return 1
 }
 
-# Ends process $1, everything that comes from it and everything in its session,
-# each with $2 seconds from TERM to KILL. For a start that went wrong.
+# Terminates process $1, its descendants and its session, each with $2 seconds from
+# TERM to KILL. For a failed start.
 end_family() {
     for _ in 1 2 3; do
         family=

@@ -1,5 +1,5 @@
-# Takes `.vdeploy/build` live in the current directory, a checkout; what was
-# live goes to `.vdeploy/previous`. $1 commit, $2 node, $3 lock, $4 install
+# Promotes `.vdeploy/build` in the current directory, a checkout; the old artifacts
+# move to `.vdeploy/previous`. $1 commit, $2 node, $3 lock, $4 install
 # command, $5 run, $6 milliseconds since 1970; the rest are the artifacts.
 fail() {
     echo "$1" >&2

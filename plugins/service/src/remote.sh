@@ -1,5 +1,4 @@
-# Runs git with the arguments it is given, against a remote, without ever
-# asking a person: no password prompt, no host key question.
+# Runs git with the given arguments. Never prompts for a password or a host key.
 GIT_TERMINAL_PROMPT=0
 GIT_SSH_COMMAND=${GIT_SSH_COMMAND:-$(git config core.sshCommand </dev/null)}
 GIT_SSH_COMMAND=${GIT_SSH_COMMAND:-ssh}

@@ -1,6 +1,6 @@
-# Puts what was live before run $1 back in the current directory, a checkout;
-# does nothing when the live build is of another run. The rest are the
-# artifacts. Prints KEY=VALUE lines.
+# Restores the artifacts from before run $1 in the current directory, a checkout;
+# does nothing when another run made the live build. The rest are the artifacts.
+# Prints KEY=VALUE lines.
 fail() {
     echo "$1" >&2
     exit 1
@@ -8,14 +8,14 @@ fail() {
 
 run=$1
 shift
-# What this run has staged is of no use any more, and where it has filled the
-# disk, going back needs its space.
+# The staged build is no longer needed, and a rollback on a full disk needs its
+# space.
 rm -rf .vdeploy/build .vdeploy/index
 if [ -d .vdeploy/previous.new ]; then
-    # The swap did not come to its end.
+    # The promotion was interrupted.
     for artifact in "$@"; do
         [ -e ".vdeploy/previous.new/$artifact" ] || continue
-        rm -rf "$artifact" && mv ".vdeploy/previous.new/$artifact" "$artifact" || fail "cannot put $artifact back"
+        rm -rf "$artifact" && mv ".vdeploy/previous.new/$artifact" "$artifact" || fail "cannot restore $artifact"
     done
     rm -rf .vdeploy/previous.new
     echo state=restored
@@ -29,8 +29,8 @@ fi
 state=removed
 for artifact in "$@"; do
     previous=.vdeploy/previous/$artifact undone=.vdeploy/undone/$artifact
-    # An artifact that was put back before this was interrupted is in `undone`
-    # and no longer in `previous`.
+    # An interrupted restore has moved this artifact from `previous` already, and
+    # the new one to `undone`.
     [ -e "$previous" ] || [ ! -e "$undone" ] || continue
     mkdir -p "${undone%/*}" || fail "cannot write .vdeploy"
     if [ -e "$artifact" ]; then
@@ -38,13 +38,13 @@ for artifact in "$@"; do
         mv "$artifact" "$undone" || fail "cannot move the new $artifact away"
     fi
     if [ -e "$previous" ]; then
-        mv "$previous" "$artifact" || fail "cannot put $artifact back"
+        mv "$previous" "$artifact" || fail "cannot restore $artifact"
         state=restored
     fi
 done
-# Without a marker what is live again was built by hand.
+# Without a marker the previous build was made by hand.
 if [ -f .vdeploy/previous/build.json ]; then
-    mv -f .vdeploy/previous/build.json .vdeploy/build.json || fail "cannot put the build marker back"
+    mv -f .vdeploy/previous/build.json .vdeploy/build.json || fail "cannot restore the build marker"
     state=restored
 else
     rm -f .vdeploy/build.json

@@ -1,7 +1,7 @@
 # Prints `USER:INODE` of each socket that listens on port $1. Needs only /proc.
-# With `sed` and not with `read`: a shell reads byte by byte, and a busy target
-# has thousands of lines. That nobody listens is looked at twice: while other
-# sockets come and go, the tables can lack one for once.
+# Uses `sed` instead of `read`: a shell reads byte by byte, and a busy target has
+# thousands of lines. An empty result is read again: the tables can miss a socket
+# while others open and close.
 listening() { read_tables "$1" || read_tables "$1"; }
 
 read_tables() {

@@ -1,4 +1,4 @@
-# Puts commit $1 into `.vdeploy/build` of the current directory, a checkout.
+# Checks out commit $1 into `.vdeploy/build` of the current directory, a checkout.
 # $2 is what node --version says, $3 the install command, $4 whether modules may be
 # reused; the rest are the artifacts. Prints KEY=VALUE lines.
 fail() {
@@ -12,8 +12,8 @@ hash_of() { [ -f "$1" ] && git hash-object --no-filters "$1" </dev/null; }
 # The value of string key $1 in the build marker.
 marked() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" .vdeploy/build.json 2>/dev/null </dev/null; }
 
-# A swap that was interrupted is taken back first.
-take_back() {
+# Reverts an interrupted promotion.
+revert() {
     [ -d .vdeploy/previous.new ] || return 0
     for artifact in "$@"; do
         [ -e ".vdeploy/previous.new/$artifact" ] || continue
@@ -33,7 +33,7 @@ check_out() {
     rm -f .vdeploy/index
 }
 
-# Hard links, where the file system has them: no time, no space.
+# Hard links take neither time nor space, where the file system has them.
 reuse() {
     [ -n "$lock" ] && [ -d node_modules ] && [ ! -L node_modules ] || return 1
     [ "$(marked lock)" = "$lock" ] && [ "$(marked node)" = "$1" ] && [ "$(marked install)" = "$2" ] || return 1
@@ -49,13 +49,13 @@ reuse() {
 sha=$1 node=$2 install=$3 may_reuse=$4
 shift 4
 make_workdir || fail "cannot make .vdeploy in the checkout"
-take_back "$@"
+revert "$@"
 check_out "$sha"
-# Only what this build makes may be taken for its result.
+# Only this build may make the artifacts.
 for artifact in "$@"; do rm -rf ".vdeploy/build/$artifact"; done
 lock=$(hash_of .vdeploy/build/package-lock.json || hash_of .vdeploy/build/npm-shrinkwrap.json)
-# A lock file that no longer fits package.json must be refused by the install command, so
-# modules are reused only when neither has changed.
+# The install command must refuse a lock file that does not match package.json, so
+# modules are reused only when neither file changed.
 [ -z "$lock" ] || lock="$lock-$(hash_of .vdeploy/build/package.json)"
 echo "lock=$lock"
 if [ "$may_reuse" = yes ] && reuse "$node" "$install"; then echo modules=reused; fi

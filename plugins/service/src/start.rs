@@ -124,7 +124,7 @@ pub fn start<C>(cx: &Cx<C>, launch: &Launch<'_>) -> Result<Started, Error> {
             _ => error.maybe_applied(),
         });
     }
-    if field(&text, "forgotten").is_some() {
+    if field(&text, "marker") == Some("failed") {
         cx.warn("cannot write the marker .vdeploy/running.json; the next run cannot tell which version runs");
     }
     if field(&text, "reload").is_some()

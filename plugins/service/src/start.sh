@@ -1,7 +1,7 @@
-# Starts the service detached and waits until it serves, or says why not.
+# Starts the service detached and waits until it serves, or prints why not.
 # $1 app directory, $2 command, $3 port or nothing, $4 log, $5 ready line (none:
 # the port decides), $6 warning of an open server, $7 seconds, $8 commit, $9 run.
-# The token comes in the environment and goes into no argument.
+# The token is in the environment, never in an argument.
 # Prints KEY=VALUE lines and, after `--log--`, the last lines of the log.
 # shellcheck disable=SC2034,SC2154 # shared with process.sh, marker.sh, wrong_port.sh and log.sh
 answer() {
@@ -13,7 +13,7 @@ answer() {
     [ -z "$code" ] || echo "exit=$code"
     [ -z "$seen" ] || echo "ready-line=seen"
     [ -z "$adopted" ] || echo "adopted=yes"
-    [ -z "$forgotten" ] || echo "forgotten=yes"
+    [ -z "$marker_failed" ] || echo "marker=failed"
     [ -z "$wrong_ports" ] || echo "wrong-ports=$wrong_ports"
     [ -z "$refused" ] || echo "log-refused=$refused"
     [ "$started_at" = 0 ] || echo "started-at-ms=${started_at}000"
@@ -31,25 +31,24 @@ launch() {
     export PORT
     detach='nohup'
     if command -v setsid >/dev/null 2>&1; then detach=setsid; fi
-    # One plain command takes the place of its shell, so `ps` shows no wrapper.
+    # A plain command replaces its shell, so `ps` shows no wrapper.
     case $command in
         *['=;&|()<>`']*) line=$command ;;
         *) line="exec $command" ;;
     esac
-    # Nothing of this connection stays open in the service.
+    # The service inherits no descriptor of this connection.
     $detach sh -c "$line" </dev/null >&9 2>&1 \
         3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
     pid=$!
     exec 9>&-
     started_at=$(date +%s)
-    # A process that has already ended still has its entry until `wait`.
+    # An ended process keeps its entry until `wait`.
     look_at "$pid"
     begin=$start
 }
 
-# Whether the log has the ready line. A service that prints none never says that
-# it is ready.
-says_ready() {
+# Whether the log has the ready line.
+has_ready_line() {
     [ -n "$ready" ] && grep -qF -e "$ready" "$log" 2>/dev/null </dev/null
 }
 
@@ -70,9 +69,9 @@ watch() {
             }
             return
         fi
-        if says_ready; then seen=yes; fi
+        if has_ready_line; then seen=yes; fi
         if { [ -n "$seen" ] || [ -z "$ready" ]; } && find_owner "$port" "$pid"; then
-            # The warning may have come between the two looks at the log.
+            # The warning may have appeared between the two checks of the log.
             verdict=ready
             if [ -n "$warning" ] && grep -qF -e "$warning" "$log" </dev/null; then verdict=open; fi
             return
@@ -92,7 +91,7 @@ watch() {
 main() {
     app=$1 command=$2 port=${3:-${PORT:-3000}} log=$4 ready=$5 warning=$6
     seconds=$7 sha=$8 run=$9
-    pid='' begin='' owner='' code='' adopted='' forgotten='' seen='' wrong_ports='' named='' refused=''
+    pid='' begin='' owner='' code='' adopted='' marker_failed='' seen='' wrong_ports='' named='' refused=''
     started_at=0
     cd "$app" 2>/dev/null || answer no-directory
     app=$(pwd -P)
@@ -101,20 +100,20 @@ main() {
         adopted=yes
     else
         launch
-        remember "$pid" "$begin" || forgotten=yes
+        write_marker "$pid" "$begin" || marker_failed=yes
     fi
     watch
     case $verdict in
         ready)
             if [ "$owner" != "$pid" ] && look_at "$owner"; then
-                remember "$owner" "$start" || forgotten=yes
+                write_marker "$owner" "$start" || marker_failed=yes
             fi
             ;;
         open | late | wrong-port)
-            # No open or half-started server is left behind.
+            # Leaves no open or half-started server behind.
             end_family "$pid" 5
-            # What it printed between the last look and its end counts too.
-            if says_ready; then seen=yes; fi
+            # Output between the last check and its end counts too.
+            if has_ready_line; then seen=yes; fi
             ;;
     esac
     answer "$verdict"

@@ -1,6 +1,6 @@
-# Ends one process, named by pid and start time, and waits for its port.
+# Terminates one process, identified by pid and start time, and waits for its port.
 # $1 pid, $2 start time, $3 seconds from TERM to KILL, $4 port.
-# Prints `ended=WORD` and, when the port stays taken, `port=taken`.
+# Prints `ended=WORD`, and `port=taken` when the port stays taken.
 # shellcheck disable=SC2034,SC2154 # shared with process.sh
 main() {
     end_process "$1" "$2" "$3"

@@ -1,6 +1,6 @@
-# Brings the checkout in the current directory back to commit $1 on branch $2
-# (or none) with the hot-fixes in patch $3. Run $4 left these in a file when it
-# did not come to its end and $1 is empty. Prints KEY=VALUE lines.
+# Restores commit $1 on branch $2 (or none) with the hot-fixes in patch $3 in the
+# checkout of the current directory. When $1 is empty, reads them from the note of
+# the interrupted run $4. Prints KEY=VALUE lines.
 fail() {
     echo "$1" >&2
     exit 1

@@ -1,9 +1,9 @@
-# Restarts or stops a systemd service and waits until it serves.
+# Restarts a systemd service and waits until it serves, or stops it.
 # $1 `restart` or `stop`, $2 unit, $3 app directory, $4 port or nothing,
 # $5 ready line (none: the port decides), $6 warning of an open server, $7 seconds, $8 commit, $9 run,
 # $10 the variable that holds the token.
-# Prints what start.sh prints, with the journal of this start as the log. Never
-# prints the unit's environment: it has the token.
+# Prints the lines of start.sh, with the journal of this start as the log. Never
+# prints the environment of the unit, which has the token.
 # shellcheck disable=SC2034,SC2154 # shared with process.sh, marker.sh and wrong_port.sh
 control() { systemctl --no-ask-password "$@" </dev/null; }
 
@@ -11,16 +11,16 @@ fact() {
     systemctl show -p "$1" "$unit" </dev/null 2>/dev/null | sed -n "s/^$1=//p"
 }
 
-# What the service and systemd said about this start, and about no other.
+# The journal of the service and of systemd for this start only.
 lines() {
     [ -n "$invocation" ] || return 0
     journalctl "_SYSTEMD_INVOCATION_ID=$invocation" + "INVOCATION_ID=$invocation" \
         -o cat -n 200 --no-pager </dev/null 2>/dev/null
 }
 
-# Whether the service will have variable $1: `yes`, `no`, or nothing when it
-# cannot be told. What systemd starts without a wrapper gets what the unit gives;
-# a wrapper may set the variable for itself, which the process that runs now shows.
+# Whether the service will have variable $1: `yes`, `no`, or nothing when unknown.
+# Without a wrapper the service gets the environment of the unit; a wrapper can set
+# the variable itself, which the running process shows.
 has_variable() {
     case " $(fact Environment) " in *" $1="[!\ ]* | *" \"$1="[!\"]*) echo yes && return ;; esac
     for file in $(systemctl show -p EnvironmentFiles "$unit" </dev/null 2>/dev/null |
@@ -57,7 +57,7 @@ answer() {
     [ -z "$owner" ] || ! look_at "$owner" || echo "listener-start=$start"
     [ -z "$code" ] || echo "exit=$code"
     [ -z "$seen" ] || echo "ready-line=seen"
-    [ -z "$forgotten" ] || echo "forgotten=yes"
+    [ -z "$marker_failed" ] || echo "marker=failed"
     [ -z "$wrong_ports" ] || echo "wrong-ports=$wrong_ports"
     [ "$(fact NeedDaemonReload)" != yes ] || echo "reload=needed"
     echo "started-at-ms=${started_at}000"
@@ -76,7 +76,7 @@ watch() {
     while :; do
         pid=$(fact MainPID)
         log=$(lines)
-        # systemd has started it anew: the start that is watched has ended.
+        # systemd restarted it: the watched start has ended.
         if [ "$(fact InvocationID)" != "$invocation" ]; then
             pid='' verdict=died
             return
@@ -94,7 +94,7 @@ watch() {
         esac
         now=$(date +%s)
         # A unit that logs to a file has no lines here: then the port decides.
-        # The journal is a little late, so it gets the time to say its warning.
+        # The journal is late, so wait for a possible warning.
         if { [ -n "$seen" ] || [ -z "$log" ]; } && [ "${pid:-0}" -gt 0 ] &&
             look_at "$pid" && begin=$start && find_owner "$port" "$pid"; then
             serves_since=${serves_since:-$now}
@@ -120,12 +120,12 @@ watch() {
 main() {
     verb=$1 unit=$2 app=$3 port=${4:-${PORT:-3000}} ready=$5 warning=$6 seconds=$7 sha=$8 run=$9
     variable=${10}
-    pid='' begin='' owner='' code='' seen='' said='' log='' invocation='' forgotten='' serves_since=''
+    pid='' begin='' owner='' code='' seen='' said='' log='' invocation='' marker_failed='' serves_since=''
     wrong_ports='' named=''
     started_at=$(date +%s)
     if [ "$verb" = restart ]; then
         if [ -n "$variable" ] && [ "$(has_variable "$variable")" = no ]; then answer no-token; fi
-        # A unit that failed too often is refused until its failures are forgotten.
+        # A unit that failed too often is refused until its failures are reset.
         control reset-failed "$unit" >/dev/null 2>&1
     fi
     if ! said=$(control "$verb" "$unit" 2>&1); then
@@ -138,9 +138,9 @@ main() {
     invocation=$(fact InvocationID)
     watch
     if [ "$verdict" = ready ]; then
-        look_at "$owner" && remember "$owner" "$start" || forgotten=yes
+        look_at "$owner" && write_marker "$owner" "$start" || marker_failed=yes
     else
-        # Neither an open server is left behind nor one that flaps.
+        # Leaves neither an open server behind nor one that restarts in a loop.
         control stop "$unit" >/dev/null 2>&1
         journalctl --sync </dev/null >/dev/null 2>&1
         log=$(lines)

@@ -1,7 +1,5 @@
-# Shell functions about `.vdeploy`, vdeploy's directory in the checkout; put in
-# front of a script that has gone to the checkout.
-
-# Makes the directory and keeps it out of git.
+# Creates `.vdeploy` in the checkout and excludes it from git. Prepended to a script
+# that runs in the checkout.
 make_workdir() {
     mkdir -p .vdeploy || return 1
     exclude=$(git rev-parse --git-path info/exclude </dev/null) || return 1

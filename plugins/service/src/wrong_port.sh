@@ -1,5 +1,5 @@
-# Shell functions about a service that listens on another port than it should; put
-# in front of a script, after `process.sh`.
+# Shell functions about a service that listens on the wrong port; prepended to a
+# script, after `process.sh`.
 # shellcheck disable=SC2154 # session is set by look_at of process.sh
 
 # Prints `ADDRESS:PORT:INODE` of all sockets that listen; the first two in hex.
@@ -8,9 +8,9 @@ all_listening() {
         sed -n 's/^ *[0-9]*: \([0-9A-F]*\):\([0-9A-F]*\) [0-9A-F:]* 0A [^ ]* [^ ]* [^ ]* *[0-9]* *[0-9]* *\([0-9]*\) .*/\1:\2:\3/p'
 }
 
-# Sets `wrong_ports` to the ports, other than $1, on which process $2, one that comes
-# from it or one in its session listens: `PORT:PID` each, and `PORT:PID:local` for
-# one that only this machine reaches, such as that of a debugger.
+# Sets `wrong_ports` to the ports other than $1 on which process $2, a descendant or
+# a process of its session listens: `PORT:PID` each, and `PORT:PID:local` for a
+# loopback port, such as that of a debugger.
 find_wrong_ports() {
     wrong_ports=
     sockets=$(all_listening)
@@ -35,13 +35,12 @@ find_wrong_ports() {
     done
 }
 
-# Looks, once a second, where else process $2 listens while nobody of it has port
-# $1, and says so on standard error, once for each port. Succeeds when it has come
-# up on a wrong port: $3 is `yes` once it has said that it is ready, and $4 is the
-# seconds that it may take. A service may open a port for metrics or for a debugger
-# first, so that it listens elsewhere proves nothing at once: it gets 5 s after it
-# has said that it is ready, else a quarter of its time, and a port that only this
-# machine reaches counts only when it has said so.
+# Checks once a second on which other ports process $2 listens instead of $1, and
+# reports each port once on standard error. Succeeds when the service came up on a
+# wrong port. $3 is `yes` once its log has the ready line; $4 is its timeout in
+# seconds. A service can open a port for metrics or a debugger first. So a wrong port
+# counts only 5 s after the ready line, or after a quarter of the timeout without
+# one, and a loopback port counts only after the ready line.
 is_on_wrong_port() {
     now=$(date +%s)
     [ "$now" != "${looked_at:-}" ] || return 1
@@ -66,7 +65,7 @@ is_on_wrong_port() {
         wrong_since=
         return 1
     fi
-    # From when both are so.
+    # Restart the grace period when the ready line appears.
     [ "${said_ready:-}" = "$3" ] || wrong_since=
     said_ready=$3
     wrong_since=${wrong_since:-$now}

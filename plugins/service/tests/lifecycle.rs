@@ -1,5 +1,5 @@
 //! The scripts that start and stop the service, against real processes of this
-//! machine. Every process is ended by the pid that the start answered.
+//! machine. Each process is terminated by the pid from its start.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -105,7 +105,7 @@ impl Step for Life {
     }
 }
 
-struct Place {
+struct Launcher {
     dir: tempfile::TempDir,
     port: u16,
     sha: String,
@@ -114,7 +114,7 @@ struct Place {
     said: std::rc::Rc<std::cell::RefCell<String>>,
 }
 
-impl Place {
+impl Launcher {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("app")).unwrap();
@@ -156,8 +156,8 @@ impl Place {
         testing::run::<Life>(&host)
     }
 
-    /// Runs the commands, and keeps what they say on standard error: what is
-    /// shown while the step goes on.
+    /// Runs the commands and keeps their standard error, which is printed during
+    /// the step.
     fn shell(&self) -> impl FnMut(&FakeCommand) -> Result<FakeOutput, Error> + 'static {
         let (mut shell, said) = (local_shell(self.dir.path()), self.said.clone());
         move |command| {
@@ -192,7 +192,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Launcher {
     fn drop(&mut self) {
         for process in self.started.borrow().iter() {
             self.stop(process, 1);
@@ -224,14 +224,14 @@ fn runs(process: &Listener) -> bool {
 
 #[test]
 fn a_started_service_serves_in_its_directory_with_the_token_and_nothing_attached() {
-    let place = Place::new();
-    let process = place.start("node server.js").unwrap();
-    let answer = place.get().unwrap();
+    let launcher = Launcher::new();
+    let process = launcher.start("node server.js").unwrap();
+    let answer = launcher.get().unwrap();
     assert!(answer.contains("/app\"}"), "{answer}");
     assert!(environment_of(process.pid).contains("VERS_AUTH_TOKEN=s3cret-of-the-test"));
     let argv = fs::read_to_string(format!("/proc/{}/cmdline", process.pid)).unwrap();
     assert_eq!(argv, "node\0server.js\0");
-    // Standard input, output and error lead to no pipe of the connection.
+    // Standard input, output and error are not pipes of the connection.
     for fd in 0..3 {
         let target = fs::read_link(format!("/proc/{}/fd/{fd}", process.pid)).unwrap();
         let target = target.to_string_lossy().into_owned();
@@ -241,7 +241,7 @@ fn a_started_service_serves_in_its_directory_with_the_token_and_nothing_attached
         );
     }
     let marker: RunningMarker =
-        serde_json::from_str(&place.read("app/.vdeploy/running.json")).unwrap();
+        serde_json::from_str(&launcher.read("app/.vdeploy/running.json")).unwrap();
     assert!(marker.is_about(&process), "{marker:?}");
     assert_eq!((marker.sha.as_str(), marker.run.as_str()), ("abc", "run-1"));
     assert!(marker.started_at_ms > 1_600_000_000_000 && marker.node.starts_with('v'));
@@ -249,19 +249,19 @@ fn a_started_service_serves_in_its_directory_with_the_token_and_nothing_attached
 
 #[test]
 fn starting_twice_in_one_run_makes_one_process_and_another_run_makes_its_own() {
-    let mut place = Place::new();
-    let first = place.start("node server.js").unwrap();
-    let again = place.call(serde_json::json!({})).unwrap();
+    let mut launcher = Launcher::new();
+    let first = launcher.start("node server.js").unwrap();
+    let again = launcher.call(serde_json::json!({})).unwrap();
     assert_eq!(again["adopted"], true);
     assert_eq!(listener(&again), first);
-    assert_eq!(place.read("service.log.previous"), "");
-    place.run = "run-2".into();
-    let taken = place.start("node server.js").unwrap_err();
+    assert_eq!(launcher.read("service.log.previous"), "");
+    launcher.run = "run-2".into();
+    let taken = launcher.start("node server.js").unwrap_err();
     assert_eq!(taken.code, "restart.port-taken");
     assert!(
         taken
             .message
-            .contains(&format!("port {} is taken (EADDRINUSE)", place.port)),
+            .contains(&format!("port {} is taken (EADDRINUSE)", launcher.port)),
         "{taken}"
     );
     assert!(runs(&first));
@@ -269,30 +269,32 @@ fn starting_twice_in_one_run_makes_one_process_and_another_run_makes_its_own() {
 
 #[test]
 fn the_process_behind_npm_start_is_the_one_that_is_named() {
-    let place = Place::new();
-    let process = place.start("sh -c 'node server.js; true'; true").unwrap();
+    let launcher = Launcher::new();
+    let process = launcher
+        .start("sh -c 'node server.js; true'; true")
+        .unwrap();
     let argv = fs::read_to_string(format!("/proc/{}/cmdline", process.pid)).unwrap();
     assert_eq!(argv, "node\0server.js\0");
-    assert_eq!(place.stop(&process, 5), "Stopped");
-    assert!(place.get().is_none());
+    assert_eq!(launcher.stop(&process, 5), "Stopped");
+    assert!(launcher.get().is_none());
 }
 
 #[test]
 fn the_log_of_the_last_process_is_kept() {
-    let place = Place::new();
-    fs::write(place.path("service.log"), "why the last one crashed\n").unwrap();
-    place.start("node server.js").unwrap();
+    let launcher = Launcher::new();
+    fs::write(launcher.path("service.log"), "why the last one crashed\n").unwrap();
+    launcher.start("node server.js").unwrap();
     assert_eq!(
-        place.read("service.log.previous"),
+        launcher.read("service.log.previous"),
         "why the last one crashed\n"
     );
-    assert!(place.read("service.log").contains("running on"));
+    assert!(launcher.read("service.log").contains("running on"));
 }
 
 #[test]
 fn an_open_server_is_stopped_at_once() {
-    let place = Place::new();
-    let error = place.start("FORGET_TOKEN=1 node server.js").unwrap_err();
+    let launcher = Launcher::new();
+    let error = launcher.start("FORGET_TOKEN=1 node server.js").unwrap_err();
     assert_eq!(error.code, "restart.open-server");
     assert!(
         error
@@ -300,16 +302,16 @@ fn an_open_server_is_stopped_at_once() {
             .contains("accepts requests without a token, so it was stopped"),
         "{error}"
     );
-    assert!(place.get().is_none());
+    assert!(launcher.get().is_none());
     let marker: RunningMarker =
-        serde_json::from_str(&place.read("app/.vdeploy/running.json")).unwrap();
+        serde_json::from_str(&launcher.read("app/.vdeploy/running.json")).unwrap();
     assert!(!Path::new(&format!("/proc/{}", marker.pid)).exists());
 }
 
 #[test]
 fn a_crash_at_the_start_shows_exit_code_and_log() {
-    let place = Place::new();
-    let error = place.start("CRASH=1 node server.js").unwrap_err();
+    let launcher = Launcher::new();
+    let error = launcher.start("CRASH=1 node server.js").unwrap_err();
     assert_eq!(error.code, "restart.died");
     assert!(error.message.contains("exit code 3"), "{error}");
     assert!(error.message.contains("no such table: tasks"), "{error}");
@@ -318,15 +320,15 @@ fn a_crash_at_the_start_shows_exit_code_and_log() {
 
 #[test]
 fn a_slow_start_is_waited_for() {
-    let place = Place::new();
-    let process = place.start("DELAY=700 node server.js").unwrap();
+    let launcher = Launcher::new();
+    let process = launcher.start("DELAY=700 node server.js").unwrap();
     assert!(runs(&process));
 }
 
 #[test]
 fn a_ready_line_without_the_port_is_not_ready_and_leaves_nothing() {
-    let place = Place::new();
-    let quiet = place
+    let launcher = Launcher::new();
+    let quiet = launcher
         .call(serde_json::json!({ "command": "QUIET=1 DELAY=1 node -e 'require(\"./server.js\"); setInterval(() => {}, 1000)'", "seconds": 5 }))
         .unwrap_err();
     assert_eq!(quiet.code, "restart.not-ready");
@@ -336,7 +338,7 @@ fn a_ready_line_without_the_port_is_not_ready_and_leaves_nothing() {
             .contains("printed the ready line, but does not listen"),
         "{quiet}"
     );
-    let mute = place
+    let mute = launcher
         .call(serde_json::json!({ "command": "DELAY=60000 node server.js", "seconds": 1 }))
         .unwrap_err();
     assert!(
@@ -345,43 +347,43 @@ fn a_ready_line_without_the_port_is_not_ready_and_leaves_nothing() {
         "{mute}"
     );
     let marker: RunningMarker =
-        serde_json::from_str(&place.read("app/.vdeploy/running.json")).unwrap();
+        serde_json::from_str(&launcher.read("app/.vdeploy/running.json")).unwrap();
     assert!(!Path::new(&format!("/proc/{}", marker.pid)).exists());
 }
 
 #[test]
 fn a_process_that_ignores_term_is_killed_and_stopping_twice_is_harmless() {
-    let place = Place::new();
-    let process = place.start("STUBBORN=1 node server.js").unwrap();
-    assert_eq!(place.stop(&process, 1), format!("{:?}", Ended::Killed));
-    assert!(place.get().is_none());
-    assert_eq!(place.stop(&process, 1), format!("{:?}", Ended::Gone));
+    let launcher = Launcher::new();
+    let process = launcher.start("STUBBORN=1 node server.js").unwrap();
+    assert_eq!(launcher.stop(&process, 1), format!("{:?}", Ended::Killed));
+    assert!(launcher.get().is_none());
+    assert_eq!(launcher.stop(&process, 1), format!("{:?}", Ended::Gone));
 }
 
 #[test]
 fn a_reused_pid_is_never_ended() {
-    let place = Place::new();
-    let process = place.start("node server.js").unwrap();
+    let launcher = Launcher::new();
+    let process = launcher.start("node server.js").unwrap();
     let earlier = Listener {
         start_ticks: process.start_ticks - 1,
         ..process.clone()
     };
     let other_port = free_port();
-    let answer = place
+    let answer = launcher
         .call(serde_json::json!({ "stop": earlier, "port": other_port }))
         .unwrap();
     assert_eq!(answer["ended"], "Gone");
-    assert!(place.get().is_some());
+    assert!(launcher.get().is_some());
 }
 
 #[test]
 fn a_directory_or_log_that_cannot_be_used_is_named() {
-    let place = Place::new();
-    let nowhere = place
+    let launcher = Launcher::new();
+    let nowhere = launcher
         .call(serde_json::json!({ "app_dir": "elsewhere" }))
         .unwrap_err();
     assert_eq!(nowhere.code, "restart.no-directory");
-    let no_log = place
+    let no_log = launcher
         .call(serde_json::json!({ "log": "/proc/none/service.log" }))
         .unwrap_err();
     assert_eq!(no_log.code, "restart.no-log");

@@ -16,7 +16,7 @@ use vdeploy_plugin::{Cx, Error, Step};
 use vdeploy_service::facts::{self, DataDir, Facts, Location};
 use vdeploy_service::listener::{self, Port};
 
-/// Looks at the target and answers in debug form, for the tests to read.
+/// Returns facts and listener in debug form, for the tests.
 struct Look;
 
 #[derive(serde::Deserialize)]
@@ -47,7 +47,7 @@ fn look(home: &Path, config: Value) -> (Facts, Port) {
     SEEN.take().unwrap()
 }
 
-/// Ended with its own handle when the test is done.
+/// Killed by its handle at the end of the test.
 struct Process(Child);
 
 impl Drop for Process {
@@ -103,7 +103,7 @@ fn finds_the_process_that_listens() {
         assert_eq!(Path::new(&listener.cwd), cwd);
         assert!(listener.exe.ends_with("/node"), "{}", listener.exe);
         assert_eq!(listener.argv[0], "node");
-        // Begun a moment ago, by the user of this test.
+        // Started just now by the user of this test.
         let since = Command::new("date")
             .args(["-u", "+%s", "-d", &listener.since])
             .output()
@@ -142,7 +142,7 @@ fn a_port_without_a_listener_is_free() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let config = json!({"app-dir": ".", "port": port, "log": "x.log"});
-    // A client that is connected does not listen.
+    // A connected client does not listen.
     let _client = std::net::TcpStream::connect(taken.local_addr().unwrap()).unwrap();
     let Port::Owned(listener) = look(home.path(), config.clone()).1 else {
         panic!("this process listens")
@@ -166,7 +166,7 @@ fn says_what_a_checkout_is_like() {
     std::fs::write(app.join("new file"), "").unwrap();
     std::fs::create_dir(app.join(".vdeploy")).unwrap();
     std::fs::write(app.join(".vdeploy/build.json"), "{\"sha\":\"abc\"}\n").unwrap();
-    // Data is kept elsewhere.
+    // The data is in another directory.
     std::fs::create_dir(home.path().join("kept")).unwrap();
     std::os::unix::fs::symlink(home.path().join("kept"), app.join("data")).unwrap();
     std::fs::write(app.join("data/a b.jsonl"), "1\n2\n").unwrap();

@@ -58,7 +58,7 @@ fn look(remote: &str, registry: &str) -> Network {
     SEEN.take().unwrap()
 }
 
-/// Everything below with its time.
+/// Every entry below, with its time.
 fn files(home: &Path) -> String {
     let found = Command::new("find")
         .args([".", "-printf", "%p %T@ %s\n"])
@@ -68,7 +68,7 @@ fn files(home: &Path) -> String {
     String::from_utf8(found.stdout).unwrap()
 }
 
-/// Answers every request with this, until the test ends.
+/// Answers every request with this text until the test ends.
 fn registry(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,5 +1,5 @@
-//! The script for a service that systemd keeps, with a `systemctl` and a
-//! `journalctl` of our own that keep one real process.
+//! The script for a systemd service, with a fake `systemctl` and `journalctl` that
+//! run one real process.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -23,7 +23,7 @@ const SCRIPT: &str = concat!(
     include_str!("../src/unit.sh")
 );
 
-/// Keeps `dist/server.js` as a unit's only process. Its state is in files.
+/// Runs `dist/server.js` as the only process of a unit. Its state is in files.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 cd "$UNIT_STATE" || exit 1
 pid=$(cat pid 2>/dev/null)
@@ -83,11 +83,11 @@ impl Unit {
         self.stage.path(name)
     }
 
-    /// A program that finds our `systemctl` and `journalctl`.
+    /// A program that finds the fake `systemctl` and `journalctl`.
     fn command(&self, program: &str) -> Command {
         let path = std::env::var("PATH").unwrap();
         let path = format!("{}:{path}", self.path("bin").display());
-        // The program itself is looked for in the PATH of the test.
+        // The program itself is found in the PATH of the test.
         let ours = self.path("bin").join(program);
         let program = if ours.exists() { ours } else { program.into() };
         let mut command = Command::new(program);
@@ -113,8 +113,8 @@ impl Unit {
         String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
     }
 
-    /// A process of several threads is a zombie a little before its last
-    /// thread lets go of the port, and systemctl above does not wait for that.
+    /// A process with several threads is a zombie shortly before its last thread
+    /// closes the port, and the fake systemctl does not wait for that.
     fn ended(&self) -> bool {
         let until = Instant::now() + Duration::from_secs(10);
         let mut pause = Duration::from_millis(5);
@@ -171,7 +171,7 @@ fn a_unit_without_its_token_is_stopped() {
 #[test]
 fn a_unit_that_gives_no_token_is_left_as_it_is() {
     let unit = Unit::new("NONE=1");
-    // A unit whose program is no script can have its token from itself only.
+    // A unit without a wrapper gets its token only from the unit.
     fs::write(unit.path("program"), "").unwrap();
     unit.command("systemctl")
         .args(["restart", "agent-services"])
@@ -181,7 +181,7 @@ fn a_unit_that_gives_no_token_is_left_as_it_is() {
     let answer = unit.run("restart", "20");
     assert!(answer.starts_with("state=no-token\n"), "{answer}");
     assert_eq!(unit.stage.read("pid"), pid);
-    // A unit that gives it now may be restarted, whatever runs without.
+    // A unit that has the token now may restart, even if the old process has none.
     let env = format!("PORT={} VERS_AUTH_TOKEN={TOKEN}", unit.stage.port());
     fs::write(unit.path("env"), env).unwrap();
     let answer = unit.run("restart", "20");

@@ -1,5 +1,5 @@
-//! The checks from inside the target: health on the loopback address, which
-//! process has the port, what its log says, and whether it stays.
+//! The checks from inside the target: health on the loopback address, the process
+//! on the port, its log, and whether it stays up.
 
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use crate::{Config, Expectation};
 const INSIDE: &str = include_str!("inside.sh");
 const STABLE: &str = include_str!("stable.sh");
 
-/// What one look from inside found.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inside {
     pub(crate) port: u16,
@@ -27,7 +26,7 @@ pub(crate) struct Inside {
 }
 
 impl Inside {
-    pub(crate) fn look(
+    pub(crate) fn read(
         cx: &Cx<Config>,
         port: Option<u16>,
         in_log: Option<&str>,
@@ -46,7 +45,7 @@ impl Inside {
             ])
             .timeout(Duration::from_secs(60))
             .probe()?
-            .into_success("look at the service from inside")?
+            .into_success("check the service from inside")?
             .stdout_text();
         let value = |key: &str| field(&text, key).map(str::to_owned);
         Ok(Self {
@@ -81,7 +80,7 @@ impl Inside {
         }
     }
 
-    /// A VM is reached from outside over IPv6; a service on 0.0.0.0 is not.
+    /// Clients connect to a VM over IPv6; a service on 0.0.0.0 does not answer.
     pub(crate) fn health_over_ipv6(&self, wanted: bool) -> Verdict {
         match self.ipv6.as_deref() {
             _ if !wanted => Verdict::Skipped("switched off by `ipv6`".to_owned()),
@@ -113,7 +112,7 @@ impl Inside {
         }
     }
 
-    /// Why the service is not reached from outside, as far as it shows inside.
+    /// Why the service does not answer outside, as far as known inside.
     pub(crate) fn hint(&self) -> &'static str {
         match (
             self.answers(),
@@ -124,7 +123,7 @@ impl Inside {
                 "; inside it answers over IPv4 only: let it listen on `::`, not on 0.0.0.0"
             }
             (true, _, _) => {
-                "; inside it answers: look at the target's url, at the way there, and whether it listens on `::`"
+                "; inside it answers: check the url of the target, the network between, and whether it listens on `::`"
             }
             (false, _, _) => "",
         }
@@ -138,7 +137,6 @@ fn describe(status: &str) -> String {
     }
 }
 
-/// Whether the process on the port is the one that it should be.
 pub(crate) fn judge_process(expected: &Expectation, found: Option<&Listener>) -> Verdict {
     let Some(found) = found else {
         return Verdict::Failed("expected a process that listens, found none".to_owned());
@@ -148,7 +146,7 @@ pub(crate) fn judge_process(expected: &Expectation, found: Option<&Listener>) ->
             Verdict::Passed(Some(found.describe()))
         }
         Expectation::Exactly(wanted) => Verdict::Failed(format!(
-            "expected {} to have the port, found {}",
+            "expected {} on the port, found {}",
             wanted.describe(),
             found.describe()
         )),
@@ -160,33 +158,35 @@ pub(crate) fn judge_process(expected: &Expectation, found: Option<&Listener>) ->
     }
 }
 
-/// The port is taken by a process that cannot be told from another.
+/// The login user cannot inspect the process on the port.
 pub(crate) fn hidden(uid: &str) -> Verdict {
     Verdict::Failed(format!(
-        "expected a process that can be looked at, found one of user id {uid}; log in as that user or as root"
+        "expected a process that the login user can inspect, found one of user id {uid}; log in as that user or as root"
     ))
 }
 
-/// Whether the process runs in its checkout: elsewhere it makes an empty
-/// `data/` and looks healthy. Where the old process ran is not judged.
+/// Whether the process runs in its checkout: in another directory it creates an
+/// empty `data/` and looks healthy. The old process is not judged.
 pub(crate) fn judge_directory(
     app_dir: Option<&str>,
     old: Option<&Listener>,
     found: Option<&Listener>,
 ) -> Verdict {
     let (Some(app_dir), Some(found)) = (app_dir, found) else {
-        let why = "the process or its directory is not known";
+        let why = "the process or its directory is unknown";
         return Verdict::Skipped(why.to_owned());
     };
     if old.is_some_and(|old| old.is_same_process(found)) {
-        return Verdict::Skipped("the process is the one from before".to_owned());
+        return Verdict::Skipped("the process is the old one".to_owned());
     }
     if found.cwd.is_empty() {
-        return Verdict::Skipped("the login user may not see the process's directory".to_owned());
+        return Verdict::Skipped(
+            "the login user cannot see the directory of the process".to_owned(),
+        );
     }
     let app_dir = app_dir.trim_end_matches('/');
     let inside = |cwd: &str| cwd == app_dir || cwd.starts_with(&format!("{app_dir}/"));
-    // A relative path begins at a login directory that is not known here.
+    // A relative path starts at the login directory, which is unknown here.
     let matches = match app_dir.starts_with('/') {
         true => inside(&found.cwd),
         false => {
@@ -203,9 +203,8 @@ pub(crate) fn judge_directory(
     }
 }
 
-/// Watches the process for `window`; of one that ran before this run, what it
-/// has lived already counts. Of a new one it does not: it may have needed long
-/// to start.
+/// Watches the process for `window`. The past uptime of a process from before
+/// this run counts; that of a new one does not, because its start may be slow.
 pub(crate) fn judge_stability(
     cx: &Cx<Config>,
     found: Option<&Listener>,
@@ -228,13 +227,13 @@ pub(crate) fn judge_stability(
     Ok(match field(&text, "stable") {
         Some("yes") => Verdict::Passed(None),
         Some("ended") => Verdict::Failed(format!(
-            "expected {} to run on, found that it has ended: it crashed after its start",
+            "expected {} to stay up, found that it has ended: it crashed after its start",
             found.describe()
         )),
         Some("silent") => Verdict::Failed(format!(
-            "expected {} to keep port {port}, found that nobody listens there any more",
+            "expected {} to keep port {port}, found that nobody listens there",
             found.describe()
         )),
-        _ => Verdict::Failed(format!("the watch gave no clear answer: {text}")),
+        _ => Verdict::Failed(format!("the script gave no result: {text}")),
     })
 }

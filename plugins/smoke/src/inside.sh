@@ -1,4 +1,4 @@
-# Looks at the service from inside the target.
+# Checks the service from inside the target.
 # $1 port or nothing, $2 path of the health check, $3 log or nothing, $4 warning
 # of an open server, $5 app directory or nothing. Prints KEY=VALUE lines and, after `--log--`, the last lines
 # of the log. A status of 000 means no answer.
@@ -23,7 +23,7 @@ main() {
     port=${1:-${PORT:-3000}} log=$3
     echo "port=$port"
     echo "ipv4=$(ask "http://127.0.0.1:$port$2")"
-    # The loopback address is there on every machine that has IPv6.
+    # Every machine with IPv6 has the loopback address.
     if grep -q '^00000000000000000000000000000001 ' /proc/net/if_inet6 2>/dev/null </dev/null; then
         echo "ipv6=$(ask "http://[::1]:$port$2")"
     fi

@@ -1,9 +1,8 @@
-//! The step `smoke`: is the service that runs the right one, is it reached,
-//! does it keep strangers out, is its data there, and does it stay? Probes
-//! only, so it may be run at any time. Every check is made and reported; the
-//! step fails at the end.
+//! The step `smoke`: checks that the right process runs, answers, rejects
+//! strangers, has its data and stays up. Probes only, so it may run at any time.
+//! It makes and reports every check and fails at the end.
 //!
-//! This plugin must not know how the service came to run.
+//! This plugin must not know how the service was started.
 
 #![cfg_attr(
     test,
@@ -32,14 +31,14 @@ use vdeploy_service::outputs::{Baseline, Pulled, Restarted};
 use inside::Inside;
 use report::{Report, Verdict};
 
-/// Why the checks with the token are not made.
+/// Why the checks with the token are skipped.
 const OTHER_TOKEN: &str =
-    "the old process was never stopped, and it has another token than the one that was given";
+    "the old process never stopped, and it has another token than the given one";
+
+/// As in preflight.
+const DEFAULT_APP_DIR: &str = "workspace/vers-agent-services";
 
 /// See `plugin.toml`.
-/// Where the checkout is when nobody says otherwise, as in preflight.
-const USUAL_APP_DIR: &str = "workspace/vers-agent-services";
-
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Config {
@@ -58,27 +57,25 @@ pub struct Config {
     outside_timeout: u64,
 }
 
-/// What the step tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Output {
     pub summary: String,
     pub passed: usize,
     pub skipped: usize,
-    /// The process that was tested.
+    /// The tested process.
     pub service: Option<Listener>,
 }
 
-/// Which process should have the port.
+/// Which process should listen on the port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Expectation {
     Exactly(Listener),
-    /// Something was deployed by other steps than ours: not the old one.
+    /// A step other than `restart` deployed: not the old process.
     Not(Listener),
     Any,
 }
 
-/// The step.
 #[derive(Debug)]
 pub struct Smoke;
 
@@ -108,11 +105,11 @@ impl Step for Smoke {
             };
         if no_live_version || not_started {
             let why = match (no_live_version, &earlier.rolled_back) {
-                (true, _) => "the first deploy was taken back, so there is no service to test",
+                (true, _) => "the first deploy was rolled back, so there is no service to test",
                 (false, Some(_)) => {
-                    "a dry run does not start the old version, and what runs now is the one that is left"
+                    "a dry run does not start the old version, and the live version is the one to undo"
                 }
-                (false, None) => "no service runs yet, and a dry run starts none",
+                (false, None) => "no service runs, and a dry run starts none",
             };
             report.add("process", Verdict::Skipped(why.to_owned()));
             return Ok(Output {
@@ -124,10 +121,9 @@ impl Step for Smoke {
         let token = cx.secret(&config.auth_secret)?;
 
         let log = earlier.log(config);
-        // Where no step has said it, the service's usual place.
-        let app_dir = earlier.app_dir(config).unwrap_or(USUAL_APP_DIR);
-        let look = |port| Inside::look(cx, port, log.as_deref(), Some(app_dir));
-        let inside = look(earlier.port(config))?;
+        let app_dir = earlier.app_dir(config).unwrap_or(DEFAULT_APP_DIR);
+        let read = |port| Inside::read(cx, port, log.as_deref(), Some(app_dir));
+        let inside = read(earlier.port(config))?;
         report.add("health from inside", inside.health());
         report.add(
             "health from inside over IPv6",
@@ -194,9 +190,9 @@ impl Step for Smoke {
                 service: found,
             }),
             Some(_) => {
-                // The log again: a crash wrote its reason after the first look.
+                // Read the log again: a crash may have written its reason.
                 let last =
-                    look(Some(inside.port)).map_or(inside.last_lines, |inside| inside.last_lines);
+                    read(Some(inside.port)).map_or(inside.last_lines, |inside| inside.last_lines);
                 Err(report
                     .failure(&last)
                     .unwrap_or_else(|| Error::failed("smoke.failed", "a check failed")))
@@ -212,7 +208,7 @@ fn judge_data(
 ) -> Result<Verdict, Error> {
     let Some(before) = earlier.before.as_ref().map(|before| &before.counts) else {
         return Ok(Verdict::Skipped(
-            "no step `preflight` has counted before".to_owned(),
+            "no step `preflight` counted the data".to_owned(),
         ));
     };
     let data::Counted { counts: now, .. } = data::count(cx, token)?;
@@ -221,7 +217,7 @@ fn judge_data(
         .into_iter()
         .map(|(store, before, after)| match after {
             Some(after) => format!("{store} {before} before and {after} now"),
-            None => format!("{store} {before} before and not to be counted now"),
+            None => format!("{store} {before} before and no count now"),
         })
         .collect();
     Ok(match lost.is_empty() {
@@ -230,17 +226,17 @@ fn judge_data(
             Verdict::Skipped(format!("`data-may-shrink` allows it: {}", lost.join(", ")))
         }
         false => Verdict::Failed(format!(
-            "expected no store to lose entries, found {}: does the service run in its directory?",
+            "expected no store to lose entries, found {}: check that the service runs in its directory",
             lost.join(", ")
         )),
     })
 }
 
-/// What earlier steps say about the service.
+/// The outputs of earlier steps.
 #[derive(Debug, Default)]
 struct Earlier {
     before: Option<Baseline>,
-    /// `before` is of this run, not of one that it rolls back.
+    /// `before` is from this run, not from the run that it rolls back.
     own: bool,
     pulled: Option<Pulled>,
     restarted: Option<Restarted>,
@@ -265,8 +261,8 @@ impl Earlier {
         })
     }
 
-    /// Whether this run has failed and its rollback found the old process
-    /// running as before.
+    /// Whether this run failed and its rollback found the old process still
+    /// running.
     fn never_stopped(&self) -> bool {
         let service = |back: &RolledBack| back.service.clone().filter(|_| back.untouched);
         let back = self.rolled_back.as_ref().and_then(service);
@@ -313,7 +309,7 @@ impl Earlier {
             .as_ref()
             .and_then(|before| before.service.clone());
         if cx.dry_run() {
-            // What a run that is rolled back has found runs no more.
+            // The process from before the undone run no longer runs.
             let now = match &self.rolled_back {
                 Some(back) => back.service.clone(),
                 None => old.filter(|_| self.own),

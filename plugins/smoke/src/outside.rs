@@ -1,4 +1,4 @@
-//! The checks from outside the target, over the address that agents use.
+//! The checks from outside the target, at the address that agents use.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::{Config, OTHER_TOKEN};
 
 /// For one request.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// A token that nobody has.
+/// A wrong token.
 const WRONG: &str = "Bearer this-is-not-the-token";
 
-/// Health over the target's address. The way there may need a moment after a
-/// restart, so no answer is asked again, and an answer is final.
+/// Health at the address of the target. The network can need a moment after a
+/// restart, so a missing answer is retried; an answer is final.
 pub(crate) fn health(cx: &Cx<Config>, hint: &str) -> Result<Verdict, Error> {
     let config = cx.config();
     let url = cx.target_endpoint(&config.health)?;
@@ -24,7 +24,7 @@ pub(crate) fn health(cx: &Cx<Config>, hint: &str) -> Result<Verdict, Error> {
         Duration::from_secs(config.outside_timeout),
         "an answer from outside",
         || match cx.http("GET", &url).timeout(TIMEOUT).send() {
-            // A gateway without a service behind it answers for it.
+            // A gateway answers so without its service.
             Ok(answer) if matches!(answer.status(), 502..=504) => {
                 last = format!("{}: {}", answer.status(), begin_of(answer.body()));
                 Ok(None)
@@ -67,8 +67,8 @@ fn judge_health(config: &Config, answer: &Response) -> Verdict {
         .into()
 }
 
-/// Asks every endpoint with the token, without one and with a wrong one, all
-/// at once. `other_token`: the service is known to have another one.
+/// Asks every endpoint with the token, without one and with a wrong one, in
+/// parallel. `other_token`: the service has another token.
 pub(crate) fn endpoints(
     cx: &Cx<Config>,
     token: &Secret,
@@ -127,7 +127,8 @@ fn request(
     })
 }
 
-/// Whether the shape of the health check can be used.
+/// # Errors
+/// `config.invalid` for an endpoint or shape that cannot be used.
 pub(crate) fn validate(config: &Config) -> Result<(), Error> {
     let shapes = config.endpoints.iter().map(Endpoint::validate);
     let health = Shape::parse(&config.health_expect).map(drop);

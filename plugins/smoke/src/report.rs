@@ -1,11 +1,10 @@
-//! Collects named checks: each goes to the host at once, and the step fails at
-//! the end if one did. This module must not know what is checked.
+//! Reports each named check to the host at once, and fails the step at the end if
+//! one failed. This module must not know what is checked.
 
 use std::time::Duration;
 
 use vdeploy_plugin::{Cx, Error};
 
-/// The checks so far.
 pub(crate) struct Report<'a, C> {
     cx: &'a Cx<C>,
     since: u64,
@@ -14,12 +13,11 @@ pub(crate) struct Report<'a, C> {
     pub(crate) skipped: usize,
 }
 
-/// How one check ended.
 pub(crate) enum Verdict {
     Passed(Option<String>),
-    /// What was expected and what was found.
+    /// Expected and found.
     Failed(String),
-    /// Why it was not made.
+    /// The reason.
     Skipped(String),
 }
 
@@ -49,8 +47,8 @@ impl<'a, C> Report<'a, C> {
         self.since = self.cx.now_ms();
     }
 
-    /// Reports a check. Its time is counted from the last [`Report::begin`]:
-    /// checks that one exchange answers share it.
+    /// The duration counts from the last [`Report::begin`]: checks from one
+    /// exchange share it.
     pub(crate) fn add(&mut self, name: &str, verdict: impl Into<Verdict>) {
         let took = Duration::from_millis(self.cx.now_ms().saturating_sub(self.since));
         match verdict.into() {
@@ -69,12 +67,12 @@ impl<'a, C> Report<'a, C> {
         }
     }
 
-    /// How many were made.
     pub(crate) fn made(&self) -> usize {
         self.passed + self.failed.len()
     }
 
-    /// The step's error, if a check failed. `log` are the service's last lines.
+    /// The error of the step, if a check failed. `log` has the last lines of the
+    /// service.
     pub(crate) fn failure(&self, log: &str) -> Option<Error> {
         let (name, why) = self.failed.first()?;
         let mut message = format!("{name}: {why}");

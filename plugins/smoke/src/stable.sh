@@ -1,12 +1,11 @@
 # Watches one process for a while. $1 pid, $2 start time, $3 port, $4 seconds, $5
-# whether what it has lived already counts: yes or no.
-# Prints `stable=yes`, or `stable=ended` or `stable=silent` as soon as it is so:
-# it has ended, or it has let go of the port.
+# whether its past uptime counts: yes or no.
+# Prints `stable=yes`, or as soon as known `stable=ended` for an ended process or
+# `stable=silent` for a closed port.
 
-# Fails when the port is listened on again. A process that crashes lets go of its
-# port a moment before it is gone, and the table of sockets that another one
-# changes can lack an entry for once: so it is looked at some times more. A port
-# that comes back is forgiven once.
+# Fails when the process listens on the port again. A crashing process closes its
+# port shortly before it ends, and the socket table can miss an entry while another
+# socket changes, so this checks several times. One gap is allowed.
 still_silent() {
     looks=0 gaps=$((gaps + 1))
     while [ "$looks" -lt 10 ]; do
@@ -26,7 +25,7 @@ main() {
     gaps=0
     up=$(cut -d. -f1 /proc/uptime </dev/null)
     age=$((up - $2 / ticks))
-    # A container can have an uptime of its own: then the whole window is watched.
+    # A container can have another uptime: then watch the whole window.
     [ "$5" = yes ] && [ "$age" -ge 0 ] || age=0
     until_time=$(($(date +%s) + $4 - age))
     while :; do
@@ -36,7 +35,7 @@ main() {
         }
         if ! find_sockets "$3" && still_silent "$@"; then return; fi
         [ "$(date +%s)" -le "$until_time" ] || break
-        # Short and even: a crash is to be seen, not waited for.
+        # A short fixed interval, to see a crash at once.
         sleep 0.2 </dev/null 2>/dev/null || sleep 1 </dev/null
     done
     echo stable=yes

@@ -33,7 +33,7 @@ fn failed(host: &FakeHost) -> Vec<CheckReport> {
     failed.collect()
 }
 
-/// Runs it and gives the only failed check with the step's error.
+/// Runs the step and returns its only failed check with the error.
 fn only_failure(host: &FakeHost) -> (String, String, String) {
     let error = testing::run::<Smoke>(host).unwrap_err();
     assert_eq!(error.code, "smoke.failed", "{error}");
@@ -188,11 +188,11 @@ fn the_old_process_must_not_answer_for_the_new_one() {
     let (name, detail, _) = only_failure(&host);
     assert_eq!(name, "process");
     assert!(
-        detail.contains("expected pid 1 (node) to have the port, found pid"),
+        detail.contains("expected pid 1 (node) on the port, found pid"),
         "{detail}"
     );
 
-    // The team's own plugin restarts: then at least the old one must be gone.
+    // A third-party plugin restarts: then at least the old process must be gone.
     let host = with(&stage, FakeHost::new(), json!({}))
         .output("preflight", before(&stage, &old, &[]))
         .output("git-pull", json!({}));
@@ -231,11 +231,15 @@ fn a_dry_run_of_a_first_deploy_has_nothing_to_test() {
         .output("preflight", serde_json::to_value(before).unwrap());
     let output = testing::run::<Smoke>(&host).unwrap();
     assert_eq!((output.passed, output.skipped), (0, 1));
-    assert!(output.summary.contains("no service runs yet"));
+    assert!(
+        output
+            .summary
+            .contains("no service runs, and a dry run starts none")
+    );
 }
 
 #[test]
-fn a_dry_run_of_a_rollback_does_not_test_the_version_that_is_left() {
+fn a_dry_run_of_a_rollback_does_not_test_the_version_to_undo() {
     let stage = Stage::new().unwrap();
     let service = stage.serve(&[]).unwrap();
     let before = Listener {
@@ -252,7 +256,7 @@ fn a_dry_run_of_a_rollback_does_not_test_the_version_that_is_left() {
     let output = testing::run::<Smoke>(&dry(RolledBack::default())).unwrap();
     assert_eq!((output.passed, output.skipped), (0, 1));
     assert!(
-        output.summary.contains("the one that is left"),
+        output.summary.contains("does not start the old version"),
         "{}",
         output.summary
     );
@@ -290,13 +294,13 @@ fn the_other_token_of_a_process_that_was_never_stopped_is_no_failed_rollback() {
         check.status == CheckStatus::Skipped && detail.contains("never stopped")
     });
     assert_eq!(skipped.count(), 5);
-    // One that was started is to take the token.
+    // A started process must accept the token.
     let error = testing::run::<Smoke>(&back(false)).unwrap_err();
     assert!(error.message.contains("found 401"), "{error}");
 }
 
 #[test]
-fn a_first_deploy_that_was_taken_back_leaves_nothing_to_test() {
+fn a_first_deploy_that_was_rolled_back_leaves_nothing_to_test() {
     let back = RolledBack {
         no_live_version: true,
         ..RolledBack::default()

@@ -1,8 +1,8 @@
-//! Takes a snapshot of the target, the way back, and records it in the
-//! service's commit ledger.
+//! Takes a snapshot of the target, the rollback point, and records it in the
+//! commit ledger of the service.
 //!
-//! The snapshot must stand; the ledger is a convenience: it lives on the VM
-//! that it protects, so its failure is only a warning.
+//! The snapshot is required. The ledger is a convenience on the same VM, so its
+//! failure is only a warning.
 
 #![cfg_attr(
     test,
@@ -41,7 +41,6 @@ enum WhenUnchanged {
     Take,
 }
 
-/// The step.
 #[derive(Debug)]
 pub struct Snapshot;
 
@@ -73,7 +72,10 @@ impl Step for Snapshot {
             Err(why) => failed(cx, &id, &why),
         };
         Ok(SnapshotTaken {
-            summary: format!("snapshot {id}, ledger {ledger}"),
+            summary: match cx.dry_run() {
+                true => "would take a snapshot".to_owned(),
+                false => format!("snapshot {id}, ledger {ledger}"),
+            },
             skipped: false,
             id: Some(id),
             self_managed: false,
@@ -84,8 +86,8 @@ impl Step for Snapshot {
     }
 }
 
-/// `pre-deploy vers-agent-services 03b077a run 01J…`. The run makes it unique:
-/// one label is one snapshot in a run, also when the step is repeated.
+/// `pre-deploy vers-agent-services 03b077a run 01J…`. Unique by the run id: a
+/// repeated step finds its snapshot by the label.
 fn label(cx: &Cx<Config>, baseline: Option<&Baseline>) -> String {
     let mut label = cx.config().label.clone();
     if let Some(baseline) = baseline {
@@ -100,12 +102,12 @@ fn label(cx: &Cx<Config>, baseline: Option<&Baseline>) -> String {
 
 fn failed(cx: &Cx<Config>, id: &str, why: &str) -> String {
     cx.warn(format!(
-        "snapshot {id} stands but is not in the commit ledger: {why}"
+        "snapshot {id} is taken but not in the commit ledger: {why}"
     ));
     format!("failed: {why}")
 }
 
-/// What to record; none when the ledger is off, an error when it cannot be.
+/// None when the ledger is off; an error when there is nothing to record to.
 fn entry(
     cx: &Cx<Config>,
     baseline: Option<&Baseline>,
@@ -134,8 +136,8 @@ fn entry(
     })))
 }
 
-/// Records the snapshot. A conflict, or an answer that was lost, is looked up:
-/// the record may be our own.
+/// Records the snapshot. A conflict or a lost answer is read back: an earlier
+/// try may have written the record.
 fn record(cx: &Cx<Config>, id: &str, entry: &Value) -> Result<(), Error> {
     let token = cx.secret("auth-token")?;
     let url = cx.target_endpoint(&cx.config().ledger_path)?;

@@ -60,7 +60,7 @@ on-failure = "keep"
 [[plans.one.step]]
 id = "scripted"
 plugin = "scripted"
-timeout = "2m"
+timeout = "10m"
 [plans.one.step.config]
 {keys}
 [plans.more]

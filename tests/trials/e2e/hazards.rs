@@ -102,8 +102,8 @@ fn port_taken(base: &Base) -> Result<()> {
         "EADDRINUSE",
         "taker.js",
         // By the start that failed; the rollback names it in other words.
-        &format!("it is held by pid {}", taker.0.id()),
-        "end it yourself",
+        &format!("the port belongs to pid {}", taker.0.id()),
+        "terminate it yourself",
     ] {
         ensure!(said.contains(word), "`{word}` was not said:\n{said}");
     }

@@ -39,12 +39,10 @@ pub fn add(add: &mut Add<'_>) {
 
 fn second_run(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let (mut first, mut lines) = begun(&site, 4)?;
+    let (first, lines) = begun(&site, 600)?;
     let second = site.vdeploy(&["run", "--plan", "smoke"])?;
-    for _ in lines.by_ref() {}
-    let code = first.wait()?.code();
+    stopped(first, lines)?;
     second.expect_code(20)?.expect_text("held")?;
-    ensure!(code == Some(0), "the first run ended with {code:?}");
     lease_is_free(&site)
 }
 
@@ -103,8 +101,11 @@ pub fn elsewhere(command: &mut Command, site: &Site<'_>) {
     command.env("VDEPLOY_STATE", site.dir().join("state-elsewhere"));
 }
 
+/// What a run prints, line by line.
+pub type Events = Lines<BufReader<ChildStdout>>;
+
 /// A run that looks for long enough, begun: its first step runs.
-pub fn begun(site: &Site<'_>, seconds: u32) -> Result<(Child, Lines<BufReader<ChildStdout>>)> {
+pub fn begun(site: &Site<'_>, seconds: u32) -> Result<(Child, Events)> {
     let mut child = site
         .command(&["run", "--plan", "smoke", "--json", "--set"])
         .arg(format!("smoke.stable-seconds={seconds}"))
@@ -116,6 +117,15 @@ pub fn begun(site: &Site<'_>, seconds: u32) -> Result<(Child, Lines<BufReader<Ch
     let started = lines.any(|line| line.is_ok_and(|l| l.contains("step-started")));
     ensure!(started, "the first run never began");
     Ok((child, lines))
+}
+
+/// Stops a run that only looks: it ends as interrupted.
+pub fn stopped(mut child: Child, events: Events) -> Result<()> {
+    run(Command::new("kill").args(["-INT", &child.id().to_string()]))?;
+    events.for_each(drop);
+    let code = child.wait()?.code();
+    ensure!(code == Some(40), "the stopped run ended with {code:?}");
+    Ok(())
 }
 
 pub fn smoke_elsewhere(site: &Site<'_>, more: &[&str]) -> Result<Ran> {
@@ -142,12 +152,11 @@ pub fn lease_is_free(site: &Site<'_>) -> Result<()> {
 /// Two runners that share nothing but the VM.
 fn other_runner(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let (mut first, mut lines) = begun(&site, 6)?;
+    let (first, lines) = begun(&site, 600)?;
+    let pid = format!("pid {}", first.id());
     let refused = smoke_elsewhere(&site, &[])?;
     let dry = smoke_elsewhere(&site, &["--dry-run"])?;
-    for _ in lines.by_ref() {}
-    let code = first.wait()?.code();
-    let pid = format!("pid {}", first.id());
+    stopped(first, lines)?;
     refused
         .expect_code(20)?
         .expect_text("is held by run")?
@@ -156,7 +165,6 @@ fn other_runner(base: &Base) -> Result<()> {
     dry.expect_code(0)?
         .expect_text("A dry run only looks")?
         .expect_text(&pid)?;
-    ensure!(code == Some(0), "the first run ended with {code:?}");
     smoke_elsewhere(&site, &[])?.expect_code(0)?;
     lease_is_free(&site)
 }

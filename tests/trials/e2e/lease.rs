@@ -3,12 +3,12 @@
 use crate::e2e::Add;
 use crate::e2e::builds::{self, still_waits};
 use crate::e2e::counted::Counted;
-use crate::e2e::hold::{begun, elsewhere, smoke_elsewhere};
+use crate::e2e::hold::{Events, begun, elsewhere, smoke_elsewhere, stopped};
 use crate::e2e::under_way::UnderWay;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use vdeploy_tests::binary::run;
 use vdeploy_tests::{Base, Ran, Site};
 
@@ -48,10 +48,7 @@ fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
 }
 
 /// Reads the rest of a run's events; the last message and the exit code.
-fn rest(
-    mut child: std::process::Child,
-    lines: impl Iterator<Item = std::io::Result<String>>,
-) -> Result<Ran> {
+fn rest(mut child: Child, lines: impl Iterator<Item = std::io::Result<String>>) -> Result<Ran> {
     let mut stdout = String::new();
     for line in lines {
         stdout.push_str(&line?);
@@ -144,7 +141,7 @@ fn broken_elsewhere(base: &Base) -> Result<()> {
 /// deploys. The build goes on until then, and nothing of the holder after that.
 fn broken_while_stopped(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let go = builds::push_waiting(&site)?;
     let mut pid = None;
     let deploy = ["run", "--json", "--set", "smoke.stable-seconds=0"];
@@ -197,34 +194,50 @@ fn broken_while_stopped(base: &Base) -> Result<()> {
     crate::e2e::hold::lease_is_free_elsewhere(&site)
 }
 
-fn waited(ran: &Ran, pid: u32) -> Result<()> {
-    let mut doings = ran
-        .stdout
-        .lines()
-        .filter(|line| line.contains("\"doing\"") && line.contains("waiting for the target,"));
-    let first = doings.next().context("it never said that it waits")?;
-    ensure!(first.contains(&format!("pid {pid}")), "{first}");
-    Ok(())
-}
-
 fn waits(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let (first, lines) = begun(&site, 4)?;
-    let pid = first.id();
-    let args = ["run", "--plan", "smoke", "--json", "--wait", "120"];
-    let second = site.vdeploy(&args)?.expect_code(0)?;
-    rest(first, lines)?.expect_code(0)?;
-    waited(&second, pid)
+    let (first, events) = begun(&site, 600)?;
+    waits_for(first, events, site.command(&SECOND))
 }
 
 fn waits_elsewhere(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let (first, lines) = begun(&site, 4)?;
-    let pid = first.id();
-    let second = smoke_elsewhere(&site, &["--json", "--wait", "120"])?.expect_code(0)?;
-    rest(first, lines)?.expect_code(0)?;
-    waited(&second, pid)?;
+    let (first, events) = begun(&site, 600)?;
+    let mut second = site.command(&SECOND);
+    elsewhere(&mut second, &site);
+    waits_for(first, events, second)?;
     crate::e2e::hold::lease_is_free(&site)
+}
+
+const SECOND: [&str; 8] = [
+    "run",
+    "--plan",
+    "smoke",
+    "--json",
+    "--wait",
+    "300",
+    "--set",
+    "smoke.stable-seconds=0",
+];
+
+/// The first run ends when the second one has said that it waits for it.
+fn waits_for(first: Child, events: Events, mut second: Command) -> Result<()> {
+    let pid = format!("pid {}", first.id());
+    let mut second = second
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let stdout = second.stdout.take().context("no stdout")?;
+    let mut lines = BufReader::new(stdout).lines();
+    let waits = lines.find(|line| {
+        let says = |l: &String| l.contains("\"doing\"") && l.contains("waiting for the target,");
+        line.as_ref().is_ok_and(says)
+    });
+    let waits = waits.context("it never said that it waits")??;
+    ensure!(waits.contains(&pid), "{waits}");
+    stopped(first, events)?;
+    rest(second, lines)?.expect_code(0)?;
+    Ok(())
 }
 
 fn waits_in_vain(base: &Base) -> Result<()> {

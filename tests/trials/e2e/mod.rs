@@ -14,6 +14,7 @@ mod crashes;
 mod cut;
 mod doctor;
 mod elsewhere;
+mod embed;
 mod fenced;
 mod first;
 mod gated;
@@ -55,6 +56,7 @@ pub fn trials(cloud: &Shared<Base>) -> Vec<Trial> {
     crashes::add(&mut add);
     doctor::add(&mut add);
     elsewhere::add(&mut add);
+    embed::add(&mut add);
     archive::add(&mut add);
     boundaries::add(&mut add);
     fenced::add(&mut add);

@@ -114,7 +114,7 @@ fn rehearsed(base: &Base) -> Result<()> {
     for to in ["in-place", "snapshot"] {
         site.vdeploy(&["rollback", "--to", to, "--dry-run"])?
             .expect_code(0)?
-            .expect_text("the one that is left")?;
+            .expect_text("does not start the old version")?;
     }
     ensure!(site.version().as_deref() == Some("2.0.0"));
     // Once it is done the rehearsal tests what runs.

@@ -1,7 +1,7 @@
 //! The matrix of one deploy: each write of the journal, before and after it.
 
-use crate::matrix::process::{Machine, Run};
-use crate::matrix::record::{Deploy, Recorded};
+use crate::matrix::process::Run;
+use crate::matrix::record::{Recorded, Scenario};
 use crate::matrix::script::shown;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -13,6 +13,7 @@ use vdeploy::event::Outcome;
 use vdeploy::journal::doubles::FailsAfter;
 use vdeploy::journal::store::Stored;
 use vdeploy::journal::{Entry, moves, unfinished};
+use vdeploy::ops::Session;
 use vdeploy::run::Finished;
 
 /// Where a process is killed.
@@ -51,7 +52,7 @@ pub enum Kills {
 }
 
 /// Odd, so that the second kills come both before and after a write.
-const SAMPLE: usize = 9;
+const SAMPLE: usize = 17;
 
 impl Kills {
     fn once(self) -> bool {
@@ -65,9 +66,9 @@ impl Kills {
 
 /// A recorded run, and where it is made again.
 pub struct Matrix {
-    deploy: Deploy,
+    deploy: Scenario,
     recorded: Recorded,
-    machine: Machine,
+    session: Session,
 }
 
 /// The same run in the world of its recording, without a crash.
@@ -79,24 +80,13 @@ struct Whole {
 }
 
 impl Matrix {
-    /// The plugins must be those of the recording.
-    pub fn new(deploy: Deploy, recorded: Recorded, machine: Machine) -> Result<Self> {
-        for (name, digest) in &recorded.recording.record.plugins {
-            let loaded = machine
-                .plugins
-                .get(name)
-                .with_context(|| format!("no {name}"))?;
-            ensure!(
-                loaded.description.digest == *digest,
-                "the program has another `{name}` than this test: build both from the same \
-                 sources, as `cargo xtask test` does"
-            );
-        }
-        Ok(Self {
+    /// The session must be that of the recorded run's project.
+    pub fn new(deploy: Scenario, recorded: Recorded, session: Session) -> Self {
+        Self {
             deploy,
             recorded,
-            machine,
-        })
+            session,
+        }
     }
 
     /// Kills it everywhere.
@@ -153,9 +143,11 @@ impl Matrix {
 
     /// Without a crash it is the recorded run again.
     fn whole(&self) -> Result<Whole> {
-        let run = Run::new(&self.recorded, &self.machine)?;
+        let run = Run::new(&self.recorded, &self.session)?;
         let journal = Arc::new(FailsAfter::over(run.store.clone(), usize::MAX, false));
-        let finished = runtime()?.block_on(run.process(&journal, None))?;
+        let finished = runtime()?.block_on(run.process(&journal, false))?;
+        let finished = finished.context("it was killed")?;
+        run.is_as_recorded()?;
         let whole = Whole {
             outcome: finished.outcome,
             writes: journal.written(),
@@ -177,7 +169,7 @@ impl Matrix {
     /// Kills it at these places, one process after the other, and lets the last
     /// one go on to the end. How many were killed.
     async fn case(&self, whole: &Whole, cuts: &[Cut]) -> Result<usize> {
-        let run = Run::new(&self.recorded, &self.machine)?;
+        let run = Run::new(&self.recorded, &self.session)?;
         let endless = Cut {
             writes: usize::MAX,
             late: false,
@@ -185,27 +177,17 @@ impl Matrix {
         let mut last = None;
         let mut kills = 0;
         for cut in cuts.iter().chain([&endless]) {
-            let earlier = match kills {
-                0 => None,
-                _ => Some(run.journal()?),
-            };
-            if earlier.as_deref().is_some_and(has_ended) {
+            let resumes = kills > 0;
+            if resumes && has_ended(&run.journal()?) {
                 break;
             }
             let journal = FailsAfter::over(run.store.clone(), cut.writes, cut.late);
             let journal = Arc::new(journal);
-            let finished = run.process(&journal, earlier).await?;
-            if !journal.has_failed() {
-                last = Some(finished);
+            last = run.process(&journal, resumes).await?;
+            if last.is_some() {
                 break;
             }
             kills += 1;
-            ensure!(
-                finished.outcome == Outcome::Interrupted,
-                "{:?}: {}",
-                finished.outcome,
-                finished.message
-            );
         }
         let ended = self.ended(whole, &run, last.as_ref(), kills).await;
         ended.with_context(|| story(&run))?;

@@ -8,9 +8,10 @@
 //! right there. The recordings are of this build: there is no file that could
 //! be older than a plugin.
 //!
-//! Killed means here that the journal takes nothing more from the process, and
-//! that it gives nothing back: all that happens after a kill is what other
-//! processes do. The kills with a signal are in `e2e/crashes.rs`.
+//! Each process is a session of `vdeploy::ops` with the test's store and world.
+//! Killed means here that its journal takes nothing more, that it reaches
+//! nothing more, and that its future is dropped: all that happens after a kill
+//! is what other processes do. The kills with a signal are in `e2e/crashes.rs`.
 
 mod cases;
 mod lease;
@@ -24,11 +25,10 @@ use crate::shared::Shared;
 use crate::trial::Trial;
 use anyhow::{Context as _, Result};
 use cases::{Kills, Matrix};
-use process::Machine;
-use record::{DEPLOYS, Deploy, Recorded};
-use vdeploy::config::Project;
-use vdeploy::plugin::{CodeCache, Engine, Plugin, Setup, builtin};
-use vdeploy::run::prepare::Plugins;
+use record::{DEPLOYS, Recorded, Scenario};
+use vdeploy::ops::prepare::plugins::PluginPool;
+use vdeploy::ops::{Actor, Session, SessionOptions};
+use vdeploy_tests::base::TOKEN;
 use vdeploy_tests::{Base, kept};
 
 pub fn trials(cloud: &Shared<Base>) -> Vec<Trial> {
@@ -39,32 +39,30 @@ pub fn trials(cloud: &Shared<Base>) -> Vec<Trial> {
     let all = DEPLOYS
         .into_iter()
         .flat_map(|deploy| kills.map(|kills| (deploy, kills)));
-    let trial = |(deploy, (name, kills)): (Deploy, (&str, Kills))| {
-        let cloud = cloud.clone();
+    let plugins = PluginPool::default();
+    let trial = |(deploy, (name, kills)): (Scenario, (&str, Kills))| {
+        let (cloud, plugins) = (cloud.clone(), plugins.clone());
         Trial::new(format!("matrix::{}{name}", deploy.name), move || {
             let recorded = Recorded::make(cloud.get()?, deploy).context("the real run")?;
-            Matrix::new(deploy, recorded, machine()?)?.run(kills)
+            let session = session(&recorded, plugins.clone())?;
+            Matrix::new(deploy, recorded, session).run(kills)
         })
     };
     all.map(trial).collect()
 }
 
-/// A machine with the built-in plugins. What the program has compiled is not
-/// compiled again.
-fn machine() -> Result<Machine> {
-    let [(_, dir), (_, key)] = kept::plugins()?;
-    let cache = CodeCache::open(&dir, &key);
-    let engine = Engine::new(Setup {
-        cache: Some(cache.map_err(anyhow::Error::msg)?),
-        ..Setup::default()
-    })?;
-    let project = Project::builtin()?;
-    let mut plugins = Plugins::new();
-    for step in project.plan(&"default".into())?.all_steps() {
-        let name = &step.plugin;
-        let bytes = builtin::bytes(name.as_str()).with_context(|| format!("no {name}"))?;
-        let grants = &project.plugin(name)?.grants;
-        plugins.insert(name.clone(), Plugin::load(&engine, name, bytes, grants)?);
-    }
-    Machine::new(plugins)
+/// What every process has in common; a store and a world are added for each.
+fn session(recorded: &Recorded, plugins: PluginPool) -> Result<Session> {
+    // What the program has compiled is not compiled again.
+    let [(_, cache), (_, key)] = kept::plugins()?;
+    Ok(Session::open(SessionOptions {
+        project: Some(recorded.project.clone()),
+        code_cache: Some(cache),
+        code_cache_key: Some(key),
+        environment: [("VERS_AUTH_TOKEN", TOKEN)].into_iter().collect(),
+        // No process of this machine: its lease has to expire.
+        actor: Actor::named("the matrix"),
+        plugins,
+        ..SessionOptions::new("/", "/nonexistent")
+    })?)
 }

@@ -6,11 +6,13 @@ use crate::matrix::script::{Answer, answered};
 use crate::matrix::target::Target;
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use vdeploy::capability::http::{HeaderText, HopPolicy, Http, Request, Response};
 use vdeploy::capability::snapshot::{Progress, Snapshot};
 use vdeploy::capability::ssh::{Command, LiveOutput, Output, Ssh};
 use vdeploy::capability::{EffectError, ErrorKind};
 use vdeploy::ids::{SnapshotId, VmId};
+use vdeploy::journal::doubles::FailsAfter;
 use vdeploy::target::TargetHandle;
 
 /// One process and the target.
@@ -20,9 +22,23 @@ pub struct Reach {
     pub target: Target,
     /// Where the process takes it to be.
     pub handle: TargetHandle,
+    /// When it has failed, the process is dead.
+    pub journal: Arc<FailsAfter>,
 }
 
 impl Reach {
+    /// A process that is dead reaches nothing.
+    fn alive(&self) -> Result<(), EffectError> {
+        match self.journal.has_failed() {
+            false => Ok(()),
+            true => Err(EffectError::new(
+                ErrorKind::Unavailable,
+                "ssh.closed",
+                "this process was killed",
+            )),
+        }
+    }
+
     fn vm(&self) -> String {
         let vm = self.handle.facts().vm;
         vm.map(|vm| vm.to_string()).unwrap_or_default()
@@ -36,6 +52,7 @@ impl Ssh for Reach {
     }
 
     async fn run(&self, command: &Command, _: &dyn LiveOutput) -> Result<Output, EffectError> {
+        self.alive()?;
         if lease::is_asked(&command.stdin) {
             return Ok(Output {
                 exit_code: Some(0),
@@ -71,6 +88,7 @@ impl Http for Reach {
         request: &Request,
         policy: &dyn HopPolicy,
     ) -> Result<Response, EffectError> {
+        self.alive()?;
         policy.allows(&request.method, &request.url)?;
         let headers = request.headers.iter().map(|(name, value)| match value {
             HeaderText::Plain(text) => json!([name, text]),
@@ -101,12 +119,14 @@ impl Http for Reach {
 #[async_trait]
 impl Snapshot for Reach {
     async fn create(&self, label: &str, _: &dyn Progress) -> Result<SnapshotId, EffectError> {
+        self.alive()?;
         let request = json!({ "label": label });
         let answer = self.target.change(&self.vm(), "snapshot.create", &request);
         id(&answer, "snapshot").map(SnapshotId::new)
     }
 
     async fn restore(&self, id: &SnapshotId, _: &dyn Progress) -> Result<VmId, EffectError> {
+        self.alive()?;
         let request = json!({ "snapshot": id });
         let answer = self.target.change(&self.vm(), "snapshot.restore", &request);
         self.moved(&answer)
@@ -120,6 +140,7 @@ impl Snapshot for Reach {
     }
 
     async fn pause_old(&self, vm: &VmId) -> Result<(), EffectError> {
+        self.alive()?;
         let request = json!({ "vm": vm });
         if let Some(paused) = self.target.made("snapshot.pause-old", &request) {
             return paused.map(drop);

@@ -5,20 +5,26 @@ use crate::matrix::script::{Change, Script, word};
 use crate::matrix::target::{Target, read_back};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use std::path::PathBuf;
 use std::sync::Arc;
 use vdeploy::journal::recording::Recording;
+use vdeploy::ops::Deploy;
+use vdeploy::plan::RollbackTo;
 use vdeploy_tests::base::{TOKEN, text};
 use vdeploy_tests::{Base, Remote, Site, fixtures};
 
+/// One setting of the deploys: a short stability window.
+const SET: &str = "smoke.stable-seconds=1";
+
 /// A deploy that is cut off everywhere.
 #[derive(Clone, Copy)]
-pub struct Deploy {
+pub struct Scenario {
     /// For the name of the trial.
     pub name: &'static str,
     /// What is deployed.
     pub push: fn(&Remote) -> Result<String>,
-    /// Further arguments of `vdeploy run`.
-    pub more: &'static [&'static str],
+    /// How it goes back.
+    pub rollback_to: RollbackTo,
     /// The exit code of the program.
     pub code: u8,
     /// What answers in the end.
@@ -28,10 +34,10 @@ pub struct Deploy {
 }
 
 #[rustfmt::skip]
-pub const DEPLOYS: [Deploy; 3] = [
-    Deploy { name: "a_good_app", push: good, more: &[], code: 0, live: "2.0.0", moves: false },
-    Deploy { name: "a_bad_app_back_by_git", push: bad, more: &[], code: 11, live: "1.0.0", moves: false },
-    Deploy { name: "a_bad_app_back_by_snapshot", push: bad, more: &["--rollback-to", "snapshot"], code: 11, live: "1.0.0", moves: true },
+pub const DEPLOYS: [Scenario; 3] = [
+    Scenario { name: "a_good_app", push: good, rollback_to: RollbackTo::InPlace, code: 0, live: "2.0.0", moves: false },
+    Scenario { name: "a_bad_app_back_by_git", push: bad, rollback_to: RollbackTo::InPlace, code: 11, live: "1.0.0", moves: false },
+    Scenario { name: "a_bad_app_back_by_snapshot", push: bad, rollback_to: RollbackTo::Snapshot, code: 11, live: "1.0.0", moves: true },
 ];
 
 /// A good version whose modules are installed anew.
@@ -64,17 +70,23 @@ pub struct Recorded {
     pub vm: String,
     /// The program's exit code.
     pub code: u8,
+    /// The project file that it read.
+    pub project: PathBuf,
+    rollback_to: RollbackTo,
 }
 
 impl Recorded {
     /// Makes the run.
-    pub fn make(base: &Base, deploy: Deploy) -> Result<Self> {
+    pub fn make(base: &Base, deploy: Scenario) -> Result<Self> {
         let site = base.site()?;
         site.add_task("keep me")?;
         let before = site.version().context("nothing answers before the run")?;
         (deploy.push)(&site.remote)?;
-        let mut args = vec!["--set", "smoke.stable-seconds=1"];
-        args.extend(deploy.more);
+        let to = match deploy.rollback_to {
+            RollbackTo::InPlace => "in-place",
+            RollbackTo::Snapshot => "snapshot",
+        };
+        let args = ["--set", SET, "--rollback-to", to];
         let ran = site.deploy(&args)?.expect_code(i32::from(deploy.code))?;
         let vm = match ran.event("target-moved") {
             Ok(moved) => text(&moved, "to")?,
@@ -94,6 +106,8 @@ impl Recorded {
             after,
             vm,
             code: deploy.code,
+            project: site.dir().join("vdeploy.toml"),
+            rollback_to: deploy.rollback_to,
         };
         let compared = recorded.compare_entries(&site);
         if deploy.moves {
@@ -101,6 +115,15 @@ impl Recorded {
         }
         compared?;
         Ok(recorded)
+    }
+
+    /// What the program was asked for.
+    pub fn deploy(&self) -> Deploy {
+        Deploy {
+            set: vec![SET.to_owned()],
+            rollback_to: Some(self.rollback_to),
+            ..Deploy::default()
+        }
     }
 
     /// What the target of the trials answers of its own is what the real

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 /// In the short run.
 const SHORT: Length = Length {
-    deploys: 12,
+    deploys: 8,
     seed: 12,
     every: 4,
 };
@@ -44,7 +44,7 @@ pub struct Length {
 pub fn trials() -> Vec<Trial> {
     vec![
         Trial::new(
-            "soak::twelve_deploys_with_faults_leave_nothing_behind",
+            "soak::eight_deploys_with_faults_leave_nothing_behind",
             || soak::run(SHORT),
         ),
         Trial::new("soak::every_fault_twice_leaves_nothing_behind", || {

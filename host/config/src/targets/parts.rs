@@ -3,8 +3,8 @@
 use super::registry::RegistrySource;
 use crate::span::{Place, Problem};
 use url::Url;
-use vdeploy_core::capability::address::has_credentials;
 use vdeploy_core::ids::VmId;
+use vdeploy_scope::address::has_credentials;
 
 /// Where a VM id comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -3,7 +3,7 @@
 
 use super::parts::parse_origin;
 use crate::parse::{At, TableReader};
-use vdeploy_core::capability::address::is_loopback;
+use vdeploy_scope::address::is_loopback;
 
 /// The registry that names the VM.
 #[derive(Clone, PartialEq, Eq, Debug)]

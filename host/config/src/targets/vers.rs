@@ -7,8 +7,8 @@ use crate::parse::{At, TableReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use url::Url;
-use vdeploy_core::capability::address::is_loopback;
-use vdeploy_core::capability::http::parse_host_and_port;
+use vdeploy_scope::address::is_loopback;
+use vdeploy_scope::address::parse_host_and_port;
 
 /// The platform's API when a target names none.
 pub const DEFAULT_API_URL: &str = "https://api.vers.sh";

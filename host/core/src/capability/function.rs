@@ -1,34 +1,7 @@
-//! The functions that a plugin can call: the one table of their names, the
-//! capability of each, and whether it changes something.
+//! The functions that a plugin can call: the one table of their names, with
+//! the capability of each, and of whether they change something.
 
 use std::fmt;
-
-/// What a grant is given for. `clock` needs none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Capability {
-    Clock,
-    Http,
-    Secrets,
-    SecretsReveal,
-    Snapshot,
-    Ssh,
-    State,
-}
-
-impl Capability {
-    /// As the contract and the project file spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Clock => "clock",
-            Self::Http => "http",
-            Self::Secrets => "secrets",
-            Self::SecretsReveal => "secrets-reveal",
-            Self::Snapshot => "snapshot",
-            Self::Ssh => "ssh",
-            Self::State => "state",
-        }
-    }
-}
 
 /// Whether a function changes something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +13,7 @@ pub enum Access {
 }
 
 macro_rules! functions {
-    ($($function:ident = $name:literal, $capability:ident, $access:ident;)*) => {
+    ($($function:ident = $capability:literal . $name:literal, $access:ident;)*) => {
         /// A function of the contract.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum HostFunction {
@@ -53,13 +26,14 @@ macro_rules! functions {
             /// Interface and function; journals and recordings hold it.
             pub fn name(self) -> &'static str {
                 match self {
-                    $(Self::$function => $name,)*
+                    $(Self::$function => concat!($capability, ".", $name),)*
                 }
             }
 
-            pub fn capability(self) -> Capability {
+            /// The interface, which is the word of a grant; `clock` needs none.
+            pub fn capability(self) -> &'static str {
                 match self {
-                    $(Self::$function => Capability::$capability,)*
+                    $(Self::$function => $capability,)*
                 }
             }
 
@@ -73,21 +47,21 @@ macro_rules! functions {
 }
 
 functions! {
-    ClockNow = "clock.now-unix-ms", Clock, Probe;
-    ClockSleep = "clock.sleep-ms", Clock, Probe;
-    HttpSend = "http.send", Http, ByCall;
-    SecretsGet = "secrets.get", Secrets, Probe;
-    SecretsReveal = "secrets-reveal.reveal", SecretsReveal, Probe;
-    SnapshotCreate = "snapshot.create", Snapshot, ByCall;
-    SnapshotDeclare = "snapshot.declare", Snapshot, ByCall;
-    SnapshotExists = "snapshot.exists", Snapshot, Probe;
-    SnapshotPauseOld = "snapshot.pause-old", Snapshot, Change;
-    SnapshotRestore = "snapshot.restore", Snapshot, Change;
-    SshExec = "ssh.exec", Ssh, Change;
-    SshProbe = "ssh.probe", Ssh, Probe;
-    StateDelete = "state.delete", State, Change;
-    StateGet = "state.get", State, Probe;
-    StatePut = "state.put", State, Change;
+    ClockNow = "clock" . "now-unix-ms", Probe;
+    ClockSleep = "clock" . "sleep-ms", Probe;
+    HttpSend = "http" . "send", ByCall;
+    SecretsGet = "secrets" . "get", Probe;
+    SecretsReveal = "secrets-reveal" . "reveal", Probe;
+    SnapshotCreate = "snapshot" . "create", ByCall;
+    SnapshotDeclare = "snapshot" . "declare", ByCall;
+    SnapshotExists = "snapshot" . "exists", Probe;
+    SnapshotPauseOld = "snapshot" . "pause-old", Change;
+    SnapshotRestore = "snapshot" . "restore", Change;
+    SshExec = "ssh" . "exec", Change;
+    SshProbe = "ssh" . "probe", Probe;
+    StateDelete = "state" . "delete", Change;
+    StateGet = "state" . "get", Probe;
+    StatePut = "state" . "put", Change;
 }
 
 impl HostFunction {
@@ -116,10 +90,8 @@ mod tests {
     use super::HostFunction;
 
     #[test]
-    fn every_function_is_named_after_its_capability_and_found_by_its_name() {
+    fn every_function_is_found_by_its_name() {
         for function in HostFunction::ALL {
-            let interface = function.name().split('.').next();
-            assert_eq!(interface, Some(function.capability().name()));
             assert_eq!(HostFunction::from_name(function.name()), Some(*function));
         }
         assert_eq!(HostFunction::from_name("ssh.fly"), None);

@@ -2,23 +2,10 @@
 //! platform, `self-managed` for one that a plugin makes by its own means.
 
 use super::error::{EffectError, ErrorKind};
-use super::grant::ScopeError;
 use crate::codes;
 use crate::ids::{SnapshotId, VmId};
 use async_trait::async_trait;
-use std::fmt::{self, Debug};
-
-/// What a plugin may do with snapshots.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum SnapshotScope {
-    /// Take one.
-    Create,
-    /// Make a VM from one, move the target there, pause the old VM.
-    Restore,
-    /// Make one by its own means: change the target for it while none stands,
-    /// and say when it does.
-    SelfManaged,
-}
+use std::fmt::Debug;
 
 /// Longest id and label of a snapshot that a plugin declares, in bytes.
 pub const MAX_DECLARED: usize = 256;
@@ -38,50 +25,6 @@ pub fn check_declared(id: &str, label: &str) -> Result<(), EffectError> {
              characters, and its label at most {MAX_DECLARED} in one line"
         ),
     ))
-}
-
-impl SnapshotScope {
-    /// Reads a scope. The error says how to write one.
-    pub fn parse(text: &str) -> Result<Self, ScopeError> {
-        match text.trim() {
-            "create" => Ok(Self::Create),
-            "restore" => Ok(Self::Restore),
-            "self-managed" => Ok(Self::SelfManaged),
-            _ => Err(ScopeError::new(format!(
-                "snapshot scope \"{text}\" does not exist; write \"create\", \"restore\" or \"self-managed\""
-            ))),
-        }
-    }
-
-    /// Whether everything that `other` allows is allowed by this one.
-    pub fn covers(self, other: Self) -> bool {
-        self == other
-    }
-
-    /// The power as a sentence without a full stop.
-    pub fn sentence(self) -> String {
-        match self {
-            Self::Create => "takes snapshots of the target".to_owned(),
-            Self::Restore => {
-                "restores a snapshot to a new VM and moves the target there".to_owned()
-            }
-            Self::SelfManaged => {
-                "CHANGES the target before a snapshot stands, within its ssh grants, \
-                          and says itself when its own snapshot does"
-                    .to_owned()
-            }
-        }
-    }
-}
-
-impl fmt::Display for SnapshotScope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Create => "create",
-            Self::Restore => "restore",
-            Self::SelfManaged => "self-managed",
-        })
-    }
 }
 
 /// Says what is being waited for, for the screen.
@@ -210,22 +153,6 @@ impl Snapshot for NoSnapshots {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_scopes_are_apart_and_read_back() {
-        let scopes = [
-            SnapshotScope::Create,
-            SnapshotScope::Restore,
-            SnapshotScope::SelfManaged,
-        ];
-        for scope in scopes {
-            assert_eq!(SnapshotScope::parse(&scope.to_string()).unwrap(), scope);
-            let others = scopes.iter().filter(|other| **other != scope);
-            assert!(others.into_iter().all(|other| !scope.covers(*other)));
-        }
-        let error = SnapshotScope::parse("creat").unwrap_err().to_string();
-        assert!(error.contains("\"restore\" or \"self-managed\""), "{error}");
-    }
 
     #[test]
     fn what_is_declared_can_be_shown_in_one_line() {

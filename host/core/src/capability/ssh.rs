@@ -7,7 +7,6 @@
 use super::error::{EffectError, ErrorKind};
 use super::mask::Masker;
 use super::secrets::Secret;
-pub use super::ssh_scope::SshScope;
 use super::variables;
 use crate::codes;
 use crate::ids::RunId;

@@ -55,7 +55,7 @@ async fn examine(options: &SessionOptions, doctor: &Doctor, report: &mut Report<
     let project = project::read(options, report);
     let below = state::check(options, report).await;
     let Some(project) = project else { return };
-    let session = Session::with_project(options, project);
+    let session = Session::with_project(options.clone(), project);
     let Some(planned) = project::plan(session.project(), doctor, report) else {
         return;
     };

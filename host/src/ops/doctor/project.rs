@@ -104,7 +104,7 @@ pub async fn plugins(
     report: &mut Report<'_>,
 ) -> Option<Prepared> {
     let project = session.project();
-    let plugins = match loading::plugins(session.options(), project, &plan).await {
+    let plugins = match loading::plugins(session, &plan).await {
         Ok(plugins) => plugins,
         Err(error) => {
             // A grant to add stands in paragraphs of its own.

@@ -23,7 +23,6 @@ use super::operation::rollback;
 use super::prepare::Prepared;
 use super::prepare::unverified_probes;
 use crate::capability::held::Keeps;
-use crate::capability::snapshot::SnapshotScope;
 use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::ids::{RunId, StepId};
@@ -31,8 +30,11 @@ use crate::journal::store::RunRecord;
 use crate::journal::{Entry, StoreError, moves};
 use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
 use crate::run::{Finished, prepare};
+use crate::scope::SnapshotScope;
 use connect::Reached;
+use futures_util::FutureExt as _;
 use origin::refused;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
@@ -40,14 +42,34 @@ use tokio::sync::mpsc::UnboundedSender;
 impl Prepared {
     /// Executes it to its end and returns how it ended; that is the last event,
     /// too. Needs a tokio runtime. Dropping the future is like killing the
-    /// process: the run is interrupted and can be resumed.
+    /// process: the run is interrupted and can be resumed. So is a run in which
+    /// something panicked.
     pub async fn execute(self, events: UnboundedSender<RunEvent>, cancel: Cancel) -> Finished {
+        let (run, last) = (self.assembly.run.clone(), events.clone());
+        let began = Instant::now();
+        let executed = AssertUnwindSafe(self.to_its_end(events, cancel, began));
+        match executed.catch_unwind().await {
+            Ok(finished) => finished,
+            Err(_) => {
+                let finished = panicked(&run);
+                // Nobody has to hear it.
+                let _ = last.send(event_of(&run, &finished, None, began));
+                finished
+            }
+        }
+    }
+
+    async fn to_its_end(
+        self,
+        events: UnboundedSender<RunEvent>,
+        cancel: Cancel,
+        began: Instant,
+    ) -> Finished {
         let shared = Arc::new(self.assembly.shared(events));
         if self.origin.resumed().is_some() {
             shared.world.ssh.expect_jobs();
         }
         let passing = cancel.pass_to(&shared);
-        let began = Instant::now();
         self.announce(&shared);
         let unverified = unverified_probes::at_the_end(&self.unverified);
         let mut finished = self.with_lease(shared.clone()).await;
@@ -55,18 +77,10 @@ impl Prepared {
             finished.message.push('\n');
             finished.message.push_str(&line);
         }
-        shared.recorder.emit(RunEvent::RunFinished {
-            run: shared.run.clone(),
-            outcome: finished.outcome,
-            unchanged: finished.unchanged,
-            target_changed: finished.target_changed,
-            blocking_run: finished.blocking_run.clone(),
-            exit_code: finished.outcome.exit_code(),
-            message: finished.message.clone(),
-            next: finished.next.clone(),
-            url: shared.world.target.facts().url,
-            duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        });
+        let url = shared.world.target.facts().url;
+        shared
+            .recorder
+            .emit(event_of(&shared.run, &finished, url, began));
         if has_ended(finished.outcome)
             && let Err(error) = shared.world.ssh.forget_jobs(&shared.run).await
         {
@@ -312,6 +326,39 @@ async fn stopped_before_it_was_resumed(shared: &RunShared, lease: Option<OnTarge
         ..refused(
             Outcome::Interrupted,
             format!("stopped before run {run} was gone on with"),
+        )
+    }
+}
+
+fn event_of(run: &RunId, finished: &Finished, url: Option<String>, began: Instant) -> RunEvent {
+    RunEvent::RunFinished {
+        run: run.clone(),
+        outcome: finished.outcome,
+        unchanged: finished.unchanged,
+        target_changed: finished.target_changed,
+        blocking_run: finished.blocking_run.clone(),
+        exit_code: finished.outcome.exit_code(),
+        message: finished.message.clone(),
+        next: finished.next.clone(),
+        url,
+        duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// The journal has what was done until then.
+fn panicked(run: &RunId) -> Finished {
+    Finished {
+        target_changed: true,
+        next: vec![
+            format!("vdeploy resume {run}"),
+            format!("vdeploy rollback {run}"),
+        ],
+        ..refused(
+            Outcome::Interrupted,
+            format!(
+                "vdeploy panicked in the middle of run {run}: please report it; the target may be \
+                 half changed"
+            ),
         )
     }
 }

@@ -83,7 +83,7 @@ fn no_run_is_undone_twice_where_none_is_named() {
     assert_eq!(left.kind, OpsErrorKind::Usage);
     assert_eq!(
         left.to_string(),
-        "error: nothing is left to undo on the target `infra`: run 01A was undone by the rollback \
+        "nothing is left to undo on the target `infra`: run 01A was undone by the rollback \
          01G (1970-01-01 00:01:00 UTC); nothing was touched\nhint: `vdeploy runs list` shows the \
          runs; to go back from one of them all the same, name it: `vdeploy rollback RUN`"
     );

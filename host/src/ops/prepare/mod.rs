@@ -97,7 +97,7 @@ impl NewRun {
         for set in &self.set {
             config::apply_set(&mut plan, set, &mut overrides)?;
         }
-        let plugins = plugins::plugins(session.options(), project, &plan).await?;
+        let plugins = plugins::plugins(session, &plan).await?;
         let is_rollback = self.rolls_back.is_some();
         let changes = may_change(&plan, &plugins, is_rollback);
         let question = rollback_readiness::Question {
@@ -178,8 +178,8 @@ pub(super) async fn resumed(
     plan.steps
         .retain(|step| !resumed.resume_state.left_out.contains(&step.id));
     // Before anybody is told what other bytes ask for.
-    resumed.check_plugins(&plugins::digests(project, &plan)?)?;
-    let plugins = plugins::plugins(session.options(), project, &plan).await?;
+    resumed.check_plugins(&plugins::digests(session, &plan)?)?;
+    let plugins = plugins::plugins(session, &plan).await?;
     let is_rollback = resumed.rolls_back.is_some();
     let mut configs = prepare::configs(&plan, &plugins, is_rollback)
         .map_err(|found| plugins::all_problems(found, |_, _| None))?;
@@ -393,7 +393,7 @@ pub struct CheckedPlan {
 /// Every problem that was found.
 pub async fn check_plan(session: &Session, plan: &Plan) -> Result<CheckedPlan, OpsError> {
     let project = session.project();
-    let plugins = plugins::plugins(session.options(), project, plan).await?;
+    let plugins = plugins::plugins(session, plan).await?;
     let none = Overrides::default();
     prepare::configs(plan, &plugins, false).map_err(|found| {
         plugins::all_problems(found, |step, pointer| {

@@ -2,10 +2,11 @@
 //! digest against the pin, code from the cache.
 
 use super::plugin_file;
-use crate::config::{PluginConfig, PluginSource, Project};
+use crate::config::{PluginConfig, PluginSource};
 use crate::ids::{Digest, PluginName, StepId};
 use crate::ops::error::{OpsError, OpsErrorKind};
 use crate::ops::options::{Notice, SessionOptions};
+use crate::ops::session::Session;
 use crate::ownership::Judge;
 use crate::plan::Plan;
 use crate::plugin::{self, CodeCache, Compiler, Engine, Plugin, PluginError, Setup, builtin};
@@ -13,7 +14,7 @@ use crate::run::prepare::Plugins;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Loaded plugins and the engine that runs them. Clones share both, so sessions
 /// of one process load a plugin once.
@@ -23,7 +24,9 @@ pub struct PluginPool(Arc<Mutex<Pool>>);
 #[derive(Debug, Default)]
 struct Pool {
     engine: Option<Engine>,
-    loaded: Vec<Plugin>,
+    /// Each with the name of its bytes, if they are built in: those cannot
+    /// change, so nobody has to read them again.
+    loaded: Vec<(Option<String>, Plugin)>,
 }
 
 impl PluginPool {
@@ -32,7 +35,7 @@ impl PluginPool {
     /// # Errors
     /// No thread for its clock.
     pub fn engine(&self, options: &SessionOptions) -> Result<Engine, OpsError> {
-        let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pool = self.lock();
         if let Some(engine) = &pool.engine {
             return Ok(engine.clone());
         }
@@ -47,31 +50,67 @@ impl PluginPool {
         name: &PluginName,
         config: &PluginConfig,
     ) -> Result<Plugin, PluginError> {
+        let builtin = builtin_name(config);
+        let is_it = |plugin: &Plugin| plugin.name == *name && *plugin.grants == config.grants;
+        if builtin.is_some() {
+            let pool = self.lock();
+            let known = pool.loaded.iter();
+            let mut known = known.filter(|(known, _)| known.as_deref() == builtin);
+            if let Some((_, plugin)) = known.find(|(_, plugin)| is_it(plugin)) {
+                check_pin(name, config, &plugin.description.digest)?;
+                return Ok(plugin.clone());
+            }
+        }
         let bytes = bytes(name, config)?;
         let digest = plugin::digest(&bytes);
-        if let Some(pinned) = config.digest.as_ref().filter(|pinned| **pinned != digest) {
-            return Err(PluginError::Digest {
-                plugin: name.clone(),
-                found: digest.to_string(),
-                pinned: pinned.to_string(),
-            });
-        }
-        let is_it = |plugin: &&Plugin| {
-            plugin.name == *name
-                && plugin.description.digest == digest
-                && *plugin.grants == config.grants
+        check_pin(name, config, &digest)?;
+        let known = |(_, plugin): &&(Option<String>, Plugin)| {
+            is_it(plugin) && plugin.description.digest == digest
         };
-        let pool = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plugin) = pool().loaded.iter().find(is_it) {
+        if let Some((_, plugin)) = self.lock().loaded.iter().find(known) {
             return Ok(plugin.clone());
         }
         let plugin = Plugin::load(engine, name, &bytes, &config.grants)?;
-        let mut pool = pool();
+        let mut pool = self.lock();
         // Its older bytes are not asked for any more.
+        pool.loaded.retain(|(_, plugin)| !is_it(plugin));
         pool.loaded
-            .retain(|old| old.name != *name || *old.grants != config.grants);
-        pool.loaded.push(plugin.clone());
+            .push((builtin.map(str::to_owned), plugin.clone()));
         Ok(plugin)
+    }
+
+    /// The digest of a plugin's bytes.
+    fn digest(&self, name: &PluginName, config: &PluginConfig) -> Result<Digest, PluginError> {
+        if let Some(builtin) = builtin_name(config) {
+            let pool = self.lock();
+            let mut known = pool.loaded.iter();
+            if let Some((_, plugin)) = known.find(|(of, _)| of.as_deref() == Some(builtin)) {
+                return Ok(plugin.description.digest.clone());
+            }
+        }
+        Ok(plugin::digest(&bytes(name, config)?))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn builtin_name(config: &PluginConfig) -> Option<&str> {
+    match &config.source {
+        PluginSource::Builtin(builtin) => Some(builtin),
+        PluginSource::Path(_) => None,
+    }
+}
+
+fn check_pin(name: &PluginName, config: &PluginConfig, found: &Digest) -> Result<(), PluginError> {
+    match &config.digest {
+        Some(pinned) if pinned != found => Err(PluginError::Digest {
+            plugin: name.clone(),
+            found: found.to_string(),
+            pinned: pinned.to_string(),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -123,11 +162,8 @@ fn cache(dir: &Path, key: &Path) -> Result<CodeCache, String> {
 ///
 /// # Errors
 /// Every plugin that cannot be loaded.
-pub async fn plugins(
-    options: &SessionOptions,
-    project: &Project,
-    plan: &Plan,
-) -> Result<Plugins, OpsError> {
+pub async fn plugins(session: &Session, plan: &Plan) -> Result<Plugins, OpsError> {
+    let (project, options) = (session.project(), session.options());
     let engine = options.plugins.engine(options)?;
     let mut loading = Vec::new();
     for name in names(plan) {
@@ -163,11 +199,11 @@ fn names(plan: &Plan) -> BTreeSet<&PluginName> {
 }
 
 /// Digests of the bytes of the plan's plugins; nothing else of them is looked at.
-pub fn digests(project: &Project, plan: &Plan) -> Result<BTreeMap<PluginName, Digest>, OpsError> {
+pub fn digests(session: &Session, plan: &Plan) -> Result<BTreeMap<PluginName, Digest>, OpsError> {
+    let (project, pool) = (session.project(), &session.options().plugins);
     let mut digests = BTreeMap::new();
     for name in names(plan) {
-        let bytes = bytes(name, project.plugin(name)?)?;
-        digests.insert(name.clone(), plugin::digest(&bytes));
+        digests.insert(name.clone(), pool.digest(name, project.plugin(name)?)?);
     }
     Ok(digests)
 }

@@ -3,11 +3,11 @@
 //!
 //! Makes no connection and reads no journal.
 
-use crate::capability::snapshot::SnapshotScope;
 use crate::config::{Project, TargetConfig};
 use crate::ids::{PlanName, TargetName};
 use crate::ops::error::{OpsError, OpsErrorKind};
 use crate::plan::{OnFailure, Plan, RollbackTo, Step};
+use crate::scope::SnapshotScope;
 
 /// The step that makes a snapshot, by convention.
 const SNAPSHOT: &str = "snapshot";

@@ -47,8 +47,7 @@ fn without_an_archive_and_without_the_word_it_is_refused_and_both_ways_are_named
             text.contains("`web`") && text.contains("nothing was touched"),
             "{text}"
         );
-        let shown = lines.replace('\n', "\n  ");
-        assert!(text.contains(&shown), "{text}");
+        assert!(text.contains(lines), "{text}");
         assert!(text.contains("--without-snapshot \"REASON\""), "{text}");
         // What the message says to write is what helps.
         let mended = self::project(lines);

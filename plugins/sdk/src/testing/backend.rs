@@ -1,4 +1,4 @@
-//! The fake host behind the same functions as the real one.
+//! The functions of the real host, answered by the fake one.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use crate::http::RequestSpec;
 use crate::ssh::CommandSpec;
-use crate::testing::backend_world::{World, current};
+use crate::testing::host_state::{HostState, current};
 use crate::testing::{
     Answer, Call, CheckReport, FakeCommand, FakeOutput, FakeRequest, FakeResponse, gate::Passage,
 };
 use crate::{CheckStatus, Error, ErrorKind, Level, Output, Response};
 
-/// What the host holds for a plugin at most, in bytes.
+/// Limit of the host for all answers to a plugin, in bytes.
 const ROOM: u64 = 256 << 20;
 
 /// Name and value.
@@ -32,7 +32,7 @@ impl Headers {
     }
 }
 
-fn world() -> Result<Rc<RefCell<World>>, Error> {
+fn state() -> Result<Rc<RefCell<HostState>>, Error> {
     current().ok_or_else(|| {
         Error::failed(
             "testing.no-host",
@@ -41,77 +41,77 @@ fn world() -> Result<Rc<RefCell<World>>, Error> {
     })
 }
 
-fn fact<T>(read: impl FnOnce(&World) -> T, absent: T) -> T {
-    current().map_or(absent, |world| read(&world.borrow()))
+fn fact<T>(read: impl FnOnce(&HostState) -> T, absent: T) -> T {
+    current().map_or(absent, |state| read(&state.borrow()))
 }
 
 pub(crate) fn run_id() -> String {
-    fact(|world| world.run_id.clone(), String::new())
+    fact(|state| state.run_id.clone(), String::new())
 }
 
 pub(crate) fn step_id() -> String {
-    fact(|world| world.step_id.clone(), String::new())
+    fact(|state| state.step_id.clone(), String::new())
 }
 
 pub(crate) fn plan_name() -> String {
-    fact(|world| world.plan_name.clone(), String::new())
+    fact(|state| state.plan_name.clone(), String::new())
 }
 
 pub(crate) fn attempt() -> u32 {
-    fact(|world| world.attempt, 1)
+    fact(|state| state.attempt, 1)
 }
 
 pub(crate) fn idempotency_key() -> String {
     fact(
-        |world| format!("{}/{}", world.run_id, world.step_id),
+        |state| format!("{}/{}", state.run_id, state.step_id),
         String::new(),
     )
 }
 
 pub(crate) fn target_name() -> String {
-    fact(|world| world.target_name.clone(), String::new())
+    fact(|state| state.target_name.clone(), String::new())
 }
 
 pub(crate) fn target_vm() -> Option<String> {
-    fact(|world| world.target_vm.clone(), None)
+    fact(|state| state.target_vm.clone(), None)
 }
 
 pub(crate) fn target_url() -> Option<String> {
-    fact(|world| world.target_url.clone(), None)
+    fact(|state| state.target_url.clone(), None)
 }
 
 pub(crate) fn config() -> String {
-    fact(|world| world.config.to_string(), "{}".to_owned())
+    fact(|state| state.config.to_string(), "{}".to_owned())
 }
 
 pub(crate) fn output_of(step: &str) -> Option<String> {
-    fact(|world| world.outputs.get(step).map(Value::to_string), None)
+    fact(|state| state.outputs.get(step).map(Value::to_string), None)
 }
 
 pub(crate) fn rolled_back_output_of(step: &str) -> Option<String> {
     fact(
-        |world| world.rolled_back.get(step).map(Value::to_string),
+        |state| state.rolled_back.get(step).map(Value::to_string),
         None,
     )
 }
 
 pub(crate) fn failed_step() -> Option<String> {
-    fact(|world| world.failed_step.clone(), None)
+    fact(|state| state.failed_step.clone(), None)
 }
 
 pub(crate) fn dry_run() -> bool {
-    fact(|world| world.dry_run, false)
+    fact(|state| state.dry_run, false)
 }
 
 pub(crate) fn log(level: Level, message: &str) {
-    if let Some(world) = current() {
-        world.borrow_mut().logs.push((level, message.to_owned()));
+    if let Some(state) = current() {
+        state.borrow_mut().logs.push((level, message.to_owned()));
     }
 }
 
 pub(crate) fn report(name: &str, status: CheckStatus, duration_ms: u64, detail: Option<&str>) {
-    if let Some(world) = current() {
-        world.borrow_mut().checks.push(CheckReport {
+    if let Some(state) = current() {
+        state.borrow_mut().checks.push(CheckReport {
             name: name.to_owned(),
             status,
             duration: Duration::from_millis(duration_ms),
@@ -121,23 +121,23 @@ pub(crate) fn report(name: &str, status: CheckStatus, duration_ms: u64, detail: 
 }
 
 pub(crate) fn now_ms() -> u64 {
-    fact(|world| world.now_ms, 0)
+    fact(|state| state.now_ms, 0)
 }
 
 pub(crate) fn sleep_ms(duration: u64) {
-    if let Some(world) = current() {
-        let mut world = world.borrow_mut();
-        world.now_ms = world.now_ms.saturating_add(duration);
+    if let Some(state) = current() {
+        let mut state = state.borrow_mut();
+        state.now_ms = state.now_ms.saturating_add(duration);
     }
 }
 
 pub(crate) fn secret_get(name: &str) -> Result<SecretHandle, Error> {
-    let world = world()?;
-    let mut world = world.borrow_mut();
-    world.pass(Call::SecretGet {
+    let state = state()?;
+    let mut state = state.borrow_mut();
+    state.pass(Call::SecretGet {
         name: name.to_owned(),
     })?;
-    match world.secrets.get(name) {
+    match state.secrets.get(name) {
         Some(value) => Ok(SecretHandle(name.to_owned(), value.clone())),
         None => Err(Error::new(
             ErrorKind::NotFound,
@@ -148,14 +148,14 @@ pub(crate) fn secret_get(name: &str) -> Result<SecretHandle, Error> {
 }
 
 pub(crate) fn reveal(secret: &SecretHandle) -> Result<String, Error> {
-    world()?.borrow_mut().pass(Call::SecretReveal {
+    state()?.borrow_mut().pass(Call::SecretReveal {
         name: secret.0.clone(),
     })?;
     Ok(secret.1.clone())
 }
 
 pub(crate) fn ssh(change: bool, spec: &CommandSpec) -> Result<Output, Error> {
-    let world = world()?;
+    let state = state()?;
     let command = FakeCommand {
         program: spec.program.clone(),
         args: spec.args.clone(),
@@ -174,30 +174,30 @@ pub(crate) fn ssh(change: bool, spec: &CommandSpec) -> Result<Output, Error> {
         idle_timeout: spec.idle_timeout,
         max_output: spec.max_output,
         change,
-        now_ms: world.borrow().now_ms,
+        now_ms: state.borrow().now_ms,
     };
     let passage = {
-        let mut world = world.borrow_mut();
-        let passage = world.pass(Call::Ssh(command.clone()))?;
+        let mut state = state.borrow_mut();
+        let passage = state.pass(Call::Ssh(command.clone()))?;
         for (_, secret, _) in &command.secret_env {
-            world.secret_may_go(secret, None)?;
+            state.secret_may_go(secret, None)?;
         }
         passage
     };
     if passage == Passage::Pretend {
         return Ok(FakeOutput::ok("").0);
     }
-    let mut handlers = std::mem::take(&mut world.borrow_mut().ssh);
+    let mut handlers = std::mem::take(&mut state.borrow_mut().ssh);
     let answer = ask(&mut handlers, &command);
-    world.borrow_mut().ssh.append(&mut handlers);
+    state.borrow_mut().ssh.append(&mut handlers);
     match answer {
         Some(answer) => answer.map(|output| output.0),
-        None => Err(unscripted(&world, &Call::Ssh(command))),
+        None => Err(unscripted(&state, &Call::Ssh(command))),
     }
 }
 
 pub(crate) fn http(spec: &RequestSpec) -> Result<Response, Error> {
-    let world = world()?;
+    let state = state()?;
     let mut headers = spec.headers.clone();
     for (name, prefix, secret) in &spec.secret_headers {
         headers.push((name.clone(), format!("{prefix}{}", secret.handle.1)));
@@ -209,25 +209,25 @@ pub(crate) fn http(spec: &RequestSpec) -> Result<Response, Error> {
         body: spec.body.clone().unwrap_or_default(),
         timeout: spec.timeout,
         read_back: spec.read_back.clone(),
-        now_ms: world.borrow().now_ms,
+        now_ms: state.borrow().now_ms,
     };
     let passage = {
-        let mut world = world.borrow_mut();
-        let passage = world.pass(Call::Http(request.clone()))?;
+        let mut state = state.borrow_mut();
+        let passage = state.pass(Call::Http(request.clone()))?;
         for (_, _, secret) in &spec.secret_headers {
-            world.secret_may_go(secret.name(), Some(&spec.url))?;
+            state.secret_may_go(secret.name(), Some(&spec.url))?;
         }
         passage
     };
     if passage == Passage::Pretend {
         return Ok(response(FakeResponse::new(200, "")));
     }
-    let mut handlers = std::mem::take(&mut world.borrow_mut().http);
+    let mut handlers = std::mem::take(&mut state.borrow_mut().http);
     let answer = ask(&mut handlers, &request);
-    world.borrow_mut().http.append(&mut handlers);
+    state.borrow_mut().http.append(&mut handlers);
     match answer {
         Some(answer) => answer.map(response),
-        None => Err(unscripted(&world, &Call::Http(request))),
+        None => Err(unscripted(&state, &Call::Http(request))),
     }
 }
 
@@ -271,67 +271,67 @@ fn ask<Q, T>(
     handlers.iter_mut().find_map(|handler| handler(question).0)
 }
 
-fn unscripted(world: &RefCell<World>, call: &Call) -> Error {
-    world.borrow_mut().unscripted.push(call.to_string());
+fn unscripted(state: &RefCell<HostState>, call: &Call) -> Error {
+    state.borrow_mut().unscripted.push(call.to_string());
     Error::failed("testing.unscripted", format!("nobody scripted: {call}"))
 }
 
 pub(crate) fn snapshot_create(label: &str) -> Result<String, Error> {
-    let world = world()?;
-    let mut world = world.borrow_mut();
-    let passage = world.pass(Call::SnapshotCreate {
+    let state = state()?;
+    let mut state = state.borrow_mut();
+    let passage = state.pass(Call::SnapshotCreate {
         label: label.to_owned(),
     })?;
     if passage == Passage::Pretend {
         return Ok("dry-run".to_owned());
     }
-    world.snapshot_taken = true;
-    if let Some((_, id)) = world.snapshots.iter().find(|(known, _)| known == label) {
+    state.snapshot_taken = true;
+    if let Some((_, id)) = state.snapshots.iter().find(|(known, _)| known == label) {
         return Ok(id.clone());
     }
-    let id = format!("snapshot-{}", world.snapshots.len() + 1);
-    world.snapshots.push((label.to_owned(), id.clone()));
-    world.known_snapshots.insert(id.clone());
+    let id = format!("snapshot-{}", state.snapshots.len() + 1);
+    state.snapshots.push((label.to_owned(), id.clone()));
+    state.known_snapshots.insert(id.clone());
     Ok(id)
 }
 
 pub(crate) fn snapshot_restore(id: &str) -> Result<String, Error> {
-    let world = world()?;
-    let mut world = world.borrow_mut();
-    let passage = world.pass(Call::SnapshotRestore { id: id.to_owned() })?;
+    let state = state()?;
+    let mut state = state.borrow_mut();
+    let passage = state.pass(Call::SnapshotRestore { id: id.to_owned() })?;
     if passage == Passage::Pretend {
-        return Ok(world.target_vm.clone().unwrap_or_default());
+        return Ok(state.target_vm.clone().unwrap_or_default());
     }
-    if !world.known_snapshots.contains(id) {
+    if !state.known_snapshots.contains(id) {
         return Err(Error::new(
             ErrorKind::NotFound,
             "snapshot.failed",
             format!("the platform does not know snapshot `{id}`"),
         ));
     }
-    let (vm, url) = world.restored_to.clone();
-    if let Some(left) = world.target_vm.replace(vm.clone()) {
-        world.left_vms.insert(left);
+    let (vm, url) = state.restored_to.clone();
+    if let Some(left) = state.target_vm.replace(vm.clone()) {
+        state.left_vms.insert(left);
     }
-    world.target_url = url;
+    state.target_url = url;
     Ok(vm)
 }
 
 pub(crate) fn snapshot_exists(id: &str) -> Result<bool, Error> {
-    let world = world()?;
-    let mut world = world.borrow_mut();
-    world.pass(Call::SnapshotExists { id: id.to_owned() })?;
-    Ok(world.known_snapshots.contains(id))
+    let state = state()?;
+    let mut state = state.borrow_mut();
+    state.pass(Call::SnapshotExists { id: id.to_owned() })?;
+    Ok(state.known_snapshots.contains(id))
 }
 
 pub(crate) fn snapshot_pause_old(vm: &str) -> Result<(), Error> {
-    let world = world()?;
-    let mut world = world.borrow_mut();
-    let passage = world.pass(Call::SnapshotPauseOld { vm: vm.to_owned() })?;
-    let is_target = world.target_vm.as_deref() == Some(vm);
+    let state = state()?;
+    let mut state = state.borrow_mut();
+    let passage = state.pass(Call::SnapshotPauseOld { vm: vm.to_owned() })?;
+    let is_target = state.target_vm.as_deref() == Some(vm);
     // In a dry run the restore was not made, so the old VM is still the target.
     let pretended = is_target && passage == Passage::Pretend;
-    if !world.left_vms.contains(vm) && !pretended {
+    if !state.left_vms.contains(vm) && !pretended {
         return Err(Error::new(
             ErrorKind::Denied,
             "snapshot.not-left",
@@ -342,9 +342,9 @@ pub(crate) fn snapshot_pause_old(vm: &str) -> Result<(), Error> {
 }
 
 pub(crate) fn snapshot_declare(id: &str, label: &str) -> Result<(), Error> {
-    let world = world()?;
-    let mut world = world.borrow_mut();
-    let passage = world.pass(Call::SnapshotDeclare {
+    let state = state()?;
+    let mut state = state.borrow_mut();
+    let passage = state.pass(Call::SnapshotDeclare {
         id: id.to_owned(),
         label: label.to_owned(),
     })?;
@@ -358,44 +358,44 @@ pub(crate) fn snapshot_declare(id: &str, label: &str) -> Result<(), Error> {
     if passage == Passage::Pretend {
         return Ok(());
     }
-    world.snapshot_taken = true;
-    world.prepared = false;
-    if !world.snapshots.iter().any(|(_, known)| known == id) {
-        world.snapshots.push((label.to_owned(), id.to_owned()));
+    state.snapshot_taken = true;
+    state.prepared = false;
+    if !state.snapshots.iter().any(|(_, known)| known == id) {
+        state.snapshots.push((label.to_owned(), id.to_owned()));
     }
     Ok(())
 }
 
 pub(crate) fn state_get(key: &str) -> Result<Option<Vec<u8>>, Error> {
-    let world = world()?;
-    let mut world = world.borrow_mut();
-    world.pass(Call::StateGet {
+    let state = state()?;
+    let mut state = state.borrow_mut();
+    state.pass(Call::StateGet {
         key: key.to_owned(),
     })?;
-    Ok(world.state.get(key).cloned())
+    Ok(state.state.get(key).cloned())
 }
 
 pub(crate) fn state_put(key: &str, value: &[u8]) -> Result<(), Error> {
-    let world = world()?;
-    let mut world = world.borrow_mut();
-    let passage = world.pass(Call::StatePut {
+    let state = state()?;
+    let mut state = state.borrow_mut();
+    let passage = state.pass(Call::StatePut {
         key: key.to_owned(),
         value: value.to_owned(),
     })?;
     if passage == Passage::Perform {
-        world.state.insert(key.to_owned(), value.to_owned());
+        state.state.insert(key.to_owned(), value.to_owned());
     }
     Ok(())
 }
 
 pub(crate) fn state_delete(key: &str) -> Result<(), Error> {
-    let world = world()?;
-    let mut world = world.borrow_mut();
-    let passage = world.pass(Call::StateDelete {
+    let state = state()?;
+    let mut state = state.borrow_mut();
+    let passage = state.pass(Call::StateDelete {
         key: key.to_owned(),
     })?;
     if passage == Passage::Perform {
-        world.state.remove(key);
+        state.state.remove(key);
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! What goes through the fake host: calls, their answers, reports.
+//! Calls to the fake host, their answers, and reports.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::{CheckStatus, Error, Output};
 
-/// A command as the fake host sees it.
+/// A command that the step sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FakeCommand {
     pub program: String,
@@ -20,7 +20,7 @@ pub struct FakeCommand {
     pub max_output: Option<u64>,
     /// Whether it was sent with `exec`.
     pub change: bool,
-    /// The fake clock when it was sent.
+    /// The fake clock at the call.
     pub now_ms: u64,
 }
 
@@ -65,7 +65,7 @@ impl FakeCommand {
     }
 }
 
-/// What a scripted command answers.
+/// The answer of a scripted command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FakeOutput(pub Output);
 
@@ -96,7 +96,6 @@ impl FakeOutput {
         })
     }
 
-    /// Adds standard error.
     #[must_use]
     pub fn stderr(mut self, text: impl Into<Vec<u8>>) -> Self {
         self.0.stderr = text.into();
@@ -104,8 +103,8 @@ impl FakeOutput {
     }
 }
 
-/// A request as the fake host sees it. Header names are as the step wrote
-/// them; secrets stand in the headers with their values.
+/// A request that the step sent. Header names are as the step wrote them;
+/// headers contain the values of secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FakeRequest {
     pub method: String,
@@ -115,7 +114,7 @@ pub struct FakeRequest {
     pub timeout: Option<Duration>,
     /// Address and text of the read-back that it declares.
     pub read_back: Option<(String, String)>,
-    /// The fake clock when it was sent.
+    /// The fake clock at the call.
     pub now_ms: u64,
 }
 
@@ -141,7 +140,7 @@ impl FakeRequest {
     }
 }
 
-/// What a scripted request answers.
+/// The answer of a scripted request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FakeResponse {
     pub status: u16,
@@ -164,7 +163,6 @@ impl FakeResponse {
         Self::new(status, body.to_string()).header("content-type", "application/json")
     }
 
-    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
@@ -172,7 +170,7 @@ impl FakeResponse {
     }
 }
 
-/// What a handler says: an answer, an error, or nothing ("not mine").
+/// The result of a handler: an answer, an error, or none to pass the call on.
 #[derive(Debug, Clone)]
 pub struct Answer<T>(pub(crate) Option<Result<T, Error>>);
 
@@ -209,7 +207,7 @@ pub struct CheckReport {
     pub detail: Option<String>,
 }
 
-/// One call of a capability, in the order made. Refused calls are in it too.
+/// One capability call, including refused ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     Ssh(FakeCommand),

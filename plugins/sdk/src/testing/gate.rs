@@ -1,21 +1,23 @@
-//! The gate's rules: grants, dry run, snapshot first, no change in `check`.
+//! The rules of the gate: grants, dry run, snapshot first, no change in `check`.
 
-use super::backend_world::{Phase, World};
-use super::call::{Call, FakeCommand, FakeRequest};
-use super::manifest::Request;
-use super::pattern::{argv_matches, url_matches};
+use super::call::{Call, FakeCommand};
+use super::host_state::{HostState, Phase};
 use crate::{Error, ErrorKind};
+use url::Url;
+use vdeploy_core::capability::secrets::{Secret, SecretValue};
+use vdeploy_core::capability::ssh::Command;
+use vdeploy_scope::{Grants, SnapshotScope};
 
-/// What the gate says to a call that is not refused.
+/// The decision on a call that is not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passage {
-    /// Ask the world.
+    /// Use the scripted answers.
     Perform,
-    /// A change in a dry run: answer as if it had succeeded.
+    /// A change in a dry run: answer as if it succeeded.
     Pretend,
 }
 
-impl World {
+impl HostState {
     /// Records a call and decides on it.
     pub(crate) fn pass(&mut self, call: Call) -> Result<Passage, Error> {
         let granted = self.granted(&call);
@@ -50,61 +52,54 @@ impl World {
         Ok(Passage::Perform)
     }
 
-    /// Whether the manifest asks for snapshots of the plugin's own.
+    /// Whether the manifest requests `snapshot = "self-managed"`.
     fn makes_snapshots(&self) -> bool {
-        let Some(Ok(manifest)) = &self.manifest else {
-            return false;
-        };
-        let own =
-            |request: &Request| request.capability == "snapshot" && request.scope == "self-managed";
-        manifest.requests.iter().any(own)
+        matches!(&self.manifest, Some(Ok(manifest))
+            if manifest.grants.allows_snapshot(SnapshotScope::SelfManaged))
     }
 
-    /// Whether the manifest asks for this call. Without one all is granted.
+    /// What the manifest asks for; `None` without a manifest: all is granted.
+    fn grants(&self) -> Result<Option<&Grants>, Error> {
+        match &self.manifest {
+            None => Ok(None),
+            Some(Ok(manifest)) => Ok(Some(&manifest.grants)),
+            Some(Err(error)) => Err(error.clone()),
+        }
+    }
+
+    /// Whether the manifest asks for this call. Judged by the host's own code.
     fn granted(&self, call: &Call) -> Result<(), Error> {
-        let manifest = match &self.manifest {
-            None => return Ok(()),
-            Some(Err(error)) => return Err(error.clone()),
-            Some(Ok(manifest)) => manifest,
+        let Some(grants) = self.grants()? else {
+            return Ok(());
         };
-        let covered = |capability: &str, matches: &dyn Fn(&str) -> bool| {
-            manifest
-                .requests
-                .iter()
-                .any(|request| request.capability == capability && matches(&request.scope))
-        };
+        let target = self.target_url.as_deref();
         let (granted, code) = match call {
             Call::Ssh(command) => (
-                covered("ssh", &|scope| command_matches(scope, command)),
+                grants.allows_ssh(&as_command(command), !command.change),
                 "ssh.denied",
             ),
             Call::Http(request) => (
-                covered("http", &|scope| self.request_matches(scope, request)),
+                Url::parse(&request.url)
+                    .is_ok_and(|url| grants.allows_http(&request.method, &url, target)),
                 "http.denied",
             ),
             Call::SnapshotCreate { .. } => (
-                covered("snapshot", &|scope| scope == "create"),
+                grants.allows_snapshot(SnapshotScope::Create),
                 "snapshot.denied",
             ),
             Call::SnapshotRestore { .. } | Call::SnapshotPauseOld { .. } => (
-                covered("snapshot", &|scope| scope == "restore"),
+                grants.allows_snapshot(SnapshotScope::Restore),
                 "snapshot.denied",
             ),
             Call::SnapshotDeclare { .. } => (
-                covered("snapshot", &|scope| scope == "self-managed"),
+                grants.allows_snapshot(SnapshotScope::SelfManaged),
                 "snapshot.denied",
             ),
-            Call::SnapshotExists { .. } => (covered("snapshot", &|_| true), "snapshot.denied"),
-            Call::SecretGet { name } => (
-                covered("secrets", &|scope| secret_name(scope) == name),
-                "secret.denied",
-            ),
-            Call::SecretReveal { name } => (
-                covered("secrets-reveal", &|scope| secret_name(scope) == name),
-                "secret.reveal-denied",
-            ),
+            Call::SnapshotExists { .. } => (!grants.snapshot.is_empty(), "snapshot.denied"),
+            Call::SecretGet { name } => (grants.allows_secret(name), "secret.denied"),
+            Call::SecretReveal { name } => (grants.allows_reveal(name), "secret.reveal-denied"),
             Call::StateGet { .. } | Call::StatePut { .. } | Call::StateDelete { .. } => {
-                (covered("state", &|_| true), "state.denied")
+                (grants.state, "state.denied")
             }
         };
         if granted {
@@ -116,33 +111,18 @@ impl World {
         ))
     }
 
-    fn request_matches(&self, scope: &str, request: &FakeRequest) -> bool {
-        let Some((method, address)) = scope.split_once(' ') else {
-            return false;
-        };
-        method == request.method && url_matches(&self.resolve(address.trim()), &request.url)
-    }
-
-    /// Whether a secret may go with this request or command.
+    /// Whether a secret may go with this request (its URL), or with a command.
     pub(crate) fn secret_may_go(&self, name: &str, destination: Option<&str>) -> Result<(), Error> {
-        let Some(Ok(manifest)) = &self.manifest else {
+        let Some(grants) = self.grants().ok().flatten() else {
             return Ok(());
         };
-        let allowed = manifest
-            .requests
-            .iter()
-            .filter(|request| request.capability == "secrets")
-            .filter_map(|request| request.scope.split_once('@'))
-            .filter(|(secret, _)| *secret == name)
-            .any(|(_, place)| match destination {
-                None => place == "ssh",
-                Some(url) => {
-                    place != "ssh" && {
-                        let place = self.resolve(place);
-                        url_matches(&place, url) || url_matches(&format!("{place}/**"), url)
-                    }
-                }
-            });
+        let target = self.target_url.as_deref();
+        let allowed = match destination {
+            None => grants.allows_secret_to_ssh(name),
+            Some(url) => {
+                Url::parse(url).is_ok_and(|url| grants.allows_secret_to_url(name, &url, target))
+            }
+        };
         if allowed {
             return Ok(());
         }
@@ -152,30 +132,24 @@ impl World {
             &format!("no [[request]] in plugin.toml lets secret `{name}` go to {place}"),
         ))
     }
-
-    fn resolve(&self, address: &str) -> String {
-        match (address.strip_prefix("target"), &self.target_url) {
-            (Some(rest), Some(url)) if rest.is_empty() || rest.starts_with('/') => {
-                format!("{url}{rest}")
-            }
-            _ => address.to_owned(),
-        }
-    }
 }
 
-fn command_matches(scope: &str, command: &FakeCommand) -> bool {
-    let scope = match scope.strip_prefix("probe:") {
-        Some(_) if command.change => return false,
-        Some(pattern) => pattern,
-        None => scope,
-    };
-    let mut argv = vec![command.program.as_str()];
-    argv.extend(command.args.iter().map(String::as_str));
-    argv_matches(scope, &argv)
-}
-
-fn secret_name(scope: &str) -> &str {
-    scope.split_once('@').map_or(scope, |(name, _)| name)
+/// The command as the host's grants judge it.
+fn as_command(command: &FakeCommand) -> Command {
+    let mut judged = Command::new(&command.program);
+    judged.args.clone_from(&command.args);
+    judged.env.clone_from(&command.env);
+    let secrets = command.secret_env.iter();
+    judged.secret_env = secrets
+        .map(|(variable, name, value)| {
+            let secret = Secret {
+                name: name.clone(),
+                value: SecretValue::new(value.clone()),
+            };
+            (variable.clone(), secret)
+        })
+        .collect();
+    judged
 }
 
 fn denied(code: &str, message: &str) -> Error {

@@ -1,4 +1,4 @@
-//! The builder, and what a test reads afterwards.
+//! The builder of a fake host, and its records for assertions.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -7,15 +7,15 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::backend_world::{Entered, Phase, World};
 use super::call::{Answer, Call, CheckReport, FakeCommand, FakeOutput, FakeRequest, FakeResponse};
+use super::host_state::{Entered, HostState, Phase};
 use super::manifest::Manifest;
 use super::pattern::argv_matches;
 use crate::{Error, ErrorKind, Level};
 
 /// A scripted host. Cloning gives another handle to the same one.
 #[derive(Clone)]
-pub struct FakeHost(Rc<RefCell<World>>);
+pub struct FakeHost(Rc<RefCell<HostState>>);
 
 impl Default for FakeHost {
     fn default() -> Self {
@@ -33,127 +33,126 @@ impl FakeHost {
     /// A Vers target `infra` (VM `vm-1`, `https://vm-1.vm.vers.sh:3000`), an
     /// empty configuration, no answers, no snapshot yet.
     pub fn new() -> Self {
-        Self(Rc::new(RefCell::new(World::new())))
+        Self(Rc::new(RefCell::new(HostState::new())))
     }
 
-    fn set(self, change: impl FnOnce(&mut World)) -> Self {
+    fn set(self, change: impl FnOnce(&mut HostState)) -> Self {
         change(&mut self.0.borrow_mut());
         self
     }
 
-    /// The plugin's `plugin.toml`: configuration gets its defaults, and calls
-    /// that no `[[request]]` covers are refused.
+    /// The text of `plugin.toml`: configuration gets its defaults, and calls that
+    /// no `[[request]]` covers are refused.
     #[must_use]
     pub fn manifest(self, text: &str) -> Self {
-        self.set(|world| world.manifest = Some(Manifest::parse(text)))
+        self.set(|state| state.manifest = Some(Manifest::parse(text)))
     }
 
-    /// What the plan says for this step.
+    /// The configuration of this step in the plan.
     #[must_use]
     pub fn config(self, config: Value) -> Self {
-        self.set(|world| world.config = config)
+        self.set(|state| state.config = config)
     }
 
     /// The output of an earlier step of this run.
     #[must_use]
     pub fn output(self, step: &str, output: Value) -> Self {
-        self.set(|world| {
-            world.outputs.insert(step.to_owned(), output);
+        self.set(|state| {
+            state.outputs.insert(step.to_owned(), output);
         })
     }
 
     /// The output of a step of the run that is being rolled back.
     #[must_use]
     pub fn rolled_back_output(self, step: &str, output: Value) -> Self {
-        self.set(|world| {
-            world.rolled_back.insert(step.to_owned(), output);
+        self.set(|state| {
+            state.rolled_back.insert(step.to_owned(), output);
         })
     }
 
     /// The step whose failure started the rollback.
     #[must_use]
     pub fn failed_step(self, step: &str) -> Self {
-        self.set(|world| world.failed_step = Some(step.to_owned()))
+        self.set(|state| state.failed_step = Some(step.to_owned()))
     }
 
     /// A secret of the project.
     #[must_use]
     pub fn secret(self, name: &str, value: &str) -> Self {
-        self.set(|world| {
-            world.secrets.insert(name.to_owned(), value.to_owned());
+        self.set(|state| {
+            state.secrets.insert(name.to_owned(), value.to_owned());
         })
     }
 
     /// Answers changes with an empty success.
     #[must_use]
     pub fn dry_run(self, on: bool) -> Self {
-        self.set(|world| world.dry_run = on)
+        self.set(|state| state.dry_run = on)
     }
 
-    /// Whether a snapshot stands in this run already.
+    /// Whether this run already has a snapshot.
     #[must_use]
     pub fn snapshot_taken(self, on: bool) -> Self {
-        self.set(|world| world.snapshot_taken = on)
+        self.set(|state| state.snapshot_taken = on)
     }
 
-    /// A snapshot the platform knows from before this run.
+    /// A snapshot from before this run.
     #[must_use]
     pub fn known_snapshot(self, id: &str) -> Self {
-        self.set(|world| {
-            world.known_snapshots.insert(id.to_owned());
+        self.set(|state| {
+            state.known_snapshots.insert(id.to_owned());
         })
     }
 
-    /// The VM and address that a restore gives.
+    /// The VM and address after a restore.
     #[must_use]
     pub fn restores_to(self, vm: &str, url: Option<&str>) -> Self {
-        self.set(|world| world.restored_to = (vm.to_owned(), url.map(str::to_owned)))
+        self.set(|state| state.restored_to = (vm.to_owned(), url.map(str::to_owned)))
     }
 
-    /// A VM that a restore of this run, or of the run that it rolls back, has
-    /// left before: it may be paused.
+    /// The old VM of an earlier restore in this run or the undone run; the step
+    /// may pause it.
     #[must_use]
     pub fn left_vm(self, vm: &str) -> Self {
-        self.set(|world| {
-            world.left_vms.insert(vm.to_owned());
+        self.set(|state| {
+            state.left_vms.insert(vm.to_owned());
         })
     }
 
-    /// The run's id.
+    /// The id of the run.
     #[must_use]
     pub fn run_id(self, id: &str) -> Self {
-        self.set(|world| world.run_id = id.to_owned())
+        self.set(|state| state.run_id = id.to_owned())
     }
 
-    /// This step's id in the plan.
+    /// The id of this step in the plan.
     #[must_use]
     pub fn step_id(self, id: &str) -> Self {
-        self.set(|world| world.step_id = id.to_owned())
+        self.set(|state| state.step_id = id.to_owned())
     }
 
     /// Which try this is, from 1.
     #[must_use]
     pub fn attempt(self, attempt: u32) -> Self {
-        self.set(|world| world.attempt = attempt)
+        self.set(|state| state.attempt = attempt)
     }
 
-    /// The target's VM id; `None` for a target that is not a Vers VM.
+    /// The VM id of the target; `None` for a target that is not a Vers VM.
     #[must_use]
     pub fn target_vm(self, vm: Option<&str>) -> Self {
-        self.set(|world| world.target_vm = vm.map(str::to_owned))
+        self.set(|state| state.target_vm = vm.map(str::to_owned))
     }
 
-    /// The target's address, without a trailing slash.
+    /// The address of the target, without a trailing slash.
     #[must_use]
     pub fn target_url(self, url: Option<&str>) -> Self {
-        self.set(|world| world.target_url = url.map(str::to_owned))
+        self.set(|state| state.target_url = url.map(str::to_owned))
     }
 
-    /// A stored value.
     #[must_use]
     pub fn state(self, key: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.set(|world| {
-            world.state.insert(key.to_owned(), value.into());
+        self.set(|state| {
+            state.state.insert(key.to_owned(), value.into());
         })
     }
 
@@ -164,9 +163,9 @@ impl FakeHost {
         self,
         mut handler: impl FnMut(&FakeCommand) -> A + 'static,
     ) -> Self {
-        self.set(|world| {
+        self.set(|state| {
             let handler = move |command: &FakeCommand| handler(command).into();
-            world.ssh.push(Box::new(handler));
+            state.ssh.push(Box::new(handler));
         })
     }
 
@@ -178,8 +177,8 @@ impl FakeHost {
         self.ssh(move |command| matches(&pattern, command).then(|| output.clone()))
     }
 
-    /// Answers matching commands with one output after the other; the last one
-    /// stays.
+    /// Answers matching commands with one output after the other, then repeats
+    /// the last one.
     #[must_use]
     pub fn on_ssh_each(self, pattern: &str, outputs: impl IntoIterator<Item = FakeOutput>) -> Self {
         let pattern = pattern.to_owned();
@@ -202,9 +201,9 @@ impl FakeHost {
         self,
         mut handler: impl FnMut(&FakeRequest) -> A + 'static,
     ) -> Self {
-        self.set(|world| {
+        self.set(|state| {
             let handler = move |request: &FakeRequest| handler(request).into();
-            world.http.push(Box::new(handler));
+            state.http.push(Box::new(handler));
         })
     }
 
@@ -218,12 +217,11 @@ impl FakeHost {
         })
     }
 
-    /// Makes the `nth` capability call (from 1, over the host's whole life)
-    /// fail.
+    /// Makes the `nth` capability call of this host fail, from 1.
     #[must_use]
     pub fn fail_call(self, nth: usize, error: Error) -> Self {
-        self.set(|world| {
-            world.faults.insert(nth, error);
+        self.set(|state| {
+            state.faults.insert(nth, error);
         })
     }
 
@@ -239,15 +237,15 @@ impl FakeHost {
 
     /// The calls that may have changed something, as lines.
     pub fn changes(&self) -> Vec<String> {
-        let world = self.0.borrow();
-        let changes = world.calls.iter().filter(|call| call.is_change());
+        let state = self.0.borrow();
+        let changes = state.calls.iter().filter(|call| call.is_change());
         changes.map(Call::to_string).collect()
     }
 
     /// Every command so far.
     pub fn commands(&self) -> Vec<FakeCommand> {
-        let world = self.0.borrow();
-        let commands = world.calls.iter().filter_map(|call| match call {
+        let state = self.0.borrow();
+        let commands = state.calls.iter().filter_map(|call| match call {
             Call::Ssh(command) => Some(command.clone()),
             _ => None,
         });
@@ -256,8 +254,8 @@ impl FakeHost {
 
     /// Every request so far.
     pub fn requests(&self) -> Vec<FakeRequest> {
-        let world = self.0.borrow();
-        let requests = world.calls.iter().filter_map(|call| match call {
+        let state = self.0.borrow();
+        let requests = state.calls.iter().filter_map(|call| match call {
             Call::Http(request) => Some(request.clone()),
             _ => None,
         });
@@ -271,8 +269,8 @@ impl FakeHost {
 
     /// The warnings and errors so far.
     pub fn warnings(&self) -> Vec<String> {
-        let world = self.0.borrow();
-        let loud = world
+        let state = self.0.borrow();
+        let loud = state
             .logs
             .iter()
             .filter(|(level, _)| matches!(level, Level::Warn | Level::Error));
@@ -289,7 +287,6 @@ impl FakeHost {
         self.0.borrow().snapshots.clone()
     }
 
-    /// A stored value.
     pub fn stored(&self, key: &str) -> Option<Vec<u8>> {
         self.0.borrow().state.get(key).cloned()
     }
@@ -305,29 +302,29 @@ impl FakeHost {
         call: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
         {
-            let mut world = self.0.borrow_mut();
-            world.phase = phase;
-            world.unscripted.clear();
-            world.reported = world.checks.len();
-            if let Some(manifest) = &world.manifest {
-                world.config = manifest.clone()?.complete(&world.config)?;
+            let mut state = self.0.borrow_mut();
+            state.phase = phase;
+            state.unscripted.clear();
+            state.reported = state.checks.len();
+            if let Some(manifest) = &state.manifest {
+                state.config = manifest.clone()?.complete(&state.config)?;
             }
         }
         let entered = Entered::new(&self.0);
         let result = call();
         drop(entered);
-        let world = self.0.borrow();
-        match world.unscripted.first() {
+        let state = self.0.borrow();
+        match state.unscripted.first() {
             Some(line) => Err(Error::failed(
                 "testing.unscripted",
                 format!("nobody scripted: {line}"),
             )),
-            None if world.prepared && result.is_ok() => Err(Error::new(
+            None if state.prepared && result.is_ok() => Err(Error::new(
                 ErrorKind::Denied,
                 "gate.not-declared",
                 "the step ran commands to make a snapshot and did not declare one",
             )),
-            None if result.is_ok() => match world.failed_check() {
+            None if result.is_ok() => match state.failed_check() {
                 Some(error) => Err(error),
                 None => result,
             },

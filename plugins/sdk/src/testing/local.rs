@@ -1,4 +1,4 @@
-//! Runs commands on this machine, in a directory that plays the login home.
+//! Runs commands on this machine, in a directory that serves as the login home.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use super::call::{FakeCommand, FakeOutput};
 use crate::{Error, Output};
 
-/// A handler for [`super::FakeHost::ssh`] that really runs each command, with
+/// A handler for [`super::FakeHost::ssh`] that executes each command, with
 /// `home` as `$HOME` and as the login directory. For tests of scripts and of
 /// steps against real tools.
 pub fn local_shell(

@@ -1,73 +1,38 @@
-//! The manifest as the fake host uses it: requests and the config's schema.
+//! The manifest as the fake host uses it: what it asks for is granted, and the
+//! configuration is completed by its schema. Both with the host's own code.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
+use vdeploy_scope::Grants;
 
-use super::manifest_rules;
 use crate::Error;
 
-/// The part of `plugin.toml` that the fake host needs.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Manifest {
-    pub requests: Vec<Request>,
-    pub config: Map<String, Value>,
-}
-
+/// A manifest that the host would load.
 #[derive(Debug, Clone)]
-pub(crate) struct Request {
-    pub capability: String,
-    pub scope: String,
+pub(crate) struct Manifest {
+    manifest: vdeploy_scope::Manifest,
+    /// Everything that the manifest asks for.
+    pub grants: Grants,
 }
 
 impl Manifest {
-    /// Refuses what the host refuses to load.
+    /// Refuses what the host refuses to load (`testing.manifest`).
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        manifest_rules::read(text).map_err(|problems| Error::invalid("testing.manifest", problems))
+        let refused = |problems: String| Error::invalid("testing.manifest", problems);
+        let manifest = vdeploy_scope::Manifest::parse(text).map_err(refused)?;
+        let grants = manifest.requested().map_err(|e| refused(e.to_string()))?;
+        Ok(Self { manifest, grants })
     }
 
-    /// Fills in defaults and refuses what the schema does not name.
+    /// Fills in defaults; `config.invalid` with every problem.
     pub(crate) fn complete(&self, config: &Value) -> Result<Value, Error> {
-        let schema = Value::Object(self.config.clone());
-        complete(&schema, config, "config")
-    }
-}
-
-fn complete(schema: &Value, value: &Value, path: &str) -> Result<Value, Error> {
-    let Value::Object(value) = value else {
-        return Ok(value.clone());
-    };
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
-        return match value.keys().next() {
-            Some(key) if path == "config" => Err(unknown(path, key)),
-            _ => Ok(Value::Object(value.clone())),
-        };
-    };
-    if let Some(key) = value.keys().find(|key| !properties.contains_key(*key))
-        && schema.get("additionalProperties") != Some(&Value::Bool(true))
-    {
-        return Err(unknown(path, key));
-    }
-    let required = schema.get("required").and_then(Value::as_array);
-    for key in required.into_iter().flatten().filter_map(Value::as_str) {
-        if !value.contains_key(key) {
-            return Err(Error::invalid(
-                "config.invalid",
-                format!("`{path}.{key}` is required"),
-            ));
+        let empty = serde_json::Map::new();
+        let given = config.as_object().unwrap_or(&empty);
+        match self.manifest.complete(given) {
+            Ok(complete) => Ok(Value::Object(complete)),
+            Err(problems) => {
+                let problems: Vec<String> = problems.into_iter().map(|p| p.message).collect();
+                Err(Error::invalid("config.invalid", problems.join("\n")))
+            }
         }
     }
-    let mut done = Map::new();
-    for (key, property) in properties {
-        if let Some(given) = value.get(key).or_else(|| property.get("default")) {
-            let inner = complete(property, given, &format!("{path}.{key}"))?;
-            done.insert(key.clone(), inner);
-        }
-    }
-    Ok(Value::Object(done))
-}
-
-fn unknown(path: &str, key: &str) -> Error {
-    Error::invalid(
-        "config.invalid",
-        format!("`{path}.{key}` is not in the manifest's schema"),
-    )
 }

@@ -1,5 +1,5 @@
-//! A host for `cargo test`: answers are scripted, calls are recorded, time is
-//! faked, and the gate's rules hold as on the real host.
+//! A fake host for `cargo test`: scripted answers, recorded calls, fake time, and
+//! the rules of the real gate.
 //!
 //! ```
 //! # use serde::{Deserialize, Serialize};
@@ -23,17 +23,16 @@
 //! assert_eq!(host.call_lines(), ["probe git rev-parse HEAD"]);
 //! ```
 //!
-//! A command or request nobody scripted fails the whole call, also when the
-//! step swallows the error. With [`FakeHost::manifest`] the configuration gets
+//! A command or request without a script fails the whole call, even when the
+//! step ignores the error. With [`FakeHost::manifest`] the configuration gets
 //! its defaults and every call must be covered by a `[[request]]`.
 
-pub(crate) mod backend_world;
 mod call;
 pub(crate) mod gate;
 mod host;
+pub(crate) mod host_state;
 mod local;
 mod manifest;
-mod manifest_rules;
 mod pattern;
 
 use crate::{Error, Step, Undo, step};
@@ -41,9 +40,8 @@ use crate::{Error, Step, Undo, step};
 pub use call::{Answer, Call, CheckReport, FakeCommand, FakeOutput, FakeRequest, FakeResponse};
 pub use host::FakeHost;
 pub use local::local_shell;
-pub use pattern::argv_matches;
 
-use backend_world::Phase;
+use host_state::Phase;
 
 /// Calls the step's `check`.
 ///

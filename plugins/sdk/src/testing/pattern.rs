@@ -1,8 +1,8 @@
-//! The grammar of grant scopes, as far as the fake gate needs it.
+//! The patterns of scripted commands.
 
 /// Whether the words of `pattern` match an argument list: `*` is one argument
 /// or a part of one, `**` is any number of arguments.
-pub fn argv_matches(pattern: &str, argv: &[&str]) -> bool {
+pub(super) fn argv_matches(pattern: &str, argv: &[&str]) -> bool {
     let words: Vec<&str> = pattern.split_whitespace().collect();
     words_match(&words, argv)
 }
@@ -14,27 +14,20 @@ fn words_match(words: &[&str], argv: &[&str]) -> bool {
             (0..=argv.len()).any(|skip| words_match(rest, argv.get(skip..).unwrap_or_default()))
         }
         Some((word, rest)) => argv.split_first().is_some_and(|(arg, argv)| {
-            glob_matches(word.as_bytes(), arg.as_bytes(), false) && words_match(rest, argv)
+            glob_matches(word.as_bytes(), arg.as_bytes()) && words_match(rest, argv)
         }),
     }
 }
 
-/// Whether a URL matches: `*` stops at a slash, `**` does not.
-pub(super) fn url_matches(pattern: &str, url: &str) -> bool {
-    glob_matches(pattern.as_bytes(), url.as_bytes(), true)
-}
-
-fn glob_matches(pattern: &[u8], text: &[u8], slashes: bool) -> bool {
+fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
     match pattern {
         [] => text.is_empty(),
-        [b'*', b'*', rest @ ..] => (0..=text.len())
-            .any(|skip| glob_matches(rest, text.get(skip..).unwrap_or_default(), slashes)),
-        [b'*', rest @ ..] => (0..=text.len())
-            .take_while(|&skip| !(slashes && text.get(..skip).unwrap_or_default().contains(&b'/')))
-            .any(|skip| glob_matches(rest, text.get(skip..).unwrap_or_default(), slashes)),
+        [b'*', rest @ ..] => {
+            (0..=text.len()).any(|skip| glob_matches(rest, text.get(skip..).unwrap_or_default()))
+        }
         [first, rest @ ..] => text
             .split_first()
-            .is_some_and(|(head, text)| head == first && glob_matches(rest, text, slashes)),
+            .is_some_and(|(head, text)| head == first && glob_matches(rest, text)),
     }
 }
 
@@ -53,12 +46,5 @@ mod tests {
             "git config core.*",
             &["git", "config", "core.bare"]
         ));
-    }
-
-    #[test]
-    fn one_star_stops_at_a_slash_in_a_url() {
-        assert!(url_matches("http://a/*", "http://a/b"));
-        assert!(!url_matches("http://a/*", "http://a/b/c"));
-        assert!(url_matches("http://a/**", "http://a/b/c"));
     }
 }

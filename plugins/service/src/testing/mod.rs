@@ -1,7 +1,7 @@
-//! A stage for tests of plugins: a login home with a checkout, a real service
-//! on a free port, and handlers that make a fake host play against both.
+//! A stage for tests of plugins: a login home with a checkout, a real service on
+//! a free port, and handlers that connect a fake host to both.
 //!
-//! Nothing here is in a plugin: it is left out of the build for WASM.
+//! Not in the WASM build.
 
 mod http;
 
@@ -18,12 +18,12 @@ use vdeploy_plugin::testing::{FakeHost, local_shell};
 use crate::listener::Listener;
 use crate::outputs::{RUNNING_MARKER, RunningMarker};
 
-/// The token that the stage's services take.
+/// The token of the services on the stage.
 pub const TOKEN: &str = "s3cret-of-the-test";
 /// A service with the endpoints of the runbook, and its faults.
 const SERVER: &str = include_str!("server.js");
 
-/// A login home with an app in it. Dropping it ends what it started.
+/// A login home with an app. Drop terminates the started processes.
 #[derive(Debug)]
 pub struct Stage {
     home: tempfile::TempDir,
@@ -32,7 +32,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// An app with `dist/server.js`, and a port that nobody has.
+    /// An app with `dist/server.js`, and a free port.
     ///
     /// # Errors
     /// Those of the file system.
@@ -49,7 +49,6 @@ impl Stage {
         })
     }
 
-    /// The service's port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -80,7 +79,7 @@ impl Stage {
         self.behind(FakeHost::new())
     }
 
-    /// As [`Stage::host`], after the answers that `host` has already.
+    /// As [`Stage::host`], after the existing answers of `host`.
     pub fn behind(&self, host: FakeHost) -> FakeHost {
         host.secret("auth-token", TOKEN)
             .snapshot_taken(true)
@@ -88,8 +87,8 @@ impl Stage {
             .http(http::to_port(self.port))
     }
 
-    /// Starts a service without any plugin, as somebody did before the run,
-    /// with the faults that `env` asks for. Waits until it listens.
+    /// Starts a service without a plugin, as if by hand, with the faults in
+    /// `env`. Waits until it listens.
     ///
     /// # Errors
     /// When it cannot be started or does not listen within 20 s.
@@ -138,13 +137,13 @@ impl Stage {
         })
     }
 
-    /// Whether somebody takes connections on the port.
+    /// Whether somebody listens on the port.
     pub fn answers(&self) -> bool {
         TcpStream::connect(("localhost", self.port)).is_ok()
     }
 
-    /// Ends a process that serves, and waits until it is gone and nobody has the
-    /// port: the one can be before the other.
+    /// Kills a service process and waits until it has ended and the port is free;
+    /// either can come first.
     pub fn end(&self, process: &Listener) {
         while self.runs(process) || self.answers() {
             drop(
@@ -157,12 +156,10 @@ impl Stage {
         }
     }
 
-    /// Whether the process runs.
     pub fn runs(&self, process: &Listener) -> bool {
         start_ticks(process.pid).is_ok_and(|ticks| ticks == process.start_ticks)
     }
 
-    /// What the plugins have noted in the checkout.
     pub fn marker(&self) -> Option<RunningMarker> {
         serde_json::from_str(&self.read(&format!("app/{RUNNING_MARKER}"))).ok()
     }
@@ -171,12 +168,11 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         for child in self.children.get_mut() {
-            // It may have ended by itself.
+            // It may have ended already.
             drop(child.kill());
             drop(child.wait());
         }
-        // A process that a plugin started is no child; its directory says that
-        // it is ours.
+        // A process of a plugin is not a child; its directory identifies it.
         if let Some(marker) = self.marker() {
             let cwd = fs::read_link(format!("/proc/{}/cwd", marker.pid)).unwrap_or_default();
             if cwd.starts_with(self.home.path()) {

@@ -1,9 +1,9 @@
-//! Services that print nothing, and services that open another port than the one
-//! they should serve, or another one first.
+//! Services that print nothing, and services that open a wrong port, or another
+//! port first.
 
 use super::*;
 
-impl Place {
+impl Launcher {
     fn start_silent(&self, command: &str, seconds: u64) -> Result<Listener, Error> {
         let answer = self.call(serde_json::json!({
             "command": command, "ready_line": "", "seconds": seconds,
@@ -26,34 +26,34 @@ impl Place {
 
 #[test]
 fn a_silent_service_is_ready_when_its_port_is_open() {
-    let place = Place::new();
+    let launcher = Launcher::new();
     let command = "SILENT=1 DELAY=500 node server.js";
-    let process = place.start_silent(command, 20).unwrap();
-    assert!(runs(&process) && place.get().is_some());
-    assert_eq!(place.read("service.log"), "");
+    let process = launcher.start_silent(command, 20).unwrap();
+    assert!(runs(&process) && launcher.get().is_some());
+    assert_eq!(launcher.read("service.log"), "");
 }
 
 #[test]
 fn a_silent_service_that_opens_no_port_is_told_so_and_not_of_a_line() {
-    let place = Place::new();
+    let launcher = Launcher::new();
     let command = "SILENT=1 DELAY=60000 node server.js";
-    let error = place.start_silent(command, 1).unwrap_err();
+    let error = launcher.start_silent(command, 1).unwrap_err();
     assert_eq!(error.code, "restart.not-ready");
-    let port = place.port;
+    let port = launcher.port;
     let said = format!("was stopped; it does not listen on port {port}; its log is empty");
     assert!(error.message.ends_with(&said), "{error}");
-    place.nobody_is_left();
+    launcher.nobody_is_left();
 }
 
-/// With half a minute to go it is named in the first seconds, and ended before
-/// its time is up.
+/// With a timeout of half a minute, it is reported in the first seconds and
+/// terminated before the timeout.
 #[test]
 fn a_service_on_another_port_is_named_and_not_waited_for() {
     for ready_line in ["", "vers-agent-services running on"] {
-        let place = Place::new();
+        let launcher = Launcher::new();
         let wrong = free_port();
         let began = std::time::Instant::now();
-        let error = place
+        let error = launcher
             .call(serde_json::json!({
                 "command": format!("PORT={wrong} node server.js"),
                 "ready_line": ready_line, "seconds": 32,
@@ -61,45 +61,50 @@ fn a_service_on_another_port_is_named_and_not_waited_for() {
             .unwrap_err();
         assert_eq!(error.code, "restart.wrong-port", "{error}");
         assert!(began.elapsed() < Duration::from_secs(30), "{ready_line}");
-        let port = place.port;
+        let port = launcher.port;
         let said = format!("the new process listens on port {wrong} (pid ");
         assert!(error.message.starts_with(&said), "{error}");
         let said = format!(") and not on port {port}, and was stopped; set `port` to");
         assert!(error.message.contains(&said), "{error}");
         let named = format!("not on port {port} yet");
-        assert_eq!(place.said().matches(&named).count(), 1, "{}", place.said());
-        place.nobody_is_left();
+        assert_eq!(
+            launcher.said().matches(&named).count(),
+            1,
+            "{}",
+            launcher.said()
+        );
+        launcher.nobody_is_left();
     }
 }
 
-/// For metrics, or for a debugger, which only the target itself reaches.
+/// For metrics, or for a debugger on loopback.
 #[test]
 fn a_port_that_is_opened_first_does_not_end_the_wait_for_the_right_one() {
     for (host, delay) in [("::", 1_500), ("127.0.0.1", 6_000), ("::1", 6_000)] {
-        let place = Place::new();
+        let launcher = Launcher::new();
         let other = free_port();
         let command =
             format!("SILENT=1 ALSO={other} ALSO_HOST={host} DELAY={delay} node server.js");
-        let process = place.start_silent(&command, 16).unwrap();
-        assert!(runs(&process) && place.get().is_some());
+        let process = launcher.start_silent(&command, 16).unwrap();
+        assert!(runs(&process) && launcher.get().is_some());
         let named = format!("listens on port {other} (pid {})", process.pid);
-        assert!(place.said().contains(&named), "{}", place.said());
+        assert!(launcher.said().contains(&named), "{}", launcher.said());
     }
 }
 
 #[test]
 fn the_other_port_is_named_too_when_the_time_is_up() {
-    let place = Place::new();
+    let launcher = Launcher::new();
     let other = free_port();
     let command = format!("SILENT=1 ALSO={other} ALSO_HOST=127.0.0.1 DELAY=60000 node server.js");
-    let error = place.start_silent(&command, 3).unwrap_err();
+    let error = launcher.start_silent(&command, 3).unwrap_err();
     assert_eq!(error.code, "restart.not-ready");
-    let (port, said) = (place.port, "loopback only)");
+    let (port, said) = (launcher.port, "loopback only)");
     assert!(
         error.message.contains(&format!(
             "it does not listen on port {port}; it listens on port {other} (pid "
         )) && error.message.contains(said),
         "{error}"
     );
-    place.nobody_is_left();
+    launcher.nobody_is_left();
 }

@@ -2,30 +2,17 @@
 //! scopes that can be granted, a configuration schema that can be used. Every
 //! way to a plugin (load, inspect, check) comes through here.
 
+use super::capability::Capability;
+use super::grants::Grants;
 use super::manifest::{Manifest, Request};
 use jsonschema::Validator;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::ops::Range;
 use toml::Spanned;
-use vdeploy_core::capability::http::HttpScope;
-use vdeploy_core::capability::secrets::SecretScope;
-use vdeploy_core::capability::snapshot::SnapshotScope;
-use vdeploy_core::capability::ssh::SshScope;
-use vdeploy_core::ids::is_name;
 
 /// Major and minor version of the contract that this host offers.
-pub(super) const OFFERED: (u64, u64) = (1, 0);
-
-/// What a plugin can ask for.
-const CAPABILITIES: [&str; 6] = [
-    "ssh",
-    "http",
-    "secrets",
-    "secrets-reveal",
-    "snapshot",
-    "state",
-];
+pub const OFFERED: (u64, u64) = (1, 0);
 
 /// The manifest as written, with places.
 #[derive(Deserialize)]
@@ -53,7 +40,7 @@ struct WrittenRequest {
 }
 
 /// Reads the manifest. The error has a line for each problem, with its place.
-pub(super) fn read(text: &str) -> Result<Manifest, String> {
+pub(crate) fn read(text: &str) -> Result<Manifest, String> {
     if text.len() > LONGEST {
         return Err(format!(
             "plugin.toml: it has {} bytes, and may have {LONGEST}",
@@ -76,15 +63,20 @@ pub(super) fn read(text: &str) -> Result<Manifest, String> {
     {
         let span = scope.as_ref().map_or(capability.span(), Spanned::span);
         let scope = scope.map(Spanned::into_inner).unwrap_or_default();
-        if !CAPABILITIES.contains(&capability.get_ref().as_str()) {
-            let known = CAPABILITIES.join(", ");
-            let what = format!(
-                "there is no capability `{}`; there are: {known}",
-                capability.get_ref()
-            );
-            problem(capability.span(), what);
-        } else if let Err(what) = check_scope(capability.get_ref(), &scope) {
-            problem(span, what);
+        match Capability::from_name(capability.get_ref()) {
+            None => {
+                let known = Capability::ALL.map(Capability::name).join(", ");
+                let what = format!(
+                    "there is no capability `{}`; there are: {known}",
+                    capability.get_ref()
+                );
+                problem(capability.span(), what);
+            }
+            Some(capability) => {
+                if let Err(error) = Grants::default().add(capability, &scope) {
+                    problem(span, error.message);
+                }
+            }
         }
         requests.push(Request {
             capability: capability.into_inner(),
@@ -178,25 +170,6 @@ fn check_api(api: &str) -> Result<(), String> {
     }
 }
 
-/// Whether the scope could be granted.
-fn check_scope(capability: &str, scope: &str) -> Result<(), String> {
-    let checked = match capability {
-        "ssh" => SshScope::parse(scope).map(drop),
-        "http" => HttpScope::parse(scope).map(drop),
-        "secrets" => SecretScope::parse(scope).map(drop),
-        "snapshot" => SnapshotScope::parse(scope).map(drop),
-        "secrets-reveal" if is_name(scope) => Ok(()),
-        "secrets-reveal" => {
-            return Err(format!(
-                "`{scope}` is not a secret's name; write the name only"
-            ));
-        }
-        _ if scope.is_empty() => Ok(()),
-        _ => return Err(format!("`{capability}` has no scope; leave `scope` out")),
-    };
-    checked.map_err(|e| e.message)
-}
-
 fn check_schema(manifest: &Manifest) -> Result<(), String> {
     let schema = manifest.schema();
     if schema.get("type").and_then(Value::as_str) != Some("object") {
@@ -254,8 +227,8 @@ mod tests {
 
     #[test]
     fn the_interfaces_that_need_a_grant_are_the_capabilities() {
-        let grants = vdeploy_core::capability::Grants::default();
-        for capability in CAPABILITIES {
+        let grants = crate::Grants::default();
+        for capability in Capability::ALL.map(Capability::name) {
             assert!(!grants.gives_interface(capability), "{capability}");
         }
     }

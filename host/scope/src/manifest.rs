@@ -2,11 +2,13 @@
 //! `vdeploy:manifest`: who the plugin is, what it asks for and how it is
 //! configured. Read without running any of its code.
 
+use super::capability::Capability;
+use super::grants::{Grants, ScopeError};
 use super::manifest_rules;
+pub use super::manifest_rules::OFFERED;
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
-use vdeploy_core::capability::error::ErrorKind;
 
 /// The custom section's name.
 pub const SECTION: &str = "vdeploy:manifest";
@@ -46,6 +48,23 @@ impl Manifest {
     /// error has a line for each problem.
     pub fn parse(text: &str) -> Result<Self, String> {
         manifest_rules::read(text)
+    }
+
+    /// Grants for everything that the manifest asks for.
+    ///
+    /// # Errors
+    /// A scope that cannot be read; a parsed manifest has none.
+    pub fn requested(&self) -> Result<Grants, ScopeError> {
+        let mut grants = Grants::default();
+        for Request {
+            capability, scope, ..
+        } in &self.requests
+        {
+            let unknown = || ScopeError::new(format!("there is no capability `{capability}`"));
+            let capability = Capability::from_name(capability).ok_or_else(unknown)?;
+            grants.add(capability, scope)?;
+        }
+        Ok(grants)
     }
 
     /// The names of the configuration's keys.
@@ -151,20 +170,6 @@ pub struct ConfigProblem {
 /// The JSON pointer of a member.
 fn below(pointer: &str, key: &str) -> String {
     format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
-}
-
-/// The error kind's word in the contract, for reports.
-pub fn kind_word(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Denied => "denied",
-        ErrorKind::Invalid => "invalid",
-        ErrorKind::NotFound => "not found",
-        ErrorKind::Conflict => "conflict",
-        ErrorKind::Unavailable => "unavailable",
-        ErrorKind::Timeout => "timeout",
-        ErrorKind::Cancelled => "cancelled",
-        ErrorKind::Failed => "failed",
-    }
 }
 
 #[cfg(test)]

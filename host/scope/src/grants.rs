@@ -5,14 +5,16 @@
 //! are in the capability files. A plugin without a grant for a capability has
 //! no such capability.
 
+use super::capability::Capability;
 use super::http::HttpScope;
 use super::secrets::SecretScope;
 use super::snapshot::SnapshotScope;
-use super::ssh::{Command, SshScope};
-use crate::ids::PluginName;
+use super::ssh::SshScope;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use url::Url;
+use vdeploy_core::capability::ssh::Command;
+use vdeploy_core::ids::{PluginName, is_name};
 
 /// A scope that cannot be read. The message says how to write one.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -98,41 +100,55 @@ impl Grants {
         self.snapshot.contains(&scope)
     }
 
-    /// Whether a component that imports `interface` (its bare name: `http`,
-    /// `ssh`, …) has what it needs. Context, log, clock, checks and types are
-    /// given to everyone.
-    pub fn gives_interface(&self, interface: &str) -> bool {
-        match interface {
-            "context" | "log" | "clock" | "checks" | "types" => true,
-            "ssh" => !self.ssh.is_empty(),
-            "http" => !self.http.is_empty(),
-            "secrets" => !self.secrets.is_empty() || !self.secrets_reveal.is_empty(),
-            "secrets-reveal" => !self.secrets_reveal.is_empty(),
-            "snapshot" => !self.snapshot.is_empty(),
-            "state" => self.state,
-            _ => false,
+    /// Adds one scope.
+    ///
+    /// # Errors
+    /// When the capability has no such scope; the message says how to write one.
+    pub fn add(&mut self, capability: Capability, scope: &str) -> Result<(), ScopeError> {
+        match capability {
+            Capability::Ssh => self.ssh.push(SshScope::parse(scope)?),
+            Capability::Http => self.http.push(HttpScope::parse(scope)?),
+            Capability::Secrets => self.secrets.push(SecretScope::parse(scope)?),
+            Capability::SecretsReveal if is_name(scope) => {
+                self.secrets_reveal.push(scope.to_owned());
+            }
+            Capability::SecretsReveal => {
+                return Err(ScopeError::new(format!(
+                    "`{scope}` is not a secret's name; write the name only"
+                )));
+            }
+            Capability::Snapshot => self.snapshot.push(SnapshotScope::parse(scope)?),
+            Capability::State if scope.is_empty() => self.state = true,
+            Capability::State => {
+                return Err(ScopeError::new(
+                    "`state` has no scope; leave `scope` out".to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether anything of this capability is granted. A secret that may be
+    /// read may also be passed on.
+    pub fn gives(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Ssh => !self.ssh.is_empty(),
+            Capability::Http => !self.http.is_empty(),
+            Capability::Secrets => !self.secrets.is_empty() || !self.secrets_reveal.is_empty(),
+            Capability::SecretsReveal => !self.secrets_reveal.is_empty(),
+            Capability::Snapshot => !self.snapshot.is_empty(),
+            Capability::State => self.state,
         }
     }
 
-    /// Whether everything that `other` allows is allowed by these grants,
-    /// scope by scope.
-    pub fn covers(&self, other: &Self) -> bool {
-        let reveals: BTreeSet<&String> = self.secrets_reveal.iter().collect();
-        other
-            .ssh
-            .iter()
-            .all(|o| self.ssh.iter().any(|s| s.covers(o)))
-            && other
-                .http
-                .iter()
-                .all(|o| self.http.iter().any(|s| s.covers(o)))
-            && other
-                .secrets
-                .iter()
-                .all(|o| self.secrets.iter().any(|s| s.covers(o)))
-            && other.secrets_reveal.iter().all(|n| reveals.contains(n))
-            && other.snapshot.iter().all(|s| self.snapshot.contains(s))
-            && (self.state || !other.state)
+    /// Whether a component that imports `interface` (its bare name: `http`,
+    /// `ssh`, …) has what it needs. Context, log, clock, checks and types need
+    /// no grant.
+    pub fn gives_interface(&self, interface: &str) -> bool {
+        match Capability::from_name(interface) {
+            Some(capability) => self.gives(capability),
+            None => matches!(interface, "context" | "log" | "clock" | "checks" | "types"),
+        }
     }
 
     /// Names of all secrets that these grants speak of.
@@ -177,17 +193,11 @@ impl Grants {
     /// `interface`. `wanted` are the scopes that its manifest asks for;
     /// without any, one example is shown.
     pub fn line_to_add(interface: &str, plugin: &PluginName, wanted: &[String]) -> String {
-        let line = match (interface, wanted) {
-            ("state", _) => "state = true".to_owned(),
-            (_, []) => {
-                let example = match interface {
-                    "ssh" => "PROGRAM **",
-                    "http" => "GET target/**",
-                    "secrets" => "NAME@target",
-                    "secrets-reveal" => "NAME",
-                    "snapshot" => "create",
-                    _ => "",
-                };
+        let example = Capability::from_name(interface).map(Capability::example);
+        let line = match (example, wanted) {
+            (Some(None), _) => format!("{interface} = true"),
+            (example, []) => {
+                let example = example.flatten().unwrap_or_default();
                 format!("{interface} = [{}]", quoted(example))
             }
             (_, wanted) => {
@@ -259,15 +269,8 @@ mod tests {
         assert!(!none.allows_http("GET", &url, Some("https://h")));
         assert!(!none.allows_secret("auth"));
         assert!(!none.allows_snapshot(SnapshotScope::Create));
-        for interface in [
-            "ssh",
-            "http",
-            "secrets",
-            "secrets-reveal",
-            "snapshot",
-            "state",
-        ] {
-            assert!(!none.gives_interface(interface), "{interface}");
+        for capability in Capability::ALL {
+            assert!(!none.gives_interface(capability.name()), "{capability}");
         }
         for interface in ["context", "log", "clock", "checks", "types"] {
             assert!(none.gives_interface(interface), "{interface}");
@@ -297,20 +300,6 @@ mod tests {
             g.secret_names().into_iter().collect::<Vec<_>>(),
             ["auth", "webhook"]
         );
-    }
-
-    #[test]
-    fn covers_compares_every_kind_of_grant() {
-        let g = grants();
-        assert!(g.covers(&g));
-        assert!(g.covers(&Grants::default()));
-        assert!(!Grants::default().covers(&g));
-        let mut more = g.clone();
-        more.state = true;
-        assert!(!g.covers(&more) && more.covers(&g));
-        let mut more = g.clone();
-        more.secrets_reveal.push("auth".to_owned());
-        assert!(!g.covers(&more) && more.covers(&g));
     }
 
     #[test]

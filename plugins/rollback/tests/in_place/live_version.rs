@@ -1,5 +1,5 @@
-//! What is brought back is what served, also where the checkout or the build
-//! was of another commit.
+//! A rollback restores the live version, even if checkout or build had another
+//! commit.
 
 use std::fs;
 
@@ -11,34 +11,34 @@ use vdeploy_rollback::Rollback;
 use vdeploy_service::outputs::Baseline;
 use vdeploy_service::testing::TOKEN;
 
-use crate::world::*;
+use crate::deployment::*;
 
-/// Version 1 serves, and a deploy of version 2 was cut off after its build.
-fn cut_off_after_the_build() -> (World, String, String) {
-    let (world, old) = version_1();
-    let new = world.push("// version 2");
-    world.deploy_without_restart("RUN2");
-    assert_eq!(world.live(), "// version 2");
-    (world, old, new)
+/// Version 1 is live, and a deploy of version 2 was interrupted after its build.
+fn cut_off_after_the_build() -> (Deployment, String, String) {
+    let (deployment, old) = version_1();
+    let new = deployment.push("// version 2");
+    deployment.deploy_without_restart("RUN2");
+    assert_eq!(deployment.live(), "// version 2");
+    (deployment, old, new)
 }
 
 #[test]
 fn the_version_that_serves_comes_back_and_not_what_a_cut_off_run_left() {
-    let (world, old, left) = cut_off_after_the_build();
-    world.push("process.env.BROKEN = '/feed/events'; // version 3");
-    let (outputs, error) = world.deploy("RUN3");
+    let (deployment, old, left) = cut_off_after_the_build();
+    deployment.push("process.env.BROKEN = '/feed/events'; // version 3");
+    let (outputs, error) = deployment.deploy("RUN3");
     assert_eq!(error, None);
     let before: Baseline = serde_json::from_value(outputs["preflight"].clone()).unwrap();
     assert_eq!((&before.sha, &before.head), (&old, &left));
-    world.undo("RUN3", &outputs);
+    deployment.undo("RUN3", &outputs);
     assert_eq!(
-        (world.live().as_str(), world.head().0),
+        (deployment.live().as_str(), deployment.head().0),
         ("// version 2", left)
     );
-    let host = world.rollback_host("RUN3", &outputs);
+    let host = deployment.rollback_host("RUN3", &outputs);
     let back = testing::run::<Rollback>(&host).unwrap();
     assert_eq!(
-        (world.live().as_str(), world.head()),
+        (deployment.live().as_str(), deployment.head()),
         ("// version 1", (old.clone(), "main".into()))
     );
     assert_eq!(back.sha, old);
@@ -49,41 +49,41 @@ fn the_version_that_serves_comes_back_and_not_what_a_cut_off_run_left() {
         back.summary
     );
     let said = host.warnings().join("\n");
-    assert!(said.contains(&format!("what served was {short}")), "{said}");
+    assert!(said.contains(&format!("{short} was live")), "{said}");
     assert!(said.contains(&format!("{short} is built again")), "{said}");
-    world.smoke("RUN3", &outputs, &back).unwrap();
-    let again = world.roll_back("RUN4", &outputs);
+    deployment.smoke("RUN3", &outputs, &back).unwrap();
+    let again = deployment.roll_back("RUN4", &outputs);
     assert!(again.untouched, "{}", again.summary);
 }
 
 #[test]
 fn the_version_that_serves_comes_back_also_when_no_run_has_started_it() {
-    let (world, old) = version_1();
+    let (deployment, old) = version_1();
     // As a restored VM or systemd starts it.
-    world.stage.end(&world.service());
-    world.stage.serve(&[]).unwrap();
-    world.push("// version 2");
-    world.deploy_without_restart("RUN2");
-    world.push("// version 3");
-    let (outputs, error) = world.deploy("RUN3");
+    deployment.stage.end(&deployment.service());
+    deployment.stage.serve(&[]).unwrap();
+    deployment.push("// version 2");
+    deployment.deploy_without_restart("RUN2");
+    deployment.push("// version 3");
+    let (outputs, error) = deployment.deploy("RUN3");
     assert_eq!(error, None);
-    world.undo("RUN3", &outputs);
-    let back = world.roll_back("RUN3", &outputs);
+    deployment.undo("RUN3", &outputs);
+    let back = deployment.roll_back("RUN3", &outputs);
     assert_eq!(back.sha, old);
     assert_eq!(
-        (world.live().as_str(), world.head().0),
+        (deployment.live().as_str(), deployment.head().0),
         ("// version 1", old)
     );
 }
 
 #[test]
 fn a_rollback_that_is_asked_for_wants_the_token_of_the_service() {
-    let (world, _) = version_1();
-    world.push("// version 2");
-    let (outputs, error) = world.deploy("RUN2");
+    let (deployment, _) = version_1();
+    deployment.push("// version 2");
+    let (outputs, error) = deployment.deploy("RUN2");
     assert_eq!(error, None);
     let asked_for = |token: &str| {
-        let mut host = world.stage.host().manifest(ROLLBACK).run_id("RUN3");
+        let mut host = deployment.stage.host().manifest(ROLLBACK).run_id("RUN3");
         for (step, output) in &outputs {
             host = host.rolled_back_output(step, output.clone());
         }
@@ -98,8 +98,8 @@ fn a_rollback_that_is_asked_for_wants_the_token_of_the_service() {
         "{error}"
     );
     testing::check::<Rollback>(&other.config(json!({"new-token": true}))).unwrap();
-    // The run that fails is not refused.
-    let failing = world
+    // The rollback of a failed run is not refused.
+    let failing = deployment
         .rollback_host("RUN2", &outputs)
         .secret("auth-token", "another");
     testing::check::<Rollback>(&failing).unwrap();
@@ -107,11 +107,11 @@ fn a_rollback_that_is_asked_for_wants_the_token_of_the_service() {
 
 #[test]
 fn the_old_version_with_another_token_is_not_live_already() {
-    let (world, old) = version_1();
-    world.push("// version 2");
-    let (outputs, _) = world.deploy("RUN2");
+    let (deployment, old) = version_1();
+    deployment.push("// version 2");
+    let (outputs, _) = deployment.deploy("RUN2");
     let with = |token: &str, run: &str| {
-        let host = world
+        let host = deployment
             .rollback_host(run, &outputs)
             .secret("auth-token", token);
         testing::run::<Rollback>(&host).unwrap()
@@ -120,65 +120,65 @@ fn the_old_version_with_another_token_is_not_live_already() {
     let right = with(TOKEN, "RUN4");
     assert!(!right.untouched, "{}", right.summary);
     let (wrong, right) = (wrong.service.unwrap(), right.service.unwrap());
-    assert!(!world.stage.runs(&wrong) && world.stage.runs(&right));
+    assert!(!deployment.stage.runs(&wrong) && deployment.stage.runs(&right));
     let environment = fs::read_to_string(format!("/proc/{}/environ", right.pid)).unwrap();
     assert!(environment.contains(&format!("VERS_AUTH_TOKEN={TOKEN}")));
-    assert_eq!(world.head().0, old);
+    assert_eq!(deployment.head().0, old);
 }
 
 #[test]
 fn around_a_process_that_was_never_stopped_the_checkout_is_as_it_was() {
-    let (world, old, left) = cut_off_after_the_build();
-    world.push("// version 3");
-    let outputs = world.deploy_without_restart("RUN3");
-    let back = world.roll_back("RUN3", &outputs);
+    let (deployment, old, left) = cut_off_after_the_build();
+    deployment.push("// version 3");
+    let outputs = deployment.deploy_without_restart("RUN3");
+    let back = deployment.roll_back("RUN3", &outputs);
     assert!(back.untouched, "{}", back.summary);
     assert_eq!(back.sha, old);
     assert_eq!(
-        (world.live().as_str(), world.head().0),
+        (deployment.live().as_str(), deployment.head().0),
         ("// version 2", left)
     );
 }
 
 #[test]
 fn what_was_pulled_by_hand_is_not_what_served() {
-    let (world, old) = version_1();
-    let pulled = world.push("// version 2");
-    git(&world.stage.path("app"), &["pull", "-q"]);
-    world.push("// version 3");
-    let (outputs, error) = world.deploy("RUN2");
+    let (deployment, old) = version_1();
+    let pulled = deployment.push("// version 2");
+    git(&deployment.stage.path("app"), &["pull", "-q"]);
+    deployment.push("// version 3");
+    let (outputs, error) = deployment.deploy("RUN2");
     assert_eq!(error, None);
-    world.undo("RUN2", &outputs);
-    assert_eq!(world.head().0, pulled);
-    let host = world.rollback_host("RUN2", &outputs);
+    deployment.undo("RUN2", &outputs);
+    assert_eq!(deployment.head().0, pulled);
+    let host = deployment.rollback_host("RUN2", &outputs);
     let back = testing::run::<Rollback>(&host).unwrap();
     assert_eq!(
-        (world.live().as_str(), world.head().0),
+        (deployment.live().as_str(), deployment.head().0),
         ("// version 1", old.clone())
     );
     assert_eq!(back.sha, old);
-    // Its kept build is there.
+    // Its build is kept.
     assert!(!host.changes().iter().any(|line| line.contains("npm")));
 }
 
 #[test]
 fn what_was_built_and_started_by_hand_comes_back() {
-    let (world, _) = version_1();
-    let by_hand = world.push("// version 2");
-    let app = world.stage.path("app");
+    let (deployment, _) = version_1();
+    let by_hand = deployment.push("// version 2");
+    let app = deployment.stage.path("app");
     git(&app, &["pull", "-q"]);
     fs::copy(app.join("src/server.js"), app.join("dist/server.js")).unwrap();
-    world.stage.end(&world.service());
-    world.stage.serve(&[]).unwrap();
-    world.push("// version 3");
-    let (outputs, error) = world.deploy("RUN2");
+    deployment.stage.end(&deployment.service());
+    deployment.stage.serve(&[]).unwrap();
+    deployment.push("// version 3");
+    let (outputs, error) = deployment.deploy("RUN2");
     assert_eq!(error, None);
-    assert_eq!(world.live(), "// version 3");
-    world.undo("RUN2", &outputs);
-    let host = world.rollback_host("RUN2", &outputs);
+    assert_eq!(deployment.live(), "// version 3");
+    deployment.undo("RUN2", &outputs);
+    let host = deployment.rollback_host("RUN2", &outputs);
     let back = testing::run::<Rollback>(&host).unwrap();
     assert_eq!(
-        (world.live().as_str(), world.head().0),
+        (deployment.live().as_str(), deployment.head().0),
         ("// version 2", by_hand.clone())
     );
     assert_eq!(back.sha, by_hand);
@@ -187,16 +187,16 @@ fn what_was_built_and_started_by_hand_comes_back() {
 
 #[test]
 fn a_restart_without_a_pull_is_of_what_is_built() {
-    let (world, old) = version_1();
-    world.push("// version 2");
-    git(&world.stage.path("app"), &["pull", "-q"]);
+    let (deployment, old) = version_1();
+    deployment.push("// version 2");
+    git(&deployment.stage.path("app"), &["pull", "-q"]);
     let mut outputs = Outputs::new();
-    let preflight = world.step::<Preflight>("RUN2", PREFLIGHT, world.place(), &outputs);
+    let preflight = deployment.step::<Preflight>("RUN2", PREFLIGHT, deployment.place(), &outputs);
     outputs.insert("preflight", preflight.unwrap());
     let config = json!({"ready-timeout": 20});
-    let restart = world
+    let restart = deployment
         .step::<Restart>("RUN2", RESTART, config, &outputs)
         .unwrap();
     assert_eq!(restart["sha"], old.as_str());
-    assert_eq!(world.stage.marker().unwrap().sha, old);
+    assert_eq!(deployment.stage.marker().unwrap().sha, old);
 }

@@ -22,7 +22,7 @@ use vdeploy_smoke::Smoke;
 
 pub type Outputs = BTreeMap<&'static str, Value>;
 
-pub struct World {
+pub struct Deployment {
     pub stage: Stage,
     server: String,
 }
@@ -38,8 +38,8 @@ pub fn git(dir: &Path, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-impl World {
-    /// A remote with version 1, and a clone of it that was never built.
+impl Deployment {
+    /// A remote with version 1, and a clone without a build.
     pub fn new() -> Self {
         let stage = Stage::new().unwrap();
         let server = stage.read("app/dist/server.js");
@@ -58,10 +58,13 @@ impl World {
             "": {"name": "app", "version": "1.0.0"}}});
         fs::write(author.join("package-lock.json"), lock.to_string()).unwrap();
         fs::write(author.join(".gitignore"), "dist\nnode_modules\ndata\n").unwrap();
-        let world = Self { stage, server };
-        world.push("// version 1");
-        git(&world.stage.path(""), &["clone", "-q", "remote", "app"]);
-        world
+        let deployment = Self { stage, server };
+        deployment.push("// version 1");
+        git(
+            &deployment.stage.path(""),
+            &["clone", "-q", "remote", "app"],
+        );
+        deployment
     }
 
     /// Publishes a version whose program begins with `line`.
@@ -102,7 +105,7 @@ impl World {
         testing::run_json::<S>(&self.host(run, manifest, outputs).config(config))
     }
 
-    /// The steps of a deploy up to the restart; the last error ends it.
+    /// The steps of a deploy up to the restart; stops at the first error.
     pub fn deploy(&self, run: &str) -> (Outputs, Option<Error>) {
         let mut outputs = Outputs::new();
         let npm = json!({"app-dir": "app", "port": self.stage.port(), "artifacts": ["dist"]});
@@ -173,7 +176,7 @@ impl World {
         )
     }
 
-    /// The process that the last deploy has started.
+    /// The process that the last deploy started.
     pub fn service(&self) -> Listener {
         let marker = self.stage.marker().unwrap();
         Listener {
@@ -183,7 +186,7 @@ impl World {
         }
     }
 
-    /// A deploy that never reached its restart.
+    /// A deploy without its restart.
     pub fn deploy_without_restart(&self, run: &str) -> Outputs {
         let mut outputs = Outputs::new();
         let npm = json!({"app-dir": "app", "port": self.stage.port(), "artifacts": ["dist"]});
@@ -210,13 +213,13 @@ pub const RESTART: &str = include_str!("../../../restart/plugin.toml");
 pub const SMOKE: &str = include_str!("../../../smoke/plugin.toml");
 pub const ROLLBACK: &str = include_str!("../../plugin.toml");
 
-/// Version 1 live by a deploy of ours.
-pub fn version_1() -> (World, String) {
-    let world = World::new();
-    let (outputs, error) = world.deploy("RUN1");
+/// Version 1 is live, deployed by vdeploy.
+pub fn version_1() -> (Deployment, String) {
+    let deployment = Deployment::new();
+    let (outputs, error) = deployment.deploy("RUN1");
     assert_eq!(error, None, "{outputs:#?}");
-    let sha = world.head().0;
-    (world, sha)
+    let sha = deployment.head().0;
+    (deployment, sha)
 }
 
 pub fn service_of(outputs: &Outputs) -> Listener {

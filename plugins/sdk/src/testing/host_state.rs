@@ -1,4 +1,4 @@
-//! The fake host's memory, and which fake host is asked right now.
+//! The state of a fake host, and the current fake host of the thread.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,6 @@ use super::call::{Answer, Call, CheckReport, FakeCommand, FakeOutput, FakeReques
 use super::manifest::Manifest;
 use crate::{CheckStatus, Error, Level};
 
-/// Which export is being called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Check,
@@ -21,7 +20,7 @@ pub(crate) enum Phase {
 pub(crate) type SshHandler = Box<dyn FnMut(&FakeCommand) -> Answer<FakeOutput>>;
 pub(crate) type HttpHandler = Box<dyn FnMut(&FakeRequest) -> Answer<FakeResponse>>;
 
-pub(crate) struct World {
+pub(crate) struct HostState {
     pub phase: Phase,
     pub run_id: String,
     pub plan_name: String,
@@ -54,11 +53,11 @@ pub(crate) struct World {
     pub checks: Vec<CheckReport>,
     /// How many of them were reported before the call that is made now.
     pub reported: usize,
-    /// VMs that a restore has left.
+    /// The old VMs of restores.
     pub left_vms: BTreeSet<String>,
 }
 
-impl World {
+impl HostState {
     pub(crate) fn new() -> Self {
         Self {
             phase: Phase::Run,
@@ -99,9 +98,9 @@ impl World {
     }
 }
 
-impl World {
-    /// The error of a call that returned well and left a failed check behind.
-    /// The last status of a name counts.
+impl HostState {
+    /// The error of a call that returned `Ok` after a failed check. The last
+    /// status of a name counts.
     pub(crate) fn failed_check(&self) -> Option<Error> {
         let mut failed: Vec<&CheckReport> = Vec::new();
         for check in self.checks.iter().skip(self.reported) {
@@ -126,15 +125,15 @@ impl World {
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<RefCell<World>>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Rc<RefCell<HostState>>>> = const { RefCell::new(None) };
 }
 
-/// Makes a world the one that is asked, until the value is dropped.
-pub(crate) struct Entered(Option<Rc<RefCell<World>>>);
+/// Makes a fake host the current one until the value is dropped.
+pub(crate) struct Entered(Option<Rc<RefCell<HostState>>>);
 
 impl Entered {
-    pub(crate) fn new(world: &Rc<RefCell<World>>) -> Self {
-        Self(CURRENT.with_borrow_mut(|current| current.replace(Rc::clone(world))))
+    pub(crate) fn new(state: &Rc<RefCell<HostState>>) -> Self {
+        Self(CURRENT.with_borrow_mut(|current| current.replace(Rc::clone(state))))
     }
 }
 
@@ -144,6 +143,6 @@ impl Drop for Entered {
     }
 }
 
-pub(crate) fn current() -> Option<Rc<RefCell<World>>> {
+pub(crate) fn current() -> Option<Rc<RefCell<HostState>>> {
     CURRENT.with_borrow(Clone::clone)
 }

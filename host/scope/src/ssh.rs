@@ -19,11 +19,11 @@
 //! that climbs with `..`.
 
 use super::glob;
-use super::grant::ScopeError;
+use super::grants::ScopeError;
 use super::program::may_start_others;
-use super::ssh::Command;
 use super::variables::chooses_program;
 use std::fmt;
+use vdeploy_core::capability::ssh::Command;
 
 /// Which commands a plugin may run on the target. Grammar: module doc.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -129,18 +129,6 @@ impl SshScope {
         })
     }
 
-    /// Whether every command that `other` allows is allowed by this one.
-    pub fn covers(&self, other: &Self) -> bool {
-        (!self.probe_only || other.probe_only)
-            && self.takes(other.words.len(), other.open)
-            && self
-                .words
-                .iter()
-                .zip(&other.words)
-                .all(|(mine, theirs)| word_matches(mine, theirs))
-            && (self.frees_environment() || !other.frees_environment())
-    }
-
     /// Whether only probes are allowed.
     pub fn is_probe_only(&self) -> bool {
         self.probe_only
@@ -213,7 +201,7 @@ impl fmt::Display for SshScope {
 }
 
 /// The variables of the command by which it may become another one.
-pub(super) fn chosen_by(command: &Command) -> impl Iterator<Item = &str> {
+pub(crate) fn chosen_by(command: &Command) -> impl Iterator<Item = &str> {
     let plain = command.env.iter().map(|(name, _)| name);
     let secret = command.secret_env.iter().map(|(name, _)| name);
     plain
@@ -311,31 +299,6 @@ mod tests {
         let mut c = command("cat notes");
         c.env.push(("LC_ALL".to_owned(), "C".to_owned()));
         assert!(scope("cat **").allows(&c, false));
-    }
-
-    #[test]
-    fn covers_is_true_only_for_what_is_narrower() {
-        for (wide, narrow) in [
-            ("git **", "git **"),
-            ("git **", "git fetch *"),
-            ("git **", "probe:git **"),
-            ("git *", "git fetch"),
-            ("* **", "sh -s **"),
-            ("node *.js", "node dist/*.js"),
-        ] {
-            assert!(scope(wide).covers(&scope(narrow)), "{wide} | {narrow}");
-        }
-        for (a, b) in [
-            ("git fetch *", "git **"),
-            ("git *", "git fetch origin"),
-            ("probe:git **", "git **"),
-            ("git fetch", "git *"),
-            ("git fetch", "git fetch **"),
-            ("s* **", "sh -s **"),
-            ("cat /tmp/*", "cat /tmp/../*"),
-        ] {
-            assert!(!scope(a).covers(&scope(b)), "{a} | {b}");
-        }
     }
 
     #[test]

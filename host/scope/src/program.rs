@@ -151,7 +151,7 @@ const STARTERS: &[&str] = &[
 
 /// Whether the program that a word of a scope names can be one that starts
 /// other programs. A path counts by its file name.
-pub(super) fn may_start_others(word: &str) -> bool {
+pub(crate) fn may_start_others(word: &str) -> bool {
     let file = word.rsplit('/').next().unwrap_or(word);
     if file.contains('*') {
         return STARTERS.iter().any(|name| glob::matches(file, name));

@@ -3,12 +3,13 @@
 //! Pure.
 
 use super::address::PathPattern;
-use super::grant::Grants;
+use super::grants::Grants;
 use super::http::HttpScope;
-use super::ssh::{Command, SshScope};
-use super::ssh_scope::chosen_by;
-use crate::ids::PluginName;
+use super::ssh::SshScope;
+use super::ssh::chosen_by;
 use url::Url;
+use vdeploy_core::capability::ssh::Command;
+use vdeploy_core::ids::PluginName;
 
 /// Stands before the lines to add.
 const ADD: &str = "to allow it, add to the project file:\n";

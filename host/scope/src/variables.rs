@@ -1,0 +1,122 @@
+//! Environment variables that decide which program runs or what it loads. Pure.
+
+/// Variables by which a harmless program becomes another one, or is made to
+/// start another one or to load foreign code: of the loader, the shells, git,
+/// npm, build tools, the interpreters and others. Not every program is known.
+pub(crate) fn chooses_program(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "ANSIBLE_CONFIG",
+        "AR",
+        "BASHOPTS",
+        "BASH_ENV",
+        "CC",
+        "CDPATH",
+        "CLASSPATH",
+        "CMAKE_TOOLCHAIN_FILE",
+        "CURL_CA_BUNDLE",
+        "CURL_HOME",
+        "CXX",
+        "EDITOR",
+        "ENV",
+        "GCONV_PATH",
+        "GNUPGHOME",
+        "GOAUTH",
+        "GOCACHEPROG",
+        "GOFLAGS",
+        "GOPROXY",
+        "GOTOOLCHAIN",
+        "GRADLE_OPTS",
+        "HOME",
+        "HOSTALIASES",
+        "IFS",
+        "JAVA_OPTS",
+        "JAVA_TOOL_OPTIONS",
+        "JDK_JAVA_OPTIONS",
+        "KUBECONFIG",
+        "LESSCLOSE",
+        "LESSOPEN",
+        "LOCPATH",
+        "LUA_INIT",
+        "LUA_PATH",
+        "MAKE",
+        "MAKEFILES",
+        "MAKEFLAGS",
+        "MANPAGER",
+        "NLSPATH",
+        "NODE_COMPILE_CACHE",
+        "NODE_EXTRA_CA_CERTS",
+        "NODE_OPTIONS",
+        "NODE_PATH",
+        "NODE_TLS_REJECT_UNAUTHORIZED",
+        "OPENSSL_CONF",
+        "OPENSSL_ENGINES",
+        "OPENSSL_MODULES",
+        "PAGER",
+        "PATH",
+        "PGSERVICEFILE",
+        "PHPRC",
+        "PHP_INI_SCAN_DIR",
+        "PREFIX",
+        "PS4",
+        "PSQLRC",
+        "REQUESTS_CA_BUNDLE",
+        "RSYNC_RSH",
+        "RUBYLIB",
+        "RUBYOPT",
+        "RUSTC",
+        "R_ENVIRON",
+        "R_PROFILE",
+        "SHELL",
+        "SHELLOPTS",
+        "SSH_ASKPASS",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        "TAR_OPTIONS",
+        "VISUAL",
+        "WGETRC",
+        "XDG_CONFIG_HOME",
+    ];
+    const FAMILIES: &[&str] = &[
+        "AWS_",
+        "BASH_FUNC_",
+        "BUNDLE_",
+        "CARGO_",
+        "COREPACK_",
+        "DOCKER_",
+        "DOTNET_",
+        "DYLD_",
+        "ERL_",
+        "GIT_",
+        "GLIBC_",
+        "LD_",
+        "MAVEN_",
+        "PERL",
+        "PIP_",
+        "PYTHON",
+        "RUSTC_",
+        "SYSTEMD_",
+        "YARN_",
+        "_JAVA_",
+    ];
+    // Where a program fetches from, in either case.
+    const PROXIES: &[&str] = &["all_proxy", "ftp_proxy", "http_proxy", "https_proxy"];
+    // Of npm only what says how much it prints and asks, and which kinds of
+    // dependencies it installs.
+    const NPM: &[&str] = &[
+        "audit",
+        "fund",
+        "update_notifier",
+        "progress",
+        "loglevel",
+        "color",
+        "yes",
+        "include",
+    ];
+    let lower = name.to_ascii_lowercase();
+    if let Some(option) = lower.strip_prefix("npm_config_") {
+        return !NPM.contains(&option);
+    }
+    NAMES.contains(&name)
+        || PROXIES.contains(&lower.as_str())
+        || (name != "GIT_TERMINAL_PROMPT" && FAMILIES.iter().any(|f| name.starts_with(f)))
+}
