@@ -19,7 +19,7 @@ use vdeploy_core::capability::mask::Masker;
 use vdeploy_core::event::RunEvent;
 use vdeploy_core::ids::{PluginName, RunId, SnapshotId, VmId};
 use vdeploy_core::target::TargetFacts;
-use vdeploy_journal::{Entry, Store, StoreError, moves};
+use vdeploy_journal::{Entry, Store, StoreError, relocations};
 
 #[derive(Debug)]
 pub struct RunShared {
@@ -166,7 +166,7 @@ impl RunShared {
         if let Some(from) = &from {
             let target = self.world.target.facts().name;
             let journal = &self.recorder.journal;
-            moves::remember(journal.store(), &target, from, to)
+            relocations::record(journal.store(), &target, from, to)
                 .inspect_err(|error| journal.failed(error))?;
         }
         self.recorder.emit(RunEvent::TargetMoved {

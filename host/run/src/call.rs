@@ -33,9 +33,9 @@ impl Execution {
         let plugin = self.plugins.get(&step.plugin)?;
         let section = place.section;
         let resumes = progress
-            .open
+            .in_flight
             .take()
-            .is_some_and(|open| (open.place, open.phase, open.attempt) == (place, phase, attempt));
+            .is_some_and(|f| (f.place, f.phase, f.attempt) == (place, phase, attempt));
         let started = RunEvent::StepStarted {
             step: step.id.clone(),
             section,

@@ -1,10 +1,10 @@
 //! Does what the machine decides, until it says that the run is over.
 
 use super::call::{may_help, retry_delay};
-use super::earlier::{self, Open, SoFar};
 use super::machine::{self, Action, Ended, History, Place, Traits};
 use super::outcome_message::OutcomeMessage;
 use super::prepare::{Configs, Plugins};
+use super::resume_state::{self, InFlight, ResumeState};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Execution {
     pub rolls_back: Option<Arc<BTreeMap<StepId, Value>>>,
     pub rolled_back_run: Option<RunId>,
     /// How far an earlier process of this run came.
-    pub so_far: SoFar,
+    pub resume_state: ResumeState,
 }
 
 /// How a run ended, in full.
@@ -64,19 +64,19 @@ pub(super) struct Progress {
     pub(super) outputs: BTreeMap<StepId, Value>,
     pub(super) problems: Vec<StepProblem>,
     /// The function in which an earlier process was interrupted.
-    pub(super) open: Option<Open>,
+    pub(super) in_flight: Option<InFlight>,
 }
 
 impl Execution {
     /// Executes the plan to its end. Never returns early: a lost journal or
     /// lease ends the run as `Interrupted`.
     pub async fn execute(&self) -> Finished {
-        let so_far = self.so_far.clone();
+        let state = self.resume_state.clone();
         let mut progress = Progress {
-            history: so_far.history,
-            outputs: so_far.outputs,
-            problems: so_far.problems,
-            open: so_far.open,
+            history: state.history,
+            outputs: state.outputs,
+            problems: state.problems,
+            in_flight: state.in_flight,
         };
         let outcome = loop {
             progress.history.observe(
@@ -117,7 +117,7 @@ impl Execution {
             problems: &progress.problems,
             broken: self.shared.cancellation.broken(),
             by_hand: self.by_hand(progress),
-            no_live_version: earlier::no_live_version(&progress.outputs),
+            no_live_version: resume_state::no_live_version(&progress.outputs),
         }
         .finished();
         // A gate that is closed is the cause already; otherwise an outcome
@@ -206,7 +206,7 @@ impl Execution {
                 .ran(place, attempt, Ended::Failed { retry: false });
             return;
         };
-        if attempt > 1 && progress.open.is_none() {
+        if attempt > 1 && progress.in_flight.is_none() {
             tokio::select! {
                 () = self.shared.world.clock.sleep(retry_delay(step, attempt)) => {}
                 () = self.shared.cancellation.stopped() => return,

@@ -3,7 +3,6 @@
 
 mod call;
 pub mod driver;
-pub mod earlier;
 pub mod lease;
 pub mod machine;
 mod names;
@@ -13,9 +12,10 @@ mod preview;
 #[cfg(test)]
 mod properties;
 pub mod replay;
+pub mod resume_state;
 pub mod target_lease;
 pub mod trace;
 
 pub use driver::{Execution, Finished};
-pub use earlier::SoFar;
 pub use replay::Replayed;
+pub use resume_state::ResumeState;

@@ -2,8 +2,8 @@
 //! that says what is next, and the reader of the journal of a run that was cut
 //! off. The little driver here writes a journal as the real one does.
 
-use super::earlier::so_far;
 use super::machine::{Action, Ended, Place, Traits, next, places};
+use super::resume_state::ResumeState;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -172,7 +172,7 @@ impl Process<'_> {
 
     fn run(mut self, stop: Option<usize>) -> Result<Outcome, Crash> {
         let record = RunRecord::bare("01A", "infra", self.script.plan.clone());
-        let sum = so_far(&record, &self.left.journal);
+        let sum = ResumeState::of(&record, &self.left.journal);
         if !self.left.journal.is_empty() {
             self.write(Entry::Resumed {
                 by: String::new(),
@@ -180,7 +180,7 @@ impl Process<'_> {
             })?;
         }
         let mut history = sum.history;
-        let mut open = sum.open;
+        let mut in_flight = sum.in_flight;
         let mut calls = sum.gate.calls;
         let mut changed = sum.gate.target_changed;
         let mut finishing = sum.gate.finishing;
@@ -217,7 +217,7 @@ impl Process<'_> {
                 history.finally_begun(changed);
                 finishing = true;
             }
-            let goes_on = open
+            let goes_on = in_flight
                 .take()
                 .is_some_and(|o| (o.place, o.phase, o.attempt) == (place, phase, attempt));
             if !goes_on {

@@ -3,7 +3,6 @@
 //!
 //! Pure: does no I/O. Who repeats a run goes through them.
 
-use super::earlier::only_stopped;
 use super::machine::{self, Place};
 use serde_json::Value;
 use vdeploy_core::capability::EffectError;
@@ -14,6 +13,7 @@ use vdeploy_core::ids::StepId;
 use vdeploy_core::plan::Plan;
 use vdeploy_gate::{CallOutcome, RecordedCall, Segment};
 use vdeploy_journal::Entry;
+use vdeploy_journal::run_view::only_stopped;
 use vdeploy_journal::store::Stored;
 
 /// A function of a plugin that was called.

@@ -81,7 +81,7 @@ async fn repeat_with(
         shared: Arc::new(shared.replaying(source.clone())),
         rolls_back: rolls_back.map(Into::into),
         rolled_back_run: None,
-        so_far: Default::default(),
+        resume_state: Default::default(),
     };
     let functions = functions(&record.plan, journal);
     let replayed = execution.replay(&source, &functions).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use vdeploy_core::event::Outcome;
 use vdeploy_core::ids::RunId;
-use vdeploy_journal::standing;
+use vdeploy_journal::effective;
 use vdeploy_journal::store::RunSummary;
 
 /// How a run stands.
@@ -61,7 +61,7 @@ impl State {
     /// Whether what the run has changed may be live, as far as it knows itself.
     fn stands(self) -> bool {
         match self {
-            Self::Ended(outcome) => standing::stands(Some(outcome)),
+            Self::Ended(outcome) => effective::leaves_changes(Some(outcome)),
             Self::Killed | Self::Abandoned => true,
             Self::Running | Self::Reverted | Self::Undone => false,
         }

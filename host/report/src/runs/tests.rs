@@ -1,8 +1,10 @@
 use super::*;
+use std::collections::BTreeMap;
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::event::{Section, StepFailure};
 use vdeploy_core::ids::RunId;
 use vdeploy_core::plan::Plan;
+use vdeploy_journal::Entry;
 
 const START: u64 = 1_700_000_000_000;
 

@@ -10,15 +10,15 @@ use crate::capability::ssh::Ssh;
 use crate::event::RunEvent;
 use crate::gate::CallOutcome;
 use crate::ids::{Digest, PluginName, RunId, StepId};
-use crate::journal::store::{RunRecord, Stored};
-use crate::journal::{Entry, Store, StoreError, moves};
+use crate::journal::store::RunRecord;
+use crate::journal::{RunView, Store, StoreError, relocations};
 use crate::ops::error::{OpsError, OpsErrorKind};
 use crate::ops::lease::actor::Process;
 use crate::ops::lease::holder::LeaseHolder;
 use crate::ops::prepare::{self, Prepared, compat};
 use crate::ops::session::Session;
-use crate::run::earlier::{SoFar, no_live_version, so_far};
 use crate::run::lease::DEFAULT_TTL;
+use crate::run::resume_state::{ResumeState, no_live_version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(in crate::ops) struct Resumed {
     /// As it was recorded.
     pub record: RunRecord,
     /// How far it is.
-    pub resume_state: SoFar,
+    pub resume_state: ResumeState,
     /// Entries of the journal that say so.
     pub entries: usize,
     /// Numbers of the calls that have an intent.
@@ -63,9 +63,9 @@ impl Resume {
             None => None,
         };
         let resumed = Resumed {
-            resume_state: so_far(&record, &journal),
+            resume_state: ResumeState::of(&record, &journal),
             entries: journal.len(),
-            intents: intents(&journal),
+            intents: RunView::of(&journal).changes().collect(),
             rolls_back,
             record,
         };
@@ -100,16 +100,6 @@ fn not_running(store: &dyn Store, record: &RunRecord) -> Result<(), OpsError> {
     )))
 }
 
-fn intents(journal: &[Stored]) -> BTreeSet<u64> {
-    let entries = journal.iter().map(|stored| &stored.entry);
-    entries
-        .filter_map(|entry| match entry {
-            Entry::Intent { call, .. } => Some(*call),
-            _ => None,
-        })
-        .collect()
-}
-
 impl Resumed {
     /// What a person and a program are told at the beginning.
     pub fn event(&self) -> RunEvent {
@@ -131,9 +121,9 @@ impl Resumed {
             finished,
             step: self
                 .resume_state
-                .open
+                .in_flight
                 .as_ref()
-                .map(|open| open.step.clone()),
+                .map(|in_flight| in_flight.step.clone()),
             recorded: recorded.len().saturating_sub(doubtful),
             in_doubt: doubtful,
             target_changed: self.resume_state.gate.target_changed,
@@ -142,7 +132,7 @@ impl Resumed {
             no_live_version: no_live_version(&self.resume_state.outputs),
             moved_from: self
                 .resume_state
-                .moves
+                .relocations
                 .first()
                 .map(|(from, _)| from.clone()),
         }
@@ -253,9 +243,9 @@ impl Resumed {
 
     /// Where the target went is a fact, also when the process ended before it
     /// could store it.
-    pub fn remember_moves(&self, store: &dyn Store) -> Result<(), StoreError> {
-        for (from, to) in &self.resume_state.moves {
-            moves::remember(store, &self.record.target, from, to)?;
+    pub fn record_relocations(&self, store: &dyn Store) -> Result<(), StoreError> {
+        for (from, to) in &self.resume_state.relocations {
+            relocations::record(store, &self.record.target, from, to)?;
         }
         Ok(())
     }
