@@ -129,8 +129,9 @@ mod tests {
                 let begin = format!("\"{family}.");
                 for (at, _) in text.match_indices(&begin) {
                     let literal = text[at + 1..].split('"').next().unwrap();
-                    let word = literal[begin.len() - 1..].chars();
-                    if word.clone().all(|c| c.is_ascii_lowercase() || c == '-')
+                    let word = &literal[begin.len() - 1..];
+                    if !word.is_empty()
+                        && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
                         && HostFunction::from_name(literal).is_none()
                         && !FILES.contains(&literal)
                     {
