@@ -6,6 +6,7 @@ pub mod actor;
 pub mod backoff;
 pub mod capability;
 pub mod clean;
+pub mod codes;
 pub mod event;
 pub mod ids;
 pub mod plan;

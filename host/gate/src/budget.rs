@@ -12,6 +12,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 
 /// Most calls of capabilities, those of the clock included.
 pub const MAX_CALLS: u64 = 100_000;
@@ -23,9 +24,6 @@ pub const MAX_IN_FLIGHT: usize = 8;
 /// What a call takes in the journal besides its arguments and its answer, in
 /// bytes.
 const CALL_COST: u64 = 256;
-
-/// The code of a call that is over the budget.
-pub const TOO_MUCH: &str = "gate.too-much";
 
 /// The budget of one call of a plugin's function. A clone is the same budget.
 #[derive(Clone, Debug)]
@@ -131,7 +129,7 @@ impl Budget {
 }
 
 fn spend(used: &mut Used, message: String) -> EffectError {
-    let error = EffectError::new(ErrorKind::Denied, TOO_MUCH, message);
+    let error = EffectError::new(ErrorKind::Denied, codes::GATE_TOO_MUCH, message);
     used.spent = Some(error.clone());
     error
 }
@@ -183,7 +181,7 @@ mod tests {
         take(&few.clone()).unwrap().unwrap();
         assert!(few.spent().is_none());
         let error = take(&few).unwrap().unwrap_err();
-        assert_eq!(error.code, TOO_MUCH);
+        assert_eq!(error.code, codes::GATE_TOO_MUCH);
         assert!(error.message.contains("2 calls"), "{error}");
         assert_eq!(few.take_bytes(1), Err(error.clone()));
         assert_eq!(few.spent(), Some(error));
@@ -194,7 +192,7 @@ mod tests {
         let small = Budget::new(10, 1000);
         small.take_bytes(1000).unwrap();
         let error = small.take_bytes(1).unwrap_err();
-        assert_eq!(error.code, TOO_MUCH);
+        assert_eq!(error.code, codes::GATE_TOO_MUCH);
         assert_eq!(small.spent(), Some(error));
     }
 

@@ -2,33 +2,40 @@
 
 use serde_json::Value;
 use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::function::{Access, HostFunction};
 
 /// What a call does to the world.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// Reads only.
     Probe,
     /// Changes something that is not the target: the host's store, a third
     /// party.
     Change,
-    /// Changes the run's target.
     ChangeTarget,
     /// Takes the snapshot that allows the changes after it.
     TakeSnapshot,
 }
 
 impl Effect {
-    /// Whether it is more than reading.
     pub fn is_change(self) -> bool {
         self != Self::Probe
+    }
+
+    /// Whether the table of functions allows it.
+    pub(super) fn is_allowed_for(self, function: HostFunction) -> bool {
+        match function.access() {
+            Access::Probe => !self.is_change(),
+            Access::Change => self.is_change(),
+            Access::ByCall => true,
+        }
     }
 }
 
 /// What a resumed run does with a call whose result is missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WhenInDoubt {
-    /// Make it again: the capability finds what came of it, or doing it twice
-    /// is doing it once.
+    /// Make it again: the capability finds out whether it happened, or twice is
+    /// the same as once.
     Retry,
     /// Tell the plugin that it may have happened.
     Report,
@@ -37,13 +44,11 @@ pub enum WhenInDoubt {
 /// One call, described before it is made.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Interface and function, for example `ssh.exec`.
-    pub function: &'static str,
+    pub function: HostFunction,
     /// For a person, for example `ssh git fetch origin`.
     pub action: String,
     /// The arguments, for the journal. Secrets stand in it by name only.
     pub request: Value,
-    /// What it does.
     pub effect: Effect,
     /// Whether the plugin's grants cover it; the error has the line to add.
     pub grant: Result<(), EffectError>,
@@ -52,6 +57,5 @@ pub struct Call {
     /// Takes so long that its beginning is journaled although it changes
     /// nothing.
     pub lasting: bool,
-    /// What is to be done when it is not known whether it happened.
     pub in_doubt: WhenInDoubt,
 }

@@ -8,9 +8,11 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use url::Url;
+use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::http::{HeaderText, HopPolicy, Nearness, Request, Response};
 use vdeploy_core::capability::http_rules;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_scope::Grants;
 use vdeploy_scope::address::same_origin;
 
@@ -19,7 +21,7 @@ impl Gate {
     pub async fn http(&self, mut request: Request) -> Result<Response, EffectError> {
         request.timeout = request.timeout.min(self.time_left());
         let call = Call {
-            function: "http.send",
+            function: HostFunction::HttpSend,
             action: format!("http {} {}", request.method, request.url),
             request: self.http_arguments(&request),
             effect: self.http_effect(&request),
@@ -69,7 +71,7 @@ impl Gate {
                 .map(|_| {
                     Err(EffectError::new(
                         ErrorKind::Invalid,
-                        "http.invalid",
+                        codes::HTTP_INVALID,
                         "send-all takes probes only (GET, HEAD); send changes one by one",
                     ))
                 })
@@ -138,7 +140,7 @@ impl Gate {
                 let host = url.host_str().unwrap_or_default();
                 let target = self.shared.target().url;
                 return Err(denied(
-                    "secret.denied",
+                    codes::SECRET_DENIED,
                     &format!("the secret `{}` in a header to {host}", secret.name),
                     &Grants::line_for_secret_to_url(
                         &self.plugin,
@@ -160,7 +162,11 @@ impl HopPolicy for Gate {
             return Ok(());
         }
         let advice = Grants::advice_for_http(&self.plugin, method, url, target.as_deref());
-        Err(refused("http.denied", &format!("{method} {url}"), &advice))
+        Err(refused(
+            codes::HTTP_DENIED,
+            &format!("{method} {url}"),
+            &advice,
+        ))
     }
 
     fn allows_secret(&self, name: &str, url: &Url) -> bool {

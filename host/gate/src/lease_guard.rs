@@ -1,11 +1,12 @@
 //! A change is sent only while the run surely holds its target. What that means
 //! for a call: it waits, it is refused, or it is left open in the journal.
 
-use super::pass::{CUT, Gate};
+use super::pass::Gate;
 use super::rules::{late, stopped};
 use vdeploy_core::capability::http::{Request, Response};
 use vdeploy_core::capability::leases::LeaseLoss;
 use vdeploy_core::capability::{EffectError, World};
+use vdeploy_core::codes;
 use vdeploy_core::event::RunEvent;
 
 /// What is said while a change waits.
@@ -19,14 +20,14 @@ impl Gate {
         let shared = &self.shared;
         let leases = &shared.world.leases;
         if !leases.are_valid() && leases.loss().is_none() {
-            shared.emit(RunEvent::Doing {
+            shared.recorder.emit(RunEvent::Doing {
                 text: WAITS.to_owned(),
             });
         }
         tokio::select! {
             biased;
             held = leases.ensure_valid() => held.map_err(|how| self.lost(&how)),
-            () = shared.stopped() => Err(stopped(shared.broken().is_some())),
+            () = shared.cancellation.stopped() => Err(stopped(shared.cancellation.is_broken())),
             () = tokio::time::sleep_until(self.deadline) => Err(late()),
         }
     }
@@ -64,6 +65,7 @@ impl Gate {
     /// Whether a call with this error has no result in the journal: a process
     /// that goes on with the run finds out what came of it.
     pub(super) fn is_left_open(&self, error: &EffectError) -> bool {
-        error.code == CUT || (error.maybe_applied && self.shared.world.leases.loss().is_some())
+        error.code == codes::GATE_CUT
+            || (error.maybe_applied && self.shared.world.leases.loss().is_some())
     }
 }

@@ -4,6 +4,7 @@
 
 use super::pass::Gate;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::ids::{RunId, SnapshotId, VmId};
 use vdeploy_journal::{Entry, StoreError};
 
@@ -23,7 +24,7 @@ impl Gate {
             Ok(true) => Ok(()),
             Ok(false) => Err(EffectError::new(
                 ErrorKind::Denied,
-                "snapshot.not-left",
+                codes::SNAPSHOT_NOT_LEFT,
                 format!(
                     "no restore of this run, or of the run that it rolls back, left VM {vm}, so \
                      it is not paused"
@@ -48,7 +49,7 @@ impl Gate {
         }
         Err(EffectError::new(
             ErrorKind::Denied,
-            "snapshot.not-of-target",
+            codes::SNAPSHOT_NOT_OF_TARGET,
             format!(
                 "snapshot {id} was not taken in this run or in the run that it rolls back, and \
                  the platform does not say that it is one of this target; it is not restored"
@@ -61,13 +62,13 @@ impl Gate {
     fn any_entry(&self, is: impl Fn(&Entry) -> bool) -> Result<bool, StoreError> {
         let shared = &self.shared;
         let has = |run: &RunId| -> Result<bool, StoreError> {
-            let journal = shared.store().journal(run)?;
+            let journal = shared.recorder.journal.store().journal(run)?;
             Ok(journal.iter().any(|stored| is(&stored.entry)))
         };
         if has(&shared.run)? {
             return Ok(true);
         }
-        let record = shared.store().run(shared.run.as_str())?;
+        let record = shared.recorder.journal.store().run(shared.run.as_str())?;
         record.rolls_back.as_ref().map_or(Ok(false), has)
     }
 }
@@ -75,7 +76,7 @@ impl Gate {
 fn unreadable(error: &StoreError) -> EffectError {
     EffectError::new(
         ErrorKind::Unavailable,
-        "gate.journal",
+        codes::GATE_JOURNAL,
         format!("the journal cannot be read: {error}"),
     )
 }

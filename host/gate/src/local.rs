@@ -2,13 +2,15 @@
 
 use super::call::{Call, Effect, WhenInDoubt};
 use super::from_journal::{FromJournal, bytes};
-use super::pass::{CUT, CallContext, CallResult, Gate, SLEEP, denied, millis};
+use super::pass::{CallContext, CallResult, Gate, denied, millis};
 use super::rules::late;
 use serde_json::{Value, json};
 use std::time::Duration;
+use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::secrets::Secret;
 use vdeploy_core::capability::state::{MAX_KEY, MAX_VALUE};
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_scope::Grants;
 
 /// A sleep from this length on is resumed; a shorter one begins anew.
@@ -21,13 +23,13 @@ impl Gate {
             Ok(())
         } else {
             Err(denied(
-                "secret.denied",
+                codes::SECRET_DENIED,
                 &format!("the secret `{name}`"),
                 &Grants::line_for_secret_to_ssh(&self.plugin, name),
             ))
         };
         let call = Call {
-            function: "secrets.get",
+            function: HostFunction::SecretsGet,
             action: format!("secret {name}"),
             request: json!({ "name": name }),
             effect: Effect::Probe,
@@ -49,7 +51,7 @@ impl Gate {
             Ok(())
         } else {
             Err(denied(
-                "secret.reveal-denied",
+                codes::SECRET_REVEAL_DENIED,
                 &format!("reading the secret `{}`", secret.name),
                 &Grants::line_to_add(
                     "secrets-reveal",
@@ -59,7 +61,7 @@ impl Gate {
             ))
         };
         let call = Call {
-            function: "secrets-reveal.reveal",
+            function: HostFunction::SecretsReveal,
             action: format!("reveal secret {}", secret.name),
             request: json!({ "name": secret.name }),
             effect: Effect::Probe,
@@ -74,7 +76,7 @@ impl Gate {
 
     /// A value of this plugin on this target.
     pub async fn state_get(&self, key: &str) -> Result<Option<Vec<u8>>, EffectError> {
-        let call = self.state_call("state.get", key, Value::Null, Effect::Probe);
+        let call = self.state_call(HostFunction::StateGet, key, Value::Null, Effect::Probe);
         let target = self.shared.target().name;
         let state = self.shared.world.state.clone();
         self.pass(
@@ -96,16 +98,16 @@ impl Gate {
     /// Stores (`Some`) or removes (`None`) a value of this plugin.
     pub async fn state_set(&self, key: &str, value: Option<&[u8]>) -> Result<(), EffectError> {
         let function = if value.is_some() {
-            "state.put"
+            HostFunction::StatePut
         } else {
-            "state.delete"
+            HostFunction::StateDelete
         };
         let shown = value.map_or(Value::Null, super::ssh::text);
         let mut call = self.state_call(function, key, shown, Effect::Change);
         if call.grant.is_ok() && value.is_some_and(|v| v.len() > MAX_VALUE) {
             call.grant = Err(EffectError::new(
                 ErrorKind::Invalid,
-                "state.too-large",
+                codes::STATE_TOO_LARGE,
                 format!("a value has at most {MAX_VALUE} bytes"),
             ));
         }
@@ -113,7 +115,7 @@ impl Gate {
         if call.grant.is_ok() && parts.into_iter().flatten().any(|p| self.has_secret(p)) {
             call.grant = Err(EffectError::new(
                 ErrorKind::Invalid,
-                "state.secret",
+                codes::STATE_SECRET,
                 "the key or the value has a secret in it, and none is stored; store what you \
                  derive from it, such as a digest",
             ));
@@ -141,17 +143,17 @@ impl Gate {
         *self.shared.masker.mask_bytes(bytes) != *bytes
     }
 
-    fn state_call(&self, function: &'static str, key: &str, value: Value, effect: Effect) -> Call {
+    fn state_call(&self, function: HostFunction, key: &str, value: Value, effect: Effect) -> Call {
         let grant = if !self.grants.state {
             Err(denied(
-                "state.denied",
+                codes::STATE_DENIED,
                 &format!("`{function}`"),
                 &Grants::line_to_add("state", &self.plugin, &[]),
             ))
         } else if key.is_empty() || key.len() > MAX_KEY {
             Err(EffectError::new(
                 ErrorKind::Invalid,
-                "state.key",
+                codes::STATE_KEY,
                 format!("a key has 1 to {MAX_KEY} bytes"),
             ))
         } else {
@@ -172,7 +174,7 @@ impl Gate {
     /// Milliseconds since 1970.
     pub async fn now(&self) -> Result<u64, EffectError> {
         let call = Call {
-            function: "clock.now-unix-ms",
+            function: HostFunction::ClockNow,
             action: "clock".to_owned(),
             request: Value::Null,
             effect: Effect::Probe,
@@ -195,7 +197,7 @@ impl Gate {
         let too_long = duration > left;
         let duration = duration.min(left);
         let call = Call {
-            function: SLEEP,
+            function: HostFunction::ClockSleep,
             action: format!("wait {} ms", millis(duration)),
             request: json!({ "ms": asked }),
             effect: Effect::Probe,
@@ -219,9 +221,9 @@ impl Gate {
                             return Err(late());
                         }
                     }
-                    () = self.shared.stopped() => {
+                    () = self.shared.cancellation.stopped() => {
                         let why = "the wait was cut short";
-                        return Err(EffectError::new(ErrorKind::Cancelled, CUT, why));
+                        return Err(EffectError::new(ErrorKind::Cancelled, codes::GATE_CUT, why));
                     }
                 }
                 Ok(CallResult {
@@ -232,7 +234,7 @@ impl Gate {
         );
         match passed.await {
             // The plugin's next call hears of the stop.
-            Err(error) if error.code == CUT => Ok(()),
+            Err(error) if error.code == codes::GATE_CUT => Ok(()),
             passed => passed,
         }
     }
@@ -247,7 +249,7 @@ impl Gate {
         let never = || {
             Err(EffectError::new(
                 ErrorKind::Failed,
-                "gate.pretend",
+                codes::GATE_PRETEND,
                 "a probe is never pretended",
             ))
         };

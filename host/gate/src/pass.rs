@@ -1,18 +1,19 @@
-//! The path itself: decide, journal the intent, perform, mask, journal the
-//! result, tell.
+//! The path of a call: number it, ask the source of answers, decide, and make
+//! it (`make`).
 
-use super::budget::{Budget, TOO_MUCH, cost_of_answer, cost_of_request};
-use super::call::{Call, Effect, WhenInDoubt};
+use super::budget::{Budget, cost_of_answer, cost_of_request};
+use super::call::Call;
+use super::call_source::{Asked, Source};
 use super::from_journal::FromJournal;
-use super::recorded_calls::{CallOutcome, RecordedCall};
-use super::rules::{Decision, Situation, decide, stopped};
+use super::rules::{Decision, Situation, decide};
 use super::shared::RunShared;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use vdeploy_core::capability::{EffectError, ErrorKind};
-use vdeploy_core::event::{CheckStatus, Level, Phase, RunEvent, command_ok};
+use vdeploy_core::codes;
+use vdeploy_core::event::{CheckStatus, Level, Phase, RunEvent};
 use vdeploy_core::ids::{PluginName, StepId};
 use vdeploy_journal::{Entry, StoreError};
 use vdeploy_scope::Grants;
@@ -24,28 +25,17 @@ pub(super) const NOT_MADE: &str = "not made: dry run";
 /// The gate of one plugin call: who calls, in which phase, until when.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    /// What the run's gates share.
     pub shared: Arc<RunShared>,
-    /// Who calls.
     pub plugin: PluginName,
-    /// For which step.
     pub step: StepId,
-    /// Which function is running.
+    /// The function of the plugin that is running.
     pub phase: Phase,
-    /// What the plugin may do.
     pub grants: Arc<Grants>,
     /// When the step's time is over.
     pub deadline: Instant,
     /// What this call of the plugin may use up.
     pub budget: Budget,
 }
-
-/// The function that waits.
-pub(super) const SLEEP: &str = "clock.sleep-ms";
-
-/// The code of a sleep that was cut short by a stop: what is left of it is slept
-/// when the run is gone on with.
-pub(super) const CUT: &str = "gate.cut";
 
 /// Most of a call's description that is shown, in bytes.
 const MAX_ACTION: usize = 1024;
@@ -54,10 +44,9 @@ const MAX_NAME: usize = 1024;
 /// Longest detail of a check, in bytes.
 const MAX_DETAIL: usize = 8 << 10;
 /// Most of an error's message that is kept, in bytes.
-const MAX_ERROR: usize = 64 << 10;
+pub(super) const MAX_ERROR: usize = 64 << 10;
 
-/// What a passed call answers with: the value for the plugin, and its form in
-/// the journal.
+/// The answer of a call that was made: for the plugin, and for the journal.
 pub(super) struct CallResult<T> {
     pub value: T,
     pub journal: Value,
@@ -69,7 +58,7 @@ pub(super) struct CallContext {
     /// Its number in the run.
     pub effect: u64,
     /// An earlier process of the run has made it, at this time in milliseconds
-    /// since 1970, and what came of it is not known.
+    /// since 1970, and its effect is not known.
     pub asked_before: Option<u64>,
 }
 
@@ -107,215 +96,128 @@ impl Gate {
         T: FromJournal,
         F: AsyncFnOnce(CallContext) -> Result<CallResult<T>, EffectError>,
     {
+        debug_assert!(call.effect.is_allowed_for(call.function), "{call:?}");
         let shared = &self.shared;
         self.budget.take_call().await?;
-        let number = shared.next_call();
-        let change = call.effect.is_change();
+        let number = shared.calls.numbers().next();
         call.action = shared.masker.mask_start(&call.action, MAX_ACTION);
         let mut request = std::mem::take(&mut call.request);
         shared.masker.mask_json(&mut request);
         self.budget.take_bytes(cost_of_request(&request))?;
-        let result = |request: Value, response| Entry::Result {
-            call: number,
+        let mut asked = Asked {
+            number,
             step: self.step.clone(),
-            function: call.function.to_owned(),
+            call,
             request,
-            response,
         };
-
-        if let Some(replay) = &shared.replay {
-            let asked = (number, call, request);
-            return self.replay(replay, asked, pretend, perform).await;
-        }
-        let mut asked_before = None;
-        if let Some(recorded) = shared.recorded(number) {
-            if !self.is_same(&recorded, &call, &request) {
-                return Err(self.diverged(number, &recorded, &call));
+        let asked_before = match shared.calls.ask(self, &asked) {
+            Source::Make { asked_before } => asked_before,
+            Source::End(error) => return Err(error),
+            Source::Answered {
+                response,
+                unrecorded,
+            } => {
+                self.count(&response)?;
+                if unrecorded {
+                    // Its arguments are in its intent.
+                    let request = std::mem::take(&mut asked.request);
+                    self.append(&asked.result(response.clone()))?;
+                    asked.request = request;
+                }
+                return self.answer(&asked, response, pretend, perform).await;
             }
-            let (ended, missing) = match recorded.outcome {
-                CallOutcome::Result(ended) => (Some(ended), false),
-                CallOutcome::Done(value) => (Some(Ok(value)), true),
-                CallOutcome::InDoubt(_) if call.in_doubt == WhenInDoubt::Report => {
-                    (Some(Err(unanswered(&call.action))), true)
-                }
-                CallOutcome::InDoubt(since) => {
-                    asked_before = Some(since);
-                    (None, false)
-                }
+        };
+        match self.decide(&asked, asked_before).await {
+            Decision::Refuse(error) => Err(self.refuse(asked, asked_before, error)?),
+            Decision::Pretend => {
+                self.record_pretended(asked)?;
+                pretend()
+            }
+            decision => self.make(asked, asked_before, decision, perform).await,
+        }
+    }
+
+    /// Gives a recorded answer. `perform` is called only for what no journal
+    /// has: a secret.
+    async fn answer<T, F>(
+        &self,
+        asked: &Asked,
+        response: Result<Value, EffectError>,
+        pretend: impl FnOnce() -> Result<T, EffectError>,
+        perform: F,
+    ) -> Result<T, EffectError>
+    where
+        T: FromJournal,
+        F: AsyncFnOnce(CallContext) -> Result<CallResult<T>, EffectError>,
+    {
+        let calls = &self.shared.calls;
+        calls.answered(self, asked, &response)?;
+        let value = response?;
+        if self.shared.dry_run && value == NOT_MADE && asked.call.effect.is_change() {
+            return pretend();
+        }
+        if let Some(value) = T::from_journal(&value) {
+            return Ok(value);
+        }
+        if T::NEVER_RECORDED {
+            let context = CallContext {
+                effect: asked.number,
+                asked_before: None,
             };
-            if let Some(ended) = ended {
-                self.count(&ended)?;
-                if missing {
-                    self.write(&result(Value::Null, ended.clone()))?;
-                }
-                let value = ended?;
-                if let Some(value) = T::from_journal(&value) {
-                    return Ok(value);
-                }
-                if T::NEVER_RECORDED {
-                    let context = CallContext {
-                        effect: number,
-                        asked_before,
-                    };
-                    return Ok(perform(context).await?.value);
-                }
-                return Err(self.broken_off(format!(
-                    "the journal does not have the whole answer of call {number} (`{}`)",
-                    call.function
-                )));
-            }
+            return Ok(perform(context).await?.value);
         }
+        Err(calls.incomplete(self, asked))
+    }
 
+    async fn decide(&self, asked: &Asked, asked_before: Option<u64>) -> Decision {
+        let shared = &self.shared;
         let situation = Situation {
             phase: self.phase,
             dry_run: shared.dry_run,
-            snapshot_stands: shared.snapshot_stands() || asked_before.is_some(),
+            snapshot_stands: shared.snapshots.allows_changes() || asked_before.is_some(),
             makes_snapshots: self.grants.allows_snapshot(SnapshotScope::SelfManaged),
-            cancelled: shared.is_cancelled(),
+            cancelled: shared.cancellation.is_cancelled(),
             late: self.time_left().is_zero(),
-            broken: shared.broken().is_some(),
+            broken: shared.cancellation.is_broken(),
         };
-        let mut decision = decide(&call, situation);
-        if change && matches!(decision, Decision::Perform | Decision::Prepare) {
-            decision = match self.ensure_lease_valid().await {
-                Ok(()) => decision,
-                Err(error) => Decision::Refuse(error),
-            };
-        }
-        if let Decision::Refuse(mut error) = decision {
-            error.message = shared.masker.mask_start(&error.message, MAX_ERROR);
-            // What was asked before stays in doubt: its entry comes with the
-            // next try.
-            if asked_before.is_some() {
-                error = error.in_doubt();
-            } else if shared.broken().is_none() {
-                let refused = Err(error.clone());
-                self.count(&refused)?;
-                self.write(&result(request, refused))?;
-            }
-            self.say(Level::Warn, &format!("refused {}: {error}", call.action));
-            return Err(error);
-        }
-
-        let tell = |event| {
-            if !call.quiet {
-                shared.emit(event);
-            }
-        };
-        tell(RunEvent::CallStarted {
-            step: self.step.clone(),
-            call: number,
-            action: call.action.clone(),
-            change,
-        });
-        let began = Instant::now();
-        let finished = |ok, not_made, command_ok| RunEvent::CallFinished {
-            step: self.step.clone(),
-            call: number,
-            ok,
-            not_made,
-            command_ok,
-            duration_ms: millis(began.elapsed()),
-        };
-
-        if decision == Decision::Pretend {
-            let not_made = Ok(Value::from(NOT_MADE));
-            self.count(&not_made)?;
-            self.write(&result(request, not_made))?;
-            tell(finished(true, true, None));
-            return pretend();
-        }
-
-        let changes_target = call.effect == Effect::ChangeTarget && decision != Decision::Prepare;
-        if decision == Decision::Prepare {
-            shared.prepares_snapshot(&self.step);
-        }
-        let marked = change || call.lasting;
-        let request = if marked && asked_before.is_some() {
-            Value::Null
-        } else if marked {
-            self.write(&Entry::Intent {
-                call: number,
-                step: self.step.clone(),
-                function: call.function.to_owned(),
-                request,
-                changes_target,
-            })?;
-            Value::Null
-        } else {
-            request
-        };
-        // Before the call: it may be cut off at the step's deadline.
-        let was_changed = match changes_target {
-            true => shared.set_target_changed(true),
-            false => true,
-        };
-
-        let context = CallContext {
-            effect: number,
-            asked_before,
-        };
-        let performed = async {
-            // What only looks is not waited for when the run is being stopped.
-            // A sleep sees to that itself.
-            if change {
-                // The journal may have taken its time.
-                self.ensure_lease_valid()
-                    .await
-                    .map_err(|error| match asked_before {
-                        Some(_) => error.in_doubt(),
-                        None => error,
-                    })?;
-                return perform(context).await;
-            }
-            if call.function == SLEEP {
-                return perform(context).await;
-            }
-            tokio::select! {
-                biased;
-                answer = perform(context) => answer,
-                () = shared.stopped() => Err(stopped(shared.broken().is_some())),
-            }
-        };
-        let (response, journal) = match performed.await {
-            Ok(answer) => (Ok(answer.value), Ok(answer.journal)),
-            Err(mut error) => {
-                error.message = shared.masker.mask_start(&error.message, MAX_ERROR);
-                if !error.maybe_applied && !was_changed {
-                    shared.set_target_changed(false);
-                }
-                (Err(error.clone()), Err(error))
-            }
-        };
-        if let Err(error) = &response
-            && self.is_left_open(error)
+        let decision = decide(&asked.call, situation);
+        if asked.call.effect.is_change()
+            && matches!(decision, Decision::Perform | Decision::Prepare)
+            && let Err(error) = self.ensure_lease_valid().await
         {
-            tell(finished(false, false, None));
-            return response;
+            return Decision::Refuse(error);
         }
-        let (response, journal) = match self.count(&journal) {
-            Ok(()) => (response, journal),
-            // Of a change the answer is lost, and not the change.
-            Err(error) => {
-                let error = if change { error.in_doubt() } else { error };
-                (Err(error.clone()), Err(error))
-            }
-        };
-        let command_ok = journal.as_ref().ok().and_then(command_ok);
-        let entry = result(request, journal);
-        if change {
-            shared.record(&entry).map_err(in_doubt)?;
-        } else {
-            shared.record_later(entry).map_err(closed)?;
-        }
-        tell(finished(response.is_ok(), false, command_ok));
-        response
+        decision
     }
 
-    /// The journal keeps this answer, or has it already.
+    /// Records the refusal and returns its error.
+    fn refuse(
+        &self,
+        mut asked: Asked,
+        asked_before: Option<u64>,
+        mut error: EffectError,
+    ) -> Result<EffectError, EffectError> {
+        error.message = self.shared.masker.mask_start(&error.message, MAX_ERROR);
+        // A call that was asked before stays in doubt: the next process gives
+        // it its result.
+        if asked_before.is_some() {
+            error = error.in_doubt();
+        } else if !self.shared.cancellation.is_broken() {
+            let refused = Err(error.clone());
+            self.count(&refused)?;
+            self.append(&asked.result(refused))?;
+        }
+        self.say(
+            Level::Warn,
+            &format!("refused {}: {error}", asked.call.action),
+        );
+        Ok(error)
+    }
+
+    /// Takes an answer that the journal keeps, or has, out of the budget.
     pub(super) fn count(&self, answer: &Result<Value, EffectError>) -> Result<(), EffectError> {
         match answer {
-            Err(error) if error.code == TOO_MUCH => {
+            Err(error) if error.code == codes::GATE_TOO_MUCH => {
                 self.budget.was_spent(error);
                 Ok(())
             }
@@ -323,44 +225,27 @@ impl Gate {
         }
     }
 
-    /// Writes to the journal; a failure ends the run's effects.
-    fn write(&self, entry: &Entry) -> Result<(), EffectError> {
-        self.shared.record(entry).map_err(closed)
+    fn append(&self, entry: &Entry) -> Result<(), EffectError> {
+        self.shared.recorder.append(entry).map_err(closed)
     }
 
-    /// Whether the plugin asks for what it had asked for under this number.
-    pub(super) fn is_same(&self, recorded: &RecordedCall, call: &Call, request: &Value) -> bool {
-        recorded.step == self.step
-            && recorded.function == call.function
-            && recorded.request == *request
+    /// Closes the gate: the plugin does not do what the journal says it did.
+    pub(super) fn break_off(&self, why: &str) -> EffectError {
+        let why = self.shared.masker.mask_start(why, MAX_ERROR);
+        self.shared.cancellation.break_off(&why);
+        EffectError::new(ErrorKind::Cancelled, codes::GATE_DIVERGED, why)
     }
 
-    /// The plugin does not do what it had done: what was recorded is of no use.
-    fn diverged(&self, number: u64, recorded: &RecordedCall, call: &Call) -> EffectError {
-        self.broken_off(format!(
-            "call {number} was `{}` of step `{}` before the interruption and is `{}` of step `{}` \
-             now ({}): the recorded results do not fit, so the run cannot be resumed",
-            recorded.function, recorded.step, call.function, self.step, call.action
-        ))
-    }
-
-    /// Nothing more is done in this run, for this reason.
-    fn broken_off(&self, why: String) -> EffectError {
-        let why = self.shared.masker.mask_start(&why, MAX_ERROR);
-        self.shared.break_off(&why);
-        EffectError::new(ErrorKind::Cancelled, "gate.diverged", why)
-    }
-
-    /// Why a step that returned well has failed all the same: it changed the
-    /// target to make a snapshot, and none stands.
+    /// The error of a step that returned well although it changed the target to
+    /// make a snapshot and declared none.
     pub fn undeclared(&self) -> Option<EffectError> {
-        self.shared.snapshot_is_owed(&self.step).then(|| {
+        self.shared.snapshots.is_owed_by(&self.step).then(|| {
             EffectError::new(
                 ErrorKind::Denied,
-                "gate.not-declared",
+                codes::GATE_NOT_DECLARED,
                 format!(
                     "the plugin `{}` ran commands to make a snapshot and did not declare one, \
-                     so none stands and nothing else may be changed",
+                     so none exists and nothing else may be changed",
                     self.plugin
                 ),
             )
@@ -369,20 +254,18 @@ impl Gate {
 
     /// A masked log line of the plugin.
     pub fn say(&self, level: Level, message: &str) {
-        self.shared.emit(RunEvent::Log {
+        let masker = &self.shared.masker;
+        self.shared.recorder.emit(RunEvent::Log {
             step: Some(self.step.clone()),
             level,
-            message: self
-                .shared
-                .masker
-                .mask_start(message, MAX_ERROR + MAX_ACTION),
+            message: masker.mask_start(message, MAX_ERROR + MAX_ACTION),
         });
     }
 
     /// A masked named check of the plugin.
     pub fn check(&self, name: &str, status: CheckStatus, duration_ms: u64, detail: Option<&str>) {
         let masker = &self.shared.masker;
-        self.shared.emit(RunEvent::Check {
+        self.shared.recorder.emit(RunEvent::Check {
             step: self.step.clone(),
             name: masker.mask_start(name, MAX_NAME),
             status,
@@ -393,11 +276,11 @@ impl Gate {
 }
 
 /// The error of a change that may have happened before the interruption, and
-/// of which nothing more can be found out here.
+/// whose effect cannot be found out.
 pub(super) fn unanswered(action: &str) -> EffectError {
     EffectError::new(
         ErrorKind::Unavailable,
-        "gate.unanswered",
+        codes::GATE_UNANSWERED,
         format!(
             "the run was interrupted while `{action}` was on its way: it may have arrived; it was \
              not sent again"
@@ -406,17 +289,16 @@ pub(super) fn unanswered(action: &str) -> EffectError {
     .in_doubt()
 }
 
-/// The journal can no longer be written, and nothing was changed.
-fn closed(error: StoreError) -> EffectError {
-    EffectError::new(ErrorKind::Cancelled, "gate.closed", error.to_string())
+/// The journal cannot be written, and nothing was changed.
+pub(super) fn closed(error: StoreError) -> EffectError {
+    EffectError::new(ErrorKind::Cancelled, codes::GATE_CLOSED, error.to_string())
 }
 
-/// The journal can no longer be written: what was just done is in doubt.
+/// The journal cannot be written: the effect that it should have is in doubt.
 pub(super) fn in_doubt(error: StoreError) -> EffectError {
     closed(error).in_doubt()
 }
 
-/// Whole milliseconds.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -427,7 +309,7 @@ pub(super) fn denied(code: &str, what: &str, line: &str) -> EffectError {
     refused(code, what, &advice)
 }
 
-/// The same with other words about what to do.
+/// As `denied`, with other advice.
 pub(super) fn refused(code: &str, what: &str, advice: &str) -> EffectError {
     EffectError::new(
         ErrorKind::Denied,

@@ -1,76 +1,79 @@
-//! What an earlier process of the run recorded of the function that was cut
-//! off: its calls by number, each with its result or in doubt.
+//! The calls of one plugin function as the journal has them: by number, each
+//! with its result or in doubt.
 //!
-//! Plain data. Who reads a journal fills it, and the gate answers from it.
+//! Plain data: whoever reads a journal fills it, and the gate answers from it.
 
+use super::call_source::Asked;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::ids::StepId;
 
-/// A call that was made before.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RecordedCall {
-    /// The step that made it.
     pub step: StepId,
-    /// For example `ssh.exec`.
+    /// As journaled: another version of vdeploy may have functions that this
+    /// one does not know.
     pub function: String,
-    /// The arguments as they were journaled.
+    /// The masked arguments.
     pub request: Value,
-    /// What came of it.
     pub outcome: CallOutcome,
 }
 
-/// What is known of how it ended.
+impl RecordedCall {
+    /// Whether the plugin asks for the same again.
+    pub(super) fn is(&self, asked: &Asked) -> bool {
+        self.step == asked.step
+            && asked.call.function.is(&self.function)
+            && self.request == asked.request
+    }
+}
+
+/// What the journal has of a call's end.
 #[derive(Clone, PartialEq, Debug)]
 pub enum CallOutcome {
-    /// The result is in the journal.
+    /// Its result.
     Result(Result<Value, EffectError>),
-    /// It ended well, as another entry shows; its own result is missing.
+    /// No result, but another entry that shows that it succeeded.
     Done(Value),
-    /// Only the intent is there, written at this time, in milliseconds since
-    /// 1970: it may have happened.
+    /// Only its intent, written at this time in milliseconds since 1970: it may
+    /// have happened.
     InDoubt(u64),
 }
 
-/// The calls by number.
 #[derive(Clone, Debug, Default)]
 pub struct RecordedCalls {
     calls: BTreeMap<u64, RecordedCall>,
 }
 
 impl RecordedCalls {
-    /// Keeps what is known of a call.
     pub fn keep(&mut self, call: u64, recorded: RecordedCall) {
         self.calls.insert(call, recorded);
     }
 
-    /// What was kept of it, to be completed.
     pub fn get_mut(&mut self, call: u64) -> Option<&mut RecordedCall> {
         self.calls.get_mut(&call)
     }
 
-    /// It is as if the call had not been made.
+    /// As if the call had not been made.
     pub fn forget(&mut self, call: u64) {
         self.calls.remove(&call);
     }
 
-    /// Every call, in order.
+    /// In the order of their numbers.
     pub fn calls(&self) -> impl Iterator<Item = (u64, &RecordedCall)> {
         self.calls.iter().map(|(call, recorded)| (*call, recorded))
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.calls.len()
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.calls.is_empty()
     }
 
-    /// The call with this number, which is asked for again. Given once.
+    /// Each call is given once.
     pub(super) fn take(&mut self, call: u64) -> Option<RecordedCall> {
         self.calls.remove(&call)
     }

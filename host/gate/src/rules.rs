@@ -1,7 +1,9 @@
 //! The gate's decision, as a pure function.
 
 use super::call::{Call, Effect};
+use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::event::Phase;
 
 /// What is done with a call.
@@ -38,12 +40,13 @@ pub struct Situation {
     pub broken: bool,
 }
 
-/// The code of a call after the step's deadline.
-pub const LATE: &str = "gate.deadline";
-
 /// The error of a call after the step's deadline.
 pub(super) fn late() -> EffectError {
-    EffectError::new(ErrorKind::Timeout, LATE, "the step's time is over")
+    EffectError::new(
+        ErrorKind::Timeout,
+        codes::GATE_DEADLINE,
+        "the step's time is over",
+    )
 }
 
 /// The error of a call when the run is being stopped, or when nothing may be
@@ -51,10 +54,10 @@ pub(super) fn late() -> EffectError {
 pub fn stopped(broken: bool) -> EffectError {
     let (code, message) = match broken {
         true => (
-            "gate.closed",
+            codes::GATE_CLOSED,
             "the journal cannot be written or the lease was lost; nothing more is done",
         ),
-        false => ("gate.cancelled", "the run is being stopped"),
+        false => (codes::GATE_CANCELLED, "the run is being stopped"),
     };
     EffectError::new(ErrorKind::Cancelled, code, message)
 }
@@ -68,7 +71,7 @@ pub fn decide(call: &Call, now: Situation) -> Decision {
     if now.phase == Phase::Check && call.effect.is_change() {
         return Decision::Refuse(EffectError::new(
             ErrorKind::Denied,
-            "gate.check",
+            codes::GATE_CHECK,
             format!(
                 "`{}` is a change, and `check` may only probe",
                 call.function
@@ -87,12 +90,13 @@ pub fn decide(call: &Call, now: Situation) -> Decision {
     if call.effect == Effect::ChangeTarget && !now.snapshot_stands {
         // Commands only, and only in `run`: what the archive is made with. A
         // request to the service or an undo has no part in that.
-        if now.makes_snapshots && now.phase == Phase::Run && call.function == "ssh.exec" {
+        if now.makes_snapshots && now.phase == Phase::Run && call.function == HostFunction::SshExec
+        {
             return Decision::Prepare;
         }
         return Decision::Refuse(EffectError::new(
             ErrorKind::Denied,
-            "gate.no-snapshot",
+            codes::GATE_NO_SNAPSHOT,
             "no snapshot of the target stands in this run, so it may not be changed; \
              put a snapshot step before this one",
         ));
@@ -108,7 +112,7 @@ mod tests {
 
     fn call(effect: Effect) -> Call {
         Call {
-            function: "ssh.exec",
+            function: HostFunction::SshExec,
             action: String::new(),
             request: Value::Null,
             effect,
@@ -190,21 +194,21 @@ mod tests {
             ..maker
         };
         for (name, now, expected) in [
-            ("ssh.exec", maker, "prepare"),
-            ("http.send", maker, "gate.no-snapshot"),
-            ("snapshot.restore", maker, "gate.no-snapshot"),
-            ("snapshot.pause-old", maker, "gate.no-snapshot"),
-            ("ssh.exec", nobody, "gate.no-snapshot"),
-            ("ssh.exec", undoing, "gate.no-snapshot"),
-            ("ssh.exec", checking, "gate.check"),
-            ("ssh.exec", dry, "pretend"),
+            (HostFunction::SshExec, maker, "prepare"),
+            (HostFunction::HttpSend, maker, "gate.no-snapshot"),
+            (HostFunction::SnapshotRestore, maker, "gate.no-snapshot"),
+            (HostFunction::SnapshotPauseOld, maker, "gate.no-snapshot"),
+            (HostFunction::SshExec, nobody, "gate.no-snapshot"),
+            (HostFunction::SshExec, undoing, "gate.no-snapshot"),
+            (HostFunction::SshExec, checking, "gate.check"),
+            (HostFunction::SshExec, dry, "pretend"),
             // From then on it is a change like any other.
-            ("ssh.exec", after, "perform"),
+            (HostFunction::SshExec, after, "perform"),
         ] {
             let decision = decide(&function(name), now);
             assert_eq!(code(&decision), expected, "{name} {now:?}");
         }
-        let mut refused = function("ssh.exec");
+        let mut refused = function(HostFunction::SshExec);
         refused.grant = Err(EffectError::new(ErrorKind::Denied, "ssh.denied", "no"));
         assert_eq!(code(&decide(&refused, maker)), "ssh.denied");
     }
@@ -251,7 +255,7 @@ mod tests {
             ..RUNNING
         };
         for effect in [Effect::Probe, Effect::ChangeTarget] {
-            assert_eq!(code(&decide(&call(effect), late)), LATE);
+            assert_eq!(code(&decide(&call(effect), late)), codes::GATE_DEADLINE);
         }
         let cancelled = Situation {
             cancelled: true,

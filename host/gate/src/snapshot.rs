@@ -5,7 +5,9 @@ use super::call::{Call, Effect, WhenInDoubt};
 use super::pass::{CallContext, CallResult, Gate, denied, in_doubt};
 use serde_json::{Value, json};
 use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::snapshot::{Progress, check_declared};
+use vdeploy_core::codes;
 use vdeploy_core::event::{Level, RunEvent};
 use vdeploy_core::ids::{SnapshotId, VmId};
 use vdeploy_scope::Grants;
@@ -15,9 +17,9 @@ impl Gate {
     /// Takes a snapshot of the target. The same label in the same run answers
     /// with the first snapshot.
     pub async fn snapshot_create(&self, label: &str) -> Result<SnapshotId, EffectError> {
-        let known = self.shared.snapshot_with_label(label);
+        let known = self.shared.snapshots.with_label(label);
         let call = self.snapshot_call(
-            "snapshot.create",
+            HostFunction::SnapshotCreate,
             format!("snapshot create {label}"),
             json!({ "label": label }),
             match known {
@@ -37,7 +39,7 @@ impl Gate {
             let snapshots = &self.shared.world.snapshot;
             // A label is of this run alone. The earlier process may have asked
             // without a trace where the end of its journal was lost: one look.
-            let looked_for = self.shared.is_resumed().then_some(0);
+            let looked_for = self.shared.calls.has_predecessor().then_some(0);
             let made = match context.asked_before.or(looked_for) {
                 Some(since) => snapshots.created(label, since, self).await?,
                 None => None,
@@ -58,7 +60,7 @@ impl Gate {
     /// Restores to a new VM, which is the run's target from then on.
     pub async fn snapshot_restore(&self, id: &SnapshotId) -> Result<VmId, EffectError> {
         let call = self.snapshot_call(
-            "snapshot.restore",
+            HostFunction::SnapshotRestore,
             format!("snapshot restore {id}"),
             json!({ "snapshot": id }),
             Effect::ChangeTarget,
@@ -86,14 +88,14 @@ impl Gate {
             })
         });
         let vm = restored.await?;
-        self.shared.arrived();
+        self.shared.calls.restored();
         Ok(vm)
     }
 
     /// Whether the platform knows the snapshot.
     pub async fn snapshot_exists(&self, id: &SnapshotId) -> Result<bool, EffectError> {
         let call = self.snapshot_call(
-            "snapshot.exists",
+            HostFunction::SnapshotExists,
             format!("snapshot exists {id}"),
             json!({ "snapshot": id }),
             Effect::Probe,
@@ -117,13 +119,13 @@ impl Gate {
     /// has left.
     pub async fn snapshot_pause_old(&self, vm: &VmId) -> Result<(), EffectError> {
         let mut call = self.snapshot_call(
-            "snapshot.pause-old",
+            HostFunction::SnapshotPauseOld,
             format!("pause the old VM {vm}"),
             json!({ "vm": vm }),
             Effect::ChangeTarget,
             SnapshotScope::Restore,
         );
-        if !self.shared.is_replayed() {
+        if self.shared.calls.reaches_the_world() {
             call.grant = call.grant.and_then(|()| self.may_pause(vm));
         }
         self.pass(
@@ -143,9 +145,9 @@ impl Gate {
     /// Takes the plugin's word that a snapshot stands which it made by its own
     /// means. Saying it twice is saying it once.
     pub async fn snapshot_declare(&self, id: &SnapshotId, label: &str) -> Result<(), EffectError> {
-        let known = self.shared.is_declared(id);
+        let known = self.shared.snapshots.is_declared(id);
         let mut call = self.snapshot_call(
-            "snapshot.declare",
+            HostFunction::SnapshotDeclare,
             format!("snapshot declare {id}"),
             json!({ "snapshot": id, "label": label }),
             match known {
@@ -174,7 +176,7 @@ impl Gate {
 
     fn snapshot_call(
         &self,
-        function: &'static str,
+        function: HostFunction,
         action: String,
         request: Value,
         effect: Effect,
@@ -184,7 +186,7 @@ impl Gate {
             Ok(())
         } else {
             Err(denied(
-                "snapshot.denied",
+                codes::SNAPSHOT_DENIED,
                 &format!("`{function}`"),
                 &Grants::line_to_add("snapshot", &self.plugin, &[scope.to_string()]),
             ))
@@ -204,13 +206,13 @@ impl Gate {
 
 impl Progress for Gate {
     fn doing(&self, text: &str) {
-        self.shared.emit(RunEvent::Doing {
+        self.shared.recorder.emit(RunEvent::Doing {
             text: self.shared.masker.mask(text).into_owned(),
         });
     }
 
     fn warn(&self, text: &str) {
-        self.shared.emit(RunEvent::Log {
+        self.shared.recorder.emit(RunEvent::Log {
             step: Some(self.step.clone()),
             level: Level::Warn,
             message: self.shared.masker.mask(text).into_owned(),

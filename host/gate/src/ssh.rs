@@ -6,10 +6,12 @@ use super::pass::{CallContext, Gate, denied, refused};
 use serde_json::{Value, json};
 use std::sync::Mutex;
 use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::mask::MaskedLines;
 use vdeploy_core::capability::quote::sh;
 use vdeploy_core::capability::snapshot::Progress;
 use vdeploy_core::capability::ssh::{Command, JobId, LiveOutput, Output, Stream};
+use vdeploy_core::codes;
 use vdeploy_core::event::RunEvent;
 use vdeploy_scope::Grants;
 
@@ -29,7 +31,11 @@ impl Gate {
         let masker = &self.shared.masker;
         let shown = masker.mask_start(&command.display(), MAX_SHOWN);
         let call = Call {
-            function: if probe { "ssh.probe" } else { "ssh.exec" },
+            function: if probe {
+                HostFunction::SshProbe
+            } else {
+                HostFunction::SshExec
+            },
             action: format!("ssh {}{}", one_line(&shown), self.setup(&command)),
             request: json!({
                 "program": command.program,
@@ -87,12 +93,12 @@ impl Gate {
                 true => &*advice,
                 false => "no scope says this: a secret is in its arguments",
             };
-            return Err(refused("ssh.denied", &what, advice));
+            return Err(refused(codes::SSH_DENIED, &what, advice));
         }
         for (variable, secret) in &command.secret_env {
             if !self.grants.allows_secret_to_ssh(&secret.name) {
                 return Err(denied(
-                    "secret.denied",
+                    codes::SECRET_DENIED,
                     &format!(
                         "the secret `{}` in the environment ({variable}) of a command",
                         secret.name
@@ -192,7 +198,7 @@ impl<'a> Lines<'a> {
             if line.ends_with('\r') {
                 line.pop();
             }
-            self.gate.shared.emit(RunEvent::Output {
+            self.gate.shared.recorder.emit(RunEvent::Output {
                 step: self.gate.step.clone(),
                 stream,
                 line,

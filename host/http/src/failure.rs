@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use url::{Host, Url};
 use vdeploy_core::capability::http::Request;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_net::resolve::inside;
 use vdeploy_net::tls::{cause, find_rustls_error};
 
@@ -20,11 +21,11 @@ pub(super) fn shown(url: &Url) -> String {
 }
 
 pub(super) fn invalid(message: String) -> EffectError {
-    EffectError::new(ErrorKind::Invalid, "http.invalid", message)
+    EffectError::new(ErrorKind::Invalid, codes::HTTP_INVALID, message)
 }
 
 pub(super) fn denied(message: String) -> EffectError {
-    EffectError::new(ErrorKind::Denied, "http.denied", message)
+    EffectError::new(ErrorKind::Denied, codes::HTTP_DENIED, message)
 }
 
 /// A change whose answer is missing may have been made.
@@ -43,7 +44,7 @@ pub(super) fn timed_out(request: &Request, url: &Url) -> EffectError {
     );
     maybe(
         request,
-        EffectError::new(ErrorKind::Timeout, "http.timeout", text),
+        EffectError::new(ErrorKind::Timeout, codes::HTTP_TIMEOUT, text),
     )
 }
 
@@ -55,7 +56,7 @@ pub(super) fn too_large(request: &Request, url: &Url) -> EffectError {
     );
     maybe(
         request,
-        EffectError::new(ErrorKind::Failed, "http.too-large", text),
+        EffectError::new(ErrorKind::Failed, codes::HTTP_TOO_LARGE, text),
     )
 }
 
@@ -101,7 +102,7 @@ pub(super) fn classify(
         }
         Some(NameError::Unknown(why)) => {
             let text = format!("the name {host} cannot be resolved ({why}); check it");
-            return unavailable("http.dns", text);
+            return unavailable(codes::HTTP_DNS, text);
         }
         None => {}
     }
@@ -114,7 +115,7 @@ pub(super) fn classify(
             }
         };
         let text = format!("TLS with {at} failed ({why}); {help}");
-        let error = EffectError::new(ErrorKind::Failed, "http.tls", text);
+        let error = EffectError::new(ErrorKind::Failed, codes::HTTP_TLS, text);
         // The handshake comes before the request; a later failure does not.
         return match why {
             rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_) => error,
@@ -126,7 +127,7 @@ pub(super) fn classify(
             "no connection to {at} ({}); check that it runs",
             cause(error)
         );
-        return unavailable("http.connect", text);
+        return unavailable(codes::HTTP_CONNECT, text);
     }
     if error.is_timeout() {
         return timed_out(request, url);
@@ -135,7 +136,7 @@ pub(super) fn classify(
         "{at} ended the connection before its answer was whole ({})",
         cause(error)
     );
-    maybe(request, unavailable("http.closed", text))
+    maybe(request, unavailable(codes::HTTP_CLOSED, text))
 }
 
 /// The host of `url`, if it is an address.

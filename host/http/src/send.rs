@@ -15,6 +15,7 @@ use url::{Origin, Url};
 use vdeploy_core::backoff::deadline;
 use vdeploy_core::capability::http::{HeaderText, HopPolicy, Http, Nearness, Request, Response};
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_net::resolve::{inside, is_link_local};
 use vdeploy_net::tls::Tls;
 use zeroize::Zeroizing;
@@ -176,7 +177,7 @@ impl ReqwestHttp {
         }
         Err(EffectError::new(
             ErrorKind::Failed,
-            "http.redirects",
+            codes::HTTP_REDIRECTS,
             format!(
                 "{} redirects more than {MOST_REDIRECTS} times, lastly to {}; ask the final \
                  address",

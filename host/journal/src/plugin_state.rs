@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use vdeploy_core::capability::state::{MAX_KEY, MAX_VALUE, State};
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::ids::{PluginName, TargetName};
 
 /// Whose values a project's plugins read and write. Names alone are not enough:
@@ -86,7 +87,7 @@ impl State for StoreState {
         if value.len() > MAX_VALUE {
             return Err(EffectError::new(
                 ErrorKind::Invalid,
-                "state.too-large",
+                codes::STATE_TOO_LARGE,
                 format!(
                     "the value of `{key}` has {} bytes; at most {MAX_VALUE} are allowed",
                     value.len()
@@ -117,7 +118,7 @@ fn check_key(key: &str) -> Result<(), EffectError> {
     if key.is_empty() || key.len() > MAX_KEY {
         return Err(EffectError::new(
             ErrorKind::Invalid,
-            "state.key",
+            codes::STATE_KEY,
             format!("a key has 1 to {MAX_KEY} bytes; this one has {}", key.len()),
         ));
     }
@@ -126,7 +127,11 @@ fn check_key(key: &str) -> Result<(), EffectError> {
 
 /// A transaction that failed was rolled back: nothing was applied.
 fn from_store(error: &StoreError) -> EffectError {
-    EffectError::new(ErrorKind::Unavailable, "state.store", error.to_string())
+    EffectError::new(
+        ErrorKind::Unavailable,
+        codes::STATE_STORE,
+        error.to_string(),
+    )
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use super::entry::Entry;
 use super::store::Stored;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::event::{Outcome, Phase, Section, StepFailure, says_no_live_version};
 use vdeploy_core::ids::{PluginName, SnapshotId, StepId, VmId};
 
@@ -158,7 +160,9 @@ impl<'a> RunView<'a> {
     /// an intent and changes nothing.
     pub fn began_change(&self) -> bool {
         let mut calls = self.calls.values();
-        calls.any(|call| call.changes_target.is_some() && call.function != "clock.sleep-ms")
+        calls.any(|call| {
+            call.changes_target.is_some() && !HostFunction::ClockSleep.is(call.function)
+        })
     }
 
     /// Whether the run was interrupted so that somebody must resume it, roll it
@@ -276,7 +280,7 @@ impl<'a> RunView<'a> {
             } => {
                 if *changes_target {
                     self.target_changes.insert(*call);
-                } else if function == "ssh.exec" {
+                } else if HostFunction::SshExec.is(function) {
                     self.snapshot_owed_by = Some(step);
                 }
                 let end = CallEnd::InDoubt(stored.at);
@@ -322,13 +326,14 @@ impl<'a> RunView<'a> {
                     after_change: self.target_changed(),
                 });
                 let answer = json!({ "snapshot": snapshot });
-                self.done(&["snapshot.create", "snapshot.declare"], answer);
+                let makers = [HostFunction::SnapshotCreate, HostFunction::SnapshotDeclare];
+                self.done(&makers, answer);
             }
             Entry::SnapshotWaived { reason } => self.snapshot_waived = Some(reason),
             Entry::TargetMoved { from, to } => {
                 let from = from.as_ref();
                 self.relocations.push(Relocation { from, to });
-                self.done(&["snapshot.restore"], json!({ "vm": to }));
+                self.done(&[HostFunction::SnapshotRestore], json!({ "vm": to }));
             }
             Entry::LeftOut { steps } => self.left_out.extend(steps),
             Entry::Resumed { by, .. } => {
@@ -374,9 +379,9 @@ impl<'a> RunView<'a> {
 
     /// The newest call was made, if it is of one of these functions and in
     /// doubt: this entry is written between its intent and its result.
-    fn done(&mut self, functions: &[&str], answer: Value) {
+    fn done(&mut self, functions: &[HostFunction], answer: Value) {
         if let Some(mut newest) = self.calls.last_entry()
-            && functions.contains(&newest.get().function)
+            && functions.iter().any(|f| f.is(newest.get().function))
             && matches!(newest.get().end, CallEnd::InDoubt(_))
         {
             newest.get_mut().end = CallEnd::Done(answer);
@@ -425,7 +430,10 @@ impl CallView<'_> {
 /// Whether this says only that the run was being stopped.
 pub fn only_stopped(error: &EffectError) -> bool {
     error.kind == ErrorKind::Cancelled
-        && matches!(error.code.as_str(), "gate.cancelled" | "gate.closed")
+        && matches!(
+            error.code.as_str(),
+            codes::GATE_CANCELLED | codes::GATE_CLOSED
+        )
         && !error.maybe_applied
 }
 

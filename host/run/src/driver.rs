@@ -1,59 +1,45 @@
-//! Performs what the machine decides: calls plugins, writes the journal, tells
-//! the reporters.
+//! Does what the machine decides, until it says that the run is over.
 
+use super::call::{may_help, retry_delay};
 use super::machine::{self, Action, Ended, History, Place, Traits};
-use super::names;
 use super::outcome_message::OutcomeMessage;
 use super::prepare::{Configs, Plugins};
 use super::resume_state::{self, InFlight, ResumeState};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
-use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::event::Outcome;
 use vdeploy_core::event::{Phase, RunEvent, Section, StepFailure};
 use vdeploy_core::ids::{RunId, StepId};
 use vdeploy_core::plan::{Plan, Step};
-use vdeploy_gate::{Budget, Gate, RunShared};
+use vdeploy_gate::RunShared;
 use vdeploy_journal::{Entry, StoreError};
-use vdeploy_wasm::{Invocation, PluginError, StepContext};
-
-/// Longest wait before a retry.
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 
 /// A run that is ready to begin: the lease is held, the target was reached.
 #[derive(Debug)]
 pub struct Execution {
-    /// What to do.
     pub plan: Plan,
-    /// Who does it.
     pub plugins: Plugins,
-    /// Each step's complete configuration.
+    /// The complete configuration of each step.
     pub configs: Configs,
-    /// What the machine wants to know about the steps.
     pub traits: Traits,
-    /// World, journal, events.
     pub shared: Arc<RunShared>,
-    /// Outputs of the run that this run rolls back.
+    /// Outputs of the run that is rolled back.
     pub rolls_back: Option<Arc<BTreeMap<StepId, Value>>>,
-    /// That run.
     pub rolled_back_run: Option<RunId>,
-    /// Where an earlier process of this run was interrupted.
+    /// How far an earlier process of this run came.
     pub resume_state: ResumeState,
 }
 
 /// How a run ended, in full.
 #[derive(Debug)]
 pub struct Finished {
-    /// In one word.
     pub outcome: Outcome,
     /// The plan could have changed the target and had no reason to.
     pub unchanged: bool,
     /// The target was changed, or may have been.
     pub target_changed: bool,
-    /// A run that was cut off on the target and that nobody has settled.
+    /// An interrupted run on the target that is not reconciled yet.
     pub blocking_run: Option<RunId>,
     /// For a person: the cause and the state.
     pub message: String,
@@ -64,15 +50,11 @@ pub struct Finished {
 /// A failure with the step it belongs to.
 #[derive(Clone, Debug)]
 pub struct StepProblem {
-    /// The step.
     pub step: StepId,
-    /// Which function.
     pub phase: Phase,
-    /// Its list.
     pub section: Section,
-    /// Why.
     pub failure: StepFailure,
-    /// The plugin did not fit the host: nothing of it ran.
+    /// The plugin is incompatible with the host: none of its code ran.
     pub incompatible: bool,
 }
 
@@ -81,8 +63,8 @@ pub(super) struct Progress {
     pub(super) history: History,
     pub(super) outputs: BTreeMap<StepId, Value>,
     pub(super) problems: Vec<StepProblem>,
-    /// The function that an earlier process was interrupted in.
-    in_flight: Option<InFlight>,
+    /// The function in which an earlier process was interrupted.
+    pub(super) in_flight: Option<InFlight>,
 }
 
 impl Execution {
@@ -97,10 +79,11 @@ impl Execution {
             in_flight: state.in_flight,
         };
         let outcome = loop {
-            progress
-                .history
-                .observe(self.shared.target_changed(), self.shared.is_cancelled());
-            if self.shared.broken().is_some() {
+            progress.history.observe(
+                self.shared.snapshots.target_changed(),
+                self.shared.cancellation.is_cancelled(),
+            );
+            if self.shared.cancellation.is_broken() {
                 break Outcome::Interrupted;
             }
             let action = machine::next(&self.plan, &self.traits, &progress.history);
@@ -126,21 +109,21 @@ impl Execution {
             };
         let unchanged = outcome == Outcome::Deployed
             && !self.traits.may_change.is_empty()
-            && !self.shared.target_changed();
+            && !self.shared.snapshots.target_changed();
         let finished = OutcomeMessage {
             outcome,
             unchanged,
             execution: self,
             problems: &progress.problems,
-            broken: self.shared.broken(),
+            broken: self.shared.cancellation.broken(),
             by_hand: self.by_hand(progress),
             no_live_version: resume_state::no_live_version(&progress.outputs),
         }
         .finished();
-        // A journal that cannot be written was the reason already; otherwise
-        // the outcome is not believed without its entry.
-        if self.shared.broken().is_none()
-            && let Err(error) = self.shared.record(&Entry::Finished {
+        // A gate that is closed is the cause already; otherwise an outcome
+        // counts only with its entry.
+        if !self.shared.cancellation.is_broken()
+            && let Err(error) = self.shared.recorder.append(&Entry::Finished {
                 outcome: finished.outcome,
                 message: finished.message.clone(),
             })
@@ -150,7 +133,7 @@ impl Execution {
         finished
     }
 
-    /// What came of the run is not believed, since the journal did not take it.
+    /// The end of a run whose outcome could not be recorded.
     fn unrecorded(&self, finished: Finished, error: &StoreError) -> Finished {
         let Finished {
             message,
@@ -163,7 +146,7 @@ impl Execution {
         let mut ways = Vec::new();
         if matches!(error, StoreError::Database { .. }) && !self.shared.dry_run {
             let resume = format!("vdeploy resume {}", self.shared.run);
-            message.push_str(&format!("\nwhen that is mended, `{resume}` records it"));
+            message.push_str(&format!("\nwhen that is fixed, `{resume}` records it"));
             ways.push(resume);
         }
         let known = ways.clone();
@@ -178,8 +161,8 @@ impl Execution {
         }
     }
 
-    /// What the step that made the snapshot to go back to says of a restore by
-    /// hand: that of the run which is rolled back, or of this one.
+    /// How to restore the rollback point by hand, as its step says: that of the
+    /// run that is rolled back, or of this one.
     fn by_hand<'a>(&'a self, progress: &'a Progress) -> Option<&'a str> {
         let earlier = self.rolls_back.iter().flat_map(|outputs| outputs.values());
         earlier
@@ -193,15 +176,16 @@ impl Execution {
             .failed_step(&self.plan)
             .and_then(|index| self.plan.steps.get(index))
             .map(|step| step.id.clone());
-        self.shared.finish_undisturbed();
+        self.shared.cancellation.finish_undisturbed();
         progress.history.rollback_begun();
-        self.write(&Entry::RollbackStarted {
+        let entry = Entry::RollbackStarted {
             cause: cause.clone(),
-        });
-        self.shared.emit(RunEvent::RollbackStarted {
+        };
+        let event = RunEvent::RollbackStarted {
             cause,
             undoes: None,
-        });
+        };
+        self.record(&entry, event);
     }
 
     async fn check(&self, place: Place, progress: &mut Progress) {
@@ -225,12 +209,14 @@ impl Execution {
         if attempt > 1 && progress.in_flight.is_none() {
             tokio::select! {
                 () = self.shared.world.clock.sleep(retry_delay(step, attempt)) => {}
-                () = self.shared.stopped() => return,
+                () = self.shared.cancellation.stopped() => return,
             }
         }
         if place.section == Section::Finally {
-            progress.history.finally_begun(self.shared.target_changed());
-            self.shared.finish_undisturbed();
+            progress
+                .history
+                .finally_begun(self.shared.snapshots.target_changed());
+            self.shared.cancellation.finish_undisturbed();
         }
         let ended = match self
             .call(step, place, Phase::Run, attempt, None, progress)
@@ -272,183 +258,15 @@ impl Execution {
             .map(|(_, step)| step)
     }
 
-    /// Calls one plugin function; on failure the problem is added to the
-    /// progress.
-    pub(super) async fn call(
-        &self,
-        step: &Step,
-        place: Place,
-        phase: Phase,
-        attempt: u32,
-        undo_output: Option<Value>,
-        progress: &mut Progress,
-    ) -> Option<Value> {
-        let plugin = self.plugins.get(&step.plugin)?;
-        let section = place.section;
-        let goes_on = progress
-            .in_flight
-            .take()
-            .is_some_and(|f| (f.place, f.phase, f.attempt) == (place, phase, attempt));
-        if !goes_on {
-            self.write(&Entry::StepStarted {
-                step: step.id.clone(),
-                section,
-                phase,
-                attempt,
-            });
-        }
-        self.shared.emit(RunEvent::StepStarted {
-            step: step.id.clone(),
-            section,
-            phase,
-            attempt,
-        });
-        let began = Instant::now();
-        let failed_step = progress
-            .history
-            .failed_step(&self.plan)
-            .and_then(|index| self.plan.steps.get(index))
-            .map(|s| s.id.clone());
-        let rolling_back = section == Section::Rollback || phase == Phase::Undo;
-        let rolled_back = if rolling_back && !self.traits.is_rollback {
-            Some(Arc::new(progress.outputs.clone()))
-        } else {
-            self.rolls_back.clone()
-        };
-        let gate = Gate {
-            shared: self.shared.clone(),
-            plugin: plugin.name.clone(),
-            step: step.id.clone(),
-            phase,
-            grants: plugin.grants.clone(),
-            deadline: Instant::now() + step.timeout,
-            budget: Budget::default(),
-        };
-        let mut returned = plugin
-            .call(Invocation {
-                gate: gate.clone(),
-                context: StepContext {
-                    plan: self.plan.name.clone(),
-                    attempt,
-                    config: self.configs.get(&step.id).cloned().unwrap_or_default(),
-                    outputs: Arc::new(progress.outputs.clone()),
-                    rolled_back,
-                    failed_step,
-                },
-                output: undo_output,
-            })
-            .await;
-        if let (Ok(_), Some(error)) = (&returned.result, gate.undeclared()) {
-            returned.result = Err(PluginError::Failed(error));
-        }
-        let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        match returned.result {
-            Ok(mut output) => {
-                self.shared.masker.mask_json(&mut output);
-                let kept = (phase == Phase::Run).then(|| output.clone());
-                self.write(&Entry::StepFinished {
-                    step: step.id.clone(),
-                    section,
-                    phase,
-                    output: kept.clone(),
-                });
-                self.shared.emit(RunEvent::StepFinished {
-                    step: step.id.clone(),
-                    section,
-                    phase,
-                    summary: output
-                        .get("summary")
-                        .and_then(Value::as_str)
-                        .map(str::to_owned),
-                    output: kept,
-                    duration_ms,
-                });
-                Some(output)
-            }
-            Err(error) => {
-                let incompatible = matches!(error, PluginError::Incompatible { .. });
-                let failure = self.failure(error, returned.context);
-                self.write(&Entry::StepFailed {
-                    step: step.id.clone(),
-                    section,
-                    phase,
-                    failure: failure.clone(),
-                });
-                let retry = phase == Phase::Run
-                    && attempt < step.retry.attempts
-                    && may_help(&failure.error)
-                    && !self.shared.is_cancelled();
-                let retry_in_ms = retry.then(|| {
-                    u64::try_from(retry_delay(step, attempt + 1).as_millis()).unwrap_or(u64::MAX)
-                });
-                self.shared.emit(RunEvent::StepFailed {
-                    step: step.id.clone(),
-                    section,
-                    phase,
-                    failure: failure.clone(),
-                    retry_in_ms,
-                    duration_ms,
-                });
-                progress.problems.push(StepProblem {
-                    step: step.id.clone(),
-                    phase,
-                    section,
-                    failure,
-                    incompatible,
-                });
-                None
-            }
-        }
-    }
-
-    fn failure(&self, error: PluginError, mut context: Vec<String>) -> StepFailure {
-        let error = match error {
-            PluginError::Failed(error) => error,
-            other => {
-                let code = match &other {
-                    PluginError::Trap { .. } => "plugin.trap",
-                    PluginError::Cpu { .. } => "plugin.cpu",
-                    PluginError::Memory { .. } | PluginError::Parts { .. } => "plugin.memory",
-                    PluginError::Deadline { .. } => "plugin.deadline",
-                    PluginError::Output { .. } => "plugin.output",
-                    PluginError::Incompatible { .. } => "plugin.incompatible",
-                    _ => "plugin.load",
-                };
-                EffectError::new(ErrorKind::Failed, code, other.to_string())
-            }
-        };
-        let error = EffectError {
-            message: self.shared.masker.mask(&error.message).into_owned(),
-            ..error
-        };
-        context.extend(names::hint(&error.code, &error.message));
-        StepFailure { error, context }
-    }
-
-    /// A failed write closes the gate; the loop sees it and ends the run.
-    fn write(&self, entry: &Entry) {
-        if self.shared.broken().is_none()
-            && let Err(error) = self.shared.record(entry)
+    /// A step that began or ended is told even when the journal refuses it: that
+    /// closes the gate, and the loop ends the run.
+    pub(super) fn record(&self, entry: &Entry, event: RunEvent) {
+        let shared = &self.shared;
+        if !shared.cancellation.is_broken()
+            && let Err(error) = shared.recorder.append(entry)
         {
             tracing::error!(%error, "the journal cannot be written");
         }
+        shared.recorder.emit(event);
     }
-}
-
-/// Whether trying again may help: not when the call was refused or wrong.
-pub(super) fn may_help(error: &EffectError) -> bool {
-    !matches!(
-        error.kind,
-        ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Cancelled
-    )
-}
-
-/// The wait before this attempt: the step's delay, doubled for each further
-/// try.
-fn retry_delay(step: &Step, attempt: u32) -> Duration {
-    let doublings = attempt.saturating_sub(2).min(16);
-    step.retry
-        .delay
-        .saturating_mul(1 << doublings)
-        .min(MAX_RETRY_DELAY)
 }

@@ -1,6 +1,7 @@
 //! One execution of a plan on one target: what to do next (`machine`), doing
 //! it (`driver`), and what to say of the result (`outcome_message`).
 
+mod call;
 pub mod driver;
 pub mod machine;
 mod names;

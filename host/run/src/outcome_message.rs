@@ -32,7 +32,7 @@ impl OutcomeMessage<'_> {
         let shared = &self.execution.shared;
         let run = &shared.run;
         let mut message = self.headline();
-        if let Some(by) = shared.stopped_by()
+        if let Some(by) = shared.cancellation.stopped_by()
             && !went_through(self.outcome)
         {
             let _ = write!(message, "\nthe run was asked to stop: {by}");
@@ -55,7 +55,7 @@ impl OutcomeMessage<'_> {
         let left_changed = matches!(
             self.outcome,
             Outcome::RollbackFailed | Outcome::Kept | Outcome::Interrupted
-        ) && shared.target_changed();
+        ) && shared.snapshots.target_changed();
         if let (true, Some(by_hand)) = (left_changed, self.by_hand) {
             let _ = write!(
                 message,
@@ -116,7 +116,7 @@ impl OutcomeMessage<'_> {
     fn live_state(&self) -> Option<&'static str> {
         match self.outcome {
             Outcome::Kept => Some("the failed version may be live; nothing was rolled back"),
-            Outcome::Interrupted if self.execution.shared.target_changed() => {
+            Outcome::Interrupted if self.execution.shared.snapshots.target_changed() => {
                 Some("the target was changed and is left as it is")
             }
             Outcome::Interrupted if self.may_have_changed() => {
@@ -132,12 +132,12 @@ impl OutcomeMessage<'_> {
     fn may_have_changed(&self) -> bool {
         let shared = &self.execution.shared;
         let lost = shared.world.leases.loss();
-        shared.target_changed() || lost.is_some_and(|how| !how.mendable)
+        shared.snapshots.target_changed() || lost.is_some_and(|how| !how.mendable)
     }
 
     fn next_commands(&self, run: &RunId) -> Vec<String> {
         let shared = &self.execution.shared;
-        let changed = shared.target_changed();
+        let changed = shared.snapshots.target_changed();
         let mut next = Vec::new();
         if self.outcome == Outcome::Interrupted && !shared.dry_run {
             next.push(format!("vdeploy resume {run}"));
@@ -154,7 +154,7 @@ impl OutcomeMessage<'_> {
                 if self.outcome != Outcome::RollbackFailed || self.problems.iter().any(is_outage) {
                     next.push(format!("vdeploy rollback {of} --to in-place"));
                 }
-                if shared.snapshot_taken_id().is_some() || first.is_some() {
+                if shared.snapshots.rollback_point().is_some() || first.is_some() {
                     next.push(format!("vdeploy rollback {of} --to snapshot"));
                 }
             }

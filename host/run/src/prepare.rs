@@ -1,23 +1,22 @@
-//! From a plan and loaded plugins to something that can be executed: every
-//! step's configuration complete, what each step may change known.
+//! Prepares a plan and its plugins for execution: completes the configuration of
+//! every step, and finds out what each step may change.
 
 use super::machine::Traits;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use vdeploy_core::ids::{Digest, PluginName, StepId};
 use vdeploy_core::plan::{Plan, RollbackTo};
+use vdeploy_scope::Capability;
 use vdeploy_scope::Grants;
 use vdeploy_wasm::{Plugin, PluginError};
 
 /// Plugins by their name in the project.
 pub type Plugins = BTreeMap<PluginName, Plugin>;
 
-/// Complete configuration by step.
 pub type Configs = BTreeMap<StepId, Value>;
 
 /// Completes every step's configuration; reports every problem of every step.
-/// A step of a rollback whose plugin has the key `to` is told how the rollback
-/// is done.
+/// A rollback step whose plugin has the key `to` gets the kind of rollback.
 pub fn configs(
     plan: &Plan,
     plugins: &Plugins,
@@ -80,8 +79,8 @@ pub fn recipe(plan: &Plan, plugins: &Plugins, configs: &Configs) -> Digest {
     vdeploy_wasm::digest(text.as_bytes())
 }
 
-/// Tells the steps that skip what is unchanged to skip nothing: those whose
-/// plugin has the key `force`.
+/// Sets `force` where the plugin has that key: the step then skips nothing that
+/// is unchanged.
 pub fn force(plan: &Plan, plugins: &Plugins, configs: &mut Configs) {
     for step in &plan.steps {
         let takes_force = plugins.get(&step.plugin).is_some_and(|plugin| {
@@ -94,7 +93,7 @@ pub fn force(plan: &Plan, plugins: &Plugins, configs: &mut Configs) {
     }
 }
 
-/// What the machine wants to know about the steps.
+/// What the machine decides from, besides the history.
 pub fn traits(plan: &Plan, plugins: &Plugins, is_rollback: bool) -> Traits {
     let mut traits = Traits {
         is_rollback,
@@ -117,7 +116,8 @@ pub fn traits(plan: &Plan, plugins: &Plugins, is_rollback: bool) -> Traits {
 /// Whether a plugin both imports and was granted something that changes the
 /// target or takes a snapshot of it.
 fn may_change(plugin: &Plugin) -> bool {
-    // Every capability is named here: one that is added must be thought of.
+    // Exhaustive, so that a new capability does not compile until it is decided
+    // here whether it changes the target.
     let Grants {
         ssh,
         http,
@@ -127,8 +127,11 @@ fn may_change(plugin: &Plugin) -> bool {
         // Changes the host's store only.
         state: _,
     } = plugin.grants.as_ref();
-    let imports = |name: &str| plugin.description.interfaces.iter().any(|i| i == name);
-    (imports("ssh") && ssh.iter().any(|scope| !scope.is_probe_only()))
-        || (imports("http") && http.iter().any(|scope| !scope.is_probe_only()))
-        || (imports("snapshot") && !snapshot.is_empty())
+    let imports = |capability: Capability| {
+        let mut interfaces = plugin.description.interfaces.iter();
+        interfaces.any(|interface| interface == capability.name())
+    };
+    (imports(Capability::Ssh) && ssh.iter().any(|scope| !scope.is_probe_only()))
+        || (imports(Capability::Http) && http.iter().any(|scope| !scope.is_probe_only()))
+        || (imports(Capability::Snapshot) && !snapshot.is_empty())
 }

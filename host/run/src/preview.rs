@@ -17,7 +17,7 @@ impl Execution {
             .iter()
             .flat_map(|section| machine::places(&self.plan, *section))
         {
-            if !self.shared.dry_run || self.shared.is_cancelled() {
+            if !self.shared.dry_run || self.shared.cancellation.is_cancelled() {
                 break;
             }
             let mut found = Progress::default();

@@ -8,7 +8,7 @@ use super::trace::{Ending, Function};
 use serde_json::Value;
 use vdeploy_core::event::{Phase, RunEvent, Section};
 use vdeploy_core::ids::StepId;
-use vdeploy_gate::{ReplayStop, ReplaySummary};
+use vdeploy_gate::{ReplaySource, ReplayStop, ReplaySummary};
 
 /// What came of it.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -70,20 +70,21 @@ pub enum What {
 }
 
 impl Execution {
-    /// Repeats these functions. The gate must answer from a recording.
-    pub async fn replay(&self, functions: &[Function]) -> Replayed {
+    /// Repeats these functions. `source` must be the one that the gate answers
+    /// from.
+    pub async fn replay(&self, source: &ReplaySource, functions: &[Function]) -> Replayed {
         let mut progress = Progress::default();
         let mut replayed = Replayed::default();
         for function in functions {
             if let Some(cause) = &function.rollback {
                 progress.history.rollback_begun();
                 let cause = cause.clone();
-                self.shared.emit(RunEvent::RollbackStarted {
+                self.shared.recorder.emit(RunEvent::RollbackStarted {
                     cause,
                     undoes: None,
                 });
             }
-            let (now, repeated) = self.repeat(function, &mut progress).await;
+            let (now, repeated) = self.repeat(source, function, &mut progress).await;
             replayed.calls += repeated.answered;
             let cut = matches!(repeated.stop, Some(ReplayStop::CutOff { .. }));
             let what = difference(function, repeated, &now);
@@ -114,10 +115,11 @@ impl Execution {
 
     async fn repeat(
         &self,
+        source: &ReplaySource,
         function: &Function,
         progress: &mut Progress,
     ) -> (Ending, ReplaySummary) {
-        self.shared.replay_next(function.segment.clone());
+        source.begin(function.segment.clone());
         let mut places = super::machine::places(&self.plan, function.place.section);
         let step = places.find(|(place, _)| *place == function.place);
         let problems = progress.problems.len();
@@ -138,7 +140,7 @@ impl Execution {
             Some(problem) => Ending::Failed(problem.failure.clone()),
             None => Ending::Finished(output.filter(|_| function.phase == Phase::Run)),
         };
-        (now, self.shared.replayed())
+        (now, source.summary())
     }
 }
 
@@ -171,10 +173,11 @@ fn difference(function: &Function, repeated: ReplaySummary, now: &Ending) -> Opt
             return Some(What::Call {
                 call,
                 recorded: recorded.map(|recorded| (recorded.function, recorded.request)),
-                now: Some((function, request)),
+                now: Some((function.name().to_owned(), request)),
             });
         }
         Some(ReplayStop::Incomplete { call, function }) => {
+            let function = function.name().to_owned();
             return Some(What::Incomplete { call, function });
         }
         Some(ReplayStop::CutOff { .. }) => return None,

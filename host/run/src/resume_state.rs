@@ -7,6 +7,7 @@ use super::driver::StepProblem;
 use super::machine::{self, Ended, History, Place};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::event::{self, Phase, Section};
 use vdeploy_core::ids::{SnapshotId, StepId, VmId};
 use vdeploy_core::plan::Plan;
@@ -126,7 +127,7 @@ impl ResumeState {
         let ended = match end.failure {
             None => Ended::Finished,
             Some(failure) => Ended::Failed {
-                retry: super::driver::may_help(&failure.error),
+                retry: super::call::may_help(&failure.error),
             },
         };
         let ok = end.failure.is_none();
@@ -186,7 +187,7 @@ fn labelled(call: &CallView<'_>) -> Option<(String, SnapshotId)> {
         CallEnd::Done(answer) => answer,
         CallEnd::InDoubt(_) => return None,
     };
-    if call.function != "snapshot.create" {
+    if !HostFunction::SnapshotCreate.is(call.function) {
         return None;
     }
     let label = call.request.get("label")?.as_str()?.to_owned();

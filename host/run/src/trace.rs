@@ -6,6 +6,8 @@
 use super::machine::{self, Place};
 use serde_json::Value;
 use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::function::HostFunction;
+use vdeploy_core::codes;
 use vdeploy_core::event::{Phase, StepFailure};
 use vdeploy_core::ids::StepId;
 use vdeploy_core::plan::Plan;
@@ -46,7 +48,7 @@ impl Ending {
     /// Whether the host ended it because its time was over: what it was doing
     /// then has no answer.
     fn is_cut(&self) -> bool {
-        matches!(self, Self::Failed(failure) if failure.error.code == "plugin.deadline")
+        matches!(self, Self::Failed(failure) if failure.error.code == codes::PLUGIN_DEADLINE)
     }
 }
 
@@ -121,7 +123,7 @@ impl Reader<'_> {
                 let Some(last) = self.functions.last_mut() else {
                     return;
                 };
-                if !changes_target && function == "ssh.exec" {
+                if !changes_target && HostFunction::SshExec.is(function) {
                     last.segment.prepared.insert(*call);
                 }
                 let recorded = RecordedCall {

@@ -10,6 +10,7 @@ use crate::capability::clock::SimulatedClock;
 use crate::capability::doubles::{DenyHttp, DenySnapshot, DenySsh, DenyState, PlaceholderSecrets};
 use crate::capability::mask::Masker;
 use crate::event::{Level, RunEvent};
+use crate::gate::ReplaySource;
 use crate::ids::{PluginName, StepId, VmId};
 use crate::journal::recording::Recording;
 use crate::journal::store::RunRecord;
@@ -100,8 +101,10 @@ impl PreparedReplay {
             functions,
             warnings,
         } = self;
-        let shared = Arc::new(assembly.shared(events).replaying());
-        shared.emit(RunEvent::RunStarted {
+        let source = Arc::new(ReplaySource::default());
+        let shared = assembly.shared(events).replaying(source.clone());
+        let shared = Arc::new(shared);
+        shared.recorder.emit(RunEvent::RunStarted {
             run: assembly.run.clone(),
             plan: assembly.plan.name.clone(),
             target: assembly.target.clone(),
@@ -112,13 +115,14 @@ impl PreparedReplay {
         let warnings = warnings.into_iter().map(|text| (Level::Warn, text));
         for (level, message) in std::iter::once((Level::Info, HEADLINE.to_owned())).chain(warnings)
         {
-            shared.emit(RunEvent::Log {
+            shared.recorder.emit(RunEvent::Log {
                 step: None,
                 level,
                 message,
             });
         }
-        assembly.execution(shared).replay(&functions).await
+        let execution = assembly.execution(shared);
+        execution.replay(&source, &functions).await
     }
 }
 

@@ -13,6 +13,7 @@ use vdeploy_core::capability::ErrorKind;
 use vdeploy_core::capability::quote::sh;
 use vdeploy_core::capability::ssh::Command;
 use vdeploy_core::capability::variables::is_variable_name;
+use vdeploy_core::codes;
 use zeroize::Zeroizing;
 
 /// Linux takes no single argument longer than this, and sshd hands the line
@@ -177,7 +178,7 @@ pub(super) fn check_length(line: &str) -> Result<(), EffectError> {
 }
 
 fn invalid(message: String) -> EffectError {
-    EffectError::new(ErrorKind::Invalid, "ssh.invalid", message)
+    EffectError::new(ErrorKind::Invalid, codes::SSH_INVALID, message)
 }
 
 fn no_nul(what: &str, text: &str) -> Result<(), EffectError> {

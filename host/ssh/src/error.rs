@@ -8,6 +8,7 @@ use russh::AlgorithmKind;
 use std::io;
 use std::time::Duration;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_net::tls::cause;
 
 /// What stopped a connection.
@@ -221,22 +222,22 @@ impl From<ConnectError> for EffectError {
     fn from(error: ConnectError) -> Self {
         let (kind, code) = match &error {
             ConnectError::Key(inner) => return inner.clone(),
-            ConnectError::NoVm => (ErrorKind::Invalid, "ssh.invalid"),
+            ConnectError::NoVm => (ErrorKind::Invalid, codes::SSH_INVALID),
             ConnectError::BadKey { .. }
             | ConnectError::Auth { .. }
             | ConnectError::WeakUserKey { .. }
-            | ConnectError::Login { .. } => (ErrorKind::Failed, "ssh.auth"),
+            | ConnectError::Login { .. } => (ErrorKind::Failed, codes::SSH_AUTH),
             ConnectError::Resolve { .. }
             | ConnectError::Tcp { .. }
             | ConnectError::Deadline { .. }
             | ConnectError::Jump { .. }
             | ConnectError::Proxy { .. }
-            | ConnectError::Handshake { .. } => (ErrorKind::Unavailable, "ssh.unreachable"),
+            | ConnectError::Handshake { .. } => (ErrorKind::Unavailable, codes::SSH_UNREACHABLE),
             ConnectError::Certificate { .. } | ConnectError::Tls { .. } => {
-                (ErrorKind::Failed, "ssh.tls")
+                (ErrorKind::Failed, codes::SSH_TLS)
             }
             ConnectError::HostKey { .. } | ConnectError::WeakHostKey { .. } => {
-                (ErrorKind::Denied, "ssh.host-key")
+                (ErrorKind::Denied, codes::SSH_HOST_KEY)
             }
         };
         EffectError::new(kind, code, error.to_string())

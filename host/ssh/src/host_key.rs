@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::ids::VmId;
 
 /// Keeps fingerprints between runs, each under the name of what has the key:
@@ -70,7 +71,7 @@ impl HostKeyPolicy {
             HostKeyPolicy::Known { files, store } => {
                 let known = files
                     .read()
-                    .map_err(|why| EffectError::new(ErrorKind::Denied, "ssh.host-key", why))?;
+                    .map_err(|why| EffectError::new(ErrorKind::Denied, codes::SSH_HOST_KEY, why))?;
                 Expected::Known {
                     known: Box::new(known),
                     otherwise: match store {

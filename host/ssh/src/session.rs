@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use vdeploy_core::capability::mask::{MaskedStream, Masker};
 use vdeploy_core::capability::ssh::{Command, LiveOutput, Output, Stream};
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 
 /// How long a command may take to end after TERM, and again after KILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -70,7 +71,7 @@ pub(super) async fn run(
             session.halves = None;
             return Ran::Lost(session.seen.error(
                 ErrorKind::Unavailable,
-                "ssh.closed",
+                codes::SSH_CLOSED,
                 format!("the connection was lost while `{}` ran", command.program),
             ));
         }
@@ -207,11 +208,11 @@ async fn stop(
 fn late(seen: &Seen, command: &Command, limit: Limit) -> EffectError {
     let (code, what) = match limit {
         Limit::Total => (
-            "ssh.timeout",
+            codes::SSH_TIMEOUT,
             format!("ran longer than {} s", command.timeout.as_secs_f64()),
         ),
         Limit::Idle(idle) => (
-            "ssh.idle",
+            codes::SSH_IDLE,
             format!("printed nothing for {} s", idle.as_secs_f64()),
         ),
     };
@@ -382,7 +383,7 @@ impl Seen {
 pub(super) fn refused() -> EffectError {
     EffectError::new(
         ErrorKind::Failed,
-        "ssh.refused",
+        codes::SSH_REFUSED,
         "the target's SSH server refused to run a command; check that the user has a shell and no \
          forced command",
     )

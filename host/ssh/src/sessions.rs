@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::OwnedSemaphorePermit;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 
 /// A channel on which nothing was asked for yet.
 pub(super) struct OpenSession {
@@ -59,7 +60,7 @@ impl RusshSsh {
             EffectError::new(ErrorKind::Unavailable, code, text)
         };
         let again = |why: String| Unopened {
-            error: unavailable("ssh.unreachable", why),
+            error: unavailable(codes::SSH_UNREACHABLE, why),
             last: false,
         };
         let why = match connection.session().await {
@@ -79,7 +80,7 @@ impl RusshSsh {
                      server"
                 );
                 return Err(Unopened {
-                    error: unavailable("ssh.refused", why),
+                    error: unavailable(codes::SSH_REFUSED, why),
                     last: true,
                 });
             }

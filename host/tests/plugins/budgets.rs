@@ -11,8 +11,9 @@ use std::time::Duration;
 use vdeploy::capability::EffectError;
 use vdeploy::capability::doubles::RecordingHttp;
 use vdeploy::capability::http::{HopPolicy, Http, Request, Response};
+use vdeploy::codes;
 use vdeploy::event::{Outcome, Phase};
-use vdeploy::gate::{Budget, MAX_IN_FLIGHT, TOO_MUCH};
+use vdeploy::gate::{Budget, MAX_IN_FLIGHT};
 use vdeploy::journal::Entry;
 use vdeploy::plugin::Limits;
 
@@ -64,7 +65,7 @@ async fn the_calls_of_a_step_have_an_end_also_for_one_that_passes_it_over() {
             .run(&scripted(), json!([many(5000, call.clone())]))
             .await;
         let error = ended.unwrap_err();
-        assert_eq!(code(&error), TOO_MUCH, "{call}: {error}");
+        assert_eq!(code(&error), codes::GATE_TOO_MUCH, "{call}: {error}");
         assert!(error.to_string().contains("50 calls"), "{error}");
         assert_eq!(results(&stage), 50, "{call}");
     }
@@ -89,7 +90,7 @@ async fn the_journal_of_a_step_has_an_end_in_answers_and_in_arguments() {
             .run(&scripted(), json!([many(200, call.clone())]))
             .await;
         let error = ended.unwrap_err();
-        assert_eq!(code(&error), TOO_MUCH, "{call}");
+        assert_eq!(code(&error), codes::GATE_TOO_MUCH, "{call}");
         assert!(error.to_string().contains("195 KiB"), "{error}");
         let journal = serde_json::to_string(&stage.journal()).unwrap();
         assert!(journal.len() < 400_000, "{} bytes", journal.len());
@@ -105,9 +106,9 @@ async fn of_a_change_whose_answer_is_too_long_the_change_is_known() {
     let vdeploy::plugin::PluginError::Failed(error) = error else {
         panic!("{error}");
     };
-    assert_eq!(error.code, TOO_MUCH);
+    assert_eq!(error.code, codes::GATE_TOO_MUCH);
     assert_eq!(stage.commands().len(), 1);
-    assert!(stage.shared.target_changed());
+    assert!(stage.shared.snapshots.target_changed());
     let last = stage.journal().pop().unwrap();
     let Entry::Result {
         response: Err(kept),
@@ -116,7 +117,10 @@ async fn of_a_change_whose_answer_is_too_long_the_change_is_known() {
     else {
         panic!("{last:?}");
     };
-    assert!(kept.maybe_applied && kept.code == TOO_MUCH, "{kept:?}");
+    assert!(
+        kept.maybe_applied && kept.code == codes::GATE_TOO_MUCH,
+        "{kept:?}"
+    );
 }
 
 #[tokio::test]
@@ -138,7 +142,11 @@ async fn who_used_up_the_budget_keeps_nobody_from_rolling_back() {
         "{}",
         finished.message
     );
-    assert!(finished.message.contains(TOO_MUCH), "{}", finished.message);
+    assert!(
+        finished.message.contains(codes::GATE_TOO_MUCH),
+        "{}",
+        finished.message
+    );
     let commands = stage.commands();
     assert_eq!(commands, ["echo new", "echo old", "echo look"]);
 }

@@ -49,7 +49,7 @@ async fn nothing_is_sent_after_a_lease_was_lost_and_nothing_is_in_doubt() {
         let seen = stage.run(&plugin, json!([change, change])).await.unwrap();
         assert_eq!(seen, ["gate.closed", "gate.closed"], "{change}");
         assert_eq!(sent(&stage), (0, 0), "{change}");
-        let broken = stage.shared.broken().unwrap();
+        let broken = stage.shared.cancellation.broken().unwrap();
         assert_eq!(broken.message, "the lease was lost: run 01B holds it now");
         assert!(!broken.mendable);
     }
@@ -81,8 +81,8 @@ async fn a_loss_that_can_be_mended_stays_one_when_a_change_waits() {
         assert_eq!(running.await.unwrap(), ["gate.closed"], "{change}");
         assert_eq!(sent(&stage), (0, 0), "{change}");
         // The watch of the keeper is told later.
-        stage.shared.break_off("too late");
-        let broken = stage.shared.broken().unwrap();
+        stage.shared.cancellation.break_off("too late");
+        let broken = stage.shared.cancellation.broken().unwrap();
         assert!(broken.mendable, "{broken:?}");
     }
 }
@@ -94,7 +94,7 @@ async fn a_change_that_waits_hears_a_stop() {
         let stage = stage(&LeaseValidity::default());
         let mut running = std::pin::pin!(stage.run(&plugin, json!([change])));
         until_it_waits(&stage, running.as_mut()).await;
-        stage.shared.cancel();
+        stage.shared.cancellation.cancel();
         assert_eq!(running.await.unwrap(), ["gate.cancelled"], "{change}");
         assert_eq!(sent(&stage), (0, 0), "{change}");
     }

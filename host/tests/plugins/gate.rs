@@ -38,7 +38,7 @@ async fn check_may_probe_and_not_change() {
         }
     }
     assert_eq!(stage.commands(), ["echo hello"]);
-    assert!(!stage.shared.target_changed());
+    assert!(!stage.shared.snapshots.target_changed());
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn the_target_is_changed_only_after_a_snapshot() {
     assert_eq!(seen[3], "snapshot-2");
     assert_eq!(seen[4]["stdout"], "late\n");
     assert_eq!(stage.commands(), ["echo late"]);
-    assert!(stage.shared.target_changed());
+    assert!(stage.shared.snapshots.target_changed());
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn a_change_elsewhere_needs_no_snapshot() {
         .unwrap();
     assert_eq!(seen[1], "abc");
     assert_eq!(seen[2]["status"], 200);
-    assert!(!stage.shared.target_changed());
+    assert!(!stage.shared.snapshots.target_changed());
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn a_dry_run_probes_and_only_shows_its_changes() {
     assert_eq!(seen[3], json!({ "exit": 0, "stdout": "", "stderr": "" }));
     assert_eq!(seen[5], Value::Null);
     assert_eq!(stage.commands(), ["echo look"]);
-    assert!(!stage.shared.target_changed() && !stage.shared.snapshot_stands());
+    assert!(!stage.shared.snapshots.target_changed() && !stage.shared.snapshots.allows_changes());
     let not_made = stage
         .events()
         .into_iter()
@@ -182,7 +182,7 @@ async fn near_misses_of_a_grant_are_refused() {
     }
     assert!(stage.commands().is_empty());
     assert!(stage.http.requests().is_empty());
-    assert!(!stage.shared.target_changed());
+    assert!(!stage.shared.snapshots.target_changed());
 }
 
 #[tokio::test]
@@ -252,12 +252,12 @@ async fn a_restore_moves_the_target_and_its_grants_with_it() {
 async fn a_stopped_run_makes_no_call_and_a_rollback_is_not_stopped() {
     let stage = Stage::new().with_snapshot();
     let plugin = scripted();
-    stage.shared.cancel();
+    stage.shared.cancellation.cancel();
     let calls = json!([{ "do": "probe", "argv": ["echo", "a"] }]);
     let error = stage.run(&plugin, calls.clone()).await.unwrap_err();
     assert_eq!(code(&error), "gate.cancelled");
-    stage.shared.finish_undisturbed();
-    stage.shared.cancel();
+    stage.shared.cancellation.finish_undisturbed();
+    stage.shared.cancellation.cancel();
     stage.run(&plugin, calls).await.unwrap();
     assert_eq!(stage.commands(), ["echo a"]);
 }
@@ -275,7 +275,7 @@ async fn a_stop_ends_a_sleep() {
         loop {
             let started = |event| matches!(event, RunEvent::CallStarted { .. });
             if stage.events().into_iter().any(started) {
-                break stage.shared.cancel();
+                break stage.shared.cancellation.cancel();
             }
             tokio::task::yield_now().await;
         }
@@ -312,8 +312,8 @@ async fn what_only_looks_is_not_waited_for_when_the_run_is_stopped_or_broken() {
                 let started = |event| matches!(event, RunEvent::CallStarted { .. });
                 if stage.events().into_iter().any(started) {
                     break match broken {
-                        true => stage.shared.break_off("lost"),
-                        false => stage.shared.cancel(),
+                        true => stage.shared.cancellation.break_off("lost"),
+                        false => stage.shared.cancellation.cancel(),
                     };
                 }
                 tokio::task::yield_now().await;
@@ -329,10 +329,10 @@ async fn a_change_that_surely_did_not_happen_leaves_the_target_unchanged() {
     for (word, changed) in [("unreachable", false), ("lost", true)] {
         let stage = Stage::new().with_snapshot();
         stage.run(&scripted(), json!([exec(word)])).await.unwrap();
-        assert_eq!(stage.shared.target_changed(), changed, "{word}");
+        assert_eq!(stage.shared.snapshots.target_changed(), changed, "{word}");
     }
     let stage = Stage::new().with_snapshot();
     let calls = json!([exec("fine"), exec("unreachable")]);
     stage.run(&scripted(), calls).await.unwrap();
-    assert!(stage.shared.target_changed());
+    assert!(stage.shared.snapshots.target_changed());
 }

@@ -33,11 +33,11 @@ async fn what_keeps_its_thread_when_the_run_is_stopped_is_given_up_and_changes_n
         while ssh.commands().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        shared.stop_for("a test");
+        shared.cancellation.stop_for("a test");
     });
     assert_eq!(code(&returned.result.unwrap_err()), "gate.cancelled");
     // The rollback has begun: its calls are made.
-    stage.shared.finish_undisturbed();
+    stage.shared.cancellation.finish_undisturbed();
     drop(go_on);
     // It ends without the second command: its state, and the world in it, goes.
     let alone = async {

@@ -60,7 +60,7 @@ async fn a_guest_that_computes_is_ended_when_the_run_is_stopped() {
     let shared = stage.shared.clone();
     let (returned, ()) = tokio::join!(stage.call(&plugin, Phase::Run, json!({})), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        shared.stop_for("a test");
+        shared.cancellation.stop_for("a test");
     });
     let error = returned.result.unwrap_err();
     assert_eq!(crate::stage::code(&error), "gate.cancelled");

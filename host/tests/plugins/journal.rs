@@ -99,7 +99,7 @@ async fn a_journal_that_cannot_be_written_closes_the_gate() {
         // Without its intent nothing was done.
         assert_eq!(error.maybe_applied, commands > 0);
         assert_eq!(stage.commands().len(), commands);
-        assert!(stage.shared.broken().is_some());
+        assert!(stage.shared.cancellation.is_broken());
         let probe = json!([{ "do": "probe", "argv": ["echo", "x"] }]);
         let error = stage.run(&plugin, probe).await.unwrap_err();
         assert_eq!(code(&error), "gate.closed");

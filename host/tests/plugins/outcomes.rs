@@ -169,10 +169,10 @@ async fn a_stop_before_any_change_is_40_and_finally_is_still_done() {
     let shared = stage.shared.clone();
     let (finished, ()) = tokio::join!(execute(&stage, plan), async {
         // Nothing was changed when the snapshot stands.
-        while !shared.snapshot_stands() {
+        while !shared.snapshots.allows_changes() {
             tokio::task::yield_now().await;
         }
-        shared.stop_for("SIGINT (Ctrl-C)");
+        shared.cancellation.stop_for("SIGINT (Ctrl-C)");
     });
     assert_eq!(
         finished.outcome,
@@ -194,10 +194,10 @@ async fn a_stop_after_a_change_is_rolled_back() {
         .push(step("after", json!({ "run": [exec("never")] })));
     let shared = stage.shared.clone();
     let (finished, ()) = tokio::join!(execute(&stage, plan), async {
-        while !shared.target_changed() {
+        while !shared.snapshots.target_changed() {
             tokio::task::yield_now().await;
         }
-        shared.stop_for("SIGTERM");
+        shared.cancellation.stop_for("SIGTERM");
     });
     assert_eq!(
         finished.outcome,

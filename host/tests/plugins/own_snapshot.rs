@@ -76,8 +76,8 @@ async fn the_archive_is_made_before_it_is_declared_and_is_no_change() {
         })
         .collect();
     assert_eq!(told, [true, false], "the second has the changes in it");
-    assert!(stage.shared.snapshot_stands());
-    assert_eq!(stage.shared.snapshot_taken_id(), Some("a-1".into()));
+    assert!(stage.shared.snapshots.allows_changes());
+    assert_eq!(stage.shared.snapshots.rollback_point(), Some("a-1".into()));
     // What came before it was no change of the target; what came after it is.
     let intents: Vec<bool> = stage
         .journal()
@@ -92,14 +92,14 @@ async fn the_archive_is_made_before_it_is_declared_and_is_no_change() {
         })
         .collect();
     assert_eq!(intents, [false, true]);
-    assert!(stage.shared.target_changed());
+    assert!(stage.shared.snapshots.target_changed());
 }
 
 #[tokio::test]
 async fn until_it_is_declared_the_gate_stays_closed_for_everybody_else() {
     let stage = Stage::new();
     stage.run(&maker(), json!([exec("tar")])).await.unwrap();
-    assert!(!stage.shared.snapshot_stands() && !stage.shared.target_changed());
+    assert!(!stage.shared.snapshots.allows_changes() && !stage.shared.snapshots.target_changed());
     let mut grants = all();
     grants.snapshot = vec![SnapshotScope::Create, SnapshotScope::Restore];
     let other = load("scripted", &grants).unwrap();
@@ -135,7 +135,7 @@ async fn check_and_undo_have_no_part_in_it_and_a_dry_run_pretends() {
     let calls = json!([exec("tar"), declare("a-1")]);
     dry.run(&maker(), calls).await.unwrap();
     assert!(dry.commands().is_empty() && stage.commands().is_empty());
-    assert!(!dry.shared.snapshot_stands() && taken(&dry).is_empty());
+    assert!(!dry.shared.snapshots.allows_changes() && taken(&dry).is_empty());
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn an_id_that_cannot_be_shown_is_refused() {
     let calls = json!([declare("a\u{1b}[2Jb")]);
     let error = stage.run(&maker(), calls).await.unwrap_err();
     assert_eq!(code(&error), "snapshot.invalid");
-    assert!(!stage.shared.snapshot_stands());
+    assert!(!stage.shared.snapshots.allows_changes());
 }
 
 #[tokio::test]

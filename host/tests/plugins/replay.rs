@@ -15,7 +15,7 @@ use vdeploy::capability::doubles::{
 };
 use vdeploy::capability::mask::Masker;
 use vdeploy::event::{Outcome, Phase, RunEvent};
-use vdeploy::gate::RunShared;
+use vdeploy::gate::{ReplaySource, RunShared};
 use vdeploy::ids::StepId;
 use vdeploy::journal::recording::Recording;
 use vdeploy::journal::store::{RunRecord, Stored};
@@ -70,6 +70,7 @@ async fn repeat_with(
         store.clone(),
         sender,
     );
+    let source = Arc::new(ReplaySource::default());
     let plugins: prepare::Plugins = [("scripted".into(), plugin)].into();
     let is_rollback = rolls_back.is_some();
     let execution = Execution {
@@ -77,12 +78,13 @@ async fn repeat_with(
         traits: prepare::traits(&record.plan, &plugins, is_rollback),
         plan: record.plan.clone(),
         plugins,
-        shared: Arc::new(shared.replaying()),
+        shared: Arc::new(shared.replaying(source.clone())),
         rolls_back: rolls_back.map(Into::into),
         rolled_back_run: None,
         resume_state: Default::default(),
     };
-    let replayed = execution.replay(&functions(&record.plan, journal)).await;
+    let functions = functions(&record.plan, journal);
+    let replayed = execution.replay(&source, &functions).await;
     let entries = store.journal(&record.id).unwrap();
     Repeated {
         replayed,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_net::tls::TlsError;
 
 /// Why a call failed. `call` names it, for example `commit vm 4f…`; `body` is
@@ -236,7 +237,7 @@ impl VersError {
         };
         let advice = self.advice().map(|advice| format!("; {advice}"));
         let message = format!("{self}{}", advice.unwrap_or_default());
-        EffectError::new(kind, "ssh.platform", message)
+        EffectError::new(kind, codes::SSH_PLATFORM, message)
     }
 
     /// The same under a capability's code. `change` says whether the call

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use vdeploy_core::capability::snapshot::{Progress, Snapshot, Wake};
 use vdeploy_core::capability::ssh::{Command, NoLiveOutput, Output, Ssh as _};
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::ids::{RunId, SnapshotId, VmId};
 use vdeploy_core::target::TargetHandle;
 use vdeploy_ssh::RusshSsh;
@@ -79,7 +80,7 @@ impl VersSnapshot {
         self.target.facts().vm.ok_or_else(|| {
             EffectError::new(
                 ErrorKind::Invalid,
-                "snapshot.unsupported",
+                codes::SNAPSHOT_UNSUPPORTED,
                 "the target is no VM of the platform, so there is no snapshot of it",
             )
         })
@@ -185,7 +186,7 @@ impl VersSnapshot {
 }
 
 fn failed(error: VersError, change: bool) -> EffectError {
-    error.into_effect("snapshot.failed", change)
+    error.into_effect(codes::SNAPSHOT_FAILED, change)
 }
 
 #[async_trait]
@@ -277,7 +278,7 @@ impl Snapshot for VersSnapshot {
         if self.target.facts().vm.as_ref() == Some(vm) {
             return Err(EffectError::new(
                 ErrorKind::Invalid,
-                "snapshot.current-target",
+                codes::SNAPSHOT_CURRENT_TARGET,
                 format!("VM {vm} is the run's target and is not paused; name the old one"),
             ));
         }

@@ -5,9 +5,10 @@ use super::snapshot::VersSnapshot;
 use super::types::VmState;
 use vdeploy_core::capability::snapshot::{Progress, Wake};
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 
 /// What a target without an answer is reported under.
-const CODE: &str = "ssh.unreachable";
+const CODE: &str = codes::SSH_UNREACHABLE;
 
 impl VersSnapshot {
     /// See [`vdeploy_core::capability::snapshot::Snapshot::wake`].

@@ -14,7 +14,7 @@ const MAX_FUNCTIONS: usize = 100_000;
 const MAX_TYPES: usize = 50_000;
 /// Modules and components inside the component.
 const MAX_PARTS: usize = 256;
-/// Components inside of one another.
+/// Nesting depth of components.
 const MAX_DEPTH: usize = 16;
 
 /// Core instances of one call.
@@ -32,10 +32,10 @@ pub const INSTANCE_ROOM: usize = 16 << 20;
 const FUNCTION: usize = 32;
 const GLOBAL: usize = 16;
 const PASSIVE: usize = 16;
-/// The same for an instance of nothing.
+/// The same for an empty instance.
 const INSTANCE: usize = 1 << 10;
 
-/// Adds up what a reader of a component meets.
+/// Counts the parts of a component while it is read.
 #[derive(Debug, Default)]
 pub struct Bounds {
     depth: usize,
@@ -49,7 +49,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Takes the next part. The error is a fragment that says what is too much.
+    /// Counts the next part. The error is a fragment that names the excess.
     pub fn add(&mut self, payload: &Payload<'_>) -> Result<(), String> {
         match payload {
             Payload::Version { .. } => self.instance = INSTANCE,
@@ -62,7 +62,7 @@ impl Bounds {
             Payload::End(_) => {
                 self.largest = self.largest.max(self.instance);
                 within(self.largest, INSTANCE_ROOM, "bytes for an instance")?;
-                // Back in the component that has it.
+                // Back in the enclosing component.
                 self.instance = 0;
                 self.depth = self.depth.saturating_sub(1);
             }
@@ -81,7 +81,7 @@ impl Bounds {
             }
             Payload::ElementSection(section) => {
                 for element in section.clone() {
-                    // What is broken is said by the one who validates.
+                    // The validator reports what is malformed.
                     let Ok(element) = element else { break };
                     if matches!(element.kind, ElementKind::Passive) {
                         let count = match &element.items {

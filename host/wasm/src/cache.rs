@@ -3,8 +3,8 @@
 //! its contents. The key is a file of its own that only this user reads, beside
 //! the runs and not beside the code, since a cache may come from elsewhere.
 //!
-//! A file without the right mark is like none: the plugin is compiled, and the
-//! file is written anew. Nothing here fails a run.
+//! A file without the right mark is ignored: the plugin is compiled, and the
+//! file is written again. No error here fails a run.
 
 use super::native::Code;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -17,19 +17,19 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// What a file begins with: what it is, and the version of its format.
+/// The first bytes of a file: type and version of the format.
 const MAGIC: &[u8; 8] = b"vdcode1\n";
 /// Bytes of the mark that follows.
 const MARK: usize = 32;
 /// Bytes of the key.
 const KEY: usize = 32;
-/// How a file's name ends.
+/// Extension of a file.
 const ENDING: &str = "cwasm";
-/// How the name of a file that is being written ends.
+/// Extension of a file that is being written.
 const PART: &str = "part";
-/// Bytes of all files together; the ones that were used longest ago go.
+/// Bytes of all files together; the least recently used are removed.
 const MAX_TOTAL: u64 = 256 << 20;
-/// A file that was used is noted once in this time.
+/// The time of last use is stored at most once in this time.
 const USED_AGAIN: Duration = Duration::from_secs(3600);
 
 /// A directory with code and the key of its marks.
@@ -40,9 +40,9 @@ pub struct CodeCache {
 }
 
 impl CodeCache {
-    /// Opens the cache in `dir`, with the key in the file `key`; makes what is
-    /// not there. Whether the directories are to be trusted is the caller's
-    /// question. The error says what cannot be used.
+    /// Opens the cache in `dir`, with the key in the file `key`; creates what is
+    /// missing. The caller decides whether the directories can be trusted. The
+    /// error names what cannot be used.
     pub fn open(dir: &Path, key: &Path) -> Result<Self, String> {
         let failed = |path: &Path, e: std::io::Error| format!("{}: {e}", path.display());
         make_dir(dir).map_err(|e| failed(dir, e))?;
@@ -63,7 +63,7 @@ impl CodeCache {
         })
     }
 
-    /// The code that is kept under this name.
+    /// None without a file of this name that has the right mark.
     pub fn load(&self, name: &str) -> Option<Code> {
         let path = self.path(name);
         let mut bytes = Vec::new();
@@ -81,7 +81,7 @@ impl CodeCache {
         }
         let old = |time: SystemTime| time.elapsed().is_ok_and(|since| since > USED_AGAIN);
         if time.is_ok_and(old) {
-            // Without it the file only goes earlier than it might.
+            // On failure the file is only removed earlier.
             let _ = File::options()
                 .write(true)
                 .open(&path)
@@ -91,7 +91,7 @@ impl CodeCache {
         Some(Code::compiled(bytes.split_off(begin)))
     }
 
-    /// Keeps `code` under this name. What cannot be kept is compiled again.
+    /// Stores `code` under this name. On failure it is compiled again next time.
     pub fn save(&self, name: &str, code: &Code) {
         if let Err(error) = self.write(name, code) {
             tracing::warn!(dir = %self.dir.display(), %error, "compiled code is not kept");
@@ -117,7 +117,7 @@ impl CodeCache {
         mac
     }
 
-    /// Removes what was used longest ago, and what was never written to its end.
+    /// Removes the least recently used files and abandoned partial files.
     fn clear_away(&self) {
         let Ok(entries) = std::fs::read_dir(&self.dir) else {
             return;
@@ -187,14 +187,14 @@ fn read_key(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     }
 }
 
-/// Two processes that make it at once agree on the one that is there last.
+/// Of two processes that create it at once, both use the key written last.
 fn make_key(path: &Path) -> std::io::Result<()> {
     // Random but for 12 bits.
     let (one, two) = (Uuid::new_v4(), Uuid::new_v4());
     write_whole(path, &[one.as_bytes(), two.as_bytes()])
 }
 
-/// Writes a file that is whole or not there.
+/// Writes atomically: readers see the whole file or none.
 fn write_whole(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
     let part = path.with_extension(format!("{}.{PART}", Uuid::new_v4()));
     let written = (|| {

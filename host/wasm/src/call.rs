@@ -1,6 +1,6 @@
 //! One call of a plugin's `check`, `run` or `undo`: a fresh store, the CPU
 //! budget, the deadline, and an error that says what happened inside. It runs on
-//! a task of its own, so that whoever waits for it can give it up (see `guard`).
+//! a task of its own, so that the caller can abandon it (see `guard`).
 
 use super::bindings::vdeploy::plugin::types;
 use super::component::{Plugin, incompatible};
@@ -39,7 +39,6 @@ pub type Outputs = BTreeMap<StepId, Value>;
 /// What `context` answers from.
 #[derive(Clone, Debug)]
 pub struct StepContext {
-    /// The plan.
     pub plan: PlanName,
     /// From 1.
     pub attempt: u32,
@@ -74,7 +73,7 @@ pub struct Invocation {
     pub output: Option<Value>,
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug)]
 pub struct Returned {
     /// The output of `run`; null for `check` and `undo`.
@@ -99,7 +98,7 @@ impl Plugin {
             biased;
             returned = task.end() => match returned {
                 Some(returned) => return returned,
-                None => PluginError::Failed(stopped(shared.broken().is_some())),
+                None => PluginError::Failed(stopped(shared.cancellation.is_broken())),
             },
             error = guard.overdue(&shared, timeout, limit) => error,
         };
@@ -133,7 +132,7 @@ impl Plugin {
             tokio::select! {
                 biased;
                 result = self.invoke(&mut store, phase, output) => result,
-                // Its end is that of the budget; see `verdict`.
+                // The budget decides its result; see `final_result`.
                 () = budget.overdrawn() => Ok(Value::Null),
             }
         });
@@ -144,7 +143,7 @@ impl Plugin {
             Err(_) => Err(PluginError::Deadline { timeout }),
         };
         let state = store.into_data();
-        let result = verdict(&state, result);
+        let result = final_result(&state, result);
         let context = match &result {
             Ok(_) => Vec::new(),
             Err(error) => story(&state, error),
@@ -260,7 +259,7 @@ impl Plugin {
         }
     }
 
-    /// What a wasmtime error means.
+    /// The plugin error for an error of wasmtime.
     fn fault(
         &self,
         store: &mut Store<HostState>,
@@ -283,7 +282,7 @@ impl Plugin {
         match state.over {
             Some(Over::Cpu) => return PluginError::Cpu { budget: limits.cpu },
             Some(Over::Stopped) => {
-                return PluginError::Failed(stopped(state.gate.shared.broken().is_some()));
+                return PluginError::Failed(stopped(state.gate.shared.cancellation.is_broken()));
             }
             None => {}
         }
@@ -303,14 +302,17 @@ impl Plugin {
     }
 }
 
-/// Whether the run is being stopped, or nothing may be done any more.
+/// Whether the run is being stopped or the gate is closed.
 fn must_stop(shared: &RunShared) -> bool {
-    shared.is_cancelled() || shared.broken().is_some()
+    shared.cancellation.is_cancelled() || shared.cancellation.is_broken()
 }
 
-/// What the result comes to when the budget is used up, or when a named check
-/// has failed: a step that passes such a check over has failed all the same.
-fn verdict(state: &HostState, result: Result<Value, PluginError>) -> Result<Value, PluginError> {
+/// The result after the budget and the named checks: a step that ignores a
+/// failed check has failed too.
+fn final_result(
+    state: &HostState,
+    result: Result<Value, PluginError>,
+) -> Result<Value, PluginError> {
     if let Some(spent) = state.gate.budget.spent() {
         return Err(PluginError::Failed(spent));
     }
@@ -361,7 +363,7 @@ fn parse_output(text: &str, most: usize) -> Result<Value, PluginError> {
     }
 }
 
-/// The lines that help to understand an error from inside a plugin.
+/// Context lines for an error of a plugin.
 fn story(state: &HostState, error: &PluginError) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let reported = matches!(error, PluginError::Failed(_));

@@ -1,6 +1,6 @@
 //! Which named checks of one call have failed. The last status of a name counts:
-//! a plugin may look again. A call that returns well and leaves a failed check
-//! behind has failed.
+//! a plugin may check again. A call that returns success with a failed check has
+//! failed.
 
 use super::component::digest;
 use std::collections::BTreeMap;
@@ -9,9 +9,9 @@ use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::event::CheckStatus;
 use vdeploy_core::ids::Digest;
 
-/// The code of a call that left a failed check behind.
+/// The code of a call that returned success with a failed check.
 const FAILED: &str = "check.failed";
-/// So many failed names are told apart; with more, the call has failed for good.
+/// So many failed names are tracked; with more, the call fails whatever follows.
 const MOST_NAMES: usize = 1000;
 /// So many are named in the error.
 const NAMED: usize = 10;
@@ -38,7 +38,7 @@ struct Failed {
 }
 
 impl Checks {
-    /// A check was reported.
+    /// Records a reported check.
     pub(super) fn seen(
         &mut self,
         name: &str,
@@ -66,7 +66,7 @@ impl Checks {
         self.failed.insert(key, failed);
     }
 
-    /// The error of a call that returned well all the same.
+    /// The error of a call that returned success.
     pub(super) fn failure(&self) -> Option<EffectError> {
         let mut failed: Vec<&Failed> = self.failed.values().collect();
         failed.sort_by_key(|failed| failed.order);

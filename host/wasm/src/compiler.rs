@@ -1,7 +1,7 @@
-//! Compiling in a process of its own. The time and the memory that a compiler
-//! takes are decided by the bytes that it is given, so somebody else's bytes are
-//! compiled where the system ends it at a limit: vdeploy starts itself again
-//! with the word [`ARGUMENT`], the WASM goes in and the code comes out.
+//! Compiles in a process of its own. The input decides how much time and memory
+//! a compiler takes, so untrusted bytes are compiled where the system enforces
+//! limits: vdeploy starts itself with the argument [`ARGUMENT`], reads WASM from
+//! standard input and writes code to standard output.
 
 use super::features;
 use super::native::Code;
@@ -17,22 +17,22 @@ use std::time::{Duration, Instant};
 pub const ARGUMENT: &str = "__compile";
 /// Largest code that is taken, in bytes.
 const MAX_CODE: u64 = 512 << 20;
-/// The exit code of a compiler that says on standard output why it refuses.
+/// The exit code of a compiler that prints the reason of its refusal.
 const REFUSED: u8 = 3;
 /// Threads that compile at once. Each may take its own share of the memory.
 const THREADS: &str = "4";
-/// How a compiler that may have no more memory ends: in an allocation, in a
-/// system call, or when it starts a thread.
+/// Signs of a compiler that hit its memory limit: in an allocation, in a system
+/// call, or on the start of a thread.
 const NO_MEMORY: [&str; 4] = [
     "memory allocation of",
     "out of memory",
     "(os error 12)",
     "(os error 11)",
 ];
-/// How much of what a compiler says is kept, in bytes.
+/// Most output of a compiler that is kept, in bytes.
 const MAX_WORDS: u64 = 4 << 10;
 
-/// How a plugin is compiled apart from this process.
+/// The compiler process: program and limits.
 #[derive(Clone, Debug)]
 pub struct Compiler {
     /// A vdeploy.
@@ -41,7 +41,7 @@ pub struct Compiler {
     pub cpu_seconds: u64,
     /// Address space, in bytes.
     pub memory: u64,
-    /// Wall clock, for a machine that has no time for it.
+    /// Wall clock, for an overloaded machine.
     pub patience: Duration,
 }
 
@@ -68,11 +68,11 @@ impl Compiler {
         let words = read_apart(stderr, MAX_WORDS);
         let until = Instant::now() + self.patience;
         std::thread::scope(|scope| {
-            // A compiler that ends early does not take all of it.
+            // A compiler that exits early does not read all of it.
             scope.spawn(move || drop({ stdin }.write_all(wasm)));
             let code = code.recv_timeout(until.saturating_duration_since(Instant::now()));
             if code.is_err() {
-                // Also when it went away meanwhile.
+                // It may have exited meanwhile.
                 let _ = child.kill();
             }
             let ended = child.wait().map_err(|e| format!("the compiler: {e}"))?;
@@ -147,15 +147,14 @@ fn read_apart(pipe: impl Read + Send + 'static, most: u64) -> mpsc::Receiver<Vec
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        // What ends early is seen by how the compiler ended.
+        // The compiler's exit status tells of an early end.
         let _ = pipe.take(most).read_to_end(&mut bytes);
-        // Nobody waits any more: the compiler was ended.
+        // The receiver is gone: the compiler was terminated.
         let _ = sender.send(bytes);
     });
     receiver
 }
 
-/// Compiles in this process.
 pub(super) fn compile_here(engine: &wasmtime::Engine, wasm: &[u8]) -> Result<Code, String> {
     engine
         .precompile_component(wasm)
@@ -176,7 +175,7 @@ pub fn child(
     };
     match answer.and_then(|code| output.flush().map(|()| code)) {
         Ok(code) => code,
-        // Nobody reads it any more.
+        // The reader is gone.
         Err(_) => REFUSED + 1,
     }
 }
@@ -221,11 +220,11 @@ fn limit(resource: Resource, most: u64) -> rustix::io::Result<()> {
     setrlimit(resource, new)
 }
 
-/// Nobody waits for the code of a vdeploy that is gone.
+/// Terminates the compiler when its parent process is gone.
 fn end_with_parent() {
     #[cfg(target_os = "linux")]
     {
-        // Without it the CPU limit ends it.
+        // On failure the CPU limit terminates it.
         let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     }
 }

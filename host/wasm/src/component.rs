@@ -43,7 +43,6 @@ pub struct Description {
     pub digest: Digest,
     /// Size in bytes.
     pub size: usize,
-    /// The embedded manifest.
     pub manifest: Manifest,
     /// Interfaces it can call, for example `ssh`, without package and version.
     pub interfaces: Vec<String>,
@@ -151,7 +150,7 @@ impl Description {
     }
 }
 
-/// Why bytes are not read any further.
+/// Why reading stopped.
 enum Unfit {
     Broken(BinaryReaderError),
     TooLarge(String),
@@ -198,7 +197,7 @@ pub fn digest(bytes: &[u8]) -> Digest {
     Digest::new(hash.iter().map(|b| format!("{b:02x}")).collect::<String>())
 }
 
-/// `vdeploy:plugin/ssh@1.0.0` → `ssh`; anything else does not fit.
+/// `vdeploy:plugin/ssh@1.0.0` → `ssh`; anything else is incompatible.
 fn interface(plugin: &PluginName, import: &str) -> Result<String, PluginError> {
     let how = if !import.starts_with(PACKAGE) {
         "build it for wasm32-unknown-unknown so that it needs no WASI"
@@ -242,7 +241,7 @@ pub struct Plugin {
     pub description: Arc<Description>,
     /// What it may do.
     pub grants: Arc<Grants>,
-    /// Not wasmtime's: with this one the clock goes on that the limits need.
+    /// Keeps the clock running that the limits need; wasmtime's engine does not.
     pub(super) engine: Engine,
     pub(super) component: Component,
     pub(super) linker: Arc<Linker<HostState>>,
@@ -331,7 +330,7 @@ impl Plugin {
     }
 }
 
-/// A link error in words.
+/// A link error for a person.
 pub(super) fn incompatible(name: &PluginName, error: &wasmtime::Error) -> PluginError {
     PluginError::Incompatible {
         plugin: name.clone(),

@@ -63,11 +63,11 @@ pub struct Setup {
     /// Whether these bytes are a plugin that the program carries; such a
     /// plugin is compiled in this process. Without it none is.
     pub is_builtin: Option<fn(&[u8]) -> bool>,
-    /// Called before something is compiled, since that takes its time.
+    /// Called before a compilation, which takes seconds.
     pub on_compile: Option<OnCompile>,
 }
 
-/// Gets the name of the plugin, and whether it is a built-in one.
+/// Arguments: the name of the plugin, and whether it is built in.
 pub type OnCompile = Box<dyn Fn(&PluginName, bool) + Send + Sync>;
 
 /// The configured wasmtime engine, shared by every plugin of the process.
@@ -108,7 +108,6 @@ impl Engine {
         self
     }
 
-    /// What a call may use.
     pub fn limits(&self) -> Limits {
         self.limits
     }
@@ -123,7 +122,7 @@ impl Engine {
         self.compiled.load(Ordering::SeqCst)
     }
 
-    /// The code of `bytes`, whose digest this is: kept code, or compiled now.
+    /// The code of `bytes` with this digest: from the cache, or compiled now.
     pub(super) fn component(
         &self,
         name: &PluginName,
@@ -159,7 +158,7 @@ impl Engine {
         native::component(&self.inner, code).map_err(load)
     }
 
-    /// Differs where the code of another engine cannot be used.
+    /// Different for an engine whose code this one cannot use.
     fn compatibility(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         env!("CARGO_PKG_VERSION").hash(&mut hasher);

@@ -4,30 +4,23 @@ use std::time::Duration;
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::ids::{PluginName, StepId};
 
-/// Problems with a plugin. `Failed` is what the plugin itself reports; the
-/// others are the host's.
+/// `Failed` is the plugin's own error; the others are the host's.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
     /// The engine could not be set up.
     #[error("the WASM engine cannot be set up: {message}")]
-    Engine {
-        /// Why.
-        message: String,
-    },
+    Engine { message: String },
     /// The file cannot be read.
     #[error("plugin `{plugin}`: {path}: {message}")]
     Read {
-        /// The plugin.
         plugin: PluginName,
-        /// The file.
         path: String,
         /// Why, and what to do.
         message: String,
     },
-    /// The bytes are no plugin.
+    /// The bytes are not a plugin.
     #[error("plugin `{plugin}` cannot be loaded: {message}")]
     Load {
-        /// The plugin.
         plugin: PluginName,
         /// Why, and what to do.
         message: String,
@@ -35,20 +28,17 @@ pub enum PluginError {
     /// Built for another contract.
     #[error("plugin `{plugin}` does not fit this vdeploy: {message}")]
     Incompatible {
-        /// The plugin.
         plugin: PluginName,
         /// What is missing or differs, and what to do.
         message: String,
     },
-    /// It imports a power that it was not granted.
+    /// It imports a capability that no grant gives.
     #[error(
         "plugin `{plugin}` uses `{interface}` and has no grant for it; \
          if it may, add to the project file:\n\n{line}"
     )]
     NotGranted {
-        /// The plugin.
         plugin: PluginName,
-        /// The interface.
         interface: String,
         /// The lines to add.
         line: String,
@@ -59,17 +49,15 @@ pub enum PluginError {
          if the new bytes are wanted, change `digest` in [plugins.{plugin}]"
     )]
     Digest {
-        /// The plugin.
         plugin: PluginName,
         /// Of the file.
         found: String,
         /// In the project.
         pinned: String,
     },
-    /// A step's configuration does not fit the plugin's schema.
+    /// A step's configuration does not match the plugin's schema.
     #[error("step `{step}`: {message}")]
     Config {
-        /// The step.
         step: StepId,
         /// JSON pointer of the value in its configuration.
         pointer: String,
@@ -84,34 +72,28 @@ pub enum PluginError {
     },
     /// It used up its CPU budget.
     #[error("the plugin computed for more than {} s without finishing", seconds(*.budget))]
-    Cpu {
-        /// The budget.
-        budget: Duration,
-    },
+    Cpu { budget: Duration },
     /// The step's time is over.
     #[error("the step did not finish within {} s", seconds(*.timeout))]
     Deadline {
         /// The step's timeout.
         timeout: Duration,
     },
-    /// It wanted more memory than it may have.
+    /// It exceeded its memory limit.
     #[error("the plugin wanted more than {} MiB of memory", .limit >> 20)]
     Memory {
         /// In bytes.
         limit: usize,
     },
-    /// It is made of more parts than it may have.
+    /// It exceeded a limit of parts.
     #[error("the plugin needs more parts than it may have: {message}")]
     Parts {
         /// Of what, and how many.
         message: String,
     },
-    /// Its output is not what the contract says.
+    /// Its output violates the contract.
     #[error("the plugin's output {message}")]
-    Output {
-        /// What is wrong.
-        message: String,
-    },
+    Output { message: String },
     /// What the plugin reports.
     #[error("{0}")]
     Failed(EffectError),

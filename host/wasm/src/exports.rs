@@ -1,5 +1,5 @@
-//! What a plugin exports, with its types. Looked at when the plugin is loaded,
-//! so that a wrong `undo` is not found in the middle of a rollback.
+//! What a plugin exports, with its types. Checked when the plugin is loaded, so
+//! that a wrong `undo` does not surface in the middle of a rollback.
 
 use super::bindings::vdeploy::plugin::types::Error;
 use wasmtime::component::types::ComponentItem;

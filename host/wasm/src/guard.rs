@@ -1,8 +1,8 @@
 //! Watches a call from outside. A guest that computes is interrupted at the next
 //! tick of the engine's clock, and its call ends by itself. This is for what no
 //! tick reaches, such as a function of the host that does not return: the call
-//! is then left where it is, the run goes on without it, and whatever it tries
-//! next is refused.
+//! is then abandoned, the run continues without it, and every further call of
+//! the host is refused.
 
 use super::error::PluginError;
 use std::pin::Pin;
@@ -21,18 +21,17 @@ const EVERY: Duration = Duration::from_millis(250);
 /// One call, seen from outside.
 #[derive(Debug, Default)]
 pub struct Guard {
-    /// Since when the call has had its thread without giving it back.
+    /// Since when the call has occupied its thread.
     since: Mutex<Option<Instant>>,
     given_up: AtomicBool,
 }
 
 impl Guard {
-    /// Whether the call was given up: nothing more of it may have an effect.
+    /// Whether the call was abandoned: it may have no further effect.
     pub fn is_given_up(&self) -> bool {
         self.given_up.load(Ordering::SeqCst)
     }
 
-    /// Gives the call up.
     pub fn give_up(&self) {
         self.given_up.store(true, Ordering::SeqCst);
     }
@@ -55,17 +54,17 @@ impl Guard {
     ) -> PluginError {
         let mut late = tokio::select! {
             () = tokio::time::sleep(limit) => true,
-            () = shared.stopped() => false,
+            () = shared.cancellation.stopped() => false,
         };
         let began = Instant::now();
         loop {
             tokio::time::sleep(EVERY).await;
             late |= began.elapsed() >= limit;
-            let stop = shared.is_cancelled() || shared.broken().is_some();
+            let stop = shared.cancellation.is_cancelled() || shared.cancellation.is_broken();
             match (self.is_stuck(), late) {
                 (true, true) => return PluginError::Deadline { timeout },
                 (true, false) if stop => {
-                    return PluginError::Failed(stopped(shared.broken().is_some()));
+                    return PluginError::Failed(stopped(shared.cancellation.is_broken()));
                 }
                 _ => {}
             }
@@ -73,14 +72,13 @@ impl Guard {
     }
 }
 
-/// A call that writes down for its guard when it has its thread.
+/// A call that tells its guard when it occupies its thread.
 pub struct Watched<T> {
     guard: Arc<Guard>,
     call: Pin<Box<dyn Future<Output = T> + Send>>,
 }
 
 impl<T> Watched<T> {
-    /// Watches `call`.
     pub fn new(guard: Arc<Guard>, call: impl Future<Output = T> + Send + 'static) -> Self {
         Self {
             guard,
@@ -100,17 +98,16 @@ impl<T> Future for Watched<T> {
     }
 }
 
-/// A task of its own that ends with its handle.
+/// A task that ends with its handle.
 pub struct OwnTask<T>(JoinHandle<T>);
 
 impl<T: Send + 'static> OwnTask<T> {
-    /// Starts it.
     pub fn spawn(future: impl Future<Output = T> + Send + 'static) -> Self {
         Self(tokio::spawn(future))
     }
 
-    /// What came of it; none when the runtime is being shut down. A panic goes
-    /// on here.
+    /// Its result; none when the runtime is being shut down. A panic of the task
+    /// resumes here.
     pub async fn end(&mut self) -> Option<T> {
         match (&mut self.0).await {
             Ok(ended) => Some(ended),

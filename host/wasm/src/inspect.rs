@@ -1,4 +1,4 @@
-//! What `vdeploy plugin inspect FILE` says: who a plugin is and what it can do,
+//! The report of `vdeploy plugin inspect FILE`: identity and powers of a plugin,
 //! read from its bytes without running them.
 
 use super::component::Description;
@@ -19,9 +19,7 @@ use vdeploy_scope::manifest::{Manifest, Request};
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Inspection {
-    /// Its own name.
     pub name: String,
-    /// Its version.
     pub version: String,
     /// What it does.
     pub summary: String,
@@ -46,7 +44,6 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Reads `bytes`.
     pub fn of(name: &PluginName, bytes: &[u8]) -> Result<Self, PluginError> {
         let found = Description::read(name, bytes)?;
         let powers: Vec<String> = found.interfaces.iter().filter_map(|i| power(i)).collect();
@@ -126,8 +123,8 @@ fn own(text: &str) -> String {
     clean::short(text, SHOWN)
 }
 
-/// What the host has found stands first and at the left edge; what the plugin
-/// says of itself is indented, so that none of it passes for a fact.
+/// Facts that the host found come first and unindented; claims of the plugin are
+/// indented, so that none passes for a fact.
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let imports: Vec<_> = self.imports.iter().map(|import| own(import)).collect();

@@ -1,5 +1,5 @@
 //! Plugins as WASM components: loading, limits, and the translation between
-//! the contract and the gate. Only this module knows wasmtime.
+//! the contract and the gate. Only this crate knows wasmtime.
 
 mod bindings;
 mod bounds;

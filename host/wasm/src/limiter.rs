@@ -12,7 +12,7 @@ pub struct Limiter {
     pub(super) most: usize,
     pub(super) memory_hit: bool,
     used: usize,
-    /// The last growth that was allowed, until the next one: it may fail yet.
+    /// The last allowed growth: it can still fail.
     last: usize,
     instances: usize,
 }

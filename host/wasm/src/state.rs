@@ -7,6 +7,7 @@ use super::limiter::Limiter;
 use super::meter::Over;
 use std::collections::VecDeque;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::event::{CheckStatus, Level};
 use vdeploy_gate::Gate;
 use wasmtime::Result;
@@ -132,7 +133,7 @@ impl HostState {
         if total > self.limiter.most {
             return Err(EffectError::new(
                 ErrorKind::Invalid,
-                "http.no-room",
+                codes::HTTP_NO_ROOM,
                 format!(
                     "the answers may take {} KiB, and of the {} KiB that the host holds for a \
                      plugin {} are in use: ask for shorter answers (`max-response-bytes`), or \

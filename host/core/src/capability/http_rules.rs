@@ -3,6 +3,7 @@
 
 use super::error::{EffectError, ErrorKind};
 use super::http::Request;
+use crate::codes;
 
 /// Headers by which servers take another method or another path than those of
 /// the request; in lower case.
@@ -18,7 +19,7 @@ const INSTEAD: &[&str] = &[
 /// Whether the method says what the request does (`http.invalid`): grants are
 /// for a method and a path, and a probe is repeated and made in a dry run.
 pub fn check(request: &Request) -> Result<(), EffectError> {
-    let invalid = |message| EffectError::new(ErrorKind::Invalid, "http.invalid", message);
+    let invalid = |message| EffectError::new(ErrorKind::Invalid, codes::HTTP_INVALID, message);
     for (name, _) in &request.headers {
         // Some servers take both signs for the same.
         let plain = name.to_ascii_lowercase().replace('_', "-");

@@ -11,6 +11,7 @@
 pub mod clock;
 pub mod doubles;
 pub mod error;
+pub mod function;
 pub mod http;
 pub mod http_rules;
 pub mod leases;

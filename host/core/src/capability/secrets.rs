@@ -2,6 +2,7 @@
 //! `vdeploy-scope`.
 
 use super::error::{EffectError, ErrorKind};
+use crate::codes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -79,7 +80,7 @@ impl Secrets for LoadedSecrets {
             }),
             None => Err(EffectError::new(
                 ErrorKind::NotFound,
-                "secret.missing",
+                codes::SECRET_MISSING,
                 format!("no secret `{name}` in the project; add [secrets.{name}] with a source"),
             )),
         }

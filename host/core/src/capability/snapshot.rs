@@ -2,6 +2,7 @@
 //! platform, `self-managed` for one that a plugin makes by its own means.
 
 use super::error::{EffectError, ErrorKind};
+use crate::codes;
 use crate::ids::{SnapshotId, VmId};
 use async_trait::async_trait;
 use std::fmt::Debug;
@@ -18,7 +19,7 @@ pub fn check_declared(id: &str, label: &str) -> Result<(), EffectError> {
     }
     Err(EffectError::new(
         ErrorKind::Invalid,
-        "snapshot.invalid",
+        codes::SNAPSHOT_INVALID,
         format!(
             "the id of a snapshot has 1 to {MAX_DECLARED} bytes without white space and control \
              characters, and its label at most {MAX_DECLARED} in one line"
@@ -106,7 +107,7 @@ impl NoSnapshots {
     fn error() -> EffectError {
         EffectError::new(
             ErrorKind::Failed,
-            "snapshot.unsupported",
+            codes::SNAPSHOT_UNSUPPORTED,
             "this target is a server, and no platform takes snapshots of it; let a snapshot \
              plugin of the plan take them (`archive` packs directories and can restore them), or \
              go on without one: `--without-snapshot \"REASON\"`",

@@ -8,6 +8,7 @@ use super::error::{EffectError, ErrorKind};
 use super::mask::Masker;
 use super::secrets::Secret;
 use super::variables;
+use crate::codes;
 use crate::ids::RunId;
 use async_trait::async_trait;
 use std::fmt::{self, Debug};
@@ -81,7 +82,7 @@ impl Command {
         if program.is_empty() || program.starts_with('-') || program.contains('\0') || path {
             return Err(EffectError::new(
                 ErrorKind::Invalid,
-                "ssh.invalid",
+                codes::SSH_INVALID,
                 format!(
                     "{program:?} is no program: give a name on the PATH of the target or an \
                      absolute path"

@@ -2,6 +2,7 @@
 
 use super::error::{EffectError, ErrorKind};
 use super::ssh::Command;
+use crate::codes;
 use std::collections::BTreeSet;
 
 /// Begins the names that the host's own scripts on the target use.
@@ -72,7 +73,7 @@ pub fn is_variable_name(name: &str) -> bool {
 }
 
 fn invalid(message: String) -> EffectError {
-    EffectError::new(ErrorKind::Invalid, "ssh.invalid", message)
+    EffectError::new(ErrorKind::Invalid, codes::SSH_INVALID, message)
 }
 
 #[cfg(test)]

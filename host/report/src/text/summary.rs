@@ -7,6 +7,7 @@ use crate::RunModel;
 use crate::model::Failure;
 use crate::wording;
 use vdeploy_core::clean;
+use vdeploy_core::codes;
 use vdeploy_core::event::Phase;
 
 /// Most failed checks shown.
@@ -92,7 +93,7 @@ fn explain(label: &str, failure: &Failure, message: &str) -> Vec<Line> {
 /// The step failed only because the run was stopped: the output of its last
 /// command is no explanation.
 fn is_stop(failure: &Failure) -> bool {
-    failure.error.code == "gate.cancelled"
+    failure.error.code == codes::GATE_CANCELLED
 }
 
 /// Step, function and error.

@@ -11,6 +11,7 @@ use crate::lease::target;
 use crate::ops::error::OpsErrorKind;
 use crate::ops::overlay::Overlay;
 use std::time::Duration;
+use vdeploy_core::codes;
 
 /// Connecting has deadlines of its own within this one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -61,14 +62,14 @@ pub(super) async fn check(world: &World, store: &Overlay, report: &mut Report<'_
 fn refused(error: &EffectError, report: &mut Report<'_>) {
     let (detail, fix) = split_fix(&error.message);
     let (stage, fix) = match error.code.as_str() {
-        "ssh.tls" => ("TLS", fix),
-        "ssh.host-key" => (
+        codes::SSH_TLS => ("TLS", fix),
+        codes::SSH_HOST_KEY => (
             "host key",
             "somebody may be in between: compare with `ssh-keygen -lf \
              /etc/ssh/ssh_host_ed25519_key.pub` on the target, and only if it is right set \
              `host-key` to it",
         ),
-        "ssh.auth" => ("login", fix),
+        codes::SSH_AUTH => ("login", fix),
         _ => ("connection", fix),
     };
     let detail = match stage {

@@ -68,7 +68,7 @@ impl Assembly {
             events,
         );
         match &self.resume_state {
-            Some(state) => shared.after(state.gate.clone()),
+            Some(state) => shared.resuming(state.gate.clone()),
             None => shared,
         }
     }

@@ -39,14 +39,14 @@ impl Cancel {
     /// Passes the request on until dropped.
     pub(super) fn pass_to(&self, shared: &Arc<RunShared>) -> Passing {
         if let Some(by) = *self.0.borrow() {
-            shared.stop_for(by);
+            shared.cancellation.stop_for(by);
         }
         let (mut stopped, shared) = (self.0.subscribe(), shared.clone());
         let task = tokio::spawn(async move {
             if let Ok(by) = stopped.wait_for(Option::is_some).await
                 && let Some(by) = *by
             {
-                shared.stop_for(by);
+                shared.cancellation.stop_for(by);
             }
         });
         Passing(task.abort_handle())

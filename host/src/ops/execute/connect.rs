@@ -13,6 +13,7 @@ use crate::plan::RollbackTo;
 use crate::plugin::Plugin;
 use crate::run::prepare;
 use std::sync::Arc;
+use vdeploy_core::codes;
 
 /// How the target was found.
 pub(super) enum Reached {
@@ -58,12 +59,12 @@ impl Prepared {
                 false => Absence::Loses,
             },
         };
-        shared.emit(RunEvent::Doing {
+        shared.recorder.emit(RunEvent::Doing {
             text: "connecting to the target".to_owned(),
         });
         let connected = tokio::select! {
             connected = assembly.world.ssh.connect() => connected,
-            () = shared.stopped() => return Ok(Reached::There(None)),
+            () = shared.cancellation.stopped() => return Ok(Reached::There(None)),
         };
         let traits = prepare::traits(
             &assembly.plan,
@@ -75,7 +76,7 @@ impl Prepared {
             Ok(()) => Ok(()),
             Err(error) => tokio::select! {
                 woken = wake::or_why(shared, may_change, error) => woken,
-                () = shared.stopped() => return Ok(Reached::There(None)),
+                () = shared.cancellation.stopped() => return Ok(Reached::There(None)),
             },
         };
         // Before the lease there is taken: that of the process which was cut off
@@ -90,7 +91,7 @@ impl Prepared {
         let takes_over = |holder: &RunId| self.takes_over(holder);
         let may_be_away = restores && origin.rolls_back().is_some();
         let why = match connected {
-            Err(error) if !may_be_away || error.code == "ssh.host-key" => {
+            Err(error) if !may_be_away || error.code == codes::SSH_HOST_KEY => {
                 return Err((Outcome::Unreachable, error.to_string()));
             }
             Err(error) => error.to_string(),
@@ -120,7 +121,7 @@ impl Prepared {
         if origin.without_snapshot().is_none() {
             return Err((Outcome::Unreachable, format!("{why}\n{LOST}")));
         }
-        shared.emit(RunEvent::Log {
+        shared.recorder.emit(RunEvent::Log {
             step: None,
             level: Level::Warn,
             message: format!("the target cannot be used ({why}); going on to the snapshot"),

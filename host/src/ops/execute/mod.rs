@@ -77,7 +77,9 @@ impl Prepared {
             finished.message.push_str(&line);
         }
         let url = shared.world.target.facts().url;
-        shared.emit(event_of(&shared.run, &finished, url, began));
+        shared
+            .recorder
+            .emit(event_of(&shared.run, &finished, url, began));
         if has_ended(finished.outcome)
             && let Err(error) = shared.world.ssh.forget_jobs(&shared.run).await
         {
@@ -90,7 +92,7 @@ impl Prepared {
 
     fn announce(&self, shared: &RunShared) {
         let Self { assembly, .. } = self;
-        shared.emit(RunEvent::RunStarted {
+        shared.recorder.emit(RunEvent::RunStarted {
             run: assembly.run.clone(),
             plan: assembly.plan.name.clone(),
             target: assembly.target.clone(),
@@ -99,12 +101,12 @@ impl Prepared {
             dry_run: assembly.dry_run,
         });
         if let Some(event) = self.origin.event() {
-            shared.emit(event);
+            shared.recorder.emit(event);
         }
         let notices = self.notices.iter().map(|text| (Level::Info, text));
         let warnings = self.warnings.iter().map(|text| (Level::Warn, text));
         for (level, message) in notices.chain(warnings) {
-            shared.emit(RunEvent::Log {
+            shared.recorder.emit(RunEvent::Log {
                 step: None,
                 level,
                 message: message.clone(),
@@ -119,7 +121,10 @@ impl Prepared {
             Ok(keeper) => keeper,
             Err(finished) => return finished,
         };
-        shared.hold_lease(keeper.granted().clone());
+        shared
+            .recorder
+            .journal
+            .hold_lease(keeper.granted().clone());
         shared
             .world
             .leases
@@ -204,7 +209,7 @@ impl Prepared {
         if let Some(vm) = assembly.world.target.facts().vm {
             let now = relocations::current_vm(&*assembly.store, &assembly.target, &vm)?;
             if now != vm {
-                shared.emit(RunEvent::Log {
+                shared.recorder.emit(RunEvent::Log {
                     step: None,
                     level: Level::Info,
                     message: format!("the target moved from VM {vm} to {now} meanwhile"),
@@ -257,7 +262,7 @@ impl Prepared {
                 );
             }
         };
-        if self.origin.resumed().is_some() && shared.is_cancelled() {
+        if self.origin.resumed().is_some() && shared.cancellation.is_cancelled() {
             return stopped_before_it_was_resumed(&shared, lease).await;
         }
         self.run_plan(shared, &record, lease).await
@@ -278,7 +283,7 @@ impl Prepared {
             }
             !takes
         });
-        shared.record(&Entry::LeftOut { steps })
+        shared.recorder.append(&Entry::LeftOut { steps })
     }
 
     async fn run_plan(
@@ -293,10 +298,13 @@ impl Prepared {
         let is_rollback = assembly.rolled_back.is_some();
         // Not before the target was reached: until then the one that was
         // interrupted can still be resumed.
-        if let (false, true, Some(granted)) = (assembly.dry_run, is_rollback, shared.lease())
-            && let Err(error) = interrupted::replace(&*assembly.store, &granted, record)
+        if let (false, true, Some(granted)) = (
+            assembly.dry_run,
+            is_rollback,
+            shared.recorder.journal.lease(),
+        ) && let Err(error) = interrupted::replace(&*assembly.store, &granted, record)
         {
-            shared.break_off(&error.to_string());
+            shared.cancellation.break_off(&error.to_string());
         }
         let (store, target) = (assembly.store.clone(), assembly.target.clone());
         let finished = assembly.execution(shared).execute().await;

@@ -122,7 +122,7 @@ impl Origin {
             outcome,
             message: message.clone(),
         };
-        if let Err(error) = shared.record(&entry) {
+        if let Err(error) = shared.recorder.append(&entry) {
             tracing::warn!(%error, "the end of the run could not be recorded");
         }
         refused(outcome, message)

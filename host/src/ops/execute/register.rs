@@ -18,7 +18,7 @@ impl Prepared {
                 by: record.started_by.clone(),
                 host_version: record.host_version.clone(),
             };
-            return shared.record(&entry).map_err(failed);
+            return shared.recorder.append(&entry).map_err(failed);
         }
         let assembly = &self.assembly;
         let store = &*assembly.store;
@@ -41,7 +41,7 @@ impl Prepared {
                     ..refused(Outcome::Refused, message)
                 });
             }
-            shared.emit(RunEvent::Log {
+            shared.recorder.emit(RunEvent::Log {
                 step: None,
                 level: Level::Warn,
                 message,

@@ -5,18 +5,19 @@ use crate::capability::snapshot::{Progress, Wake};
 use crate::capability::{EffectError, ErrorKind};
 use crate::event::{Level, RunEvent};
 use crate::gate::RunShared;
+use vdeploy_core::codes;
 
 /// The host's own words in the run's report.
 struct Says<'a>(&'a RunShared);
 
 impl Progress for Says<'_> {
     fn doing(&self, text: &str) {
-        self.0.emit(RunEvent::Doing {
+        self.0.recorder.emit(RunEvent::Doing {
             text: self.0.masker.mask(text).into_owned(),
         });
     }
     fn warn(&self, text: &str) {
-        self.0.emit(RunEvent::Log {
+        self.0.recorder.emit(RunEvent::Log {
             step: None,
             level: Level::Warn,
             message: self.0.masker.mask(text).into_owned(),
@@ -34,8 +35,8 @@ pub async fn or_why(
     // Only then can the state of the VM be the reason. A platform that did not
     // answer was asked often enough.
     let of_the_vm = match error.code.as_str() {
-        "ssh.unreachable" | "ssh.auth" => true,
-        "ssh.platform" => matches!(error.kind, ErrorKind::Failed | ErrorKind::Conflict),
+        codes::SSH_UNREACHABLE | codes::SSH_AUTH => true,
+        codes::SSH_PLATFORM => matches!(error.kind, ErrorKind::Failed | ErrorKind::Conflict),
         _ => false,
     };
     if !of_the_vm {

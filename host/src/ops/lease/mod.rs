@@ -22,12 +22,12 @@ pub async fn wait_for(
 ) -> Result<(), (Outcome, String)> {
     let waiter = Waiter {
         doing: &|text| {
-            shared.emit(RunEvent::Doing {
+            shared.recorder.emit(RunEvent::Doing {
                 text: shared.masker.mask(&text).into_owned(),
             });
         },
-        stopped: shared.stopped(),
-        dead: &|holder| interrupted::dead_run(shared.store(), holder),
+        stopped: shared.cancellation.stopped(),
+        dead: &|holder| interrupted::dead_run(shared.recorder.journal.store(), holder),
     };
     wait.after(holder, target, waiter).await
 }

@@ -81,7 +81,7 @@ pub async fn take(
         match TargetLease::acquire(claim.clone()).await {
             Ok(Ok(lease)) => {
                 let lease = OnTarget::new(lease, shared);
-                let doing = |text| shared.emit(RunEvent::Doing { text });
+                let doing = |text| shared.recorder.emit(RunEvent::Doing { text });
                 return match orphans::end(&lease.lease, &*claim.ssh, doing).await {
                     Ok(_) => Ok(lease.relied_on(shared)),
                     Err(why) => {
@@ -137,7 +137,7 @@ pub async fn preview(claim: &Claim, shared: &RunShared) {
         ),
         Err(error) => format!("whether another run holds the target is not known: {error}"),
     };
-    shared.emit(RunEvent::Log {
+    shared.recorder.emit(RunEvent::Log {
         step: None,
         level: Level::Warn,
         message: shared.masker.mask(&message).into_owned(),

@@ -18,6 +18,7 @@ use crate::vers::{SnapshotConfig, VersClient, VersConfig, VersSnapshot};
 use std::fmt;
 use std::sync::Arc;
 use url::Url;
+use vdeploy_core::codes;
 
 /// What a world is made for.
 #[derive(Debug)]
@@ -157,7 +158,7 @@ impl FactHostKeys {
 }
 
 fn unreadable(error: &StoreError) -> EffectError {
-    EffectError::new(ErrorKind::Failed, "ssh.host-key", error.to_string())
+    EffectError::new(ErrorKind::Failed, codes::SSH_HOST_KEY, error.to_string())
 }
 
 impl HostKeyStore for FactHostKeys {

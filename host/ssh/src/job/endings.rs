@@ -4,6 +4,7 @@ use super::follow::Limit;
 use super::heard::Heard;
 use vdeploy_core::capability::ssh::{Command, JobId, Output};
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 
 pub(super) fn ended(
     heard: Heard,
@@ -16,12 +17,12 @@ pub(super) fn ended(
         None => Ok(heard.output(status)),
         Some("limit") => Err(heard.error(
             ErrorKind::Timeout,
-            "ssh.timeout",
+            codes::SSH_TIMEOUT,
             &format!("`{program}` ran longer than it may and was stopped by the target itself"),
         )),
         Some(_) => Err(heard.error(
             ErrorKind::Cancelled,
-            "ssh.stopped",
+            codes::SSH_STOPPED,
             &format!("`{program}` was stopped before it ended"),
         )),
     }
@@ -47,7 +48,7 @@ pub(super) fn gone_silent(
         error.message,
         by_hand(job)
     );
-    heard.error(ErrorKind::Unavailable, "ssh.closed", &text)
+    heard.error(ErrorKind::Unavailable, codes::SSH_CLOSED, &text)
 }
 
 pub(super) fn lost(
@@ -66,7 +67,7 @@ pub(super) fn lost(
         "`{}` is lost, nobody can tell its status: {why} (job {job})",
         command.program
     );
-    heard.error(ErrorKind::Failed, "ssh.job-lost", &text)
+    heard.error(ErrorKind::Failed, codes::SSH_JOB_LOST, &text)
 }
 
 /// What the script says to a run that has lost its lease.
@@ -76,7 +77,7 @@ pub(super) fn not_started(command: &Command, why: &str) -> EffectError {
     if why == FENCED {
         return EffectError::new(
             ErrorKind::Cancelled,
-            "ssh.fenced",
+            codes::SSH_FENCED,
             format!(
                 "`{}` was not started: this run has lost its lease on the target, and another \
                  one may be at work there",
@@ -86,7 +87,7 @@ pub(super) fn not_started(command: &Command, why: &str) -> EffectError {
     }
     EffectError::new(
         ErrorKind::Failed,
-        "ssh.job",
+        codes::SSH_JOB,
         format!(
             "`{}` was not started: the target cannot keep a job: {why}; a change needs a \
              writable ~/.vdeploy with some free space",
@@ -118,7 +119,7 @@ pub(super) fn silent(
          may go on as the job {job}; {}",
         by_hand(job)
     );
-    heard.error(ErrorKind::Unavailable, "ssh.closed", &text)
+    heard.error(ErrorKind::Unavailable, codes::SSH_CLOSED, &text)
 }
 
 pub(super) fn late(
@@ -130,11 +131,11 @@ pub(super) fn late(
 ) -> EffectError {
     let (code, what) = match limit {
         Limit::Total => (
-            "ssh.timeout",
+            codes::SSH_TIMEOUT,
             format!("ran longer than {} s", command.timeout.as_secs_f64()),
         ),
         Limit::Idle(idle) => (
-            "ssh.idle",
+            codes::SSH_IDLE,
             format!("printed nothing for {} s", idle.as_secs_f64()),
         ),
     };

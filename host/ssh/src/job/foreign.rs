@@ -6,6 +6,7 @@ use std::time::Duration;
 use vdeploy_core::backoff::deadline;
 use vdeploy_core::capability::ssh::{Command, JobId, NoLiveOutput, Ssh as _};
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::ids::RunId;
 
 /// All of it may take so long.
@@ -49,7 +50,7 @@ impl RusshSsh {
             };
             return Err(EffectError::new(
                 ErrorKind::Unavailable,
-                "ssh.job",
+                codes::SSH_JOB,
                 format!(
                     "a command of run {run}, which has lost the target, may still run there \
                      ({job}): {why}; nothing was started beside it"

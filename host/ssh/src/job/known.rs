@@ -4,6 +4,7 @@ use super::RusshSsh;
 use std::time::Duration;
 use vdeploy_core::capability::ssh::{Command, NoLiveOutput, Ssh as _};
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::ids::RunId;
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -25,7 +26,7 @@ impl RusshSsh {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(EffectError::new(
                 ErrorKind::Unavailable,
-                "ssh.job",
+                codes::SSH_JOB,
                 format!("the jobs of run {run} on the target cannot be listed: {said}"),
             ));
         }

@@ -3,8 +3,8 @@
 use crate::bindings::vdeploy::plugin::{checks, clock, context, log};
 use crate::state::HostState;
 use std::time::Duration;
+use vdeploy_core::codes;
 use vdeploy_core::event::{CheckStatus, Level};
-use vdeploy_gate::LATE;
 use wasmtime::Result;
 
 impl context::Host for HostState {
@@ -90,7 +90,9 @@ impl clock::Host for HostState {
     async fn sleep_ms(&mut self, duration: u64) -> Result<()> {
         self.last_call = Some(format!("clock.sleep-ms {duration}"));
         let slept = self.gate.sleep(Duration::from_millis(duration)).await;
-        self.overslept = slept.as_ref().is_err_and(|error| error.code == LATE);
+        self.overslept = slept
+            .as_ref()
+            .is_err_and(|error| error.code == codes::GATE_DEADLINE);
         slept.map_err(wasmtime::Error::from)
     }
 }

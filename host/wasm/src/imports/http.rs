@@ -8,6 +8,7 @@ use url::Url;
 use vdeploy_core::capability::http::{HeaderText, ReadBack, Request, Response};
 use vdeploy_core::capability::secrets::Secret;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
@@ -41,7 +42,7 @@ const MAX_URL: usize = 8 << 10;
 
 impl RequestDraft {
     fn finish(self) -> std::result::Result<Request, EffectError> {
-        let invalid = |message| EffectError::new(ErrorKind::Invalid, "http.invalid", message);
+        let invalid = |message| EffectError::new(ErrorKind::Invalid, codes::HTTP_INVALID, message);
         let method = self.method.to_ascii_uppercase();
         let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
         if !known.contains(&method.as_str()) {
@@ -263,7 +264,7 @@ impl http::Host for HostState {
             let lost = || {
                 Err(EffectError::new(
                     ErrorKind::Failed,
-                    "http.closed",
+                    codes::HTTP_CLOSED,
                     "the request got no answer",
                 ))
             };

@@ -2,6 +2,7 @@
 
 use crate::capability::http::{HopPolicy, Http, Request, Response};
 use crate::capability::{EffectError, ErrorKind};
+use crate::codes;
 use async_trait::async_trait;
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
@@ -16,7 +17,7 @@ impl Http for DenyHttp {
     async fn send(&self, request: &Request, _: &dyn HopPolicy) -> Result<Response, EffectError> {
         Err(EffectError::new(
             ErrorKind::Denied,
-            "http.denied",
+            codes::HTTP_DENIED,
             format!(
                 "{} {} is refused: there is no HTTP here",
                 request.method, request.url
@@ -53,7 +54,7 @@ impl RecordingHttp {
             answers.pop_front().unwrap_or_else(|| {
                 Err(EffectError::new(
                     ErrorKind::Unavailable,
-                    "http.closed",
+                    codes::HTTP_CLOSED,
                     format!(
                         "no recorded answer is left for {} {}",
                         request.method, request.url

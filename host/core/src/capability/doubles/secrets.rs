@@ -3,6 +3,7 @@
 use crate::capability::mask::MASK;
 use crate::capability::secrets::{LoadedSecrets, Secret, SecretValue, Secrets};
 use crate::capability::{EffectError, ErrorKind};
+use crate::codes;
 use std::sync::Mutex;
 
 /// Refuses every call.
@@ -13,7 +14,7 @@ impl Secrets for DenySecrets {
     fn get(&self, name: &str) -> Result<Secret, EffectError> {
         Err(EffectError::new(
             ErrorKind::Denied,
-            "secret.denied",
+            codes::SECRET_DENIED,
             format!("secret `{name}` is refused: there are no secrets here"),
         ))
     }

@@ -2,6 +2,7 @@
 
 use crate::capability::snapshot::{Progress, Snapshot};
 use crate::capability::{EffectError, ErrorKind};
+use crate::codes;
 use crate::ids::{SnapshotId, VmId};
 use crate::target::TargetHandle;
 use async_trait::async_trait;
@@ -16,7 +17,7 @@ impl DenySnapshot {
     fn denied<T>() -> Result<T, EffectError> {
         Err(EffectError::new(
             ErrorKind::Denied,
-            "snapshot.denied",
+            codes::SNAPSHOT_DENIED,
             "snapshots are refused: there is no target here",
         ))
     }
@@ -144,7 +145,7 @@ impl Snapshot for RecordingSnapshot {
         if !inner.has(id) {
             return Err(EffectError::new(
                 ErrorKind::NotFound,
-                "snapshot.failed",
+                codes::SNAPSHOT_FAILED,
                 format!("there is no snapshot {id}"),
             ));
         }
@@ -166,7 +167,7 @@ impl Snapshot for RecordingSnapshot {
         match self.target.facts().vm.as_ref() == Some(vm) {
             true => Err(EffectError::new(
                 ErrorKind::Invalid,
-                "snapshot.current-target",
+                codes::SNAPSHOT_CURRENT_TARGET,
                 format!("VM {vm} is the run's target and is not paused; name the old one"),
             )),
             false => Ok(()),

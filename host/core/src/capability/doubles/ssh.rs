@@ -2,6 +2,7 @@
 
 use crate::capability::ssh::{Command, LiveOutput, Output, Ssh, Stream};
 use crate::capability::{EffectError, ErrorKind};
+use crate::codes;
 use async_trait::async_trait;
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
@@ -15,7 +16,7 @@ impl DenySsh {
     fn denied(what: &str) -> EffectError {
         EffectError::new(
             ErrorKind::Denied,
-            "ssh.denied",
+            codes::SSH_DENIED,
             format!("{what} is refused: there is no target here"),
         )
     }
@@ -60,7 +61,7 @@ impl RecordingSsh {
             answers.pop_front().unwrap_or_else(|| {
                 Err(EffectError::new(
                     ErrorKind::Unavailable,
-                    "ssh.closed",
+                    codes::SSH_CLOSED,
                     format!("no recorded answer is left for `{}`", command.display()),
                 ))
             })

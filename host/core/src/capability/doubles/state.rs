@@ -2,6 +2,7 @@
 
 use crate::capability::state::State;
 use crate::capability::{EffectError, ErrorKind};
+use crate::codes;
 use crate::ids::{PluginName, TargetName};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -9,7 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 fn refused() -> EffectError {
     EffectError::new(
         ErrorKind::Denied,
-        "state.denied",
+        codes::STATE_DENIED,
         "refused: there is no state here",
     )
 }
