@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::ids::StepId;
+use vdeploy_journal::run_view::{CallEnd, CallView};
 
 /// A call that was made before.
 #[derive(Clone, PartialEq, Debug)]
@@ -33,6 +34,21 @@ pub enum CallOutcome {
     InDoubt(u64),
 }
 
+impl From<&CallView<'_>> for RecordedCall {
+    fn from(call: &CallView<'_>) -> Self {
+        Self {
+            step: call.step.clone(),
+            function: call.function.to_owned(),
+            request: call.request.clone(),
+            outcome: match &call.end {
+                CallEnd::Result(response) => CallOutcome::Result((*response).clone()),
+                CallEnd::Done(answer) => CallOutcome::Done(answer.clone()),
+                CallEnd::InDoubt(at) => CallOutcome::InDoubt(*at),
+            },
+        }
+    }
+}
+
 /// The calls by number.
 #[derive(Clone, Debug, Default)]
 pub struct RecordedCalls {
@@ -43,16 +59,6 @@ impl RecordedCalls {
     /// Keeps what is known of a call.
     pub fn keep(&mut self, call: u64, recorded: RecordedCall) {
         self.calls.insert(call, recorded);
-    }
-
-    /// What was kept of it, to be completed.
-    pub fn get_mut(&mut self, call: u64) -> Option<&mut RecordedCall> {
-        self.calls.get_mut(&call)
-    }
-
-    /// It is as if the call had not been made.
-    pub fn forget(&mut self, call: u64) {
-        self.calls.remove(&call);
     }
 
     /// Every call, in order.
