@@ -174,6 +174,14 @@ impl<'a> RunView<'a> {
         }
     }
 
+    /// How the run ended by itself.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self.end?.how {
+            Ending::Finished { outcome, .. } => Some(outcome),
+            Ending::Abandoned { .. } => None,
+        }
+    }
+
     pub fn is_abandoned(&self) -> bool {
         matches!(self.end.map(|end| end.how), Some(Ending::Abandoned { .. }))
     }
