@@ -6,7 +6,7 @@ use super::pass::Gate;
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::codes;
 use vdeploy_core::ids::{RunId, SnapshotId, VmId};
-use vdeploy_journal::{Entry, StoreError};
+use vdeploy_journal::{RunView, StoreError};
 
 impl Gate {
     /// Whether a restore of this run, or of the run that it rolls back, has
@@ -17,9 +17,7 @@ impl Gate {
         if shared.dry_run && shared.target().vm.as_ref() == Some(vm) {
             return Ok(());
         }
-        let left = self.any_entry(
-            |entry| matches!(entry, Entry::TargetMoved { from: Some(from), .. } if from == vm),
-        );
+        let left = self.either_run(|run| run.relocations.iter().any(|r| r.from == Some(vm)));
         match left {
             Ok(true) => Ok(()),
             Ok(false) => Err(EffectError::new(
@@ -38,8 +36,11 @@ impl Gate {
     /// back. A journal that cannot be read has none.
     pub(super) fn has_recorded(&self, id: &SnapshotId) -> bool {
         // What a plugin declared is its word only.
-        let taken = |entry: &Entry| matches!(entry, Entry::SnapshotTaken { snapshot, provider: None } if snapshot == id);
-        self.any_entry(taken).unwrap_or(false)
+        let taken = |run: &RunView<'_>| {
+            let mut snapshots = run.snapshots.iter();
+            snapshots.any(|snapshot| snapshot.provider.is_none() && snapshot.id == id)
+        };
+        self.either_run(taken).unwrap_or(false)
     }
 
     /// Refuses a snapshot of which nobody knows that it is one of the target.
@@ -57,13 +58,12 @@ impl Gate {
         ))
     }
 
-    /// Looks through the journals of this run and of the run that it rolls
-    /// back.
-    fn any_entry(&self, is: impl Fn(&Entry) -> bool) -> Result<bool, StoreError> {
+    /// Whether this is so of this run or of the run that it rolls back.
+    fn either_run(&self, is: impl Fn(&RunView<'_>) -> bool) -> Result<bool, StoreError> {
         let shared = &self.shared;
         let has = |run: &RunId| -> Result<bool, StoreError> {
             let journal = shared.recorder.journal.store().journal(run)?;
-            Ok(journal.iter().any(|stored| is(&stored.entry)))
+            Ok(is(&RunView::of(&journal)))
         };
         if has(&shared.run)? {
             return Ok(true);

@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::ids::StepId;
+use vdeploy_journal::run_view::{CallEnd, CallView};
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct RecordedCall {
@@ -41,6 +42,22 @@ pub enum CallOutcome {
     InDoubt(u64),
 }
 
+impl From<&CallView<'_>> for RecordedCall {
+    fn from(call: &CallView<'_>) -> Self {
+        Self {
+            step: call.step.clone(),
+            function: call.function.to_owned(),
+            request: call.request.clone(),
+            outcome: match &call.end {
+                CallEnd::Result(response) => CallOutcome::Result((*response).clone()),
+                CallEnd::Done(answer) => CallOutcome::Done(answer.clone()),
+                CallEnd::InDoubt(at) => CallOutcome::InDoubt(*at),
+            },
+        }
+    }
+}
+
+/// The calls by number.
 #[derive(Clone, Debug, Default)]
 pub struct RecordedCalls {
     calls: BTreeMap<u64, RecordedCall>,
@@ -51,16 +68,7 @@ impl RecordedCalls {
         self.calls.insert(call, recorded);
     }
 
-    pub fn get_mut(&mut self, call: u64) -> Option<&mut RecordedCall> {
-        self.calls.get_mut(&call)
-    }
-
-    /// As if the call had not been made.
-    pub fn forget(&mut self, call: u64) {
-        self.calls.remove(&call);
-    }
-
-    /// In the order of their numbers.
+    /// Every call, in order.
     pub fn calls(&self) -> impl Iterator<Item = (u64, &RecordedCall)> {
         self.calls.iter().map(|(call, recorded)| (*call, recorded))
     }

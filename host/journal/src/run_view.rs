@@ -4,9 +4,8 @@
 //!
 //! Pure: no I/O; borrows from the journal.
 
-use super::entry::Entry;
 use super::store::Stored;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::{EffectError, ErrorKind};
@@ -14,8 +13,7 @@ use vdeploy_core::codes;
 use vdeploy_core::event::{Outcome, Phase, Section, StepFailure, says_no_live_version};
 use vdeploy_core::ids::{PluginName, SnapshotId, StepId, VmId};
 
-/// The output of a `run` that returned none.
-static NO_OUTPUT: Value = Value::Null;
+mod fold;
 
 /// A run as its journal tells it.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +68,9 @@ pub struct FunctionView<'a> {
 pub struct FunctionEnd<'a> {
     /// Milliseconds since 1970.
     pub at: u64,
+    /// What `run` returned.
+    pub output: Option<&'a Value>,
+    /// None where it returned.
     pub failure: Option<&'a StepFailure>,
 }
 
@@ -177,6 +178,14 @@ impl<'a> RunView<'a> {
         }
     }
 
+    /// How the run ended by itself.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self.end?.how {
+            Ending::Finished { outcome, .. } => Some(outcome),
+            Ending::Abandoned { .. } => None,
+        }
+    }
+
     pub fn is_abandoned(&self) -> bool {
         matches!(self.end.map(|end| end.how), Some(Ending::Abandoned { .. }))
     }
@@ -249,167 +258,6 @@ impl<'a> RunView<'a> {
             .collect()
     }
 
-    fn apply(&mut self, stored: &'a Stored) {
-        // Only a resume takes back that a run was abandoned.
-        if !self.is_abandoned() || matches!(stored.entry, Entry::Resumed { .. }) {
-            self.end = None;
-        }
-        match &stored.entry {
-            Entry::StepStarted {
-                step,
-                section,
-                phase,
-                attempt,
-            } => self.functions.push(FunctionView {
-                step,
-                section: *section,
-                phase: *phase,
-                attempt: *attempt,
-                started_at: stored.at,
-                calls_before: self.last_call(),
-                relocations_before: self.relocations.len(),
-                target_changed_before: self.target_changed(),
-                end: None,
-            }),
-            Entry::Intent {
-                call,
-                step,
-                function,
-                request,
-                changes_target,
-            } => {
-                if *changes_target {
-                    self.target_changes.insert(*call);
-                } else if HostFunction::SshExec.is(function) {
-                    self.snapshot_owed_by = Some(step);
-                }
-                let end = CallEnd::InDoubt(stored.at);
-                self.called(*call, step, function, request, Some(*changes_target), end);
-            }
-            Entry::Result {
-                call,
-                step,
-                function,
-                request,
-                response,
-            } => {
-                if response.as_ref().is_err_and(|error| !error.maybe_applied) {
-                    self.target_changes.remove(call);
-                }
-                let end = CallEnd::Result(response);
-                match self.calls.get_mut(call) {
-                    // A change has its arguments in its intent.
-                    Some(known) if known.changes_target.is_some() => known.end = end,
-                    _ => self.called(*call, step, function, request, None, end),
-                }
-            }
-            Entry::StepFinished {
-                step,
-                phase,
-                output,
-                ..
-            } => {
-                if *phase == Phase::Run {
-                    let output = output.as_ref().unwrap_or(&NO_OUTPUT);
-                    self.outputs.insert(step, output);
-                }
-                self.ended(stored.at, None);
-            }
-            Entry::StepFailed { failure, .. } => self.ended(stored.at, Some(failure)),
-            Entry::SnapshotTaken { snapshot, provider } => {
-                if provider.is_some() {
-                    self.snapshot_owed_by = None;
-                }
-                self.snapshots.push(SnapshotView {
-                    id: snapshot,
-                    provider: provider.as_ref(),
-                    after_change: self.target_changed(),
-                });
-                let answer = json!({ "snapshot": snapshot });
-                let makers = [HostFunction::SnapshotCreate, HostFunction::SnapshotDeclare];
-                self.done(&makers, answer);
-            }
-            Entry::SnapshotWaived { reason } => self.snapshot_waived = Some(reason),
-            Entry::TargetMoved { from, to } => {
-                let from = from.as_ref();
-                self.relocations.push(Relocation { from, to });
-                self.done(&[HostFunction::SnapshotRestore], json!({ "vm": to }));
-            }
-            Entry::LeftOut { steps } => self.left_out.extend(steps),
-            Entry::Resumed { by, .. } => {
-                self.taken_over_by = Some(by);
-                self.reopen();
-            }
-            Entry::RollbackStarted { cause } => {
-                self.rollback = Some(RollbackView {
-                    cause: cause.as_ref(),
-                    functions_before: self.functions.len(),
-                });
-            }
-            Entry::Abandoned { by, reason } => {
-                self.taken_over_by = Some(by);
-                self.run_ended(stored.at, Ending::Abandoned { by, reason });
-            }
-            Entry::Finished { outcome, message } => {
-                let outcome = *outcome;
-                self.run_ended(stored.at, Ending::Finished { outcome, message });
-            }
-        }
-    }
-
-    fn called(
-        &mut self,
-        number: u64,
-        step: &'a StepId,
-        function: &'a str,
-        request: &'a Value,
-        changes_target: Option<bool>,
-        end: CallEnd<'a>,
-    ) {
-        let call = CallView {
-            step,
-            function,
-            request,
-            made_by: self.functions.len().checked_sub(1),
-            changes_target,
-            end,
-        };
-        self.calls.insert(number, call);
-    }
-
-    /// The newest call was made, if it is of one of these functions and in
-    /// doubt: this entry is written between its intent and its result.
-    fn done(&mut self, functions: &[HostFunction], answer: Value) {
-        if let Some(mut newest) = self.calls.last_entry()
-            && functions.iter().any(|f| f.is(newest.get().function))
-            && matches!(newest.get().end, CallEnd::InDoubt(_))
-        {
-            newest.get_mut().end = CallEnd::Done(answer);
-        }
-    }
-
-    /// An end without a function that is open belongs to none.
-    fn ended(&mut self, at: u64, failure: Option<&'a StepFailure>) {
-        if let Some(open) = self.functions.last_mut().filter(|f| f.end.is_none()) {
-            open.end = Some(FunctionEnd { at, failure });
-        }
-    }
-
-    fn run_ended(&mut self, at: u64, how: Ending<'a>) {
-        self.end.get_or_insert(RunEnd { at, how });
-    }
-
-    /// A process that resumes the run goes on with the function that was
-    /// stopped.
-    fn reopen(&mut self) {
-        let last = self.functions.last();
-        if last.is_some_and(|function| self.may_reopen(function))
-            && let Some(function) = self.functions.last_mut()
-        {
-            function.end = None;
-        }
-    }
-
     fn may_reopen(&self, last: &FunctionView<'_>) -> bool {
         let failure = last.end.and_then(|end| end.failure);
         let rolls_back_since = self
@@ -445,5 +293,4 @@ fn word(outcome: Outcome) -> String {
 }
 
 #[cfg(test)]
-#[path = "run_view_tests.rs"]
 mod tests;

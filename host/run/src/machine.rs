@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use vdeploy_core::event::Outcome;
 use vdeploy_core::event::Section;
+use vdeploy_core::ids::StepId;
 use vdeploy_core::plan::{OnFailure, Plan, RollbackTo, Step};
 
 /// Where a step stands in a plan.
@@ -131,6 +132,12 @@ pub fn places(plan: &Plan, section: Section) -> impl Iterator<Item = (Place, &St
         .iter()
         .enumerate()
         .map(move |(index, step)| (Place { section, index }, step))
+}
+
+/// Where the step with this id stands in a list of the plan.
+pub fn place(plan: &Plan, section: Section, step: &StepId) -> Option<Place> {
+    let mut steps = places(plan, section);
+    steps.find(|(_, s)| s.id == *step).map(|(place, _)| place)
 }
 
 /// The one transition function.

@@ -10,8 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::event::{self, Phase, Section};
 use vdeploy_core::ids::{SnapshotId, StepId, VmId};
-use vdeploy_core::plan::Plan;
-use vdeploy_gate::{CallOutcome, RecordedCall, RecordedCalls};
+use vdeploy_gate::RecordedCalls;
 use vdeploy_journal::RunView;
 use vdeploy_journal::run_view::{CallEnd, CallView, FunctionView};
 use vdeploy_journal::store::{RunRecord, Stored};
@@ -82,7 +81,7 @@ impl ResumeState {
             state.history.rollback_begun();
         }
         for (index, function) in view.functions.iter().enumerate() {
-            let Some(place) = place(&record.plan, function) else {
+            let Some(place) = machine::place(&record.plan, function.section, function.step) else {
                 continue;
             };
             if function.section == Section::Finally && function.phase == Phase::Run {
@@ -152,30 +151,13 @@ impl ResumeState {
     }
 }
 
-fn place(plan: &Plan, function: &FunctionView<'_>) -> Option<Place> {
-    machine::places(plan, function.section)
-        .find(|(_, known)| known.id == *function.step)
-        .map(|(place, _)| place)
-}
-
 /// The calls of the function that was interrupted. One that was refused for the
 /// stop is made again.
 fn recorded_calls(view: &RunView<'_>, function: usize) -> RecordedCalls {
     let mut recorded = RecordedCalls::default();
     let calls = view.calls_of(function);
     for (number, call) in calls.filter(|(_, call)| !call.only_stopped()) {
-        let outcome = match &call.end {
-            CallEnd::Result(response) => CallOutcome::Result((*response).clone()),
-            CallEnd::Done(answer) => CallOutcome::Done(answer.clone()),
-            CallEnd::InDoubt(at) => CallOutcome::InDoubt(*at),
-        };
-        let call = RecordedCall {
-            step: call.step.clone(),
-            function: call.function.to_owned(),
-            request: call.request.clone(),
-            outcome,
-        };
-        recorded.keep(number, call);
+        recorded.keep(number, call.into());
     }
     recorded
 }

@@ -4,7 +4,8 @@ use serde_json::json;
 use std::time::Duration;
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::event::StepFailure;
-use vdeploy_core::plan::{OnFailure, Retry, RollbackTo, Step};
+use vdeploy_core::plan::{OnFailure, Plan, Retry, RollbackTo, Step};
+use vdeploy_gate::CallOutcome;
 use vdeploy_journal::Entry;
 
 fn step(id: &str) -> Step {

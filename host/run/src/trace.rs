@@ -5,15 +5,11 @@
 
 use super::machine::{self, Place};
 use serde_json::Value;
-use vdeploy_core::capability::EffectError;
-use vdeploy_core::capability::function::HostFunction;
-use vdeploy_core::codes;
 use vdeploy_core::event::{Phase, StepFailure};
 use vdeploy_core::ids::StepId;
 use vdeploy_core::plan::Plan;
-use vdeploy_gate::{CallOutcome, RecordedCall, Segment};
-use vdeploy_journal::Entry;
-use vdeploy_journal::run_view::only_stopped;
+use vdeploy_gate::Segment;
+use vdeploy_journal::RunView;
 use vdeploy_journal::store::Stored;
 
 /// A function of a plugin that was called.
@@ -55,18 +51,36 @@ impl Ending {
 /// The functions in order. A function that another process of the run went on
 /// with is one.
 pub fn functions(plan: &Plan, journal: &[Stored]) -> Vec<Function> {
-    let mut reader = Reader {
-        plan,
-        functions: Vec::new(),
-        rollback: None,
-        reopens: false,
-    };
-    for stored in journal {
-        reader.read(stored);
-    }
-    let mut functions = reader.functions;
-    for function in &mut functions {
-        function.segment.cut_off = function.ended.as_ref().is_none_or(Ending::is_cut);
+    let view = RunView::of(journal);
+    let mut functions = Vec::new();
+    for (index, function) in view.functions.iter().enumerate() {
+        let Some(place) = machine::place(plan, function.section, function.step) else {
+            continue;
+        };
+        let ended = function.end.map(|end| match end.failure {
+            None => Ending::Finished(end.output.cloned()),
+            Some(failure) => Ending::Failed(failure.clone()),
+        });
+        let mut segment = Segment {
+            cut_off: ended.as_ref().is_none_or(Ending::is_cut),
+            ..Segment::default()
+        };
+        for (number, call) in view.calls_of(index) {
+            if call.changes_target == Some(false) && call.function == "ssh.exec" {
+                segment.prepared.insert(number);
+            }
+            segment.calls.keep(number, call.into());
+        }
+        let rollback = view.rollback.filter(|r| r.functions_before == index);
+        functions.push(Function {
+            step: function.step.clone(),
+            place,
+            phase: function.phase,
+            attempt: function.attempt,
+            segment,
+            ended,
+            rollback: rollback.map(|rollback| rollback.cause.cloned()),
+        });
     }
     functions
 }
@@ -78,146 +92,6 @@ pub fn until(functions: &[Function], step: &StepId) -> Option<usize> {
     let first = functions.iter().position(is_it)?;
     let attempts = functions.iter().skip(first).take_while(|f| is_it(f));
     Some(first + attempts.count())
-}
-
-struct Reader<'a> {
-    plan: &'a Plan,
-    functions: Vec<Function>,
-    rollback: Option<Option<StepId>>,
-    /// The last function ended for nothing but that the run was stopped: a
-    /// process that goes on goes on with it.
-    reopens: bool,
-}
-
-impl Reader<'_> {
-    fn read(&mut self, stored: &Stored) {
-        match &stored.entry {
-            Entry::StepStarted {
-                step,
-                section,
-                phase,
-                attempt,
-            } => {
-                let mut places = machine::places(self.plan, *section);
-                let Some((place, _)) = places.find(|(_, known)| known.id == *step) else {
-                    return;
-                };
-                self.reopens = false;
-                self.functions.push(Function {
-                    step: step.clone(),
-                    place,
-                    phase: *phase,
-                    attempt: *attempt,
-                    segment: Segment::default(),
-                    ended: None,
-                    rollback: self.rollback.take(),
-                });
-            }
-            Entry::Intent {
-                call,
-                step,
-                function,
-                request,
-                changes_target,
-            } => {
-                let Some(last) = self.functions.last_mut() else {
-                    return;
-                };
-                if !changes_target && HostFunction::SshExec.is(function) {
-                    last.segment.prepared.insert(*call);
-                }
-                let recorded = RecordedCall {
-                    step: step.clone(),
-                    function: function.clone(),
-                    request: request.clone(),
-                    outcome: CallOutcome::InDoubt(stored.at),
-                };
-                last.segment.calls.keep(*call, recorded);
-            }
-            Entry::Result {
-                call,
-                step,
-                function,
-                request,
-                response,
-            } => self.result(*call, step, function, request, response),
-            Entry::StepFinished { output, .. } => self.ended(Ending::Finished(output.clone())),
-            Entry::StepFailed { failure, .. } => {
-                self.reopens = only_stopped(&failure.error);
-                self.ended(Ending::Failed(failure.clone()));
-            }
-            Entry::RollbackStarted { cause } => {
-                self.reopens = false;
-                self.rollback = Some(cause.clone());
-            }
-            Entry::Resumed { .. } => self.resumed(),
-            Entry::SnapshotTaken { .. }
-            | Entry::SnapshotWaived { .. }
-            | Entry::TargetMoved { .. }
-            | Entry::LeftOut { .. }
-            | Entry::Abandoned { .. }
-            | Entry::Finished { .. } => {}
-        }
-    }
-
-    fn result(
-        &mut self,
-        call: u64,
-        step: &StepId,
-        function: &str,
-        request: &Value,
-        response: &Result<Value, EffectError>,
-    ) {
-        let Some(last) = self.functions.last_mut() else {
-            return;
-        };
-        let outcome = CallOutcome::Result(response.clone());
-        match last.segment.calls.get_mut(call) {
-            // A change has its arguments in its intent.
-            Some(known) if matches!(known.outcome, CallOutcome::InDoubt(_)) => {
-                known.outcome = outcome
-            }
-            _ => last.segment.calls.keep(
-                call,
-                RecordedCall {
-                    step: step.clone(),
-                    function: function.to_owned(),
-                    request: request.clone(),
-                    outcome,
-                },
-            ),
-        }
-    }
-
-    fn ended(&mut self, ending: Ending) {
-        if let Some(last) = self.functions.last_mut() {
-            last.ended = Some(ending);
-        }
-    }
-
-    /// A function that was stopped goes on, and what was refused for the stop
-    /// is asked again.
-    fn resumed(&mut self) {
-        if !std::mem::take(&mut self.reopens) {
-            return;
-        }
-        let Some(last) = self.functions.last_mut() else {
-            return;
-        };
-        last.ended = None;
-        let refused: Vec<u64> = last
-            .segment
-            .calls
-            .calls()
-            .filter(
-                |(_, call)| matches!(&call.outcome, CallOutcome::Result(Err(e)) if only_stopped(e)),
-            )
-            .map(|(number, _)| number)
-            .collect();
-        for number in refused {
-            last.segment.calls.forget(number);
-        }
-    }
 }
 
 #[cfg(test)]

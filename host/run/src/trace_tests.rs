@@ -1,9 +1,11 @@
 use super::*;
 use serde_json::json;
 use std::time::Duration;
-use vdeploy_core::capability::ErrorKind;
+use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::event::Section;
 use vdeploy_core::plan::{OnFailure, Retry, RollbackTo, Step};
+use vdeploy_gate::CallOutcome;
+use vdeploy_journal::Entry;
 
 fn plan() -> Plan {
     let step = |id: &str| Step {

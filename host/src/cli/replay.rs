@@ -7,6 +7,7 @@ use super::error::CliError;
 use super::exit::ExitCode;
 use super::{options, terminal};
 use crate::ids::PluginName;
+use crate::journal::RunView;
 use crate::journal::recording::Recording;
 use crate::ops::{Replay, Session};
 use crate::report::{EventBus, JsonReporter, PlainReporter, Reporter, Sink};
@@ -65,11 +66,11 @@ pub async fn main(global: &Global, args: ReplayArgs) -> Result<ExitCode, CliErro
         None => ExitCode::Success,
         Some(_) => ExitCode::Differs,
     };
-    let ended = journal.last().map(|stored| &stored.entry);
+    let recorded = RunView::of(&journal).outcome();
     let until = args.until.as_deref();
     match args.json {
-        true => terminal::say_json(&render::as_json(&record, &replayed, until, ended, exit)),
-        false => terminal::say(&render::as_text(&record, &replayed, until, ended)),
+        true => terminal::say_json(&render::as_json(&record, &replayed, until, recorded, exit)),
+        false => terminal::say(&render::as_text(&record, &replayed, until, recorded)),
     }
     Ok(exit)
 }

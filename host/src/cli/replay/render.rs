@@ -2,8 +2,7 @@
 
 use crate::clean;
 use crate::cli::exit::ExitCode;
-use crate::event::{Phase, Section};
-use crate::journal::Entry;
+use crate::event::{Outcome, Phase, Section};
 use crate::journal::store::RunRecord;
 use crate::report::difference;
 use crate::run::Replayed;
@@ -16,7 +15,7 @@ pub fn as_text(
     record: &RunRecord,
     replayed: &Replayed,
     until: Option<&str>,
-    last: Option<&Entry>,
+    recorded: Option<Outcome>,
 ) -> String {
     let done = format!(
         "{} and {}",
@@ -34,12 +33,12 @@ pub fn as_text(
         let lines: Vec<_> = lines.iter().map(|line| clean::line(line)).collect();
         return lines.join("\n");
     }
-    let how = match (until, &replayed.cut_off, last) {
+    let how = match (until, &replayed.cut_off, recorded) {
         (_, Some(step), _) => {
             format!("the recording ends in step `{step}`, where the run was cut off")
         }
         (Some(step), None, _) => format!("until step `{step}` had run"),
-        (None, None, Some(Entry::Finished { outcome, .. })) => {
+        (None, None, Some(outcome)) => {
             format!("it had ended with {}", word(outcome))
         }
         (None, None, _) => "the recording has no end".to_owned(),
@@ -52,13 +51,9 @@ pub fn as_json(
     record: &RunRecord,
     replayed: &Replayed,
     until: Option<&str>,
-    last: Option<&Entry>,
+    recorded: Option<Outcome>,
     exit: ExitCode,
 ) -> Value {
-    let outcome = match last {
-        Some(Entry::Finished { outcome, .. }) => json!(outcome),
-        _ => Value::Null,
-    };
     json!({
         "type": "replayed",
         "run": record.id,
@@ -67,7 +62,7 @@ pub fn as_json(
         "calls": replayed.calls,
         "until": until,
         "cut-off": replayed.cut_off,
-        "recorded-outcome": outcome,
+        "recorded-outcome": recorded,
         "difference": replayed.difference.as_ref().map(difference_json),
         "exit-code": exit.code(),
     })
@@ -174,7 +169,7 @@ fn ending(ending: &Ending) -> Value {
     }
 }
 
-fn word(outcome: &crate::event::Outcome) -> String {
+fn word(outcome: Outcome) -> String {
     let value = serde_json::to_value(outcome).unwrap_or_default();
     format!("`{}`", value.as_str().unwrap_or_default())
 }

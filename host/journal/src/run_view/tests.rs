@@ -1,5 +1,5 @@
 use super::*;
-use vdeploy_core::ids::StepId;
+use crate::Entry;
 
 /// Entries a second apart.
 fn journal(entries: Vec<Entry>) -> Vec<Stored> {
