@@ -11,13 +11,14 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
-use super::certs::Certificates;
 use super::core::Core;
 use super::endpoints::{Endpoints, PublishedEndpoints, RootLock};
 use super::error::LocalError;
+use super::listeners::certs::Certificates;
+use super::listeners::{gateway, router};
 use super::state_file::{ListenPorts, Records, VmRecord, write_private_bytes};
 use super::vm::Vm;
-use super::{VM_DOMAIN, api, gateway, router};
+use super::{VM_DOMAIN, api};
 use vdeploy_files::make_private_dir;
 
 /// How long open connections may take to end at a shutdown.

@@ -12,9 +12,9 @@ use tokio::sync::RwLock;
 use uuid::Uuid;
 
 use super::error::LocalError;
-use super::snapshot::Snapshot;
 use super::state_file::{CommitRecord, ListenPorts, Records, VmRecord, VmState};
 use super::vm::Vm;
+use super::vm::snapshot::Snapshot;
 
 /// The state of the whole cloud.
 pub(super) struct Core {

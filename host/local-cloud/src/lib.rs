@@ -30,24 +30,14 @@
 //! This module must not know runs, plans, plugins or the CLI.
 
 mod api;
-mod api_reply;
-mod certs;
 mod cloud;
 mod core;
 mod endpoints;
 mod error;
-mod freeze;
-mod gateway;
 mod lifecycle;
+mod listeners;
 mod ports;
-mod process;
-mod relocate;
-mod router;
-mod service;
-mod snapshot;
-mod sniff;
-mod ssh_command;
-mod ssh_server;
+mod ssh;
 mod state_file;
 mod vm;
 

@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use super::core::Core;
 use super::error::LocalError;
-use super::freeze::{self, freeze};
 use super::ports;
-use super::service::ServiceList;
-use super::snapshot::{Snapshot, remove_dir};
 use super::state_file::{CommitRecord, VmRecord, VmState, read_json, write_private};
 use super::vm::Vm;
+use super::vm::service::ServiceList;
+use super::vm::snapshot::{Snapshot, remove_dir};
+use super::vm::suspend::{self, suspend};
 
 /// Name, text and id that a client may give a commit.
 #[derive(Default)]
@@ -111,12 +111,12 @@ impl Core {
 
     /// Freezes the VM, copies it, and lets it go on unless it was or shall be paused.
     async fn copy_out(&self, vm: &Arc<Vm>, id: Uuid, keep_paused: bool) -> Result<(), LocalError> {
-        let frozen = freeze(vm).await?;
+        let suspended = suspend(vm).await?;
         let copied = Snapshot::at(&self.root, id).take(vm, &self.path).await;
         if keep_paused && copied.is_ok() {
             return self.note_state(vm.id, VmState::Paused);
         }
-        frozen.thaw();
+        suspended.resume();
         copied
     }
 
@@ -203,7 +203,7 @@ impl Core {
         // The state first: no new command starts while the processes are being stopped.
         let before = self.vm_record(id)?.state;
         self.note_state(id, VmState::Paused)?;
-        if let Err(error) = freeze(&vm).await {
+        if let Err(error) = suspend(&vm).await {
             self.note_state(id, before)?;
             return Err(error);
         }
@@ -214,7 +214,7 @@ impl Core {
     pub(super) async fn resume(&self, id: Uuid) -> Result<(), LocalError> {
         let vm = self.vm(id)?;
         let _lifecycle = vm.lifecycle.lock().await;
-        freeze::resume(&vm).await?;
+        suspend::resume(&vm).await?;
         self.note_state(id, VmState::Running)?;
         self.unpark(&vm)
     }
@@ -235,7 +235,7 @@ impl Core {
             return Err(LocalError::NoSuchVm(id));
         }
         vm.cut.send_replace(true);
-        freeze::end(&vm).await?;
+        suspend::end(&vm).await?;
         self.forget(&vm).await
     }
 
@@ -275,7 +275,7 @@ impl Core {
             if services.len() > 0 {
                 write_private(&vm.parked_file(), &services)?;
             }
-            freeze::end(&vm).await?;
+            suspend::end(&vm).await?;
         }
         Ok(())
     }
@@ -285,7 +285,7 @@ impl Core {
     pub(super) async fn revive_all(&self) -> Result<(), LocalError> {
         for vm in self.all_vms() {
             if self.is_running(vm.id) {
-                freeze::resume(&vm).await?;
+                suspend::resume(&vm).await?;
                 self.unpark(&vm)?;
             }
         }

@@ -1,9 +1,9 @@
 //! Why a connection to a target cannot be made, in words that say what to do.
 
-use super::connect::Peer;
-use super::host_key::{Mismatch, Refusal, fingerprint};
-use super::login::Refused;
-use super::rsa::ONLY_SHA1;
+use crate::auth::login::Refused;
+use crate::auth::rsa::ONLY_SHA1;
+use crate::connection::connect::Peer;
+use crate::host_key::{Mismatch, Refusal, fingerprint};
 use russh::AlgorithmKind;
 use std::io;
 use std::time::Duration;
@@ -181,7 +181,7 @@ impl ConnectError {
 
     /// Whether the other end broke off before it knew who was there. A server
     /// with many logins under way does that to some (`MaxStartups`).
-    pub(super) fn is_broken_off(&self) -> bool {
+    pub(super) fn is_handshake_cut(&self) -> bool {
         matches!(
             self,
             ConnectError::Handshake { closed: true, .. } | ConnectError::Tls { closed: true, .. }

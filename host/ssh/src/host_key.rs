@@ -3,7 +3,7 @@
 //! stored fingerprints live is the caller's business; the user's own files are
 //! only read.
 
-use crate::openssh::{Known, KnownFiles, Verdict};
+use crate::openssh::{HostKeyStatus, Known, KnownFiles};
 use russh::client;
 use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 use std::fmt::Debug;
@@ -178,18 +178,18 @@ impl Expected {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH);
                 let now = now.unwrap_or_default().as_secs();
                 match (known.judge(key, shown.certificate(), now), otherwise) {
-                    (Verdict::Known, _) => Ok(false),
-                    (Verdict::New, Some(None)) => Ok(true),
-                    (Verdict::New, Some(Some(stored))) => exactly(stored),
-                    (Verdict::New, None) => Err(Refusal::Unknown {
+                    (HostKeyStatus::Known, _) => Ok(false),
+                    (HostKeyStatus::New, Some(None)) => Ok(true),
+                    (HostKeyStatus::New, Some(Some(stored))) => exactly(stored),
+                    (HostKeyStatus::New, None) => Err(Refusal::Unknown {
                         name: known.written().to_owned(),
                         file: known.first_file().map(PathBuf::from),
                     }),
-                    (Verdict::Changed { place, expected }, _) => {
+                    (HostKeyStatus::Changed { place, expected }, _) => {
                         Err(Refusal::Changed { place, expected })
                     }
-                    (Verdict::Revoked { place }, _) => Err(Refusal::Revoked { place }),
-                    (Verdict::Certificate { place, why }, _) => {
+                    (HostKeyStatus::Revoked { place }, _) => Err(Refusal::Revoked { place }),
+                    (HostKeyStatus::Certificate { place, why }, _) => {
                         Err(Refusal::Certificate { place, why })
                     }
                 }
@@ -205,14 +205,14 @@ pub(super) fn fingerprint(key: &PublicKey) -> String {
 
 /// Why a connection's task ended.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum HandshakeError {
     HostKey(Box<Mismatch>),
     Ssh(russh::Error),
 }
 
-impl From<russh::Error> for Ended {
+impl From<russh::Error> for HandshakeError {
     fn from(error: russh::Error) -> Self {
-        Ended::Ssh(error)
+        HandshakeError::Ssh(error)
     }
 }
 
@@ -254,9 +254,12 @@ pub(super) fn shown(accepted: &Accepted) -> Shown {
 }
 
 impl client::Handler for HostKeyCheck {
-    type Error = Ended;
+    type Error = HandshakeError;
 
-    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Ended> {
+    async fn check_server_key(
+        &mut self,
+        shown: &PublicKeyOrCertificate,
+    ) -> Result<bool, HandshakeError> {
         let key = shown.public_key();
         match self.expected.judge(&key, shown) {
             Ok(is_new) => {
@@ -266,7 +269,10 @@ impl client::Handler for HostKeyCheck {
                 };
                 Ok(true)
             }
-            Err(why) => Err(Ended::HostKey(Box::new(Mismatch { shown: key, why }))),
+            Err(why) => Err(HandshakeError::HostKey(Box::new(Mismatch {
+                shown: key,
+                why,
+            }))),
         }
     }
 
@@ -274,7 +280,7 @@ impl client::Handler for HostKeyCheck {
         &mut self,
         _keys: Vec<PublicKey>,
         _session: &mut client::Session,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), HandshakeError> {
         self.announced.notify_one();
         Ok(())
     }

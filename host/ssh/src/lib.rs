@@ -5,86 +5,72 @@
 //! the VMs of a platform, and to a server by plain TCP. Knows nothing of
 //! grants, journals or WASM; where a VM's keys come from is a [`KeySource`].
 
-mod again;
-mod agent;
-mod ahead;
-mod capture;
-mod command_line;
-mod connect;
+mod auth;
+mod connection;
 mod error;
-mod group;
+mod exec;
 mod host_key;
-mod identity;
-mod job;
-mod limits;
-mod login;
+mod jobs;
 pub mod openssh;
-mod place;
-mod private_key;
-mod proxy;
-mod rsa;
-mod server;
-mod session;
-mod sessions;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;
-mod vm;
+mod transport;
 
+pub use auth::identity::{Agent, Identities, IdentityFile};
+pub use auth::private_key::KeySource;
+pub use connection::limits::ConnectionLimits;
+pub use connection::server::{Hop, ServerConfig};
+pub use connection::vm::SshConfig;
 pub use host_key::{HostKeyPolicy, HostKeyStore, MemoryHostKeys};
-pub use identity::{Agent, Identities, IdentityFile};
-pub use limits::Limits;
-pub use private_key::KeySource;
-pub use server::{Hop, ServerConfig};
-pub use vm::SshConfig;
 
-use again::Again;
-use ahead::NoSession;
 use async_trait::async_trait;
-use connect::Connection;
+use connection::connect::Connection;
+use connection::open::{OpenError, OpenSession};
+use connection::server::ServerDialer;
+use connection::session_pool::SessionError;
+use connection::vm::VmDialer;
 use error::ConnectError;
-use job::Abandoned;
-use place::Place;
-use server::ServerWay;
-use session::Ran;
-use sessions::{OpenSession, Unopened};
+use exec::probe::ProbeEnd;
+use exec::retry::Retry;
+use jobs::DetachedJobs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use transport::endpoint::Endpoint;
 use vdeploy_core::backoff::{Backoff, Patience, deadline};
 use vdeploy_core::capability::snapshot::{NoProgress, Progress};
 use vdeploy_core::capability::ssh::{Command, JobId, LiveOutput, Output, Ssh};
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::ids::{RunId, VmId};
 use vdeploy_core::target::TargetHandle;
-use vm::VmWay;
 
 /// How long a target that was reached before may be away.
 const OUTAGE: Duration = Duration::from_secs(60);
 
 /// So many handshakes in a row may be broken off before the target is said not to
 /// be reached; with the waits in between it takes 1.5 s.
-const BROKEN_OFF: usize = 5;
+const HANDSHAKE_TRIES: usize = 5;
 
 /// How the target is reached.
-enum Way {
-    Vm(VmWay),
-    Server(ServerWay),
+enum Dialer {
+    Vm(VmDialer),
+    Server(ServerDialer),
 }
 
 /// The connection to the run's target.
 pub struct RusshSsh {
     target: TargetHandle,
-    way: Way,
+    dialer: Dialer,
     /// Held while connecting, so that commands that start together share one
     /// connection.
     slot: Mutex<Slot>,
     /// Whether the target has answered once.
     reached: AtomicBool,
-    abandoned: Abandoned,
+    detached: DetachedJobs,
 }
 
 #[derive(Default)]
@@ -108,40 +94,40 @@ impl RusshSsh {
         host_keys: HostKeyPolicy,
         keys: Arc<dyn KeySource>,
     ) -> Self {
-        let way = VmWay::new(config, host_keys, keys);
-        Self::by(target, Way::Vm(way))
+        let way = VmDialer::new(config, host_keys, keys);
+        Self::by(target, Dialer::Vm(way))
     }
 
     /// To one server. Nothing is connected before the first call.
     pub fn to_server(target: TargetHandle, config: ServerConfig) -> Self {
-        Self::by(target, Way::Server(ServerWay::new(config)))
+        Self::by(target, Dialer::Server(ServerDialer::new(config)))
     }
 
-    fn by(target: TargetHandle, way: Way) -> Self {
+    fn by(target: TargetHandle, dialer: Dialer) -> Self {
         Self {
             target,
-            way,
+            dialer,
             slot: Mutex::default(),
             reached: AtomicBool::new(false),
-            abandoned: Abandoned::default(),
+            detached: DetachedJobs::default(),
         }
     }
 
     /// Where the target is now.
-    fn place(&self) -> Result<Place, ConnectError> {
-        match &self.way {
-            Way::Vm(_) => {
+    fn place(&self) -> Result<Endpoint, ConnectError> {
+        match &self.dialer {
+            Dialer::Vm(_) => {
                 let vm = self.target.facts().vm.ok_or(ConnectError::NoVm)?;
-                Ok(Place::Vm(vm))
+                Ok(Endpoint::Vm(vm))
             }
-            Way::Server(way) => Ok(way.place()),
+            Dialer::Server(way) => Ok(way.place()),
         }
     }
 
-    fn limits(&self) -> &Limits {
-        match &self.way {
-            Way::Vm(way) => &way.config.limits,
-            Way::Server(way) => way.limits(),
+    fn limits(&self) -> &ConnectionLimits {
+        match &self.dialer {
+            Dialer::Vm(way) => &way.config.limits,
+            Dialer::Server(way) => way.limits(),
         }
     }
 
@@ -163,12 +149,13 @@ impl RusshSsh {
         limit: Duration,
         progress: &dyn Progress,
     ) -> Result<(), EffectError> {
-        self.wait_for(&Place::Vm(vm.clone()), limit, progress).await
+        self.wait_for(&Endpoint::Vm(vm.clone()), limit, progress)
+            .await
     }
 
     async fn wait_for(
         &self,
-        place: &Place,
+        place: &Endpoint,
         limit: Duration,
         progress: &dyn Progress,
     ) -> Result<(), EffectError> {
@@ -218,9 +205,9 @@ impl RusshSsh {
 
     /// `to` was made from a snapshot of `from`: it has its host key.
     pub fn carry_host_key(&self, from: &VmId, to: &VmId) -> Result<(), EffectError> {
-        match &self.way {
-            Way::Vm(way) => way.carry(from, to),
-            Way::Server(_) => Ok(()),
+        match &self.dialer {
+            Dialer::Vm(way) => way.carry(from, to),
+            Dialer::Server(_) => Ok(()),
         }
     }
 
@@ -230,11 +217,11 @@ impl RusshSsh {
 
     /// A handshake that the other end breaks off is begun again a few times:
     /// nothing was sent that could be done twice.
-    async fn first_connection(&self) -> Result<Arc<Connection>, ConnectError> {
+    async fn connect_with_retry(&self) -> Result<Arc<Connection>, ConnectError> {
         let mut backoff = Backoff::up_to(Duration::from_secs(1));
-        for _ in 0..BROKEN_OFF {
+        for _ in 0..HANDSHAKE_TRIES {
             match self.connection().await {
-                Err(error) if error.is_broken_off() => {
+                Err(error) if error.is_handshake_cut() => {
                     tracing::debug!(%error, "broken off, begun again");
                     sleep(backoff.next_wait()).await;
                 }
@@ -244,7 +231,7 @@ impl RusshSsh {
         self.connection().await
     }
 
-    async fn connection_to(&self, place: &Place) -> Result<Arc<Connection>, ConnectError> {
+    async fn connection_to(&self, place: &Endpoint) -> Result<Arc<Connection>, ConnectError> {
         let mut slot = self.slot.lock().await;
         if let Some(connection) = &slot.connection
             && connection.place == *place
@@ -253,9 +240,9 @@ impl RusshSsh {
             return Ok(connection.clone());
         }
         slot.connection = None;
-        let opened = match (&self.way, place) {
-            (Way::Vm(way), Place::Vm(vm)) => way.open(vm).await?,
-            (Way::Server(way), Place::Server(_)) => way.open().await?,
+        let opened = match (&self.dialer, place) {
+            (Dialer::Vm(way), Endpoint::Vm(vm)) => way.open(vm).await?,
+            (Dialer::Server(way), Endpoint::Server(_)) => way.open().await?,
             _ => return Err(ConnectError::NoVm),
         };
         let connection = Arc::new(opened);
@@ -291,7 +278,7 @@ impl RusshSsh {
     /// A command that may be asked for again: one that only looks, or one of
     /// the lease. A change is a job. While the connection is lost again and
     /// again it is asked for as long as a target may be away.
-    async fn run_before(
+    async fn run_probe(
         &self,
         command: &Command,
         deadline: Instant,
@@ -308,7 +295,7 @@ impl RusshSsh {
                 ),
             )
         };
-        let line = command_line::build(command)?;
+        let line = exec::command_line::build(command)?;
         let nothing = |why: &str| {
             EffectError::new(
                 ErrorKind::Unavailable,
@@ -316,7 +303,7 @@ impl RusshSsh {
                 format!("no session on the target: {why}; nothing was run"),
             )
         };
-        let mut again = Again::until(deadline);
+        let mut again = Retry::until(deadline);
         loop {
             let connection = match timeout_at(deadline, self.connection()).await {
                 Err(_) => return Err(again.error().unwrap_or_else(late)),
@@ -335,7 +322,7 @@ impl RusshSsh {
             let opened = match timeout_at(deadline, connection.session()).await {
                 Err(_) => return Err(again.error().unwrap_or_else(late)),
                 Ok(Ok(opened)) => opened.begin(),
-                Ok(Err(NoSession::Refused(reason))) => {
+                Ok(Err(SessionError::Refused(reason))) => {
                     return Err(EffectError::new(
                         ErrorKind::Unavailable,
                         "ssh.refused",
@@ -347,7 +334,7 @@ impl RusshSsh {
                     ));
                 }
                 // Nothing was asked of the target yet: a new connection is safe.
-                Ok(Err(NoSession::Dead(why))) => {
+                Ok(Err(SessionError::Dead(why))) => {
                     self.forget(&connection).await;
                     again.after(nothing(&why)).await?;
                     continue;
@@ -355,23 +342,23 @@ impl RusshSsh {
             };
             let ran = match opened {
                 Some((channel, _permit)) => {
-                    session::run(&connection, channel, &line, command, deadline, live).await
+                    exec::probe::run(&connection, channel, &line, command, deadline, live).await
                 }
-                None => Ran::Nothing,
+                None => ProbeEnd::NotRun,
             };
             match ran {
                 // One that was opened ahead may have stood open for too long.
-                Ran::Nothing => {
+                ProbeEnd::NotRun => {
                     let why = "it was closed before the command";
                     again.after(nothing(why)).await?;
                 }
-                Ran::Lost(error) => {
+                ProbeEnd::Lost(error) => {
                     self.forget(&connection).await;
                     let doing = format!("{error}; asking again");
                     again.after(error).await?;
                     live.doing(&doing);
                 }
-                Ran::To(result) => {
+                ProbeEnd::Done(result) => {
                     if result.is_ok() {
                         connection.heard();
                     }
@@ -385,7 +372,7 @@ impl RusshSsh {
 #[async_trait]
 impl Ssh for RusshSsh {
     async fn connect(&self) -> Result<(), EffectError> {
-        let connection = self.first_connection().await?;
+        let connection = self.connect_with_retry().await?;
         match connection.is_quiet() {
             // A dead peer is noticed here instead of by the first command.
             true => self.still_connected().await,
@@ -397,12 +384,12 @@ impl Ssh for RusshSsh {
         if let Some(job) = &command.job {
             return self.run_job(command, job, live).await;
         }
-        self.run_before(command, deadline(command.timeout), live)
+        self.run_probe(command, deadline(command.timeout), live)
             .await
     }
 
     fn expect_jobs(&self) {
-        self.abandoned.expect();
+        self.detached.expect();
     }
 
     async fn forget_jobs(&self, run: &RunId) -> Result<(), EffectError> {
@@ -410,15 +397,15 @@ impl Ssh for RusshSsh {
     }
 
     async fn jobs_of(&self, run: &RunId) -> Result<Vec<u64>, EffectError> {
-        self.known_jobs(run).await
+        self.list_jobs(run).await
     }
 
     async fn end_jobs_of(&self, run: &RunId) -> Result<Vec<JobId>, EffectError> {
-        self.end_foreign(run).await
+        self.stop_orphans(run).await
     }
 
     async fn close(&self) {
-        self.settle_at_last().await;
+        self.stop_detached_on_close().await;
         let connection = self.slot.lock().await.connection.take();
         if let Some(connection) = connection {
             let bye = russh::Disconnect::ByApplication;

@@ -1,11 +1,11 @@
 //! Calls about commits: take, find, list, trace.
 
-use super::client::VersClient;
-use super::earlier::Seek;
-use super::error::VersError;
-use super::progress::awaited;
-use super::request::Call;
-use super::types::{Commit, CommitId, CommitPage};
+use super::api::client::VersClient;
+use super::api::error::VersError;
+use super::api::request::Call;
+use super::api::types::{Commit, CommitId, CommitPage};
+use super::progress::with_progress;
+use super::reconcile::Poll;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -86,13 +86,13 @@ impl VersClient {
             }
         };
         let text = format!("taking a snapshot of VM {vm}");
-        let cause = match awaited(progress, &text, taking).await {
+        let cause = match with_progress(progress, &text, taking).await {
             Ok(id) => return Ok(id),
             Err(cause) if cause.maybe_applied() => cause,
             Err(error) => return Err(error),
         };
         let text = format!("{cause}; looking for the snapshot, so that there is no second one");
-        match awaited(progress, &text, self.look_for(mark, begun)).await {
+        match with_progress(progress, &text, self.look_for(mark, begun)).await {
             Ok(id) => Ok(id),
             Err(looked) => Err(VersError::InDoubt {
                 call,
@@ -123,7 +123,7 @@ impl VersClient {
         mark: CommitMark<'_>,
         begun: Option<Timestamp>,
     ) -> Result<SnapshotId, String> {
-        let mut seek = Seek::until(deadline(self.reconcile_for));
+        let mut poll = Poll::until(deadline(self.reconcile_for));
         let mut last = String::new();
         loop {
             match self.look(mark, begun).await {
@@ -139,7 +139,7 @@ impl VersClient {
                 },
                 Err(error) => last = format!(" ({error})"),
             }
-            if !seek.again().await {
+            if !poll.wait().await {
                 return Err(format!(
                     "no commit with the description `{}` appeared{last}; look at the commit list \
                      before starting again",
@@ -186,15 +186,15 @@ impl VersClient {
         );
         let until = self.may_appear_until(since);
         let looking = async {
-            let mut seek = Seek::until(until);
+            let mut poll = Poll::until(until);
             loop {
                 let looked = self.look(mark, None).await.map(|found| found.ours);
-                if matches!(looked, Ok(Some(_))) || !seek.again().await {
+                if matches!(looked, Ok(Some(_))) || !poll.wait().await {
                     return looked;
                 }
             }
         };
-        awaited(progress, &text, looking).await
+        with_progress(progress, &text, looking).await
     }
 
     /// Every commit of the account.

@@ -1,8 +1,8 @@
 //! Which commits are those of a VM: taken of it, or of a VM that it stems from.
 
-use super::client::VersClient;
-use super::error::VersError;
-use super::types::Commit;
+use super::api::client::VersClient;
+use super::api::error::VersError;
+use super::api::types::Commit;
 use vdeploy_core::ids::{SnapshotId, VmId};
 
 impl VersClient {

@@ -2,7 +2,7 @@
 //! and can have lost the servers that it asked; then git and npm fail there
 //! with words that nobody connects with a restore.
 
-use super::progress::awaited;
+use super::progress::with_progress;
 use super::snapshot::VersSnapshot;
 use std::time::Duration;
 use vdeploy_core::capability::ErrorKind;
@@ -27,7 +27,7 @@ impl VersSnapshot {
         command.args = vec!["hosts".to_owned(), name.to_owned()];
         command.timeout = WITHIN;
         let text = format!("checking that VM {vm} resolves names");
-        let asked = awaited(progress, &text, self.ssh.run(&command, &NoLiveOutput)).await;
+        let asked = with_progress(progress, &text, self.ssh.run(&command, &NoLiveOutput)).await;
         let dead = match asked {
             Ok(output) => output.exit_code == Some(UNKNOWN),
             Err(error) => error.kind == ErrorKind::Timeout,

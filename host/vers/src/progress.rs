@@ -7,7 +7,7 @@ use vdeploy_core::capability::snapshot::Progress;
 
 /// Awaits `what`, and says so with `text`: at once, and then again with the
 /// time that has passed.
-pub(super) async fn awaited<T>(
+pub(super) async fn with_progress<T>(
     progress: &dyn Progress,
     text: &str,
     what: impl Future<Output = T>,

@@ -2,9 +2,9 @@
 //! entries: the registry's own search hides a VM without a heartbeat, and the
 //! platform knows better which VM is there.
 
-use super::client::VersClient;
-use super::error::VersError;
-use super::types::VmState;
+use super::api::client::VersClient;
+use super::api::error::VersError;
+use super::api::types::VmState;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};

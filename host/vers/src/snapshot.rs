@@ -1,10 +1,10 @@
 //! Snapshots of the run's target as Vers commits.
 
-use super::client::VersClient;
+use super::api::client::VersClient;
+use super::api::error::VersError;
+use super::api::types::{PowerState, VmState};
 use super::commits::CommitMark;
-use super::error::VersError;
-use super::progress::awaited;
-use super::types::{PowerState, VmState};
+use super::progress::with_progress;
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +134,7 @@ impl VersSnapshot {
         let mut command = Command::new("sync");
         command.timeout = SYNC_WITHIN;
         let text = format!("writing everything to the disk of VM {vm}");
-        let done = awaited(progress, &text, self.ssh.run(&command, &NoLiveOutput)).await;
+        let done = with_progress(progress, &text, self.ssh.run(&command, &NoLiveOutput)).await;
         let why = match done {
             Ok(output) if output.exit_code == Some(0) => return true,
             Ok(Output {

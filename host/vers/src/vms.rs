@@ -1,11 +1,11 @@
 //! Calls about VMs: list, look, pause, restore, branch, delete, key.
 
-use super::client::VersClient;
-use super::earlier::Seek;
-use super::error::VersError;
-use super::progress::awaited;
-use super::request::{Answer, Call};
-use super::types::{Branched, KeyAnswer, PowerState, Vm, VmKey};
+use super::api::client::VersClient;
+use super::api::error::VersError;
+use super::api::request::{Answer, Call};
+use super::api::types::{Branched, KeyAnswer, PowerState, Vm, VmKey};
+use super::progress::with_progress;
+use super::reconcile::Poll;
 use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::json;
@@ -140,7 +140,7 @@ impl VersClient {
             wakes: false,
         });
         let text = format!("making a VM from snapshot {commit}");
-        let made = awaited(progress, &text, restoring)
+        let made = with_progress(progress, &text, restoring)
             .await
             .and_then(|answer| made_vms(&name, 1, &answer));
         let cause = match made {
@@ -152,7 +152,7 @@ impl VersClient {
             Err(error) => return Err(error),
         };
         let text = format!("{cause}; looking for the new VM, so that there is no second one");
-        match awaited(progress, &text, self.find_restored(commit, &before)).await {
+        match with_progress(progress, &text, self.find_restored(commit, &before)).await {
             Ok(vm) => Ok(vm),
             Err(looked) => Err(VersError::InDoubt {
                 call: name,
@@ -168,7 +168,7 @@ impl VersClient {
         commit: &SnapshotId,
         before: &BTreeSet<VmId>,
     ) -> Result<VmId, String> {
-        let mut seek = Seek::until(deadline(self.reconcile_for));
+        let mut poll = Poll::until(deadline(self.reconcile_for));
         let mut unrelated = BTreeSet::new();
         let mut last = String::new();
         loop {
@@ -187,7 +187,7 @@ impl VersClient {
                 },
                 Err(error) => last = format!(" ({error})"),
             }
-            if !seek.again().await {
+            if !poll.wait().await {
                 return Err(format!(
                     "no new VM of the commit appeared{last}; look at the VM list before starting \
                      again"

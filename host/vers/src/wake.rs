@@ -1,8 +1,8 @@
 //! A target that does not answer: what the platform says of its VM, and having
 //! it go on where it is only frozen.
 
+use super::api::types::VmState;
 use super::snapshot::VersSnapshot;
-use super::types::VmState;
 use vdeploy_core::capability::snapshot::{Progress, Wake};
 use vdeploy_core::capability::{EffectError, ErrorKind};
 

@@ -3,7 +3,7 @@
 //! answer is not known it waits: a host that was stopped for longer than its
 //! lease, or a machine that was asleep, believes nothing that it knew before.
 //!
-//! A command on the target has its fence there (`ssh/job/job.sh`). A request of
+//! A command on the target has its fence there (`ssh/jobs/job.sh`). A request of
 //! HTTP and a call of the platform have none at the other end, so this is
 //! theirs.
 

@@ -1,8 +1,8 @@
 //! `ssh_config`: what it says of one host. The first value of an option counts;
 //! keys and certificates add up.
 
-use super::block::{self, Matched, Subject};
-use super::words::{keyword, words};
+use super::host_match::{self, MatchContext, Matched};
+use super::lexer::{keyword, words};
 use super::{ConfigFile, FileProblem, Person, tokens};
 use std::path::{Path, PathBuf};
 
@@ -183,7 +183,7 @@ impl Reader<'_> {
             match word.as_str() {
                 "host" => {
                     let patterns = arguments(&word, rest).map_err(wrong)?;
-                    *active = may && block::host(&self.named, &patterns);
+                    *active = may && host_match::host(&self.named, &patterns);
                 }
                 "match" => *active = self.matched(rest, &place).map_err(wrong)? && may,
                 "include" => {
@@ -213,17 +213,17 @@ impl Reader<'_> {
             None => named.to_owned(),
         };
         let local_user = self.person.name().unwrap_or_default();
-        let subject = Subject {
+        let subject = MatchContext {
             named,
             host: &host,
             user: self.settings.user.as_deref().unwrap_or(local_user),
             local_user,
             last_pass: self.last_pass,
         };
-        match block::matched(rest, &subject, &mut self.asks_last)? {
+        match host_match::matched(rest, &subject, &mut self.asks_last)? {
             Matched::Yes => Ok(true),
             Matched::No => Ok(false),
-            Matched::NotLooked(what) => {
+            Matched::Unsupported(what) => {
                 self.settings.warnings.push(format!(
                     "{place}: vdeploy does not look at `Match {what}`, and this block does not \
                      count; if the target needs it, say it in the project file"

@@ -46,7 +46,7 @@ struct Line {
 
 /// What is to be thought of a key that a server shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum HostKeyStatus {
     /// It is the server's.
     Known,
     /// Nothing is known of this server.
@@ -138,7 +138,12 @@ impl Known {
     }
 
     /// What is to be thought of a key, at this second since 1970.
-    pub fn judge(&self, key: &PublicKey, certificate: Option<&Certificate>, now: u64) -> Verdict {
+    pub fn judge(
+        &self,
+        key: &PublicKey,
+        certificate: Option<&Certificate>,
+        now: u64,
+    ) -> HostKeyStatus {
         let same = |line: &Line, key: &PublicKey| line.key.key_data() == key.key_data();
         let signer = certificate.map(|c| PublicKey::new(c.signature_key().clone(), ""));
         let all = self.lines.iter().chain(&self.without_port);
@@ -146,22 +151,22 @@ impl Known {
         for line in revoked {
             if same(line, key) || signer.as_ref().is_some_and(|signer| same(line, signer)) {
                 let place = line.place.clone();
-                return Verdict::Revoked { place };
+                return HostKeyStatus::Revoked { place };
             }
         }
         if let (Some(certificate), Some(signer)) = (certificate, &signer)
             && let Some(line) = self.authorities().find(|line| same(line, signer))
         {
             return match self.certified(certificate, signer, now) {
-                Ok(()) => Verdict::Known,
-                Err(why) => Verdict::Certificate {
+                Ok(()) => HostKeyStatus::Known,
+                Err(why) => HostKeyStatus::Certificate {
                     place: line.place.clone(),
                     why,
                 },
             };
         }
         if self.plain().any(|line| same(line, key)) {
-            return Verdict::Known;
+            return HostKeyStatus::Known;
         }
         let of_this_name = || self.lines.iter().filter(|line| line.marker.is_none());
         let kind = key.algorithm();
@@ -169,11 +174,11 @@ impl Known {
             .find(|line| same_kind(&line.key.algorithm(), &kind))
             .or_else(|| of_this_name().next());
         match other {
-            Some(line) => Verdict::Changed {
+            Some(line) => HostKeyStatus::Changed {
                 place: line.place.clone(),
                 expected: line.key.fingerprint(HashAlg::Sha256).to_string(),
             },
-            None => Verdict::New,
+            None => HostKeyStatus::New,
         }
     }
 

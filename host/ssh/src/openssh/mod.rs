@@ -5,20 +5,18 @@
 //! block of its own, so that its options fall to the host above it; the reader
 //! of known hosts in the SSH library knows no patterns and no markers.
 
-mod block;
 mod config;
+mod host_match;
 mod known_hosts;
+mod lexer;
 mod pattern;
 mod tokens;
-mod words;
 
 #[cfg(test)]
-mod config_tests;
+mod tests;
 #[cfg(test)]
-mod known_tests;
-
 pub use config::{Given, JumpSpec, Proxy, Settings, settings};
-pub use known_hosts::{Known, KnownFiles, Verdict};
+pub use known_hosts::{HostKeyStatus, Known, KnownFiles};
 pub use tokens::Tokens;
 
 use std::path::{Path, PathBuf};

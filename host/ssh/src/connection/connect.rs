@@ -1,0 +1,138 @@
+//! A connection as commands use it, and the parts that every way to one needs:
+//! an address dialled, an SSH handshake with the host key checked.
+//!
+//! Knows nothing of commands, of TLS and of keys that log in.
+
+use crate::auth::rsa::proved_with_sha1;
+use crate::connection::limits::ConnectionLimits;
+use crate::connection::session_pool::SessionPool;
+use crate::error::ConnectError;
+use crate::host_key::{Announced, HandshakeError, HostKeyCheck};
+use crate::transport::endpoint::Endpoint;
+use russh::client;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use vdeploy_net::resolve;
+
+/// An SSH client on a connection.
+pub(crate) type Client = client::Handle<HostKeyCheck>;
+
+/// A live connection and where it goes.
+pub(crate) struct Connection {
+    pub(crate) place: Endpoint,
+    pub(crate) handle: Client,
+    pub(crate) announced: Announced,
+    /// One permit a session: of a command, or opened ahead for the next.
+    pub(crate) channels: Arc<Semaphore>,
+    pub(crate) pool: SessionPool,
+    /// The same for ending commands: sshd has two sessions more than we use.
+    pub(crate) signals: Semaphore,
+    /// The connections to jump hosts that this one goes through.
+    _through: Vec<Client>,
+}
+
+impl Connection {
+    /// A connection that has logged in.
+    pub(crate) fn new(
+        place: Endpoint,
+        (handle, announced): (Client, Announced),
+        limits: &ConnectionLimits,
+        through: Vec<Client>,
+    ) -> Self {
+        Self {
+            place,
+            handle,
+            announced,
+            channels: Arc::new(Semaphore::new(limits.max_channels)),
+            pool: SessionPool::new(),
+            signals: Semaphore::new(2),
+            _through: through,
+        }
+    }
+}
+
+/// The other end of a connection in the making, as messages name it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Peer {
+    /// Who it is.
+    pub(crate) host: String,
+    /// Where it is dialled.
+    pub(crate) dial_host: String,
+    pub(crate) port: u16,
+    /// What to look at when it is not found or does not answer.
+    pub(crate) advice: &'static str,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            host,
+            dial_host,
+            port,
+            ..
+        } = self;
+        match dial_host.contains(':') && !dial_host.starts_with('[') {
+            true => write!(f, "{host} ([{dial_host}]:{port})"),
+            false => write!(f, "{host} ({dial_host}:{port})"),
+        }
+    }
+}
+
+/// TCP to the peer, without delay for small packets.
+pub(crate) async fn dial(peer: &Peer) -> Result<TcpStream, ConnectError> {
+    let unreachable = |source| ConnectError::Tcp {
+        peer: peer.clone(),
+        source,
+    };
+    let addresses = resolve::resolve(&peer.dial_host, peer.port)
+        .await
+        .map_err(|source| ConnectError::Resolve {
+            peer: peer.clone(),
+            source,
+        })?;
+    let mut first = None;
+    for address in addresses {
+        // One dead address must not use up the time of the others.
+        let tried = timeout(Duration::from_secs(10), TcpStream::connect(address)).await;
+        match tried.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
+            Ok(tcp) => {
+                tcp.set_nodelay(true).map_err(unreachable)?;
+                return Ok(tcp);
+            }
+            Err(e) => first = first.or(Some(e)),
+        }
+    }
+    Err(unreachable(first.unwrap_or_else(|| {
+        std::io::ErrorKind::AddrNotAvailable.into()
+    })))
+}
+
+/// The SSH handshake over a stream; nobody is logged in yet.
+pub(crate) async fn handshake<S>(
+    peer: &Peer,
+    config: Arc<client::Config>,
+    stream: S,
+    check: HostKeyCheck,
+) -> Result<(Client, Announced), ConnectError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let announced = check.announced();
+    let connected = client::connect_stream(config, stream, check).await;
+    let client = connected.map_err(|ended| match ended {
+        HandshakeError::HostKey(key) => ConnectError::HostKey {
+            host: peer.host.clone(),
+            key,
+        },
+        HandshakeError::Ssh(e) => ConnectError::handshake(peer, &e),
+    })?;
+    if proved_with_sha1(&client) {
+        return Err(ConnectError::WeakHostKey { peer: peer.clone() });
+    }
+    Ok((client, announced))
+}

@@ -1,0 +1,3 @@
+//! What a job needs of a connection.
+
+pub(crate) mod endpoint;
