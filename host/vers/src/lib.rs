@@ -1,8 +1,7 @@
 //! The Vers platform: its REST API as far as a deploy needs it, and snapshots
 //! on top of it.
 //!
-//! Tolerant where versions of the API differ. Knows nothing of plugins,
-//! grants or journals.
+//! Knows nothing of plugins, grants or journals.
 
 mod api;
 mod commits;

@@ -1,6 +1,6 @@
-//! Whether a restored VM can resolve names. Its resolver continues from memory
-//! and can have lost the servers that it asked; then git and npm fail there
-//! with words that nobody connects with a restore.
+//! Checks that a restored VM resolves names. Its resolver resumes from memory and
+//! may have lost its servers; then git and npm fail there with errors that do not
+//! point to a restore.
 
 use super::progress::with_progress;
 use super::snapshot::VersSnapshot;
@@ -10,14 +10,14 @@ use vdeploy_core::capability::snapshot::Progress;
 use vdeploy_core::capability::ssh::{Command, NoLiveOutput, Ssh as _};
 use vdeploy_core::ids::VmId;
 
-/// A resolver without servers takes its time before it gives up.
-const WITHIN: Duration = Duration::from_secs(45);
-/// `getent` knows no such name.
+/// A resolver without servers gives up late.
+const TIMEOUT: Duration = Duration::from_secs(45);
+/// The status of `getent` for an unknown name.
 const UNKNOWN: u32 = 2;
 
 impl VersSnapshot {
-    /// Asks the VM, which is the target, for a name that it should know. A
-    /// warning where it does not: what was restored runs all the same.
+    /// Resolves a name on the VM, which is the target. Only warns on failure: the
+    /// restored services run anyway.
     pub(super) async fn check_names(&self, vm: &VmId, progress: &dyn Progress) {
         let known = self.config.resolves.as_deref();
         let Some(name) = known.or_else(|| self.client.public_name()) else {
@@ -25,7 +25,7 @@ impl VersSnapshot {
         };
         let mut command = Command::new("getent");
         command.args = vec!["hosts".to_owned(), name.to_owned()];
-        command.timeout = WITHIN;
+        command.timeout = TIMEOUT;
         let text = format!("checking that VM {vm} resolves names");
         let asked = with_progress(progress, &text, self.ssh.run(&command, &NoLiveOutput)).await;
         let dead = match asked {

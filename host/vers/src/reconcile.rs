@@ -1,5 +1,5 @@
-//! What came of a call whose answer an earlier process of the run did not get.
-//! Looks, and makes nothing.
+//! Reconciles a call of an earlier process that got no answer: finds out whether it
+//! had its effect. Only reads.
 
 use super::api::client::VersClient;
 use super::api::error::VersError;
@@ -13,17 +13,16 @@ use vdeploy_core::capability::snapshot::Progress;
 use vdeploy_core::ids::{SnapshotId, VmId};
 
 impl VersClient {
-    /// Until when the effect of a call that was made at `since` (milliseconds
-    /// since 1970) may still appear. The platform may be at work on it after
-    /// the caller has gone.
+    /// Until when the effect of a call made at `since` (milliseconds since 1970) may
+    /// still appear. The platform may work on it after the caller is gone.
     pub(super) fn may_appear_until(&self, since: u64) -> Instant {
         let asked = UNIX_EPOCH + Duration::from_millis(since);
-        // A clock that was set back: as if it was asked just now.
+        // The clock was set back: as if the call was made just now.
         let ago = SystemTime::now().duration_since(asked).unwrap_or_default();
         Instant::now() + self.reconcile_for.saturating_sub(ago)
     }
 
-    /// The VM that was made of the commit since then, and is not the target.
+    /// The VM that was made from the commit since then and is not the target.
     pub(super) async fn earlier_restore(
         &self,
         commit: &SnapshotId,
@@ -31,8 +30,9 @@ impl VersClient {
         since: u64,
         progress: &dyn Progress,
     ) -> Result<Option<VmId>, VersError> {
-        let text =
-            format!("looking whether a VM was made from snapshot {commit} before the interruption");
+        let text = format!(
+            "checking whether a VM was made from snapshot {commit} before the interruption"
+        );
         let until = self.may_appear_until(since);
         let asked = i64::try_from(since).ok();
         let asked = asked.and_then(|ms| Timestamp::from_millisecond(ms).ok());
@@ -49,7 +49,7 @@ impl VersClient {
         with_progress(progress, &text, looking).await
     }
 
-    /// The one VM that was made of the commit, after this time.
+    /// The one VM made from the commit after this time.
     async fn made_of(
         &self,
         commit: &SnapshotId,
@@ -73,7 +73,7 @@ impl VersClient {
                 let ids: Vec<&str> = many.iter().map(VmId::as_str).collect();
                 Err(VersError::NotReady(format!(
                     "several VMs were made from the snapshot {commit} since then ({}), and which \
-                     is this run's is not known; delete those that are not needed and resume again",
+                     one is this run's is unknown; delete those that are not needed and resume again",
                     ids.join(", ")
                 )))
             }
@@ -81,8 +81,8 @@ impl VersClient {
     }
 }
 
-/// Looks again and again for what may still appear. At least one look is made,
-/// and the error of the last one counts.
+/// Polls for something that may still appear: at least once, and the last error
+/// counts.
 pub(super) struct Poll {
     until: Instant,
     backoff: Backoff,
@@ -96,7 +96,7 @@ impl Poll {
         }
     }
 
-    /// Waits for the next look; false when it cannot appear any more.
+    /// Waits for the next poll; false when it cannot appear any more.
     pub(super) async fn wait(&mut self) -> bool {
         let wait = self.backoff.next_wait();
         if Instant::now() + wait >= self.until {

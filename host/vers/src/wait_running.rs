@@ -1,4 +1,4 @@
-//! Waits until a VM runs. That it runs does not mean that it is reached.
+//! Waits until a VM runs. A running VM may not be reachable yet.
 
 use super::api::client::VersClient;
 use super::api::error::VersError;
@@ -10,9 +10,8 @@ use vdeploy_core::capability::snapshot::Progress;
 use vdeploy_core::ids::VmId;
 
 impl VersClient {
-    /// Waits until the VM runs; one that is frozen is told to go on. A platform
-    /// that fails for a moment is asked again: to leave a VM frozen because of
-    /// one lost answer would be worse than any wait.
+    /// Waits until the VM runs; resumes a suspended one. Retries passing errors: a VM
+    /// left suspended because of one lost answer would be worse than any wait.
     pub async fn wait_running(
         &self,
         vm: &VmId,
@@ -22,7 +21,7 @@ impl VersClient {
         let deadline = deadline(limit);
         let mut backoff = Backoff::up_to(Duration::from_secs(2));
         let mut patience = Patience::start();
-        let mut said = String::new();
+        let mut reported = String::new();
         let mut resumed = false;
         loop {
             let now = match self.status(vm).await {
@@ -50,18 +49,18 @@ impl VersClient {
                     }
                     state => format!("it is {state}"),
                 },
-                // A new VM may not be in every list at once.
+                // A new VM may not be known everywhere at once.
                 Err(VersError::NotFound { .. }) => "the platform does not know it yet".to_owned(),
                 Err(error) if error.may_pass() => error.to_string(),
                 Err(error) => return Err(error),
             };
-            if said != now || patience.is_due() {
+            if reported != now || patience.is_due() {
                 let since = match patience.seconds() {
                     0 => String::new(),
                     seconds => format!(", for {seconds} s"),
                 };
                 progress.doing(&format!("waiting until VM {vm} runs{since} ({now})"));
-                said.clone_from(&now);
+                reported.clone_from(&now);
             }
             let wait = backoff.next_wait();
             if Instant::now() + wait >= deadline {

@@ -1,7 +1,7 @@
 //! The REST API: paths, bodies and answers of the platform.
 //!
-//! Work goes on when the client hangs up, as on the platform: a commit whose client timed out is
-//! made all the same. Knows nothing of processes or directories.
+//! As on the platform, work continues when the client hangs up: a commit whose client timed out is
+//! taken anyway. Knows nothing of processes or directories.
 
 mod reply;
 
@@ -26,18 +26,17 @@ use uuid::Uuid;
 use crate::api::reply::{ApiError, body, not_json, optional_body, path_id};
 use crate::core::Core;
 use crate::error::LocalError;
-use crate::lifecycle::CommitWish;
+use crate::lifecycle::CommitRequest;
 use crate::listeners::gateway::told;
 use crate::state_file::{CommitRecord, VmRecord, VmState};
 
 type Cloud = State<Arc<Core>>;
 type Answer = Result<Response, ApiError>;
 
-/// The port in the answer to `ssh_key`. As on the platform it is not the one to dial: SSH goes
-/// through the gateway.
+/// The port in the answer to `ssh_key`. As on the platform nobody dials it: SSH goes through the
+/// gateway.
 const SSH_PORT: u16 = 22;
 
-/// Serves the API until told to stop.
 pub(crate) async fn serve(listener: TcpListener, core: Arc<Core>, mut stop: watch::Receiver<bool>) {
     let served = axum::serve(listener, routes(core))
         .with_graceful_shutdown(async move { told(&mut stop).await })
@@ -81,7 +80,7 @@ async fn check_key(State(core): Cloud, request: Request, next: Next) -> Response
     }
 }
 
-/// Runs work that goes on when the client hangs up.
+/// Runs work that continues when the client hangs up.
 async fn to_the_end<T, F>(work: F) -> Result<T, ApiError>
 where
     T: Send + 'static,
@@ -99,7 +98,6 @@ fn ok(value: Value) -> Answer {
     Ok(axum::Json(value).into_response())
 }
 
-/// The name of a state in answers.
 pub(crate) fn state_name(state: VmState) -> &'static str {
     match state {
         VmState::Booting => "booting",
@@ -118,7 +116,7 @@ fn vm_json(owner: Uuid, id: Uuid, vm: &VmRecord) -> Value {
     })
 }
 
-/// A commit; the key of its id differs between the calls of the platform.
+/// A commit as JSON; the platform's calls differ in the key of the id.
 fn commit_json(owner: Uuid, id_key: &str, id: Uuid, commit: &CommitRecord) -> Value {
     json!({
         id_key: id,
@@ -246,7 +244,7 @@ async fn commit(
 ) -> Answer {
     let id = path_id(&id)?;
     let wish: CommitBody = optional_body(&bytes)?;
-    let wish = CommitWish {
+    let wish = CommitRequest {
         id: wish.commit_id,
         name: wish.name,
         description: wish.description,

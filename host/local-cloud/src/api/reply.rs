@@ -1,7 +1,7 @@
-//! Error answers of the REST API, in the shapes that the platform was seen to use.
+//! Error answers of the REST API, in the observed formats of the platform.
 //!
-//! Not every error is JSON there: a malformed id or body is answered in plain text, a bad key with
-//! the bare words of the status.
+//! Not every error is JSON there: a malformed id or body gets plain text, a bad key the bare text of
+//! the status.
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use crate::error::LocalError;
 
-/// An error answer.
 #[derive(Debug)]
 pub(crate) enum ApiError {
     /// Text without a content type.

@@ -1,7 +1,7 @@
 //! The certificates of the cloud, kept in `<root>/certs`.
 //!
-//! An authority of its own signs one certificate for `*.vm.localhost`. The authority's key is
-//! thrown away at once: whoever trusts `ca.pem` trusts this one certificate and nothing more.
+//! A CA signs one certificate for `*.vm.localhost`, and its key is discarded at once: to trust
+//! `ca.pem` is to trust this one certificate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The gateway: TLS, the VM picked by SNI, then SSH or whatever else the client speaks.
+//! The gateway: TLS with the VM chosen by SNI, then SSH or any other protocol.
 
 use std::future::Future;
 use std::io;
@@ -20,10 +20,9 @@ use crate::vm::Vm;
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long a client may be silent before it is taken to wait for the greeting of an SSH server.
+/// A client that is silent for so long waits for the greeting of an SSH server.
 const SILENCE: Duration = Duration::from_millis(500);
 
-/// Serves the gateway until told to stop.
 pub(crate) async fn serve(
     listener: TcpListener,
     acceptor: TlsAcceptor,
@@ -40,7 +39,7 @@ pub(crate) async fn serve(
             let (speaks, bytes) = peek(&mut stream, SILENCE).await?;
             let stream = Replay::new(bytes, stream, cut_off(&vm, stop));
             match speaks {
-                Speaks::Ssh if core.is_running(vm.id) => ssh_server::serve(core, vm, stream).await,
+                Speaks::Ssh if core.is_running(vm.id) => server::serve(core, vm, stream).await,
                 Speaks::Ssh => Err(io::Error::other("the VM is not running")),
                 Speaks::Other => router::pass_on(&core, &vm, stream).await,
             }
@@ -49,7 +48,7 @@ pub(crate) async fn serve(
     .await;
 }
 
-/// Accepts connections and serves each on its own task, until told to stop; then all are ended.
+/// Serves each connection on its own task until told to stop; then ends them all.
 pub(crate) async fn accept_all<F>(
     listener: TcpListener,
     mut stop: watch::Receiver<bool>,
@@ -86,7 +85,7 @@ pub(crate) async fn told(watch: &mut watch::Receiver<bool>) {
     let _ = watch.wait_for(|told| *told).await;
 }
 
-/// Waits until a VM can no longer be reached, or the cloud stops.
+/// Waits until a VM becomes unreachable, or the cloud stops.
 pub(crate) fn cut_off(
     vm: &Vm,
     mut stop: watch::Receiver<bool>,

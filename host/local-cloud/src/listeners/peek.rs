@@ -1,6 +1,6 @@
-//! Looks at the first bytes of a connection without losing them.
+//! Peeks at the first bytes of a connection.
 //!
-//! Owns the stream wrapper that gives sniffed bytes back, and that ends when its VM goes away.
+//! Owns the stream that replays the peeked bytes, and that ends when its VM becomes unreachable.
 
 use std::future::Future;
 use std::io;
@@ -14,19 +14,19 @@ use uuid::Uuid;
 
 use crate::VM_DOMAIN;
 
-/// What every SSH client says first.
+/// The first bytes of every SSH client.
 const SSH_GREETING: &[u8] = b"SSH-";
 
-/// What a client turned out to speak.
+/// The protocol of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Speaks {
     Ssh,
     Other,
 }
 
-/// Reads until it is clear what the client speaks; answers that and the bytes read so far.
+/// Reads until the protocol is clear; returns it and the bytes read.
 ///
-/// A client that says nothing for `patience` waits for the server's greeting: that is SSH.
+/// A client that is silent for `patience` waits for the server's greeting: that is SSH.
 ///
 /// # Errors
 /// The connection broke, or ended before its first byte.
@@ -62,22 +62,21 @@ pub(crate) fn vm_of_host(host: &str) -> Option<Uuid> {
     Uuid::parse_str(id).ok()
 }
 
-/// A stream that gives bytes back before it goes on, and ends once `cut` is ready.
+/// A stream that first replays bytes, and ends once `cut` is ready.
 pub(crate) struct Replay<S> {
-    given_back: io::Cursor<Vec<u8>>,
+    replayed: io::Cursor<Vec<u8>>,
     inner: S,
     cut: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl<S> Replay<S> {
-    /// Wraps a stream; it ends when `cut` is ready.
     pub(crate) fn new(
         bytes: Vec<u8>,
         inner: S,
         cut: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
         Replay {
-            given_back: io::Cursor::new(bytes),
+            replayed: io::Cursor::new(bytes),
             inner,
             cut: Box::pin(cut),
         }
@@ -95,7 +94,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Replay<S> {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let before = buf.filled().len();
-        if let Poll::Ready(Err(error)) = Pin::new(&mut self.given_back).poll_read(cx, buf) {
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.replayed).poll_read(cx, buf) {
             return Poll::Ready(Err(error));
         }
         if buf.filled().len() > before {
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sniffed_bytes_are_given_back_and_a_cut_ends_the_stream() {
+    async fn peeked_bytes_are_replayed_and_a_cut_ends_the_stream() {
         let (mut client, server) = tokio::io::duplex(64);
         client.write_all(b"world").await.unwrap();
         let (cut, told) = tokio::sync::oneshot::channel();

@@ -1,11 +1,11 @@
-//! The HTTP router: brings a connection to the app port of the VM that its host name stands for.
+//! The HTTP router: forwards a connection to the app port of the VM that its host name names.
 //!
-//! With TLS the name in the handshake picks the VM and bytes are passed on as they are, so that
-//! WebSockets work too. Without TLS the `Host` header does; then one connection carries one
-//! request, because the next one could name another VM.
+//! With TLS, SNI names the VM and bytes are forwarded unchanged, so WebSockets work too. Without
+//! TLS the `Host` header names it; then one connection carries one request, because the next one
+//! could name another VM.
 //!
-//! The VM is reached on `[::1]` only. That is on purpose: on the platform a service that listens on
-//! IPv4 alone cannot be reached either.
+//! It connects to `[::1]` only, on purpose: on the platform a service that listens on IPv4 alone is
+//! not reachable either.
 
 use std::io;
 use std::net::Ipv6Addr;
@@ -25,16 +25,15 @@ use crate::vm::Vm;
 /// First byte of a TLS handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Longest head of a request that is read to find the `Host` header, in bytes.
+/// Bytes of a request that are read to find the `Host` header.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// How long a client may take to send the head of its request.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long to read on after an error answer, so that the client gets it whole.
+/// How long to keep reading after an error answer, so that the client receives it.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Serves the router until told to stop.
 pub(crate) async fn serve(
     listener: TcpListener,
     acceptor: TlsAcceptor,
@@ -45,7 +44,7 @@ pub(crate) async fn serve(
         let (acceptor, core, stop) = (acceptor.clone(), Arc::clone(&core), stop.clone());
         async move {
             let mut first = [0];
-            tokio::time::timeout(HEAD_PATIENCE, tcp.peek(&mut first)).await??;
+            tokio::time::timeout(HEAD_TIMEOUT, tcp.peek(&mut first)).await??;
             if first != [TLS_HANDSHAKE] {
                 return plain(&core, tcp, stop).await;
             }
@@ -69,7 +68,7 @@ const BAD_GATEWAY: &str = "502 Bad Gateway";
 async fn plain(core: &Core, mut tcp: TcpStream, stop: watch::Receiver<bool>) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let mut bytes = Vec::with_capacity(4096);
-    let reading = tokio::time::timeout(HEAD_PATIENCE, read_head(&mut tcp, &mut bytes));
+    let reading = tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut tcp, &mut bytes));
     let Some(end) = reading.await?? else {
         return refuse(tcp, BAD_REQUEST, "this is no HTTP request\n").await;
     };
@@ -85,7 +84,7 @@ async fn plain(core: &Core, mut tcp: TcpStream, stop: watch::Receiver<bool>) -> 
     pass_on(core, &vm, stream).await
 }
 
-/// Passes bytes on between a client and the app port of a VM.
+/// Forwards bytes between a client and the app port of a VM.
 pub(crate) async fn pass_on<S>(core: &Core, vm: &Vm, mut client: S) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -113,11 +112,11 @@ where
     }
 }
 
-/// Waits for the first bytes of a request: a client takes an answer that comes before its
-/// request for a fault of the connection.
+/// Waits for the first bytes of a request: an answer before its request looks like a broken
+/// connection to a client.
 async fn await_request<S: AsyncRead + Unpin>(client: &mut S) {
     let mut first = [0; 1024];
-    // Silence and a closed connection are both answered all the same.
+    // Silence and a closed connection get an answer too.
     let _ = tokio::time::timeout(LINGER, client.read(&mut first)).await;
 }
 
@@ -132,13 +131,13 @@ where
     );
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await?;
-    // Closing with unread bytes would reset the connection and could cost the client the answer.
+    // Closing with unread bytes would reset the connection, and the client could lose the answer.
     let mut rest = tokio::io::sink();
     let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut stream, &mut rest)).await;
     Ok(())
 }
 
-/// Reads until the head of a request is complete; answers where it ends, `None` when it does not.
+/// Reads until the head of a request is complete; returns its length, `None` when it does not end.
 async fn read_head<S>(stream: &mut S, bytes: &mut Vec<u8>) -> io::Result<Option<usize>>
 where
     S: AsyncRead + Unpin,
@@ -187,8 +186,8 @@ impl<'a> Head<'a> {
         Some(host.to_owned())
     }
 
-    /// The head as it is passed on: the connection ends after this request, unless the client asks
-    /// for another protocol.
+    /// The head to forward: the connection closes after this request, unless the client upgrades
+    /// the protocol.
     fn for_one_request(&self) -> Vec<u8> {
         let upgrades = self.header("upgrade").is_some();
         let kept = self

@@ -1,12 +1,12 @@
-//! One command on an SSH channel, with the manners of OpenSSH.
+//! One command on an SSH channel, with the behaviour of OpenSSH.
 //!
 //! - The exit status is sent when the process ends; the channel closes when both outputs have
 //!   reached their end. A background child that holds an output keeps the channel open.
 //! - Output waits for the client's window: a slow client slows the command down.
 //! - Signals go to the command's process group, and only while its leader has not been reaped: the
-//!   id is then surely still its own.
+//!   id is certainly still its own then.
 //! - When the client closes the channel or goes away, the group gets SIGHUP and the pipes close. A
-//!   process that left the group (`setsid`) or ignores SIGHUP (`nohup`) goes on.
+//!   process that left the group (`setsid`) or ignores SIGHUP (`nohup`) keeps running.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -25,8 +25,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-/// Most input that waits for a command that does not read, in bytes. Beyond it the whole
-/// connection waits: the SSH library gives a channel new room before its data was used.
+/// Bytes of input that are buffered for a command that does not read. Beyond it the whole
+/// connection waits: the SSH library widens a channel's window before its data is consumed.
 const MAX_WAITING_INPUT: usize = 64 * 1024 * 1024;
 
 /// Largest piece of output that is read at once, in bytes.
@@ -35,7 +35,6 @@ const CHUNK: usize = 32 * 1024;
 /// Data type of standard error (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
 
-/// What to run.
 pub(crate) enum CommandLine<'a> {
     /// `/bin/sh -c <command>`.
     Command(&'a [u8]),

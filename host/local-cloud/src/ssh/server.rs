@@ -1,7 +1,7 @@
 //! The SSH server of a VM: who may log in and what a channel may ask for.
 //!
-//! Only `root` with the VM's own key. Channels run commands; there is no terminal, no forwarding
-//! and no subsystem. What becomes of a command, `ssh_command` owns.
+//! Only `root` with the VM's own key. Channels run commands; there is no terminal, no forwarding and
+//! no subsystem. `command` owns the running command.
 
 use std::collections::HashMap;
 use std::io;
@@ -74,7 +74,7 @@ impl Connection {
     }
 
     /// Starts a command on a channel; `false` when the channel cannot take one. While the VM is
-    /// being copied this waits: nothing may start on a VM that stands still.
+    /// being copied this waits: nothing may start on a suspended VM.
     async fn start(&mut self, id: ChannelId, line: CommandLine<'_>, session: Handle) -> bool {
         let _lifecycle = self.vm.lifecycle.lock().await;
         let Some(slot) = self.channels.get_mut(&id) else {

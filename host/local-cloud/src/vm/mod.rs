@@ -22,25 +22,23 @@ use crate::error::LocalError;
 use crate::state_file::write_private_bytes;
 use vdeploy_files::make_private_dir;
 
-/// A VM that exists on disk. What its state is, the records say.
+/// A VM on disk. Its state is in the records.
 pub(crate) struct Vm {
     pub id: Uuid,
-    /// The VM's directory, absolute and without links.
+    /// Absolute, without symbolic links.
     pub dir: PathBuf,
-    /// The port that the VM's service listens on.
+    /// For the VM's service (`PORT`).
     pub app_port: u16,
-    /// What a client logs in with.
+    /// The login key of clients.
     pub ssh_key: PrivateKey,
-    /// What the SSH server shows.
     pub host_key: PrivateKey,
-    /// Held by whatever changes the VM as a whole: commit, pause, resume, delete.
+    /// Held while the VM as a whole changes: commit, pause, resume, delete.
     pub lifecycle: Mutex<()>,
-    /// Turns true when the VM can no longer be reached: open connections end.
+    /// Turns true when the VM becomes unreachable: open connections end.
     pub cut: watch::Sender<bool>,
 }
 
 impl Vm {
-    /// The directory of a VM under the root of the cloud.
     pub(crate) fn dir_of(root: &Path, id: Uuid) -> PathBuf {
         root.join("vms").join(id.to_string())
     }
@@ -92,17 +90,16 @@ impl Vm {
         self.dir.join("tmp")
     }
 
-    /// The file of the host key.
     pub(crate) fn host_key_file(&self) -> PathBuf {
         host_key_file(&self.dir)
     }
 
-    /// Services that were stopped together with the cloud and wait for its next start.
+    /// The services that stopped with the cloud and restart with it.
     pub(crate) fn parked_file(&self) -> PathBuf {
         self.dir.join("parked.json")
     }
 
-    /// The whole environment of a session: nothing of the cloud's own but `PATH`.
+    /// The whole environment of a session; only `PATH` comes from the cloud's own.
     pub(crate) fn env(&self, path: &OsStr) -> BTreeMap<OsString, OsString> {
         [
             ("HOME", self.home().into_os_string()),

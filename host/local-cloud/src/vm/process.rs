@@ -1,9 +1,9 @@
 //! Finds the processes of a VM in `/proc` and signals exactly these.
 //!
 //! A process belongs to a VM when its environment says so (`VERS_VM_ID`), when it descends from
-//! one that does, or when it listens on the VM's app port from a directory of the VM. Somebody's
-//! own shell that stands in the VM's directory does not. A process is named by its id and its
-//! start time, so that an id that was given to another process is never signalled.
+//! one that does, or when it listens on the VM's app port from a directory of the VM. A user's shell
+//! in the VM's directory does not. A process is identified by its id and its start time, so that a
+//! reused id is never signalled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,18 +12,18 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::vm::Vm;
 
-/// A process, named so that a reused id is not mistaken for it.
+/// Identifies a process, even when its id is reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ProcessName {
+pub(crate) struct ProcessId {
     pub pid: i32,
-    /// When it was started, in clock ticks since boot.
+    /// Start time in clock ticks since boot.
     started: u64,
 }
 
-/// What `/proc/<pid>/stat` says of a process.
+/// From `/proc/<pid>/stat`.
 #[derive(Debug, Clone, Copy)]
 struct Stat {
-    name: ProcessName,
+    name: ProcessId,
     state: char,
     parent: i32,
 }
@@ -34,7 +34,7 @@ impl Stat {
         Stat::parse(pid, &text)
     }
 
-    /// The command name may hold spaces and brackets: fields are counted from its last bracket.
+    /// The command name may contain spaces and brackets, so fields count from its last bracket.
     fn parse(pid: i32, text: &str) -> Option<Stat> {
         let (_, rest) = text.rsplit_once(')')?;
         let mut fields = rest.split_ascii_whitespace();
@@ -42,7 +42,7 @@ impl Stat {
         let parent = fields.next()?.parse().ok()?;
         let started = fields.nth(17)?.parse().ok()?;
         Some(Stat {
-            name: ProcessName { pid, started },
+            name: ProcessId { pid, started },
             state,
             parent,
         })
@@ -53,39 +53,39 @@ impl Stat {
     }
 }
 
-impl ProcessName {
+impl ProcessId {
     fn stat(self) -> Option<Stat> {
         Stat::read(self.pid).filter(|stat| stat.name == self && stat.lives())
     }
 
-    /// Whether the process still runs (a process that only waits to be reaped does not).
+    /// Whether the process exists and is no zombie.
     pub(crate) fn lives(self) -> bool {
         self.stat().is_some()
     }
 
-    /// Whether the process stands still because of a stop signal.
+    /// Whether a signal has stopped it.
     pub(crate) fn is_stopped(self) -> bool {
         self.stat().is_some_and(|stat| stat.state == 'T')
     }
 
-    /// Whether the process runs, neither stopped nor ended.
+    /// Whether it runs, neither stopped nor ended.
     pub(crate) fn is_active(self) -> bool {
         self.stat().is_some_and(|stat| stat.state != 'T')
     }
 
-    /// Sends a signal; a process that has ended gets none.
+    /// Sends a signal, unless the process has ended.
     pub(crate) fn signal(self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.pid)
             && self.lives()
         {
-            // The one failure left is that the process ended just now.
+            // It can only fail because the process ended just now.
             let _ = kill_process(pid, signal);
         }
     }
 }
 
 /// All living processes of a VM.
-pub(crate) fn of_vm(vm: &Vm) -> BTreeSet<ProcessName> {
+pub(crate) fn of_vm(vm: &Vm) -> BTreeSet<ProcessId> {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let stats: BTreeMap<i32, Stat> = pids()
         .filter(|pid| *pid != own)
@@ -122,7 +122,7 @@ pub(crate) fn of_vm(vm: &Vm) -> BTreeSet<ProcessName> {
 
 /// The processes among `members` that listen on the port; of a parent and its children that share
 /// one socket, only the parent.
-pub(crate) fn listeners(port: u16, members: &BTreeSet<ProcessName>) -> Vec<ProcessName> {
+pub(crate) fn listeners(port: u16, members: &BTreeSet<ProcessId>) -> Vec<ProcessId> {
     let sockets = listening_sockets(port);
     let holders: Vec<Stat> = members
         .iter()
@@ -152,7 +152,7 @@ fn works_below(pid: i32, dir: &Path) -> bool {
     std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(dir))
 }
 
-/// The names of the sockets that listen on the port, as `/proc/<pid>/fd` shows them.
+/// The sockets that listen on the port, as `/proc/<pid>/fd` names them.
 fn listening_sockets(port: u16) -> BTreeSet<String> {
     ["/proc/net/tcp", "/proc/net/tcp6"]
         .into_iter()
@@ -229,7 +229,7 @@ mod tests {
             .unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let real = Stat::read(pid).unwrap().name;
-        let earlier = ProcessName {
+        let earlier = ProcessId {
             pid,
             started: real.started - 1,
         };

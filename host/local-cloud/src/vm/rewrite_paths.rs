@@ -1,13 +1,12 @@
-//! Rewrites what a process was started with, from one VM to another.
+//! Rewrites the arguments, environment and paths of a restored service.
 //!
-//! On the platform a restored VM has the same paths and ports inside. Here every VM has its own
-//! directory and port, so both are replaced in arguments, environment and paths of a service.
+//! On the platform a restored VM has the same paths and ports. Here every VM has its own directory
+//! and port.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-/// What differs between two VMs.
 pub(crate) struct PathRewrite<'a> {
     pub old_dir: &'a Path,
     pub new_dir: &'a Path,
@@ -21,8 +20,8 @@ impl PathRewrite<'_> {
     /// Rewrites one argument, variable value or path:
     /// - the VM's directory wherever it occurs;
     /// - the port when it is the whole text, or stands after `:` or `=` and no digit follows;
-    /// - the VM's id only when it is the whole text (an address that holds the old host name stays
-    ///   stale, as on the platform).
+    /// - the VM's id only when it is the whole text (an address with the old host name stays stale,
+    ///   as on the platform).
     pub(crate) fn apply(&self, text: &OsStr) -> OsString {
         let text = text.as_bytes();
         if text == self.old_id.as_bytes() {
@@ -48,19 +47,19 @@ impl PathRewrite<'_> {
     }
 }
 
-/// Replaces `from` where `fits` accepts the byte before and the byte after it.
+/// Replaces `from` where `matches` accepts the byte before and the byte after it.
 fn replace(
     text: &[u8],
     from: &[u8],
     to: &[u8],
-    fits: impl Fn(Option<u8>, Option<u8>) -> bool,
+    matches: impl Fn(Option<u8>, Option<u8>) -> bool,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((first, tail)) = rest.split_first() {
         match rest.strip_prefix(from) {
             Some(after)
-                if !from.is_empty() && fits(out.last().copied(), after.first().copied()) =>
+                if !from.is_empty() && matches(out.last().copied(), after.first().copied()) =>
             {
                 out.extend_from_slice(to);
                 rest = after;

@@ -1,8 +1,8 @@
-//! The services of a VM: noted by a snapshot, started again by a restore.
+//! The services of a VM: recorded by a snapshot, restarted by a restore.
 //!
-//! A service is a process that listens on the VM's app port. Its environment is noted too and may
-//! hold secrets, as the memory snapshot of the platform does: the list is written with mode 0600
-//! and never printed.
+//! A service is a process that listens on the VM's app port. The list includes its environment,
+//! which may hold secrets, as the platform's memory snapshot does: it is written with mode 0600 and
+//! never printed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::vm::Vm;
-use crate::vm::process::{self, ProcessName};
+use crate::vm::process::{self, ProcessId};
 use crate::vm::rewrite_paths::PathRewrite;
 
-/// How one service was running.
+/// How one service was started.
 #[derive(Serialize, Deserialize)]
 struct Service {
     program: PathBuf,
@@ -39,7 +39,7 @@ pub(crate) struct ServiceList {
 }
 
 impl ServiceList {
-    /// Notes what listens on the VM's app port now.
+    /// Records the processes that listen on the VM's app port now.
     pub(crate) fn of(vm: &Vm) -> ServiceList {
         let members = process::of_vm(vm);
         ServiceList {
@@ -53,13 +53,12 @@ impl ServiceList {
         }
     }
 
-    /// How many services there are.
     pub(crate) fn len(&self) -> usize {
         self.services.len()
     }
 
-    /// Starts the services on a VM, detached. One that cannot be started is reported in the log:
-    /// the VM is there all the same, as a VM of the platform is when its service crashed.
+    /// Starts the services on a VM, detached. A service that cannot start is only logged: the VM
+    /// exists anyway, as a VM of the platform does after its service crashed.
     pub(crate) fn start_on(&self, vm: &Vm) {
         let relocation = PathRewrite {
             old_dir: &self.vm_dir,
@@ -80,7 +79,7 @@ impl ServiceList {
 
 impl Service {
     /// Reads how a process was started; `None` when it has ended.
-    fn of(name: ProcessName) -> Option<Service> {
+    fn of(name: ProcessId) -> Option<Service> {
         let proc = PathBuf::from(format!("/proc/{}", name.pid));
         let args = split(&std::fs::read(proc.join("cmdline")).ok()?);
         let env = split(&std::fs::read(proc.join("environ")).ok()?)
@@ -139,7 +138,7 @@ fn split(bytes: &[u8]) -> Vec<OsString> {
     bytes.split(|byte| *byte == 0).map(os).collect()
 }
 
-/// The program file; when it was replaced on disk meanwhile, what the first argument says.
+/// The program file; the first argument when the file was replaced on disk.
 fn program(proc: &Path, args: &[OsString]) -> Option<PathBuf> {
     let exe = std::fs::read_link(proc.join("exe")).ok();
     exe.filter(|exe| exe.exists())

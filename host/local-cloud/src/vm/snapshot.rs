@@ -1,6 +1,6 @@
 //! Commits on disk: `<root>/commits/<id>/{home,tmp,host_key,services.json}`.
 //!
-//! Owns copying between VM and commit. Who stands still meanwhile is the caller's affair.
+//! Copies between VM and commit. The caller suspends the VM meanwhile.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::vm::Vm;
 use crate::vm::service::ServiceList;
 use vdeploy_files::make_private_dir;
 
-/// Ending of the directory of a commit that is being made.
+/// Extension of the directory of an unfinished commit.
 const PARTIAL: &str = "partial";
 
 /// A commit on disk.
@@ -24,14 +24,13 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Where the commit of this id is kept.
     pub(crate) fn at(root: &Path, id: Uuid) -> Snapshot {
         Snapshot {
             dir: root.join("commits").join(id.to_string()),
         }
     }
 
-    /// Directories of commits that were never finished.
+    /// Directories of unfinished commits.
     pub(crate) fn partial_ones(root: &Path) -> Vec<PathBuf> {
         std::fs::read_dir(root.join("commits"))
             .into_iter()
@@ -46,7 +45,7 @@ impl Snapshot {
         self.dir.join("host_key")
     }
 
-    /// Copies a VM whose processes stand still. The commit appears whole or not at all.
+    /// Copies a suspended VM. The commit appears whole or not at all.
     ///
     /// # Errors
     /// The copy failed; nothing is left behind.
@@ -86,13 +85,12 @@ impl Snapshot {
         read_json(&self.dir.join("services.json"))
     }
 
-    /// Removes the commit from disk.
     pub(crate) async fn remove(&self) -> Result<(), LocalError> {
         remove_dir(&self.dir).await
     }
 }
 
-/// Removes a directory with all that is in it; it may be gone already.
+/// Removes a directory and its contents, if it exists.
 pub(crate) async fn remove_dir(dir: &Path) -> Result<(), LocalError> {
     match tokio::fs::remove_dir_all(dir).await {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(LocalError::io("remove", dir)(e)),

@@ -1,4 +1,4 @@
-//! Makes all processes of a VM stand still, go on, or end.
+//! Suspends, resumes or ends all processes of a VM.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,18 +9,17 @@ use tokio::time::Instant;
 
 use crate::error::LocalError;
 use crate::vm::Vm;
-use crate::vm::process::{self, ProcessName};
+use crate::vm::process::{self, ProcessId};
 
 /// How long processes may take to stop or to end after a signal.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The processes that [`suspend`] stopped.
 pub(crate) struct Suspended {
-    stopped: Vec<ProcessName>,
+    stopped: Vec<ProcessId>,
 }
 
 impl Suspended {
-    /// Lets the processes go on.
     pub(crate) fn resume(self) {
         for name in &self.stopped {
             name.signal(Signal::CONT);
@@ -29,17 +28,17 @@ impl Suspended {
 }
 
 /// All living processes of a VM; see [`process::of_vm`].
-pub(crate) async fn members(vm: &Arc<Vm>) -> Result<BTreeSet<ProcessName>, LocalError> {
+pub(crate) async fn members(vm: &Arc<Vm>) -> Result<BTreeSet<ProcessId>, LocalError> {
     let vm = Arc::clone(vm);
     tokio::task::spawn_blocking(move || process::of_vm(&vm))
         .await
         .map_err(|_| LocalError::CutOff)
 }
 
-/// Stops all processes of a VM, also those that are started meanwhile.
+/// Stops all processes of a VM, including those that start meanwhile.
 ///
 /// # Errors
-/// [`LocalError::Stuck`] when one does not stop in time; then all go on.
+/// [`LocalError::Stuck`] when one does not stop in time; then all are resumed.
 pub(crate) async fn suspend(vm: &Arc<Vm>) -> Result<Suspended, LocalError> {
     let mut suspended = Suspended { stopped: vec![] };
     let deadline = Instant::now() + GRACE;
@@ -72,7 +71,7 @@ pub(crate) async fn suspend(vm: &Arc<Vm>) -> Result<Suspended, LocalError> {
     }
 }
 
-/// Lets every process of a VM go on.
+/// Resumes every process of a VM.
 pub(crate) async fn resume(vm: &Arc<Vm>) -> Result<(), LocalError> {
     for name in members(vm).await? {
         if name.is_stopped() {
@@ -82,15 +81,15 @@ pub(crate) async fn resume(vm: &Arc<Vm>) -> Result<(), LocalError> {
     Ok(())
 }
 
-/// Ends every process of a VM: asks first, insists after a grace.
+/// Ends every process of a VM: SIGTERM, then SIGKILL after [`GRACE`].
 ///
 /// # Errors
 /// [`LocalError::Stuck`] when one does not even end after SIGKILL.
 pub(crate) async fn end(vm: &Arc<Vm>) -> Result<(), LocalError> {
-    if ended(vm, &[Signal::TERM, Signal::CONT], GRACE).await? == 0 {
+    if signal_all(vm, &[Signal::TERM, Signal::CONT], GRACE).await? == 0 {
         return Ok(());
     }
-    match ended(vm, &[Signal::KILL], GRACE).await? {
+    match signal_all(vm, &[Signal::KILL], GRACE).await? {
         0 => Ok(()),
         count => Err(LocalError::Stuck {
             vm: vm.id,
@@ -100,9 +99,14 @@ pub(crate) async fn end(vm: &Arc<Vm>) -> Result<(), LocalError> {
     }
 }
 
-/// Signals every process once, newcomers too, and waits; answers how many live at the deadline.
-async fn ended(vm: &Arc<Vm>, signals: &[Signal], grace: Duration) -> Result<usize, LocalError> {
-    let mut told = BTreeSet::new();
+/// Signals every process once, including new ones, and waits. Returns how many live at the
+/// deadline.
+async fn signal_all(
+    vm: &Arc<Vm>,
+    signals: &[Signal],
+    grace: Duration,
+) -> Result<usize, LocalError> {
+    let mut signalled = BTreeSet::new();
     let deadline = Instant::now() + grace;
     let mut pause = Duration::from_millis(2);
     loop {
@@ -111,7 +115,7 @@ async fn ended(vm: &Arc<Vm>, signals: &[Signal], grace: Duration) -> Result<usiz
             return Ok(living.len());
         }
         for name in living {
-            if told.insert(name) {
+            if signalled.insert(name) {
                 signals.iter().for_each(|signal| name.signal(*signal));
             }
         }

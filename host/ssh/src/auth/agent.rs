@@ -1,4 +1,4 @@
-//! The user's SSH agent: what it holds, and signatures of it.
+//! The user's SSH agent: its keys, and signatures with them.
 
 use crate::auth::identity::{Agent, Identity, Private};
 use crate::host_key::fingerprint;
@@ -9,17 +9,16 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-/// An agent that is there answers at once; only signing may take its time.
+/// A live agent answers at once; only signing may take longer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// A connection to an agent, and the keys that it holds.
+/// A connection to an agent, and the keys that it has.
 pub(crate) struct AgentKeys {
     client: AgentClient<UnixStream>,
     identities: Vec<AgentIdentity>,
 }
 
 impl AgentKeys {
-    /// Asks the agent what it holds. The error says why nothing came of it.
     pub(crate) async fn ask(
         agent: &Agent,
         binding: Option<AgentSessionBinding>,
@@ -31,7 +30,7 @@ impl AgentKeys {
         let asked = async {
             let mut client = AgentClient::connect_uds(path).await?;
             if let Some(binding) = binding {
-                // Old agents do not know it, and need it for no key.
+                // Old agents do not know the binding, and no key needs it.
                 let _ = client.bind_session(&binding, false).await;
             }
             let identities = client.request_identities().await?;
@@ -43,14 +42,12 @@ impl AgentKeys {
             .map_err(|e| format!("the SSH agent at {} cannot be asked: {e}", path.display()))
     }
 
-    /// Whether it holds the key.
     pub(crate) fn has(&self, key: &PublicKey) -> bool {
         let held = &self.identities;
         held.iter()
             .any(|i| i.public_key().key_data() == key.key_data())
     }
 
-    /// All that it holds.
     pub(crate) fn identities(&self) -> impl Iterator<Item = Identity> {
         self.identities.iter().map(|identity| Identity {
             label: match identity.comment() {
@@ -66,7 +63,7 @@ impl AgentKeys {
         })
     }
 
-    /// `data` with its signature behind it.
+    /// `data`, followed by its signature.
     pub(crate) async fn sign(
         &mut self,
         identity: &AgentIdentity,
@@ -74,7 +71,7 @@ impl AgentKeys {
         data: Vec<u8>,
     ) -> Result<Vec<u8>, String> {
         let key = fingerprint(&identity.public_key());
-        // A certificate from a file: the agent has the key by itself.
+        // For a certificate from a file the agent has only the plain key.
         let public = identity.public_key().into_owned();
         let certified = |held: &AgentIdentity| match (held, identity) {
             (

@@ -1,5 +1,5 @@
-//! Private keys of the user: files, a secret, certificates. Reads them; says
-//! in words why one cannot be used. Knows nothing of connections.
+//! Private keys of the user: files, a secret, certificates. Reads them, and
+//! reports why one cannot be used. Knows nothing of connections.
 
 use russh::keys::{Certificate, Error, PrivateKey, PublicKey, decode_secret_key};
 use std::io::Read;
@@ -8,23 +8,22 @@ use std::sync::Arc;
 use vdeploy_core::capability::secrets::Secret;
 use zeroize::Zeroizing;
 
-/// No key and no certificate is larger.
+/// Bytes; no key and no certificate is larger.
 const LARGEST: u64 = 256 * 1024;
 
-/// Which keys log in at a server.
+/// The keys to log in with at one server.
 #[derive(Clone, Debug)]
 pub struct Identities {
     /// Private keys, in the order in which they are tried.
     pub files: Vec<IdentityFile>,
-    /// Certificates of keys, besides those that lie next to the files.
+    /// Certificates, besides those that lie next to the key files.
     pub certificates: Vec<PathBuf>,
     /// A private key that is a secret; tried first.
     pub key: Option<Secret>,
-    /// What opens private keys that are encrypted.
+    /// Opens encrypted private keys.
     pub passphrase: Option<Secret>,
-    /// The agent that is asked.
     pub agent: Agent,
-    /// Whether the agent's keys count only if they are among the files.
+    /// `IdentitiesOnly`: the agent's keys count only if they are among the files.
     pub only: bool,
 }
 
@@ -33,40 +32,38 @@ pub struct Identities {
 pub struct IdentityFile {
     /// The private key, or its public half when an agent has the other.
     pub path: PathBuf,
-    /// Whether somebody named it: then it is said when it is not there.
+    /// Whether the user named it: then a missing file is reported.
     pub named: bool,
 }
 
-/// An SSH agent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Agent {
-    /// None is asked; why, for messages.
+    /// No agent is asked; the reason, for messages.
     Off(String),
-    /// The one that listens there.
+    /// The agent that listens on this socket.
     At(PathBuf),
 }
 
 /// A key that may log in.
 pub(crate) struct Identity {
-    /// Where it is from, for messages.
+    /// Where it comes from, for messages.
     pub(crate) label: String,
-    /// Not known of some encrypted files before they are opened.
+    /// `None` for encrypted files that do not contain it in the clear.
     pub(crate) public: Option<PublicKey>,
     pub(crate) certificate: Option<Certificate>,
     pub(crate) private: Private,
 }
 
-/// What is there of the private half.
+/// Where the private half is.
 pub(crate) enum Private {
     Open(Arc<PrivateKey>),
     Locked(Zeroizing<String>),
-    /// Nothing; an agent may have it.
+    /// Unknown; an agent may have it.
     Elsewhere,
-    /// The agent has it.
     Agent,
 }
 
-/// The identities that could be read, and what is to be said of the others.
+/// The identities that could be read, and why others could not.
 #[derive(Default)]
 pub(crate) struct Found {
     pub(crate) identities: Vec<Identity>,
@@ -74,7 +71,7 @@ pub(crate) struct Found {
 }
 
 impl Identities {
-    /// Reads every key and certificate; opens none that is encrypted.
+    /// Reads every key and certificate; opens no encrypted one.
     pub(crate) fn read(&self) -> Found {
         let (mut identities, mut remarks) = (Vec::new(), Vec::new());
         if let Some(secret) = &self.key {
@@ -105,7 +102,7 @@ impl Identities {
         }
     }
 
-    /// Opens a private key that is encrypted; the error is what to say.
+    /// Opens an encrypted private key; the error continues the key's label.
     pub(crate) fn unlock(&self, text: &str) -> Result<PrivateKey, String> {
         let Some(passphrase) = &self.passphrase else {
             return Err(
@@ -123,7 +120,7 @@ impl Identities {
     }
 }
 
-/// The certificate belongs to one of the keys, or to one of an agent.
+/// Adds a certificate to its key, or as an identity whose key an agent may have.
 fn attach(identities: &mut Vec<Identity>, label: String, certificate: Certificate) {
     let of_it = |identity: &&mut Identity| {
         identity.certificate.is_none()
@@ -201,7 +198,7 @@ fn from_text(label: String, text: Zeroizing<String>) -> Result<Identity, String>
             Ok(identity(Some(public), Private::Open(Arc::new(key))))
         }
         Err(_) if is_encrypted(&text) => {
-            // The format of OpenSSH has the public half in the clear.
+            // OpenSSH's format has the public half in the clear.
             let public = PrivateKey::from_openssh(text.as_bytes())
                 .ok()
                 .map(|key| key.public_key().clone());
@@ -211,7 +208,7 @@ fn from_text(label: String, text: Zeroizing<String>) -> Result<Identity, String>
     }
 }
 
-/// Each format says it in another way, and not each decoder says it alike.
+/// Each format marks encryption in its own way, and decoders report it differently.
 fn is_encrypted(text: &str) -> bool {
     matches!(decode_secret_key(text, None), Err(Error::KeyIsEncrypted))
         || text.contains("BEGIN ENCRYPTED PRIVATE KEY")
@@ -245,7 +242,7 @@ fn read_certificate(path: &Path) -> Result<Option<Certificate>, String> {
         .map_err(|e| format!("is no certificate that can be read ({e})"))
 }
 
-/// None if there is no such file.
+/// `None` if there is no such file.
 fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, String> {
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
@@ -260,7 +257,7 @@ fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, String> {
     }
 }
 
-/// OpenSSH takes no private key that others can read, and neither do we.
+/// OpenSSH refuses a private key that others can read, and so does vdeploy.
 fn only_for_its_owner(path: &Path) -> Result<(), String> {
     use std::os::unix::fs::MetadataExt;
     let meta = std::fs::metadata(path).map_err(|e| format!("cannot be read: {e}"))?;

@@ -1,5 +1,5 @@
-//! Logging in at a server with the user's keys: which are tried, in which
-//! order, and what is said when none works. Never asks anybody anything.
+//! Logs in at a server with the user's keys: which keys, in which order, and the
+//! error when none works. Never prompts.
 
 use crate::auth::agent::AgentKeys;
 use crate::auth::identity::{Found, Identities, Identity, Private};
@@ -17,18 +17,17 @@ use russh::keys::{Certificate, HashAlg, PrivateKey, PublicKey};
 use russh::{MethodKind, MethodSet};
 use std::sync::Arc;
 
-/// Why nobody was let in.
+/// Why the login failed.
 #[derive(Debug, Default)]
 pub(crate) struct Refused {
-    /// Keys that the server did not take.
+    /// Keys that the server did not accept.
     pub(crate) tried: Vec<String>,
-    /// What is to be said of keys that could not be tried.
+    /// Why other keys could not be tried.
     pub(crate) remarks: Vec<String>,
-    /// What the server did besides not taking a key.
+    /// What ended the login before all keys were tried.
     pub(crate) ended: Option<String>,
 }
 
-/// Logs `user` in.
 pub(crate) async fn log_in(
     client: &mut Client,
     peer: &Peer,
@@ -78,8 +77,8 @@ pub(crate) async fn log_in(
     })
 }
 
-/// As OpenSSH does it: first what the agent has of the files, then what else
-/// it has, then the other files.
+/// OpenSSH's order: keys of the files that the agent has, the agent's other keys,
+/// the other files.
 fn in_order(found: Vec<Identity>, agent: Option<&AgentKeys>, only: bool) -> Vec<Identity> {
     let (mut held, mut rest) = (Vec::new(), Vec::new());
     for mut identity in found {
@@ -112,19 +111,18 @@ fn in_order(found: Vec<Identity>, agent: Option<&AgentKeys>, only: bool) -> Vec<
     held
 }
 
-/// One login in the making.
 struct Login<'l> {
     client: &'l mut Client,
     user: &'l str,
     identities: &'l Identities,
     agent: Option<AgentKeys>,
     refused: Refused,
-    /// What the server wants RSA keys to sign with, once it was asked.
+    /// The hash that the server wants RSA keys to sign with, once known.
     rsa_hash: Option<UserHash>,
 }
 
 impl Login<'_> {
-    /// Tries one identity, with its certificate first; true if that let us in.
+    /// Tries one identity, with its certificate first; true if it logged in.
     async fn with(&mut self, identity: Identity) -> bool {
         let Identity {
             label,
@@ -136,7 +134,7 @@ impl Login<'_> {
             Private::Open(key) => Some(key),
             Private::Agent => None,
             Private::Locked(text) => {
-                // It takes a while, on purpose of whoever made the format.
+                // The key derivation is slow by design.
                 let identities = self.identities.clone();
                 let opened = tokio::task::spawn_blocking(move || identities.unlock(&text)).await;
                 match opened.unwrap_or_else(|e| Err(format!("cannot be opened: {e}"))) {
@@ -232,7 +230,7 @@ impl Login<'_> {
         match self.rsa_hash {
             Some(hash) => hash,
             None => {
-                // A connection that broke fails the login that follows.
+                // If the connection broke, the login that follows fails.
                 let asked = user_hash(self.client).await;
                 let hash = asked.unwrap_or(UserHash::Sha2(HashAlg::Sha512));
                 *self.rsa_hash.insert(hash)
@@ -241,7 +239,7 @@ impl Login<'_> {
     }
 }
 
-/// What the server did, if it goes on no further.
+/// Why the server allows no further key, if it does not.
 fn after(methods: &MethodSet, partly: bool, closed: bool) -> Option<String> {
     let names: Vec<String> = methods.iter().map(String::from).collect();
     let names = names.join(", ");
@@ -265,7 +263,7 @@ fn after(methods: &MethodSet, partly: bool, closed: bool) -> Option<String> {
     }
 }
 
-/// A certificate in words.
+/// The certificate as messages name it.
 fn words_of(certificate: &Certificate) -> String {
     let id = certificate.key_id();
     let ended = certificate
@@ -284,7 +282,6 @@ struct Signing<'s> {
     agent: Option<&'s mut AgentKeys>,
 }
 
-/// Why there is no signature.
 enum SigningError {
     Connection,
     Key(String),

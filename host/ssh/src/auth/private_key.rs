@@ -1,4 +1,4 @@
-//! The private key of a VM: asked of a source, held in memory only.
+//! The private key of a VM: from a source, kept in memory only.
 
 use crate::error::ConnectError;
 use async_trait::async_trait;
@@ -16,12 +16,10 @@ pub trait KeySource: Send + Sync + Debug {
     async fn private_key(&self, vm: &VmId) -> Result<SecretValue, EffectError>;
 }
 
-/// A key in use.
 #[derive(Clone)]
 pub(crate) struct LoadedKey(pub(crate) Arc<PrivateKey>);
 
 impl LoadedKey {
-    /// Asks the source and reads what it gave.
     pub(crate) async fn load(source: &dyn KeySource, vm: &VmId) -> Result<Self, ConnectError> {
         let text = source.private_key(vm).await.map_err(ConnectError::Key)?;
         match russh::keys::decode_secret_key(text.expose(), None) {

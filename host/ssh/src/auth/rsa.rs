@@ -1,5 +1,5 @@
-//! RSA without SHA-1: what its keys sign with, on both sides. A signature named
-//! `ssh-rsa` is one with SHA-1; OpenSSH neither makes nor takes it since 8.8.
+//! RSA without SHA-1, on both sides. A signature named `ssh-rsa` uses SHA-1;
+//! OpenSSH neither makes nor accepts it since 8.8.
 
 use crate::host_key::HostKeyCheck;
 use russh::client::Handle;
@@ -11,33 +11,32 @@ pub(crate) fn is_sha1(algorithm: &Algorithm) -> bool {
     matches!(algorithm, Algorithm::Rsa { hash: None })
 }
 
-/// Whether the server proved its host key with SHA-1. russh takes each signature
-/// that the key can make, also one that was not agreed on.
+/// Whether the server proved its host key with SHA-1. russh accepts every
+/// signature that the key can make, even one that was not negotiated.
 pub(crate) fn proved_with_sha1(client: &Handle<HostKeyCheck>) -> bool {
     let binding = client.agent_session_binding();
     binding.is_some_and(|binding| signed_with_sha1(binding.signature()))
 }
 
-/// A signature that is not read here is of another kind of key; whether it is
-/// right is russh's business.
+/// A signature that cannot be read here is of another kind of key; russh verifies
+/// it.
 fn signed_with_sha1(signature: &[u8]) -> bool {
     Signature::try_from(signature).is_ok_and(|signature| is_sha1(&signature.algorithm()))
 }
 
-/// What the user's RSA keys sign with.
+/// The hash for the user's RSA keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum UserHash {
     Sha2(HashAlg),
-    /// The server says that it takes SHA-1 and nothing better.
+    /// The server accepts SHA-1 only.
     OnlySha1,
 }
 
-/// Why such a key is of no use.
+/// Why such a key cannot be used.
 pub(crate) const ONLY_SHA1: &str = "the server takes RSA keys with SHA-1 signatures only \
      (`ssh-rsa`), which vdeploy does not make; use an Ed25519 key, or update the server";
 
-/// Asks what the server takes. One that does not say gets SHA-512, as RFC 8332
-/// has it.
+/// Asks what the server accepts. Without an answer it is SHA-512 (RFC 8332).
 pub(crate) async fn user_hash(client: &Handle<HostKeyCheck>) -> Result<UserHash, russh::Error> {
     Ok(match client.best_supported_rsa_hash().await? {
         Some(Some(hash)) => UserHash::Sha2(hash),

@@ -1,17 +1,18 @@
-//! A connection as commands use it, and the parts that every way to one needs:
-//! an address dialled, an SSH handshake with the host key checked.
+//! A connection as commands use it, and what every dialer shares: TCP, and the
+//! SSH handshake with the check of the host key.
 //!
-//! Knows nothing of commands, of TLS and of keys that log in.
+//! Knows nothing of commands, of TLS or of login keys.
 
 use crate::auth::rsa::proved_with_sha1;
 use crate::connection::limits::ConnectionLimits;
 use crate::connection::session_pool::SessionPool;
 use crate::error::ConnectError;
 use crate::host_key::{Announced, HandshakeError, HostKeyCheck};
-use crate::transport::endpoint::Endpoint;
+use crate::transport::Endpoint;
 use russh::client;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -19,52 +20,62 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use vdeploy_net::resolve;
 
-/// An SSH client on a connection.
 pub(crate) type Client = client::Handle<HostKeyCheck>;
 
-/// A live connection and where it goes.
 pub(crate) struct Connection {
-    pub(crate) place: Endpoint,
+    pub(crate) endpoint: Endpoint,
     pub(crate) handle: Client,
     pub(crate) announced: Announced,
-    /// One permit a session: of a command, or opened ahead for the next.
+    /// One permit per session: of a command, or opened ahead for the next.
     pub(crate) channels: Arc<Semaphore>,
     pub(crate) pool: SessionPool,
-    /// The same for ending commands: sshd has two sessions more than we use.
+    /// For commands that send signals: sshd has two sessions more than we use.
     pub(crate) signals: Semaphore,
-    /// The connections to jump hosts that this one goes through.
+    dead: AtomicBool,
+    /// The connections to the jump hosts that carry this one.
     _through: Vec<Client>,
 }
 
 impl Connection {
     /// A connection that has logged in.
     pub(crate) fn new(
-        place: Endpoint,
+        endpoint: Endpoint,
         (handle, announced): (Client, Announced),
         limits: &ConnectionLimits,
         through: Vec<Client>,
     ) -> Self {
         Self {
-            place,
+            endpoint,
             handle,
             announced,
             channels: Arc::new(Semaphore::new(limits.max_channels)),
             pool: SessionPool::new(),
             signals: Semaphore::new(2),
+            dead: AtomicBool::new(false),
             _through: through,
         }
     }
 }
 
-/// The other end of a connection in the making, as messages name it.
+impl Connection {
+    /// The next command gets another connection.
+    pub(crate) fn mark_dead(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether commands may use it, as far as anybody knows.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.dead.load(Ordering::Relaxed) && !self.handle.is_closed()
+    }
+}
+
+/// The other end of a connection that is being made, as messages name it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Peer {
-    /// Who it is.
     pub(crate) host: String,
-    /// Where it is dialled.
     pub(crate) dial_host: String,
     pub(crate) port: u16,
-    /// What to look at when it is not found or does not answer.
+    /// What to check when it is not found or does not answer.
     pub(crate) advice: &'static str,
 }
 
@@ -83,7 +94,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// TCP to the peer, without delay for small packets.
+/// TCP to the peer, with `TCP_NODELAY`.
 pub(crate) async fn dial(peer: &Peer) -> Result<TcpStream, ConnectError> {
     let unreachable = |source| ConnectError::Tcp {
         peer: peer.clone(),

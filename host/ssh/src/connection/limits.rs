@@ -5,24 +5,22 @@ use crate::host_key::Expected;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Deadlines and bounds of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConnectionLimits {
-    /// For one connection, from the name to the end of the login.
+    /// For one connection, from name resolution to the end of the login.
     pub connect_timeout: Duration,
-    /// Silence after which the server is asked whether it is there.
+    /// Silence after which the server is pinged.
     pub keepalive: Duration,
-    /// Unanswered questions after which the connection counts as dead, one
-    /// silence later.
+    /// Unanswered pings after which the connection counts as dead, one silence
+    /// later.
     pub keepalive_misses: usize,
-    /// Commands at once; sshd allows 10 on a connection unless told otherwise.
+    /// Commands at once; sshd allows 10 sessions on a connection by default.
     pub max_channels: usize,
 }
 
 impl Default for ConnectionLimits {
-    /// 30 s to connect. A connection of which nothing is heard is dead after
-    /// 15 s: a new one must be there before the lease on the target ends, which
-    /// is 30 s after it was renewed.
+    /// 30 s to connect. A silent connection is dead after 15 s: a new one must be
+    /// there before the lease on the target expires, 30 s after its renewal.
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(30),
@@ -34,7 +32,7 @@ impl Default for ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    /// The same with another silence, where somebody says so.
+    /// The same with another keepalive, if there is one.
     pub fn with_keepalive(self, keepalive: Option<Duration>) -> Self {
         Self {
             keepalive: keepalive.unwrap_or(self.keepalive),
@@ -42,13 +40,13 @@ impl ConnectionLimits {
         }
     }
 
-    /// The same for russh. Of a server that shows several kinds of keys, one
-    /// is asked for that `expected` can say something of.
+    /// The same for russh. Of several kinds of host keys, prefers one that
+    /// `expected` knows.
     pub(crate) fn russh(&self, expected: &Expected) -> Arc<russh::client::Config> {
         let mut preferred = russh::Preferred::DEFAULT;
         let mut kinds = preferred.key.to_vec();
         kinds.retain(|kind| !is_sha1(kind));
-        // What the processor does itself comes first: several times as fast.
+        // Ciphers with hardware support first: several times as fast.
         let mut ciphers = preferred.cipher.into_owned();
         ciphers.sort_by_key(|name| *name != russh::cipher::AES_256_GCM);
         preferred.cipher = ciphers.into();

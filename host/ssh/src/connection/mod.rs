@@ -2,8 +2,8 @@
 
 pub(crate) mod connect;
 pub(crate) mod limits;
-pub(crate) mod open;
 pub(crate) mod proxy;
 pub(crate) mod server;
 pub(crate) mod session_pool;
+mod transport;
 pub(crate) mod vm;

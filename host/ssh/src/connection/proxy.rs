@@ -1,5 +1,5 @@
-//! A program of the user's OpenSSH configuration that makes the connection:
-//! its standard input and output are the stream.
+//! `ProxyCommand`: a program of the user's OpenSSH configuration whose standard
+//! input and output are the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -11,10 +11,10 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// So much of what the program complains of is kept.
+/// Bytes kept of the end of its standard error.
 const KEPT: usize = 1024;
 
-/// The program while the connection lasts; it ends with it.
+/// The running program; it ends with the connection.
 pub(crate) struct ProxyCommand {
     stdin: ChildStdin,
     stdout: ChildStdout,
@@ -22,9 +22,8 @@ pub(crate) struct ProxyCommand {
 }
 
 impl ProxyCommand {
-    /// Starts it by the shell, as OpenSSH does, in a process group of its own
-    /// so that it cannot take the terminal, and without the variables
-    /// `withheld`.
+    /// Starts it with the shell, as OpenSSH does: in a process group of its own, so
+    /// that it cannot take the terminal, and without the variables `withheld`.
     pub(crate) fn start(command: &str, withheld: &[String]) -> io::Result<(Self, Complaints)> {
         let mut shell = Command::new("/bin/sh");
         for variable in withheld {
@@ -51,11 +50,10 @@ impl ProxyCommand {
     }
 }
 
-/// What the program says on its standard error, to its end.
+/// The standard error of the program, to its end.
 pub(crate) struct Complaints(Option<JoinHandle<String>>);
 
 impl Complaints {
-    /// All of it, once the connection is over.
     pub(crate) async fn all(self) -> String {
         let Some(task) = self.0 else {
             return String::new();

@@ -1,6 +1,6 @@
-//! The way to a server by plain TCP: SSH with the user's own keys, through jump
-//! hosts or a program where there are any. Knows where to go and with which
-//! keys; not who said so.
+//! Dials a server over plain TCP: SSH with the user's own keys, through jump
+//! hosts or a `ProxyCommand`. Knows the addresses and keys, not where they were
+//! configured.
 
 use crate::auth::identity::Identities;
 use crate::auth::login::log_in;
@@ -9,47 +9,40 @@ use crate::connection::limits::ConnectionLimits;
 use crate::connection::proxy::{Complaints, ProxyCommand};
 use crate::error::ConnectError;
 use crate::host_key::{Announced, HostKeyCheck, HostKeyPolicy, shown};
-use crate::transport::endpoint::Endpoint;
+use crate::transport::Endpoint;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
-/// What to look at when a server does not answer.
+/// What to check when a server does not answer.
 const ADVICE: &str = "check `host` (a name, an address, or an alias of your OpenSSH \
                       configuration) and `port`, that the server runs, and the network";
 
-/// How a server is reached.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Deadlines and bounds; the time to connect is for all hops together.
+    /// The time to connect is for all hops together.
     pub limits: ConnectionLimits,
     /// The jump hosts, nearest first.
     pub through: Vec<Hop>,
-    /// The server.
     pub server: Hop,
-    /// Variables of the environment that a program which makes the connection
-    /// does not inherit.
+    /// Environment variables that a `ProxyCommand` does not inherit.
     pub withheld: Vec<String>,
 }
 
-/// One SSH server on the way, or at its end.
+/// One SSH server: a jump host or the target.
 #[derive(Clone, Debug)]
 pub struct Hop {
     /// As the user calls it.
     pub name: String,
-    /// Where it is dialled.
+    /// The name or address to dial.
     pub host: String,
-    /// TCP port.
     pub port: u16,
-    /// The user to log in as.
     pub user: String,
-    /// The keys to log in with.
     pub identities: Identities,
-    /// Which host key it may show.
     pub host_keys: HostKeyPolicy,
-    /// What its host key is stored under.
+    /// The name under which its host key is stored.
     pub known_as: String,
-    /// A program that makes the connection, for the first hop only.
+    /// A `ProxyCommand` that makes the connection, for the first hop only.
     pub command: Option<String>,
 }
 
@@ -64,12 +57,10 @@ impl Hop {
     }
 }
 
-/// How the target's server is reached.
 pub(crate) struct ServerDialer {
     config: ServerConfig,
 }
 
-/// What SSH is spoken over.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
@@ -82,11 +73,11 @@ impl ServerDialer {
         &self.config.limits
     }
 
-    pub(crate) fn place(&self) -> Endpoint {
+    pub(crate) fn endpoint(&self) -> Endpoint {
         Endpoint::Server(Arc::from(self.config.server.name.as_str()))
     }
 
-    /// Connects and logs in, hop by hop, within the time for all of them.
+    /// Connects and logs in, hop by hop, within the time for all of them together.
     pub(crate) async fn open(&self) -> Result<Connection, ConnectError> {
         let limits = &self.config.limits;
         let by = Instant::now() + limits.connect_timeout;
@@ -104,9 +95,9 @@ impl ServerDialer {
             last = Some(announced);
         }
         let mut clients: Vec<Client> = passed.into_iter().map(|(_, client)| client).collect();
-        // There is one: that of the server itself.
+        // There is at least one: the client of the server itself.
         let client = clients.pop().zip(last).ok_or(ConnectError::NoVm)?;
-        Ok(Connection::new(self.place(), client, limits, clients))
+        Ok(Connection::new(self.endpoint(), client, limits, clients))
     }
 
     async fn open_hop(
@@ -140,7 +131,7 @@ impl ServerDialer {
     }
 }
 
-/// The way to one hop: through the one before it, a program, or TCP.
+/// A stream to one hop: through the hop before it, a program, or TCP.
 async fn stream(
     hop: &Hop,
     peer: &Peer,

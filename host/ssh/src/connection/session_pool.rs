@@ -1,10 +1,9 @@
-//! Sessions of a connection: the one of a command, and the one of the next
-//! command, which is opened while this one runs.
+//! Sessions of a connection: one for each command, and one opened ahead for the
+//! next command.
 //!
 //! Opening a session costs a round trip, and a command costs another. With the
-//! session opened ahead, a command costs one. It counts among the sessions
-//! that sshd allows (`MaxSessions`), so it holds a permit like a running
-//! command, and it is what the next command gets.
+//! session opened ahead, a command costs one. That session counts for sshd's
+//! `MaxSessions`, so it holds a permit like a running command.
 
 use crate::connection::connect::Connection;
 use russh::client::Msg;
@@ -17,33 +16,31 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use vdeploy_core::backoff::Backoff;
 
-/// For a server that is there, opening a session is one round trip.
+/// Opening a session is one round trip.
 const OPEN: Duration = Duration::from_secs(15);
-/// A server not heard for so long is asked whether it is there before a
-/// session opened ahead is used: a command that was sent to a dead connection
-/// is in doubt, a question is not. It costs what opening a session costs.
+/// After this much silence the server is pinged before a session opened ahead
+/// is used: a command sent to a dead connection is in doubt, a ping is not. A
+/// ping costs what opening a session costs.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// sshd frees an ended session some time after it has said that it ended. A
-/// server that allowed sessions before is asked again for so long; a session
-/// that was refused ran nothing.
-const FREED: Duration = Duration::from_secs(5);
+/// sshd frees a session some time after it has reported its end. For so long a
+/// refusal is retried on a server that allowed sessions before; a refused
+/// session ran nothing.
+const FREE_WITHIN: Duration = Duration::from_secs(5);
 
-/// What OpenSSH says by itself after a login is in so many packets at most, and
-/// one more for good measure.
-const ACKNOWLEDGED: usize = 4;
+/// OpenSSH sends at most three packets of its own after a login; one more for
+/// good measure.
+const ACKNOWLEDGEMENTS: usize = 4;
 
-/// A request that wants no answer. russh's `send_keepalive(false)` sends the
-/// same bytes, but then russh expects an answer, which never comes: each later
-/// answer counts for an older request, and a ping waits for as many keepalives as
-/// were sent that way.
+/// A request without an answer. russh's `send_keepalive(false)` sends the same
+/// bytes but waits for an answer that never comes: then each later answer counts
+/// for an older request, and a ping waits for as many keepalives.
 const UNANSWERED: &str = "keepalive@openssh.com";
 
-/// Why there is no session.
 pub(crate) enum SessionError {
-    /// The server is there and allows no more.
+    /// The server allows no more sessions.
     Refused(ChannelOpenFailure),
-    /// The connection is of no use; nothing was run.
+    /// The connection is dead; nothing was run.
     Dead(String),
 }
 
@@ -54,14 +51,14 @@ pub(crate) struct IdleSession {
 }
 
 impl IdleSession {
-    /// The channel, and the permit to hold as long as it is in use.
-    pub(crate) fn begin(mut self) -> Option<(Channel<Msg>, Option<OwnedSemaphorePermit>)> {
+    /// The channel, and the permit to hold while it is in use.
+    pub(crate) fn take(mut self) -> Option<(Channel<Msg>, Option<OwnedSemaphorePermit>)> {
         Some((self.channel.take()?, self.permit.take()))
     }
 }
 
 impl Drop for IdleSession {
-    /// One that nobody uses must not go on counting on the server.
+    /// An unused session must not count on the server any longer.
     fn drop(&mut self) {
         let (Some(channel), permit) = (self.channel.take(), self.permit.take()) else {
             return;
@@ -75,24 +72,23 @@ impl Drop for IdleSession {
     }
 }
 
-/// The session opened ahead, and when the server was heard last.
+/// The session opened ahead, and when the server answered last.
 pub(crate) struct SessionPool {
     next: Mutex<Option<JoinHandle<Option<IdleSession>>>>,
-    /// The server allows no more sessions than are used.
+    /// The server allows no more sessions than are in use.
     refused: AtomicBool,
-    /// The server has allowed one.
+    /// The server has allowed a session before.
     allowed: AtomicBool,
-    heard: Mutex<Instant>,
+    last_active: Mutex<Instant>,
 }
 
 impl SessionPool {
-    /// Of a connection that was just made.
     pub(crate) fn new() -> Self {
         Self {
             next: Mutex::default(),
             refused: AtomicBool::new(false),
             allowed: AtomicBool::new(false),
-            heard: Mutex::new(Instant::now()),
+            last_active: Mutex::new(Instant::now()),
         }
     }
 }
@@ -106,29 +102,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Connection {
-    /// The server has just answered something.
-    pub(crate) fn heard(&self) {
-        *lock(&self.pool.heard) = Instant::now();
+    /// The server has just answered.
+    pub(crate) fn mark_active(&self) {
+        *lock(&self.pool.last_active) = Instant::now();
     }
 
-    /// Whether the server was silent for so long that it may be gone.
+    /// Whether the server was silent for so long that it may be dead.
     pub(crate) fn is_quiet(&self) -> bool {
-        lock(&self.pool.heard).elapsed() > QUIET
+        lock(&self.pool.last_active).elapsed() > QUIET
     }
 
-    /// One round trip: whether the server is there.
+    /// One round trip: whether the server answers.
     pub(crate) async fn ping(&self) -> Result<(), SessionError> {
         let asked = self.handle.send_ping().await;
         asked.map_err(|e| SessionError::Dead(e.to_string()))?;
-        // One that was closed meanwhile has no answer and no error.
+        // A connection that was closed meanwhile gives no answer and no error.
         if self.handle.is_closed() {
             return Err(closed());
         }
-        self.heard();
+        self.mark_active();
         Ok(())
     }
 
-    /// Begins to open the session of the next command, unless there is one or
+    /// Starts to open the session of the next command, unless there is one or
     /// all are in use.
     pub(crate) fn open_ahead(self: &Arc<Self>) {
         let mut next = lock(&self.pool.next);
@@ -142,7 +138,7 @@ impl Connection {
         *next = Some(tokio::spawn(async move {
             match connection.handle.channel_open_session().await {
                 Ok(channel) => {
-                    connection.heard();
+                    connection.mark_active();
                     Some(IdleSession {
                         channel: Some(channel),
                         permit: Some(permit),
@@ -157,8 +153,8 @@ impl Connection {
         }));
     }
 
-    /// A session for a command: the one opened ahead, or a new one as soon as
-    /// there may be one more.
+    /// A session for a command: the one opened ahead, or a new one once a permit
+    /// is free.
     pub(crate) async fn session(&self) -> Result<IdleSession, SessionError> {
         let no_answer = |_| SessionError::Dead("no answer".to_owned());
         let next = lock(&self.pool.next).take();
@@ -178,7 +174,7 @@ impl Connection {
         let permit = self.channels.clone().acquire_owned().await;
         let permit = permit.map_err(|e| SessionError::Dead(e.to_string()))?;
         let mut backoff = Backoff::up_to(Duration::from_millis(200));
-        let deadline = Instant::now() + FREED;
+        let deadline = Instant::now() + FREE_WITHIN;
         loop {
             let opened = timeout(OPEN, self.open()).await;
             match opened.map_err(no_answer)? {
@@ -201,16 +197,16 @@ impl Connection {
         }
     }
 
-    /// Opens a session. After a login OpenSSH says its keys and then, for a key
-    /// of `authorized_keys`, what it allows: small packets, each of which waits
-    /// for an acknowledgement of the one before (Nagle's algorithm, until the
-    /// first command), and so does the answer to the first session. An idle
-    /// client acknowledges 40 ms later; one that sends something does at once.
+    /// Opens a session. After a login OpenSSH announces its host keys and the
+    /// options of `authorized_keys` in small packets. Each waits until the one
+    /// before is acknowledged (Nagle's algorithm, until the first command), and so
+    /// does the answer to the first session. An idle client acknowledges after
+    /// 40 ms; one that sends something does so at once.
     async fn open(&self) -> Result<Channel<Msg>, russh::Error> {
         let acknowledge = async {
             self.announced.notified().await;
             let mut wait = Duration::from_millis(2);
-            for _ in 0..ACKNOWLEDGED {
+            for _ in 0..ACKNOWLEDGEMENTS {
                 let _ = self
                     .handle
                     .send_global_request(UNANSWERED, &[], false)
@@ -221,7 +217,7 @@ impl Connection {
             std::future::pending().await
         };
         tokio::select! {
-            // It is asked for before anything else is sent.
+            // The request for the session goes out first.
             biased;
             opened = self.handle.channel_open_session() => opened,
             never = acknowledge => never,

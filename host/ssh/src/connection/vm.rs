@@ -1,4 +1,4 @@
-//! The way to a VM of the platform: TCP, TLS with the VM's name, SSH, the
+//! Dials a VM of the platform: TCP, TLS with the VM's name, SSH with the
 //! platform's key.
 
 use crate::auth::private_key::{KeySource, LoadedKey};
@@ -7,7 +7,7 @@ use crate::connection::connect::{Connection, Peer, dial, handshake};
 use crate::connection::limits::ConnectionLimits;
 use crate::error::{ConnectError, is_end};
 use crate::host_key::{HostKeyCheck, HostKeyPolicy, Shown, shown};
-use crate::transport::endpoint::Endpoint;
+use crate::transport::Endpoint;
 use russh::client::AuthResult;
 use russh::keys::PrivateKeyWithHashAlg;
 use rustls_pki_types::ServerName;
@@ -20,28 +20,24 @@ use vdeploy_core::capability::EffectError;
 use vdeploy_core::ids::VmId;
 use vdeploy_net::tls::{Tls, cause, find_rustls_error};
 
-/// What to look at when a VM does not answer.
+/// What to check when a VM does not answer.
 const ADVICE: &str = "check the VM id, `vm-domain`, that the VM and its SSH server are running, and \
                       the network";
 
-/// How the VMs of a platform are reached.
 #[derive(Clone, Debug)]
 pub struct SshConfig {
     /// A VM's host name is `{vm}.{vm_domain}`.
     pub vm_domain: String,
-    /// `host:port` to dial instead of the VM's name on port 443. The VM's
-    /// name is still what TLS asks for.
+    /// `host:port` to dial instead of the VM's name on port 443. TLS still asks
+    /// for the VM's name.
     pub gateway: Option<String>,
-    /// The user to log in as.
     pub user: String,
-    /// TLS around SSH.
     pub tls: Tls,
-    /// Deadlines and bounds.
     pub limits: ConnectionLimits,
 }
 
 impl SshConfig {
-    /// User `root`, and the usual limits.
+    /// User `root` and the default limits.
     pub fn new(vm_domain: impl Into<String>, tls: Tls) -> Self {
         Self {
             vm_domain: vm_domain.into(),
@@ -53,12 +49,11 @@ impl SshConfig {
     }
 }
 
-/// How the target's VMs are reached.
 pub(crate) struct VmDialer {
     pub(crate) config: SshConfig,
     host_keys: HostKeyPolicy,
     keys: Arc<dyn KeySource>,
-    /// The key that logged in last, and where.
+    /// The key of the last login, and its VM.
     key: Mutex<Option<(VmId, LoadedKey)>>,
 }
 
@@ -76,12 +71,11 @@ impl VmDialer {
         }
     }
 
-    /// `to` was made from `from` and has its host key.
+    /// `to` was restored from `from` and has its host key.
     pub(crate) fn carry(&self, from: &VmId, to: &VmId) -> Result<(), EffectError> {
         self.host_keys.carry(from, to)
     }
 
-    /// Connects and logs in.
     pub(crate) async fn open(&self, vm: &VmId) -> Result<Connection, ConnectError> {
         let kept = self.kept().take().filter(|(of, _)| of == vm);
         let fresh = kept.is_none();

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-/// One stream's output, bounded.
 #[derive(Debug)]
 pub struct Capture {
     head: Vec<u8>,
@@ -25,12 +24,11 @@ impl Capture {
         }
     }
 
-    /// Takes the next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         let room = self.head_limit - self.head.len();
         let (first, rest) = bytes.split_at(room.min(bytes.len()));
         self.head.extend_from_slice(first);
-        // Of a piece longer than the tail only its end can stay.
+        // Of a piece longer than the tail, only its end fits.
         let skip = rest.len().saturating_sub(self.tail_limit);
         let (_, end) = rest.split_at(skip);
         let over = (self.tail.len() + end.len()).saturating_sub(self.tail_limit);
@@ -39,7 +37,6 @@ impl Capture {
         self.dropped += (skip + over) as u64;
     }
 
-    /// Whether nothing came.
     pub fn is_empty(&self) -> bool {
         self.head.is_empty() && self.dropped == 0
     }
@@ -49,7 +46,6 @@ impl Capture {
         self.dropped > 0
     }
 
-    /// What was kept.
     pub fn into_bytes(self) -> Vec<u8> {
         let mut bytes = self.head;
         bytes.reserve_exact(self.tail.len());

@@ -1,11 +1,11 @@
 //! The one line that the target's login shell gets for a command. Pure.
 //!
-//! Every word is quoted here. A small wrapper on the target says its process
+//! Every word is quoted here. A small wrapper on the target prints its process
 //! group and then becomes the program (`launch.sh`). What the plugin sets is
 //! applied last: plain variables by `env`, to the program alone; secrets as
-//! exported variables of a shell that has nothing left to do but `exec`. A
-//! secret is never part of the line nor of an argument list: the wrapper reads
-//! one line a secret from standard input; the program gets the rest.
+//! exported variables of a shell that only has to `exec`. A secret is never in
+//! the line or in an argument list: the wrapper reads one line per secret from
+//! standard input; the program gets the rest.
 
 use crate::exec::process_group;
 use vdeploy_core::capability::EffectError;
@@ -15,7 +15,7 @@ use vdeploy_core::capability::ssh::Command;
 use vdeploy_core::capability::variables::is_variable_name;
 use zeroize::Zeroizing;
 
-/// Linux takes no single argument longer than this, and sshd hands the line
+/// Linux accepts no single argument longer than this, and sshd passes the line
 /// to the login shell as one argument.
 const LONGEST_LINE: usize = 128 * 1024 - 1;
 
@@ -28,23 +28,23 @@ pub struct CommandLine {
     pub stdin: Zeroizing<Vec<u8>>,
 }
 
-/// What a command needs before its program begins.
+/// What a command needs before its program starts.
 #[derive(Debug)]
 pub(crate) struct Launch {
-    /// Reads the secrets from standard input into variables; ends the shell
-    /// when one is missing.
+    /// Shell text: reads the secrets from standard input into variables, and
+    /// exits when one is missing.
     pub(crate) read: String,
     /// The function `vd_become`: takes program and arguments, and becomes the
     /// program. Needs the functions of `launch.sh`.
     pub(crate) become_it: String,
-    /// One line a secret.
+    /// One line per secret.
     pub(crate) secrets: Zeroizing<Vec<u8>>,
     /// Program and arguments, quoted.
     pub(crate) words: String,
 }
 
-/// Builds the line, or says what of the command cannot be sent
-/// (`ssh.invalid`).
+/// # Errors
+/// `ssh.invalid` says what of the command cannot be sent.
 pub fn build(command: &Command) -> Result<CommandLine, EffectError> {
     let Launch {
         read,
@@ -63,12 +63,12 @@ pub fn build(command: &Command) -> Result<CommandLine, EffectError> {
     Ok(CommandLine { line, stdin })
 }
 
-/// The functions that every command needs.
+/// The shell functions that every command needs.
 pub(crate) fn functions() -> String {
     compact(include_str!("launch.sh"))
 }
 
-/// A script without comments and indentation: it travels each time.
+/// A script without comments and indentation: it is sent with each command.
 pub(crate) fn compact(script: &str) -> String {
     script
         .lines()
@@ -87,8 +87,8 @@ pub(crate) fn joined(secrets: &[u8], stdin: &[u8]) -> Zeroizing<Vec<u8>> {
     all
 }
 
-/// What the command needs. `through` is shell text for the path of a program
-/// that starts the command's.
+/// `through` is shell text for the path of a program that starts the command's
+/// program.
 pub(crate) fn launch(command: &Command, through: Option<&str>) -> Result<Launch, EffectError> {
     let program = &command.program;
     if program.is_empty() || program.starts_with('-') {
@@ -164,7 +164,6 @@ fn exports(command: &Command) -> Result<String, EffectError> {
     })
 }
 
-/// Whether the target's kernel takes the line.
 pub(crate) fn check_length(line: &str) -> Result<(), EffectError> {
     if line.len() > LONGEST_LINE {
         return Err(invalid(format!(

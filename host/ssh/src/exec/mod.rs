@@ -1,8 +1,9 @@
 //! One command on one channel. A probe may be repeated; a change is a job and
 //! lives in [`crate::jobs`].
 
-pub(crate) mod capture;
+mod capture;
 pub(crate) mod command_line;
-pub(crate) mod probe;
+pub(crate) mod output;
+mod probe;
 pub(crate) mod process_group;
-pub(crate) mod retry;
+mod retry;

@@ -1,34 +1,33 @@
-//! One command on one channel, from the request to its end.
+//! One probe on one channel, from the request to its end.
 //!
-//! Knows nothing of connections. Whatever ends the wait (a deadline, a dropped
-//! future) also ends the command on the target, as far as the target lets it.
+//! Whatever ends the wait (a deadline, a dropped future) also stops the command
+//! on the target, as far as the target allows it.
 
 use crate::connection::connect::Connection;
-use crate::exec::capture::Capture;
 use crate::exec::command_line::CommandLine;
+use crate::exec::output::{MaskedCapture, refused, with_last_output};
 use crate::exec::process_group::{self, GroupFilter};
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
-use vdeploy_core::capability::mask::{MaskedStream, Masker};
+use vdeploy_core::capability::mask::Masker;
 use vdeploy_core::capability::ssh::{Command, LiveOutput, Output, Stream};
 use vdeploy_core::capability::{EffectError, ErrorKind};
 
 /// How long a command may take to end after TERM, and again after KILL.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What became of a command.
 pub(crate) enum ProbeEnd {
-    /// The server closed the session before it took the command.
+    /// The server closed the session before it accepted the command.
     NotRun,
-    /// The connection was lost before the end of the command was told.
+    /// The connection was lost before the status of the command arrived.
     Lost(EffectError),
     Done(Result<Output, EffectError>),
 }
 
-/// Runs the command; `deadline` is the end of its total time.
+/// `deadline` is the end of the command's total time.
 pub(crate) async fn run(
     connection: &Arc<Connection>,
     channel: Channel<Msg>,
@@ -61,7 +60,7 @@ pub(crate) async fn run(
             session.received.output()
         }
         End::Lost if session.received.has_status() => {
-            // It ended; only the tail of its output may be missing.
+            // The command ended; only the tail of its output may be missing.
             session.halves = None;
             session.received.cut_off = !session.received.eof;
             session.received.output()
@@ -86,7 +85,6 @@ pub(crate) async fn run(
     })
 }
 
-/// Which limit was passed.
 #[derive(Clone, Copy)]
 enum Limit {
     Total,
@@ -132,7 +130,7 @@ impl Session {
         let mut fed = false;
         let mut heard = Instant::now();
         loop {
-            // An idle limit counts from the last byte; without one it never ends.
+            // The idle limit counts from the last byte.
             let quiet_until = command
                 .idle_timeout
                 .and_then(|idle| heard.checked_add(idle))
@@ -157,7 +155,7 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// The caller gave up waiting: the command must not go on unseen.
+    /// The caller gave up waiting: the command must not run on unseen.
     fn drop(&mut self) {
         let Some((mut read, write)) = self.halves.take() else {
             return;
@@ -173,7 +171,8 @@ impl Drop for Session {
     }
 }
 
-/// Ends the command with its process group: TERM, then KILL, then the channel.
+/// Stops the command with its process group: TERM, then KILL; then closes the
+/// channel.
 async fn stop(
     connection: &Connection,
     read: &mut ChannelReadHalf,
@@ -182,12 +181,12 @@ async fn stop(
     live: &dyn LiveOutput,
 ) {
     for signal in [Sig::TERM, Sig::KILL] {
-        let told = match received.group.group() {
+        let signalled = match received.group.group() {
             Some(group) => process_group::signal(connection, group, &signal_text(&signal)).await,
             None => false,
         };
-        // Without a group sshd may still do it, for users other than root.
-        if !told && write.signal(signal).await.is_err() {
+        // Without a known group sshd may still signal it, for users other than root.
+        if !signalled && write.signal(signal).await.is_err() {
             return;
         }
         let drained = async {
@@ -232,41 +231,6 @@ enum Progress {
     Close,
 }
 
-/// One stream's output, masked before it is cut: half a secret is not hidden
-/// by a search for the whole.
-pub(crate) struct MaskedCapture {
-    mask: MaskedStream,
-    capture: Capture,
-}
-
-impl MaskedCapture {
-    pub(crate) fn new(limit: usize, masker: &Masker) -> Self {
-        Self {
-            mask: masker.stream(),
-            capture: Capture::new(limit),
-        }
-    }
-
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
-        let masked = self.mask.push(bytes);
-        self.capture.push(&masked);
-    }
-
-    pub(crate) fn finish(&mut self) {
-        let rest = self.mask.finish();
-        self.capture.push(&rest);
-    }
-
-    pub(crate) fn truncated(&self) -> bool {
-        self.capture.truncated()
-    }
-
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.capture.into_bytes()
-    }
-}
-
-/// What came back so far.
 struct Received {
     group: GroupFilter,
     stdout: MaskedCapture,
@@ -298,10 +262,10 @@ impl Received {
         }
     }
 
-    /// Whether the server said nothing at all of the command: it always says
-    /// first whether it takes it.
+    /// Whether the server sent nothing at all about the command: it always
+    /// reports first whether it accepts it.
     fn is_untouched(&self) -> bool {
-        let silent = self.stdout.capture.is_empty() && self.stderr.capture.is_empty();
+        let silent = self.stdout.is_empty() && self.stderr.is_empty();
         !self.accepted && !self.refused && !self.has_status() && silent
     }
 
@@ -343,7 +307,7 @@ impl Received {
         Progress::Other
     }
 
-    /// Nothing more will come: what the filter held back is output.
+    /// The stream is over: what the filter held back is output.
     fn flush(&mut self, live: &dyn LiveOutput) {
         let rest = self.group.rest();
         if !rest.is_empty() {
@@ -358,55 +322,20 @@ impl Received {
         }
         self.stdout.finish();
         self.stderr.finish();
-        let (stdout, stderr) = (&self.stdout.capture, &self.stderr.capture);
-        let truncated = stdout.truncated() || stderr.truncated() || self.cut_off;
-        let take = |kept: &mut MaskedCapture| {
-            std::mem::replace(&mut kept.capture, Capture::new(0)).into_bytes()
-        };
+        let truncated = self.stdout.truncated() || self.stderr.truncated() || self.cut_off;
         Ok(Output {
             exit_code: self.exit_code.filter(|_| self.signal.is_none()),
             signal: self.signal.take(),
-            stdout: take(&mut self.stdout),
-            stderr: take(&mut self.stderr),
+            stdout: self.stdout.take(),
+            stderr: self.stderr.take(),
             truncated,
         })
     }
 
-    /// An error of a command that did run, with its last words.
+    /// An error of a command that did run, with the last lines that it printed.
     fn error(&self, kind: ErrorKind, code: &str, text: String) -> EffectError {
         let message = with_last_output(&text, self.last, &self.stdout, &self.stderr);
         EffectError::new(kind, code, message).in_doubt()
-    }
-}
-
-/// The server is there and runs no commands.
-pub(crate) fn refused() -> EffectError {
-    EffectError::new(
-        ErrorKind::Failed,
-        "ssh.refused",
-        "the target's SSH server refused to run a command; check that the user has a shell and no \
-         forced command",
-    )
-}
-
-/// `text` and what was printed last, on the stream that spoke last.
-pub(crate) fn with_last_output(
-    text: &str,
-    last: Stream,
-    stdout: &MaskedCapture,
-    stderr: &MaskedCapture,
-) -> String {
-    let (first, second) = match last {
-        Stream::Stdout => (stdout, stderr),
-        Stream::Stderr => (stderr, stdout),
-    };
-    let mut words = first.capture.last_lines(3);
-    if words.is_empty() {
-        words = second.capture.last_lines(3);
-    }
-    match words.is_empty() {
-        true => format!("{text}; it had printed nothing"),
-        false => format!("{text}; last output: {words}"),
     }
 }
 
@@ -414,27 +343,5 @@ fn signal_text(signal: &Sig) -> String {
     match signal {
         Sig::Custom(name) => name.trim_start_matches("SIG").to_owned(),
         known => format!("{known:?}"),
-    }
-}
-
-#[cfg(test)]
-mod kept_tests {
-    use super::*;
-    use vdeploy_core::capability::secrets::SecretValue;
-
-    #[test]
-    fn a_secret_at_the_cut_is_hidden_whole() {
-        let secret = SecretValue::new("abcdefghij".to_owned());
-        let masker = Masker::new([&secret]).unwrap();
-        let mut kept = MaskedCapture::new(8, &masker);
-        // The head ends, and the tail begins, in the middle of the secret.
-        for piece in ["xxabcd", "efghijyyyyyy", "yyabcdef", "ghijz"] {
-            kept.push(piece.as_bytes());
-        }
-        kept.finish();
-        let text = String::from_utf8(kept.capture.into_bytes()).unwrap();
-        for part in ["ab", "bc", "ef", "ij"] {
-            assert!(!text.contains(part), "{text}");
-        }
     }
 }

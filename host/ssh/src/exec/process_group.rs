@@ -1,27 +1,26 @@
-//! The process group of a command on the target: how it becomes known, and
-//! how it is signalled.
+//! Learns the process group of a command on the target, and signals it.
 //!
-//! sshd refuses signals in a session of root (it has no second process there),
-//! so the wrapper on the target says its process id in the first line of
-//! stderr, and the group is signalled by a command of its own.
+//! sshd refuses signals in a session of root (it has no second process there).
+//! So the wrapper on the target prints its process id in the first line of
+//! stderr, and another command signals the group.
 
 use crate::connection::connect::Connection;
 use russh::ChannelMsg;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Starts the line that the wrapper prints; followed by the process id.
+/// Begins the line that the wrapper prints; the process id follows.
 const MARK: &str = "vdeploy-process-group:";
 /// A longer line is not ours.
 const LONGEST: usize = 256;
 
-/// Shell text that says the process id. It is the leader of its group: sshd
+/// Shell text that prints the process id. The wrapper leads its group: sshd
 /// starts each command in a session of its own.
 pub(crate) fn announcement() -> String {
     format!("echo {MARK}$$ >&2")
 }
 
-/// Takes the announcement out of stderr.
+/// Removes the announcement from stderr.
 #[derive(Debug, Default)]
 pub(crate) struct GroupFilter {
     state: State,
@@ -29,7 +28,7 @@ pub(crate) struct GroupFilter {
 
 #[derive(Debug)]
 enum State {
-    /// The line so far. Noise of the login shell may come first.
+    /// The line so far. The login shell may print something first.
     Looking(Vec<u8>),
     Found(u32),
     GaveUp,
@@ -42,7 +41,6 @@ impl Default for State {
 }
 
 impl GroupFilter {
-    /// The group, once it is known.
     pub(crate) fn group(&self) -> Option<u32> {
         match self.state {
             State::Found(group) => Some(group),
@@ -50,7 +48,7 @@ impl GroupFilter {
         }
     }
 
-    /// Gives what of `bytes` (and of bytes held back before) is the command's.
+    /// Returns what of `bytes` (and of bytes held back before) the command printed.
     pub(crate) fn pass<'a>(&mut self, bytes: &'a [u8]) -> std::borrow::Cow<'a, [u8]> {
         let State::Looking(line) = &mut self.state else {
             return bytes.into();
@@ -75,7 +73,7 @@ impl GroupFilter {
         out.into()
     }
 
-    /// The stream is over: what was held back.
+    /// The bytes held back, when the stream is over.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         match std::mem::replace(&mut self.state, State::GaveUp) {
             State::Looking(line) => line,
@@ -92,9 +90,9 @@ fn announced(line: &[u8]) -> Option<u32> {
     line.strip_prefix(MARK)?.parse().ok().filter(|id| *id > 1)
 }
 
-/// Signals the group; false if the target could not be asked.
+/// Signals the group; false if the target gave no answer.
 pub(crate) async fn signal(connection: &Connection, group: u32, name: &str) -> bool {
-    /// A server that is there needs two round trips; others may be before us.
+    /// It takes two round trips; other signals may be queued before.
     const LONGEST: Duration = Duration::from_secs(5);
     let asked = async {
         let _permit = connection.signals.acquire().await.ok()?;

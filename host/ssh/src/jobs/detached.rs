@@ -1,13 +1,14 @@
-//! Jobs that nobody waits for any more: they must not go on unseen.
+//! Detached jobs: nobody waits for them any more, so they are stopped before the
+//! next change.
 
 use super::follow::Follower;
 use super::output::JobOutput;
-use crate::transport::endpoint::Endpoint;
+use crate::transport::Endpoint;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use vdeploy_core::capability::ssh::{JobId, LiveOutput, NoLiveOutput};
 
-/// The jobs of a run that may still go on, and the VMs that had jobs.
+/// The detached jobs of a run, and the endpoints that had jobs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DetachedJobs(Arc<Mutex<State>>);
 
@@ -17,7 +18,7 @@ struct State {
     used: BTreeSet<Endpoint>,
     /// An earlier process of the run had some.
     expected: bool,
-    /// A person was told of files.
+    /// A message names files of a job.
     kept: bool,
 }
 
@@ -26,41 +27,40 @@ impl DetachedJobs {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Those on this VM.
-    pub(super) fn on(&self, vm: &Endpoint) -> Vec<JobId> {
-        let known = self.lock();
-        let here = known.jobs.iter().filter(|(of, _)| of == vm);
+    pub(super) fn on(&self, endpoint: &Endpoint) -> Vec<JobId> {
+        let state = self.lock();
+        let here = state.jobs.iter().filter(|(of, _)| of == endpoint);
         here.map(|(_, job)| job.clone()).collect()
     }
 
-    /// It has ended.
-    pub(super) fn remove(&self, vm: &Endpoint, job: &JobId) {
-        self.lock().jobs.retain(|(v, j)| v != vm || j != job);
+    /// The job has ended.
+    pub(super) fn remove(&self, endpoint: &Endpoint, job: &JobId) {
+        self.lock().jobs.retain(|(v, j)| v != endpoint || j != job);
     }
 
-    /// A person was told where the files are: they stay.
+    /// A message names the files of a job, so they stay.
     pub(super) fn keep_files(&self) {
         self.lock().kept = true;
     }
 
-    /// Whether this VM had jobs and their files may go.
-    pub(super) fn may_go(&self, vm: &Endpoint) -> bool {
-        let known = self.lock();
-        (known.expected || known.used.contains(vm)) && !known.kept
+    /// Whether there are files of jobs and no message names them.
+    pub(super) fn may_remove_files(&self, endpoint: &Endpoint) -> bool {
+        let state = self.lock();
+        (state.expected || state.used.contains(endpoint)) && !state.kept
     }
 
-    /// There may be jobs that this process has not started.
+    /// An earlier process of the run may have started jobs.
     pub(crate) fn expect(&self) {
         self.lock().expected = true;
     }
 }
 
-/// A job that is being waited for. When it is dropped before its end, the
-/// command is ended with its group, at once where there is a channel and
-/// before the next change where there is none.
+/// A job that is waited for. Dropped before the job ends, it detaches the job:
+/// the command is stopped with its group, at once over the channel if there is
+/// one, else before the next change.
 pub(super) struct JobGuard {
     detached: DetachedJobs,
-    vm: Endpoint,
+    endpoint: Endpoint,
     job: JobId,
     follower: Option<Follower>,
     /// The target was asked to start it, and its end is not known.
@@ -68,43 +68,47 @@ pub(super) struct JobGuard {
 }
 
 impl JobGuard {
-    pub(super) fn new(detached: &DetachedJobs, vm: &Endpoint, job: &JobId) -> Self {
+    pub(super) fn new(detached: &DetachedJobs, endpoint: &Endpoint, job: &JobId) -> Self {
         Self {
             detached: detached.clone(),
-            vm: vm.clone(),
+            endpoint: endpoint.clone(),
             job: job.clone(),
             follower: None,
             runs: false,
         }
     }
 
-    /// The target is about to be asked.
-    pub(super) fn ask(&mut self) {
+    /// The target is about to be asked to start it.
+    pub(super) fn mark_asked(&mut self) {
         self.runs = true;
-        self.detached.lock().used.insert(self.vm.clone());
+        self.detached.lock().used.insert(self.endpoint.clone());
     }
 
-    /// Through this channel it is seen from now on.
     pub(super) fn follow(&mut self, follower: Follower) -> &mut Follower {
         self.follower.insert(follower)
     }
 
-    /// Ends it through the channel.
+    /// Stops it over its channel. `None` when there is no answer: then the
+    /// connection counts as dead.
     pub(super) async fn stop(
         &mut self,
-        heard: &mut JobOutput,
+        output: &mut JobOutput,
         live: &dyn LiveOutput,
     ) -> Option<bool> {
-        self.follower.as_mut()?.stop(heard, live).await
+        let follower = self.follower.as_mut()?;
+        let stopped = follower.stop(output, live).await;
+        if stopped.is_none() {
+            follower.mark_dead();
+        }
+        stopped
     }
 
-    /// The channel is of no use any more; the job goes on.
-    pub(super) fn let_go(&mut self) {
+    /// The channel is of no use any more; the job keeps running.
+    pub(super) fn release_channel(&mut self) {
         self.follower = None;
     }
 
-    /// It does not run any more.
-    pub(super) fn finished(&mut self) {
+    pub(super) fn mark_ended(&mut self) {
         self.runs = false;
     }
 }
@@ -119,19 +123,19 @@ impl Drop for JobGuard {
             }
             return;
         }
-        let (vm, job) = (self.vm.clone(), self.job.clone());
+        let (endpoint, job) = (self.endpoint.clone(), self.job.clone());
         let detached = self.detached.clone();
-        detached.lock().jobs.push((vm.clone(), job.clone()));
+        detached.lock().jobs.push((endpoint.clone(), job.clone()));
         let (Some(mut follower), Ok(runtime)) = (follower, tokio::runtime::Handle::try_current())
         else {
             return;
         };
         runtime.spawn(async move {
-            let gone = follower
-                .stop(&mut JobOutput::nothing(), &NoLiveOutput)
+            let stopped = follower
+                .stop(&mut JobOutput::discard(), &NoLiveOutput)
                 .await;
-            if gone == Some(true) {
-                detached.remove(&vm, &job);
+            if stopped == Some(true) {
+                detached.remove(&endpoint, &job);
             }
             follower.close().await;
         });

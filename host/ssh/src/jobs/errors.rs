@@ -1,4 +1,4 @@
-//! What is said of a job that ended, and of one whose end is not known.
+//! The result of a job that ended, and the errors of one whose end is unknown.
 
 use super::follow::Limit;
 use super::output::JobOutput;
@@ -6,20 +6,20 @@ use vdeploy_core::capability::ssh::{Command, JobId, Output};
 use vdeploy_core::capability::{EffectError, ErrorKind};
 
 pub(super) fn ended(
-    heard: JobOutput,
+    output: JobOutput,
     command: &Command,
     status: u32,
     by: Option<&str>,
 ) -> Result<Output, EffectError> {
     let program = &command.program;
     match by {
-        None => Ok(heard.output(status)),
-        Some("limit") => Err(heard.error(
+        None => Ok(output.output(status)),
+        Some("limit") => Err(output.error(
             ErrorKind::Timeout,
             "ssh.timeout",
-            &format!("`{program}` ran longer than it may and was stopped by the target itself"),
+            &format!("`{program}` exceeded its time limit and the target stopped it"),
         )),
-        Some(_) => Err(heard.error(
+        Some(_) => Err(output.error(
             ErrorKind::Cancelled,
             "ssh.stopped",
             &format!("`{program}` was stopped before it ended"),
@@ -27,49 +27,49 @@ pub(super) fn ended(
     }
 }
 
-/// How a person looks at the job.
+/// How an operator inspects the job.
 fn by_hand(job: &JobId) -> String {
     format!(
-        "look at it on the target: `tail ~/.vdeploy/jobs/{job}.out ~/.vdeploy/jobs/{job}.err`, \
+        "inspect it on the target: `tail ~/.vdeploy/jobs/{job}.out ~/.vdeploy/jobs/{job}.err`, \
          its status will be in ~/.vdeploy/jobs/{job}.end"
     )
 }
 
 pub(super) fn connection_lost(
-    heard: &JobOutput,
+    output: &JobOutput,
     command: &Command,
     job: &JobId,
     error: &EffectError,
 ) -> EffectError {
     let text = format!(
-        "the connection was lost while `{}` ran: {}; it may go on as the job {job}; {}",
+        "the connection was lost while `{}` ran: {}; it may still run as job {job}; {}",
         command.program,
         error.message,
         by_hand(job)
     );
-    heard.error(ErrorKind::Unavailable, "ssh.closed", &text)
+    output.error(ErrorKind::Unavailable, "ssh.closed", &text)
 }
 
 pub(super) fn lost(
-    heard: &JobOutput,
+    output: &JobOutput,
     command: &Command,
     job: &JobId,
     running: bool,
-    gone: Result<bool, String>,
+    stopped: Result<bool, String>,
 ) -> EffectError {
-    let why = match (running, gone) {
-        (false, _) => "it or what waited for it was killed, or the target was started anew",
-        (true, Ok(true)) => "what waited for it was killed; it still ran and was stopped",
-        (true, _) => "what waited for it was killed; it still runs and could not be stopped",
+    let why = match (running, stopped) {
+        (false, _) => "it or its recorder was killed, or the target was restarted",
+        (true, Ok(true)) => "its recorder was killed; it still ran and was stopped",
+        (true, _) => "its recorder was killed; it still runs and could not be stopped",
     };
     let text = format!(
-        "`{}` is lost, nobody can tell its status: {why} (job {job})",
+        "the status of `{}` is lost: {why} (job {job})",
         command.program
     );
-    heard.error(ErrorKind::Failed, "ssh.job-lost", &text)
+    output.error(ErrorKind::Failed, "ssh.job-lost", &text)
 }
 
-/// What the script says to a run that has lost its lease.
+/// The script's answer to a fenced run.
 const FENCED: &str = "fenced";
 
 pub(super) fn not_started(command: &Command, why: &str) -> EffectError {
@@ -79,7 +79,7 @@ pub(super) fn not_started(command: &Command, why: &str) -> EffectError {
             "ssh.fenced",
             format!(
                 "`{}` was not started: this run has lost its lease on the target, and another \
-                 one may be at work there",
+                 run may be changing it",
                 command.program
             ),
         );
@@ -96,7 +96,7 @@ pub(super) fn not_started(command: &Command, why: &str) -> EffectError {
 }
 
 pub(super) fn silent(
-    heard: &JobOutput,
+    output: &JobOutput,
     command: &Command,
     job: &JobId,
     noise: &str,
@@ -110,23 +110,23 @@ pub(super) fn silent(
     if !started {
         return not_started(
             command,
-            &format!("the shell of the user ended at once and said {said}"),
+            &format!("the user's login shell ended at once and printed {said}"),
         );
     }
     let text = format!(
-        "what shows `{program}` ended again and again without a word (the shell said {said}); it \
-         may go on as the job {job}; {}",
+        "the script that shows `{program}` ended repeatedly without a report (the shell printed {said}); it \
+         may still run as job {job}; {}",
         by_hand(job)
     );
-    heard.error(ErrorKind::Unavailable, "ssh.closed", &text)
+    output.error(ErrorKind::Unavailable, "ssh.closed", &text)
 }
 
 pub(super) fn late(
-    heard: &JobOutput,
+    output: &JobOutput,
     command: &Command,
     job: &JobId,
     limit: Limit,
-    gone: Result<bool, String>,
+    stopped: Result<bool, String>,
 ) -> EffectError {
     let (code, what) = match limit {
         Limit::Total => (
@@ -138,14 +138,14 @@ pub(super) fn late(
             format!("printed nothing for {} s", idle.as_secs_f64()),
         ),
     };
-    let stopped = match gone {
+    let stopped = match stopped {
         Ok(true) => "was stopped".to_owned(),
         Ok(false) => format!("does not end, not even with KILL; {}", by_hand(job)),
         Err(why) => format!(
-            "could not be stopped ({why}); the target ends it by itself; {}",
+            "could not be stopped ({why}); the target stops it at its own limit; {}",
             by_hand(job)
         ),
     };
     let text = format!("`{}` {what} and {stopped}", command.program);
-    heard.error(ErrorKind::Timeout, code, &text)
+    output.error(ErrorKind::Timeout, code, &text)
 }

@@ -1,56 +1,54 @@
-//! A job as one channel shows it: the script on the target is told what to do,
-//! and what it says and shows is taken apart. Knows nothing of reconnecting.
+//! A job as one channel shows it: tells the script on the target what to do and
+//! takes its answers out of the output. Knows nothing of reconnecting.
 
 use super::output::JobOutput;
 use super::protocol::{MarkedLines, Piece};
-use super::request::{ask_to_stop, tick};
-use crate::connection::connect::Connection;
-use russh::client::Msg;
-use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
-use std::sync::Arc;
+use super::request::{stop_line, tick_line};
+use crate::transport::{Channel, ChannelEvent, ChannelReader, ChannelWriter, Link};
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
-use vdeploy_core::capability::ssh::{LiveOutput, Stream};
+use vdeploy_core::capability::ssh::{LiveOutput, NoLiveOutput, Stream};
 
-/// How often the target is asked whether there is more output: soon at first
-/// and while there is some, less often when there is not.
-const SOON: Duration = Duration::from_millis(150);
-const SELDOM: Duration = Duration::from_secs(1);
-/// Sending a line takes no time while the connection is good.
-const SEND: Duration = Duration::from_secs(10);
-/// The script asks for 2 s, forces for 2 s, and looks at all processes.
-const STOP: Duration = Duration::from_secs(8);
-/// Most bytes kept of what a login shell says before the script begins.
-const NOISE: usize = 400;
+/// How often the target is polled for more output: at first and while there is
+/// some.
+const POLL_MIN: Duration = Duration::from_millis(150);
+/// The same while the job is quiet.
+const POLL_MAX: Duration = Duration::from_secs(1);
+/// A line that takes longer to send means that the connection is dead.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// The script sends TERM and waits 2 s, sends KILL and waits 2 s, and looks at
+/// all processes.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+/// Bytes kept of what a login shell prints before the script begins.
+const MAX_NOISE: usize = 400;
 
-/// How a job ended, as the script says it.
+/// How a job ended, as the script reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum JobEnd {
-    /// With a status, and perhaps because somebody stopped it.
+    /// With a status; `by` says who stopped it, if it was stopped.
     Ended { status: u32, by: Option<String> },
-    /// Nobody can tell its status any more.
+    /// Its status cannot be known any more.
     Lost { running: bool },
 }
 
 /// Why a channel shows nothing more.
 #[derive(Debug)]
 pub(super) enum ChannelEnd {
-    JobEnd(JobEnd),
-    /// It could not be started, for this reason.
+    Job(JobEnd),
+    /// It could not start, for this reason.
     Failed(String),
-    /// It was not started and may be now: the target gave up the room that it
-    /// had put aside.
-    Again,
+    /// It has not started and may start now: the target gave up its reserve of
+    /// disk space.
+    StartAgain,
     /// The server runs no commands.
     Refused,
-    /// The script ended without a word; what the shell said instead, and
-    /// whether it says that the script failed.
+    /// The script ended without a word. `noise` is what the shell printed
+    /// instead; `failed` whether its status says that the script failed.
     Silent {
         noise: String,
         failed: bool,
     },
-    /// The connection is gone.
+    /// The connection was lost.
     Dropped,
     Late(Limit),
 }
@@ -70,24 +68,22 @@ pub(super) struct JobLimits {
 }
 
 pub(super) struct Follower {
-    /// MaskedCapture so that the channel lives.
-    _connection: Arc<Connection>,
-    _permit: Option<OwnedSemaphorePermit>,
-    read: ChannelReadHalf,
-    write: ChannelWriteHalf<Msg>,
+    link: Box<dyn Link>,
+    reader: Box<dyn ChannelReader>,
+    writer: Box<dyn ChannelWriter>,
     mark: String,
-    said: ScriptState,
+    script: ScriptState,
 }
 
-/// What the script has said so far.
+/// What the script has reported so far.
 #[derive(Default)]
 struct ScriptState {
     begun: Begun,
     over: [Option<JobEnd>; 2],
     failed: Option<String>,
     again: bool,
-    /// The answer to a stop: whether it is gone.
-    gone: Option<bool>,
+    /// The answer to a stop: whether the job has ended.
+    stopped: Option<bool>,
     refused: bool,
     closed: bool,
     status: Option<u32>,
@@ -107,95 +103,110 @@ struct Outputs {
 }
 
 impl Follower {
-    /// Asks for `line` on a fresh channel. `None` when the connection is dead.
-    pub(super) async fn begin(
-        connection: &Arc<Connection>,
-        channel: Channel<Msg>,
-        permit: Option<OwnedSemaphorePermit>,
-        mark: String,
-        line: String,
-    ) -> Option<Self> {
-        let (read, write) = channel.split();
-        timeout(SEND, write.exec(true, line)).await.ok()?.ok()?;
-        connection.open_ahead();
+    /// Runs `line` on a fresh channel. `None` when the connection is dead.
+    pub(super) async fn start(channel: Channel, mark: String, line: String) -> Option<Self> {
+        let Channel {
+            link,
+            reader,
+            writer,
+        } = channel;
+        if !matches!(timeout(SEND_TIMEOUT, writer.exec(&line)).await, Ok(Ok(()))) {
+            link.mark_dead();
+            return None;
+        }
+        link.open_ahead();
         Some(Self {
-            _connection: connection.clone(),
-            _permit: permit,
-            read,
-            write,
+            link,
+            reader,
+            writer,
             mark,
-            said: ScriptState::default(),
+            script: ScriptState::default(),
         })
     }
 
-    /// Whether the job was started, here or before.
+    /// Whether the job has started, on this connection or before.
     pub(super) fn has_begun(&self) -> bool {
-        self.said.begun.out || self.said.begun.err
+        self.script.begun.out || self.script.begun.err
     }
 
-    /// Shows the job until it is over or nothing more can be shown. `stdin` is
-    /// sent first.
+    /// Sends `stdin` and shows the job until it ends or the channel does.
     pub(super) async fn follow(
         &mut self,
         stdin: &[u8],
         limits: JobLimits,
-        heard: &mut JobOutput,
+        output: &mut JobOutput,
+        live: &dyn LiveOutput,
+    ) -> ChannelEnd {
+        let end = self.follow_events(stdin, limits, output, live).await;
+        match &end {
+            ChannelEnd::Dropped => self.link.mark_dead(),
+            ChannelEnd::Job(_) => self.link.mark_active(),
+            _ => {}
+        }
+        end
+    }
+
+    async fn follow_events(
+        &mut self,
+        stdin: &[u8],
+        limits: JobLimits,
+        output: &mut JobOutput,
         live: &dyn LiveOutput,
     ) -> ChannelEnd {
         let Self {
-            read,
-            write,
+            reader,
+            writer,
             mark,
-            said,
+            script,
             ..
         } = self;
-        let write = &*write;
+        let writer = &**writer;
         let feed = async {
             // An error here shows up as the end of the reading half.
             if !stdin.is_empty() {
-                let _ = write.data(stdin).await;
+                let _ = writer.send(stdin).await;
             }
         };
         tokio::pin!(feed);
         let mut fed = false;
         let mut outputs = Outputs::new(mark);
         let mut quiet_since = Instant::now();
-        let mut pause = SOON;
-        let mut look_at = None;
+        let mut pause = POLL_MIN;
+        let mut poll_at = None;
         loop {
             let quiet_until = limits
                 .idle
                 .and_then(|idle| quiet_since.checked_add(idle))
                 .unwrap_or(limits.deadline);
-            let begun = said.begun.out;
-            if begun && look_at.is_none() {
-                look_at = Some(Instant::now() + pause);
+            let begun = script.begun.out;
+            if begun && poll_at.is_none() {
+                poll_at = Some(Instant::now() + pause);
             }
             tokio::select! {
-                message = read.wait() => {
-                    let Some(message) = message else {
+                event = reader.next() => {
+                    let Some(event) = event else {
                         return ChannelEnd::Dropped;
                     };
-                    if outputs.take(message, said, heard, live) {
+                    if outputs.take(event, script, output, live) {
                         quiet_since = Instant::now();
-                        pause = SOON;
-                        look_at = look_at.map(|at| at.min(Instant::now() + pause));
+                        pause = POLL_MIN;
+                        poll_at = poll_at.map(|at| at.min(Instant::now() + pause));
                     }
-                    if let Some(end) = said.end() {
-                        outputs.flush(heard, live);
+                    if let Some(end) = script.end() {
+                        outputs.flush(output, live);
                         return end;
                     }
                 },
                 () = &mut feed, if !fed => fed = true,
-                () = sleep_until(look_at.unwrap_or(limits.deadline)), if begun => {
-                    if !send(write, tick(mark)).await {
+                () = sleep_until(poll_at.unwrap_or(limits.deadline)), if begun => {
+                    if !send(writer, tick_line(mark)).await {
                         return ChannelEnd::Dropped;
                     }
-                    pause = (pause * 2).min(SELDOM);
+                    pause = (pause * 2).min(POLL_MAX);
                     if let Some(idle) = limits.idle {
                         pause = pause.min(idle / 4);
                     }
-                    look_at = Some(Instant::now() + pause);
+                    poll_at = Some(Instant::now() + pause);
                 }
                 () = sleep_until(limits.deadline) => return ChannelEnd::Late(Limit::Total),
                 () = sleep_until(quiet_until), if limits.idle.is_some() => {
@@ -205,58 +216,66 @@ impl Follower {
         }
     }
 
-    /// Ends the command with its whole group. Says whether it is gone; `None`
+    /// Stops the command with its whole group. Whether it has ended; `None`
     /// when the target does not answer.
     pub(super) async fn stop(
         &mut self,
-        heard: &mut JobOutput,
+        output: &mut JobOutput,
         live: &dyn LiveOutput,
     ) -> Option<bool> {
-        if !send(&self.write, ask_to_stop(&self.mark)).await {
+        if !send(&*self.writer, stop_line(&self.mark)).await {
             return None;
         }
         let mut outputs = Outputs::new(&self.mark);
         let answered = async {
-            while self.said.gone.is_none() {
-                outputs.take(self.read.wait().await?, &mut self.said, heard, live);
-                if self.said.closed {
+            while self.script.stopped.is_none() {
+                let event = self.reader.next().await?;
+                outputs.take(event, &mut self.script, output, live);
+                if self.script.closed {
                     break;
                 }
             }
-            self.said.gone
+            self.script.stopped
         };
-        timeout(STOP, answered).await.ok().flatten()
+        timeout(STOP_TIMEOUT, answered).await.ok().flatten()
     }
 
-    /// Waits for the answer of a script that was started only to end the job.
+    /// Waits for the answer of a script that was started only to stop the job.
     pub(super) async fn stopped(&mut self) -> Result<bool, String> {
-        let nobody = vdeploy_core::capability::ssh::NoLiveOutput;
-        let mut heard = JobOutput::nothing();
+        let mut output = JobOutput::discard();
         let mut outputs = Outputs::new(&self.mark);
+        let script = &mut self.script;
         let answered = async {
-            while let Some(message) = self.read.wait().await {
-                outputs.take(message, &mut self.said, &mut heard, &nobody);
-                if self.said.gone.is_some() || self.said.closed || self.said.failed.is_some() {
+            while let Some(event) = self.reader.next().await {
+                outputs.take(event, script, &mut output, &NoLiveOutput);
+                if script.stopped.is_some() || script.closed || script.failed.is_some() {
                     break;
                 }
             }
         };
-        let _ = timeout(STOP, answered).await;
-        match (self.said.gone, self.said.failed.take()) {
-            (Some(gone), _) => Ok(gone),
-            (None, Some(why)) => Err(why),
-            (None, None) => Err("the target does not answer".to_owned()),
+        let _ = timeout(STOP_TIMEOUT, answered).await;
+        match (self.script.stopped, self.script.failed.take()) {
+            (Some(stopped), _) => Ok(stopped),
+            (None, why) => {
+                self.link.mark_dead();
+                Err(why.unwrap_or_else(|| "the target does not answer".to_owned()))
+            }
         }
     }
 
-    /// Lets go of the channel: the script on the target ends, the job does not.
+    /// The connection is dead: the next channel needs a new one.
+    pub(super) fn mark_dead(&self) {
+        self.link.mark_dead();
+    }
+
+    /// Closes the channel: the script on the target ends, the job does not.
     pub(super) async fn close(self) {
-        let _ = timeout(SEND, self.write.close()).await;
+        let _ = timeout(SEND_TIMEOUT, self.writer.close()).await;
     }
 }
 
-async fn send(write: &ChannelWriteHalf<Msg>, line: Vec<u8>) -> bool {
-    matches!(timeout(SEND, write.data(line.as_slice())).await, Ok(Ok(())))
+async fn send(writer: &dyn ChannelWriter, line: Vec<u8>) -> bool {
+    matches!(timeout(SEND_TIMEOUT, writer.send(&line)).await, Ok(Ok(())))
 }
 
 impl Outputs {
@@ -267,53 +286,56 @@ impl Outputs {
         }
     }
 
-    /// Takes one message; says whether output of the command was in it.
+    /// Takes one event; whether it had output of the command in it.
     fn take(
         &mut self,
-        message: ChannelMsg,
-        said: &mut ScriptState,
-        heard: &mut JobOutput,
+        event: ChannelEvent,
+        script: &mut ScriptState,
+        output: &mut JobOutput,
         live: &dyn LiveOutput,
     ) -> bool {
-        let (marks, stream, data) = match message {
-            ChannelMsg::Data { data } => (&mut self.out, Stream::Stdout, data),
-            ChannelMsg::ExtendedData { data, ext: 1 } => (&mut self.err, Stream::Stderr, data),
-            ChannelMsg::ExitStatus { exit_status } => {
-                said.status = Some(exit_status);
+        let (stream, data) = match event {
+            ChannelEvent::Output(stream, data) => (stream, data),
+            ChannelEvent::ExitStatus(status) => {
+                script.status = Some(status);
                 return false;
             }
-            ChannelMsg::Failure => {
-                said.refused = true;
+            ChannelEvent::Refused => {
+                script.refused = true;
                 return false;
             }
-            ChannelMsg::Close => {
-                said.closed = true;
+            ChannelEvent::Closed => {
+                script.closed = true;
                 return false;
             }
-            _ => return false,
+            ChannelEvent::Other => return false,
         };
-        let mut output = false;
-        marks.push(&data, |piece| match piece {
-            Piece::Line(line) => said.line(stream, &line),
-            Piece::Bytes(bytes) if said.is_output(stream) => {
-                output = true;
-                heard.push(stream, bytes);
+        let lines = match stream {
+            Stream::Stdout => &mut self.out,
+            Stream::Stderr => &mut self.err,
+        };
+        let mut has_output = false;
+        lines.push(&data, |piece| match piece {
+            Piece::Line(line) => script.line(stream, &line),
+            Piece::Bytes(bytes) if script.is_output(stream) => {
+                has_output = true;
+                output.push(stream, bytes);
                 live.chunk(stream, bytes);
             }
-            Piece::Bytes(bytes) => said.noise(bytes),
+            Piece::Bytes(bytes) => script.noise(bytes),
         });
-        output
+        has_output
     }
 
     /// What was held back is output: nothing more comes.
-    fn flush(&mut self, heard: &mut JobOutput, live: &dyn LiveOutput) {
+    fn flush(&mut self, output: &mut JobOutput, live: &dyn LiveOutput) {
         for (marks, stream) in [
             (&mut self.out, Stream::Stdout),
             (&mut self.err, Stream::Stderr),
         ] {
             let rest = marks.rest();
             if !rest.is_empty() {
-                heard.push(stream, &rest);
+                output.push(stream, &rest);
                 live.chunk(stream, &rest);
             }
         }
@@ -340,7 +362,7 @@ impl ScriptState {
                 return;
             }
             "gone" | "stays" => {
-                self.gone = Some(word == "gone");
+                self.stopped = Some(word == "gone");
                 return;
             }
             "end" => ended(rest),
@@ -367,7 +389,7 @@ impl ScriptState {
     }
 
     fn noise(&mut self, bytes: &[u8]) {
-        let room = NOISE.saturating_sub(self.noise.len());
+        let room = MAX_NOISE.saturating_sub(self.noise.len());
         self.noise.extend(bytes.iter().take(room));
     }
 
@@ -376,7 +398,7 @@ impl ScriptState {
             return Some(ChannelEnd::Failed(why));
         }
         if self.again {
-            return Some(ChannelEnd::Again);
+            return Some(ChannelEnd::StartAgain);
         }
         if let [Some(over), Some(_)] = &self.over {
             return Some(ChannelEnd::Job(over.clone()));

@@ -1,26 +1,26 @@
-//! Which jobs of a run the target knows.
+//! The jobs of a run that the target has.
 
-use super::RusshSsh;
+use super::Jobs;
 use std::time::Duration;
-use vdeploy_core::capability::ssh::{Command, NoLiveOutput, Ssh as _};
+use vdeploy_core::capability::ssh::Command;
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::ids::RunId;
 
-const WITHIN: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) const SCRIPT: &str = r#"cd "$HOME/.vdeploy/jobs/$1" 2>/dev/null || exit 0
 for path in *.run; do
     [ ! -e "$path" ] || echo "${path%.run}"
 done"#;
 
-impl RusshSsh {
-    /// Their numbers.
-    pub(crate) async fn list_jobs(&self, run: &RunId) -> Result<Vec<u64>, EffectError> {
+impl Jobs<'_> {
+    /// The numbers of their effects.
+    pub(crate) async fn list(&self, run: &RunId) -> Result<Vec<u64>, EffectError> {
         let mut command = Command::new("sh");
         let words = ["-c", SCRIPT, "sh", run.as_str()];
         command.args = words.map(str::to_owned).to_vec();
-        command.timeout = WITHIN;
-        let output = self.run(&command, &NoLiveOutput).await?;
+        command.timeout = TIMEOUT;
+        let output = self.transport.probe(&command).await?;
         if output.exit_code != Some(0) {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(EffectError::new(

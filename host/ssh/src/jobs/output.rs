@@ -1,7 +1,7 @@
-//! What a job has printed so far, over all connections.
+//! What a job has printed, over all its connections.
 
 use super::request::Offsets;
-use crate::exec::probe::{MaskedCapture, with_last_output};
+use crate::exec::output::{MaskedCapture, with_last_output};
 use vdeploy_core::capability::mask::Masker;
 use vdeploy_core::capability::ssh::{Command, Output, Stream};
 use vdeploy_core::capability::{EffectError, ErrorKind};
@@ -18,8 +18,7 @@ impl JobOutput {
         Self::bounded(command.max_output, &command.masker)
     }
 
-    /// Keeps nothing.
-    pub(super) fn nothing() -> Self {
+    pub(super) fn discard() -> Self {
         Self::bounded(0, &Masker::none())
     }
 
@@ -47,7 +46,7 @@ impl JobOutput {
         }
     }
 
-    /// Where another connection goes on.
+    /// Where the next connection resumes.
     pub(super) fn offsets(&self) -> Offsets {
         self.offsets
     }
@@ -69,16 +68,16 @@ impl JobOutput {
         }
     }
 
-    /// An error of a command that did run, with its last words.
+    /// An error of a command that did run, with the last lines that it printed.
     pub(super) fn error(&self, kind: ErrorKind, code: &str, text: &str) -> EffectError {
         let message = with_last_output(text, self.last, &self.stdout, &self.stderr);
         EffectError::new(kind, code, message).in_doubt()
     }
 }
 
-/// The shell that waits for a command gives 128 and the signal's number when a
-/// signal ended it. 129 is left out: nobody hangs a job up, and programs (git
-/// is one) end with it by themselves.
+/// A shell reports 128 plus the signal's number for a command that a signal
+/// ended. 129 is left out: nothing sends HUP to a job, and programs (git is one)
+/// exit with it themselves.
 fn signal_of(status: u32) -> Option<&'static str> {
     let name = match status.checked_sub(128)? {
         2 => "INT",

@@ -1,20 +1,19 @@
-//! Takes what the script on the target says out of an output. Pure.
+//! Separates the script's lines from the command's output. Pure.
 //!
 //! A line of the script begins with a mark: a byte that text rarely has and a
-//! random word. It may come anywhere, also in the middle of a line of the
+//! random word. It may come anywhere, even in the middle of a line of the
 //! command.
 
-/// Begins a mark (record separator).
+/// Begins a mark (ASCII record separator).
 const FIRST: u8 = 0x1e;
-/// A longer line is not the script's.
+/// Bytes; a longer line is not the script's.
 const LONGEST: usize = 4096;
 
-/// A piece of an output.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
-    /// Of the command (or of the login shell, before the first line).
+    /// Printed by the command, or by the login shell before the first line.
     Bytes(&'a [u8]),
-    /// What the script says, without mark and line end.
+    /// A line of the script, without mark and line end.
     Line(String),
 }
 
@@ -28,7 +27,7 @@ pub(super) fn mark() -> String {
 pub(super) struct MarkedLines {
     /// The mark and the space after it.
     mark: Vec<u8>,
-    /// The beginning of what may be a marked line.
+    /// The beginning of a possible marked line.
     held: Vec<u8>,
 }
 
@@ -40,7 +39,7 @@ impl MarkedLines {
         }
     }
 
-    /// Hands on the pieces of `bytes` and of what was held back before.
+    /// Passes on the pieces of `bytes` and of the bytes held back before.
     pub(super) fn push(&mut self, bytes: &[u8], mut piece: impl FnMut(Piece<'_>)) {
         if self.held.is_empty() {
             let rest = self.take(bytes, &mut piece);
@@ -53,12 +52,12 @@ impl MarkedLines {
         }
     }
 
-    /// The output is over: what was held back is the command's.
+    /// The bytes held back: at the end of the output they are the command's.
     pub(super) fn rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.held)
     }
 
-    /// Gives what cannot be told yet.
+    /// Returns the bytes that are undecided yet.
     fn take<'a>(&self, bytes: &'a [u8], piece: &mut impl FnMut(Piece<'_>)) -> &'a [u8] {
         let mut rest = bytes;
         let mut from = 0;

@@ -1,7 +1,7 @@
-//! What goes over the wire to start, find or end a job. Pure.
+//! The lines that start, find or stop a job. Pure.
 //!
-//! The script comes along with each command: there is nothing to install on a
-//! target and no version of it to find there.
+//! Each line carries the whole script: nothing is installed on a target, so no
+//! version on it can differ.
 
 use crate::exec::command_line::{self, CommandLine, Launch};
 use std::time::Duration;
@@ -13,19 +13,19 @@ fn script() -> String {
     command_line::functions() + &command_line::compact(include_str!("job.sh"))
 }
 
-/// How much longer than the host the target waits before it ends a command:
-/// the host has more to say about it.
+/// How much later than the host the target stops a command itself: the host
+/// can report more about it.
 const LATER: Duration = Duration::from_secs(15);
 
-/// How much of both outputs was seen before.
+/// Bytes of both outputs that the host has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Offsets {
     pub(super) out: u64,
     pub(super) err: u64,
 }
 
-/// Starts the job, or finds it when it was started before. `left` is its total
-/// time from now on.
+/// Starts the job, or attaches to it if it has started. `left` is the rest of
+/// its total time.
 pub(super) fn start(
     command: &Command,
     job: &JobId,
@@ -54,32 +54,32 @@ pub(super) fn start(
     Ok(CommandLine { line, stdin })
 }
 
-/// Finds the job and shows what was not seen yet.
+/// Attaches to the job; its output continues at `seen`.
 pub(super) fn attach(job: &JobId, mark: &str, seen: Offsets, left: Duration) -> String {
     let limit = left.saturating_add(LATER).as_secs().min(i32::MAX as u64);
     line("attach", job, mark, seen, &format!("{limit} 0 0"), "")
 }
 
-/// Ends the job, or sees to it that it never starts.
+/// Stops the job, or makes sure that it never starts.
 pub(super) fn stop(job: &JobId, mark: &str) -> String {
     line("stop", job, mark, Offsets::default(), "0 0 0", "")
 }
 
-/// What the script reads on standard input when it is to look for output.
-pub(super) fn tick(mark: &str) -> Vec<u8> {
+/// On standard input: asks the script for new output.
+pub(super) fn tick_line(mark: &str) -> Vec<u8> {
     format!("{mark} tick\n").into_bytes()
 }
 
-/// The same when it is to end the command.
-pub(super) fn ask_to_stop(mark: &str) -> Vec<u8> {
+/// On standard input: asks the script to stop the command.
+pub(super) fn stop_line(mark: &str) -> Vec<u8> {
     format!("{mark} stop\n").into_bytes()
 }
 
-/// Removes what the jobs of a run left behind, and what runs left that ended
-/// long ago without doing so. Nobody can know any more which numbers were used,
-/// so nothing of the run may begin from then on: it gets the mark of a run that
-/// has lost the target. A start may still be under way, from a process that was
-/// stopped before another one went on with its run.
+/// Removes the files of a run's jobs, and files of runs older than a week.
+///
+/// Then nobody knows any more which numbers were used, so the run is fenced:
+/// none of its jobs may start from now on. A start may still be under way, from a
+/// process that was suspended before another one resumed its run.
 pub(super) fn forget(run: &str) -> String {
     let run = sh(run);
     let script = format!(

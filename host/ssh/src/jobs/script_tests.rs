@@ -181,7 +181,7 @@ async fn of_many_who_start_it_at_once_one_does_and_all_see_it() {
         let shown: Vec<_> = (0..6).map(|_| t.start(&command, 1)).collect();
         for mut one in shown {
             for _ in 0..20 {
-                one.say(&request::tick(MARK));
+                one.say(&request::tick_line(MARK));
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             let (out, _) = one.end();
@@ -240,7 +240,7 @@ async fn the_limit_holds_although_the_files_are_gone() {
         })
         .await;
         let pid = t.read("1.out").trim().to_owned();
-        shown.say(&request::tick(MARK));
+        shown.say(&request::tick_line(MARK));
         let dog = t.file("1.dog");
         eventually("it is watched", || dog.is_symlink()).await;
         drop(shown.stdin.take());
@@ -256,7 +256,7 @@ async fn nothing_of_it_is_left_after_the_end() {
         // A limit that no other test has.
         let mut shown = t.start_for(&shell("sleep 0.4"), 1, "86399");
         // Long enough for somebody to wait for the limit.
-        shown.say(&request::tick(MARK));
+        shown.say(&request::tick_line(MARK));
         let dog = t.file("1.dog");
         eventually("it is watched", || dog.is_symlink()).await;
         let dog = std::fs::read_link(&dog).unwrap();
@@ -279,7 +279,7 @@ async fn what_was_stopped_before_it_began_never_begins() {
         assert_eq!(stopped.0, "@ gone\n", "{:?}", t.shell);
         let mut late = t.start(&shell("echo ran >ran"), 1);
         for _ in 0..40 {
-            late.say(&request::tick(MARK));
+            late.say(&request::tick_line(MARK));
         }
         assert_eq!(late.end().0, "@ begin\n@ lost\n", "{:?}", t.shell);
         assert!(!t.home.path().join("ran").exists());

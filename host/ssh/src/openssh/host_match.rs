@@ -1,27 +1,25 @@
-//! `Host` and `Match`: whether the lines below count for this host.
+//! `Host` and `Match`: whether the lines below apply to this host.
 
 use super::lexer::keyword;
 use super::pattern;
 
-/// What a block is asked about.
 pub(super) struct MatchContext<'s> {
-    /// As the host was named.
+    /// The host as the user named it.
     pub(super) named: &'s str,
-    /// As it is called so far, in small letters.
+    /// Its name so far, in lower case.
     pub(super) host: &'s str,
-    /// The user to log in as, so far.
+    /// The remote user so far.
     pub(super) user: &'s str,
     pub(super) local_user: &'s str,
-    /// Whether the files are read for the second time.
+    /// Whether this is the second pass over the files.
     pub(super) last_pass: bool,
 }
 
-/// What a `Match` line comes to.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Matched {
     Yes,
     No,
-    /// It has a condition that is not looked at; its block does not count.
+    /// It has a condition that vdeploy does not evaluate; its block is skipped.
     Unsupported(String),
 }
 
@@ -30,7 +28,7 @@ pub(super) fn host(named: &str, patterns: &[String]) -> bool {
     pattern::matches_list(named, patterns.iter().map(String::as_str))
 }
 
-/// `Match`. `asks_last` is set when there is to be a second reading.
+/// `Match`. Sets `asks_last` when a second pass is needed.
 pub(super) fn matched(
     text: &str,
     subject: &MatchContext<'_>,
@@ -84,7 +82,7 @@ pub(super) fn matched(
         if holds == not && result == Matched::Yes {
             result = Matched::No;
         }
-        // One that does not hold decides, whatever is not looked at.
+        // One false condition decides, whatever is not evaluated.
         if holds == not {
             return Ok(Matched::No);
         }
@@ -95,7 +93,7 @@ pub(super) fn matched(
     }
 }
 
-/// The next word, in quotes or not, and what follows.
+/// The next word, quoted or not, and the text after it.
 fn argument(text: &str) -> (&str, &str) {
     let text = text.trim_start();
     if let Some(quoted) = text.strip_prefix('"') {

@@ -1,6 +1,6 @@
-//! One line of `ssh_config`, taken apart the way OpenSSH does it.
+//! Splits one line of `ssh_config` as OpenSSH does.
 
-/// The keyword in small letters and what stands after it and its `=`.
+/// The keyword in lower case, and the text after it and its `=`.
 pub(super) fn keyword(line: &str) -> Option<(String, &str)> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
@@ -13,8 +13,8 @@ pub(super) fn keyword(line: &str) -> Option<(String, &str)> {
     Some((word.to_ascii_lowercase(), rest))
 }
 
-/// Words with quotes and backslashes, up to a `#` that begins one. None when a
-/// quote is not closed.
+/// Words with quotes and backslashes, up to a word that begins with `#`. `None`
+/// when a quote is not closed.
 pub(super) fn words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut chars = text.chars().peekable();

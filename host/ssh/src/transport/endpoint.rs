@@ -1,4 +1,4 @@
-//! What a connection goes to.
+//! The other end of a connection.
 
 use std::fmt;
 use std::sync::Arc;

@@ -11,12 +11,11 @@ use vdeploy_core::capability::secrets::SecretValue;
 use vdeploy_http::LocalNames;
 use vdeploy_net::tls::{Tls, TlsOptions};
 
-/// Where the platform is and who asks.
+/// Where the platform is, and the account.
 #[derive(Clone, Debug)]
 pub struct VersConfig {
     /// The API's address, with or without `/api/v1`.
     pub base_url: String,
-    /// The account's key.
     pub api_key: SecretValue,
     /// VMs are named `{vm}.{vm_domain}`; None derives it from the address
     /// (`api.X` has VMs under `vm.X`).
@@ -72,7 +71,7 @@ pub struct VersClient {
 }
 
 impl VersClient {
-    /// Checks the configuration; asks nothing yet.
+    /// Checks the configuration; sends nothing yet.
     pub fn new(config: &VersConfig) -> Result<Self, VersError> {
         let tls = Tls::new(&TlsOptions {
             ca_file: config.ca_file.clone(),
@@ -81,7 +80,7 @@ impl VersClient {
         Self::with_tls(config, tls)
     }
 
-    /// The same with a TLS set-up that was made before, from the same options.
+    /// The same with a TLS set-up from the same options.
     pub fn with_tls(config: &VersConfig, tls: Tls) -> Result<Self, VersError> {
         let root = root(&config.base_url)?;
         check_key(&config.api_key)?;
@@ -105,8 +104,8 @@ impl VersClient {
         })
     }
 
-    /// The client for `url`: the platform's TLS settings count for its API and
-    /// its VMs, and for nobody else.
+    /// The client for `url`: the platform's TLS settings apply to its API and its
+    /// VMs only.
     pub(crate) fn http_for(&self, url: &str) -> Result<reqwest::Client, VersError> {
         match Url::parse(url).is_ok_and(|url| self.is_platform(&url)) {
             true => Ok(self.http.clone()),
@@ -121,19 +120,19 @@ impl VersClient {
         })
     }
 
-    /// VMs are named `{vm}.` and this.
+    /// A VM's host name is `{vm}.{vm_domain}`.
     pub fn vm_domain(&self) -> &str {
         &self.vm_domain
     }
 
-    /// The name of the API, where the whole network knows it.
+    /// The API's name, unless it is known on this machine only.
     pub(crate) fn public_name(&self) -> Option<&str> {
         let name = self.root.domain()?;
         let local = name == "localhost" || name.ends_with(".localhost");
         (!local).then_some(name)
     }
 
-    /// How the platform's VMs are reached by SSH.
+    /// The SSH configuration of the platform's VMs.
     pub fn ssh_config(&self) -> vdeploy_ssh::SshConfig {
         let mut config = vdeploy_ssh::SshConfig::new(&*self.vm_domain, self.tls.clone());
         config.gateway = self.gateway.clone();
@@ -146,7 +145,7 @@ fn http(tls: &Tls) -> Result<reqwest::Client, VersError> {
         .tls_backend_preconfigured((*tls.config()).clone())
         .dns_resolver(Arc::new(LocalNames))
         .no_proxy()
-        // A commit sent into a connection that just ends would be in doubt.
+        // A commit sent on a connection that is just closing would be in doubt.
         .pool_idle_timeout(Duration::from_secs(2))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(10))
@@ -155,8 +154,8 @@ fn http(tls: &Tls) -> Result<reqwest::Client, VersError> {
         .map_err(|e| VersError::Setup(e.to_string()))
 }
 
-/// A file of another tool in the place of the key is noticed here; as a header
-/// it would fail in a way that nobody understands.
+/// Detects another tool's file in place of the key: as a header it would fail with
+/// an obscure error.
 fn check_key(key: &SecretValue) -> Result<(), VersError> {
     let text = key.expose();
     if text.trim_start().starts_with('{') {
@@ -174,8 +173,8 @@ fn check_key(key: &SecretValue) -> Result<(), VersError> {
     }
 }
 
-/// The address without `/api/v1`: two generations of clients disagree on
-/// whether it belongs there.
+/// The address without `/api/v1`: generations of clients differ on whether it
+/// belongs there.
 fn root(text: &str) -> Result<Url, VersError> {
     let fail = |why: &str| VersError::BaseUrl {
         url: text.to_owned(),

@@ -1,25 +1,20 @@
-//! What a call of the API can end in, with what to do about it.
+//! Errors of API calls, with what to do about them.
 
 use std::time::Duration;
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_net::tls::TlsError;
 
-/// Why a call failed. `call` names it, for example `commit vm 4f…`; `body` is
-/// a short excerpt of the answer without secrets.
+/// Why a call failed. `call` names it, for example `commit vm 4f…`; `root` is the
+/// API's address; `body` is a short excerpt of the answer without secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum VersError {
-    /// The configured address is of no use.
+    /// The configured address cannot be used.
     #[error(
         "`{url}` is not an address of the Vers API ({why}); it must look like https://api.vers.sh"
     )]
-    BaseUrl {
-        /// As configured.
-        url: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    BaseUrl { url: String, why: String },
     /// The configured key cannot be one.
-    #[error("the API key is of no use: {0}")]
+    #[error("the API key cannot be used: {0}")]
     KeyForm(&'static str),
     /// TLS cannot be set up.
     #[error(transparent)]
@@ -27,106 +22,70 @@ pub enum VersError {
     /// The HTTP client cannot be set up.
     #[error("the HTTP client cannot be set up: {0}")]
     Setup(String),
-    /// No connection: nothing was asked.
+    /// No connection: nothing was sent.
     #[error("{call}: {root} cannot be reached ({why}); check the network and the API's address")]
     Unreachable {
-        /// The call.
         call: String,
-        /// The API's address.
         root: String,
-        /// The cause.
         why: String,
     },
-    /// Asked, but no answer in time.
+    /// Sent, but no answer in time.
     #[error("{call}: no answer within {} s", .after.as_secs_f64())]
-    Timeout {
-        /// The call.
-        call: String,
-        /// The limit.
-        after: Duration,
-    },
-    /// Asked, but the connection ended before the answer.
+    Timeout { call: String, after: Duration },
+    /// Sent, but the connection ended before the answer.
     #[error("{call}: the connection ended before the answer ({why})")]
-    Dropped {
-        /// The call.
-        call: String,
-        /// The cause.
-        why: String,
-    },
+    Dropped { call: String, why: String },
     /// The key is missing, wrong or expired.
     #[error(
         "{call}: the API key is not accepted (status {status}); check the key and the account it belongs to"
     )]
     Key {
-        /// The call.
         call: String,
         /// 401 or 403.
         status: u16,
     },
-    /// The thing belongs to somebody else, or is not there.
+    /// It belongs to another account, or does not exist.
     #[error(
         "{call}: it is not yours or not there (status 403: {body}); check the id and the account of the API key"
     )]
-    NotYours {
-        /// The call.
-        call: String,
-        /// Excerpt.
-        body: String,
-    },
-    /// The thing is not there.
+    NotYours { call: String, body: String },
+    /// It does not exist.
     #[error("{call}: not found (status {status}: {body}); check the id")]
     NotFound {
-        /// The call.
         call: String,
         /// 404, or 400 for an id that cannot be one.
         status: u16,
-        /// Excerpt.
         body: String,
     },
-    /// The account may not have more.
+    /// The account's quota is used up.
     #[error(
         "{call}: the account's quota is used up (status {status}: {body}); delete VMs or commits that are not needed, or ask for more"
     )]
     Quota {
-        /// The call.
         call: String,
-        /// The status.
         status: u16,
-        /// Excerpt.
         body: String,
     },
-    /// A duplicate, or still in use.
+    /// It is a duplicate or still in use.
     #[error("{call}: conflict (status 409: {body})")]
-    Conflict {
-        /// The call.
-        call: String,
-        /// Excerpt.
-        body: String,
-    },
+    Conflict { call: String, body: String },
     /// Any other refusal.
     #[error("{call}: status {status}: {body}")]
     Status {
-        /// The call.
         call: String,
-        /// The status.
         status: u16,
-        /// Excerpt.
         body: String,
     },
-    /// A success that cannot be understood.
+    /// A success status with a body that cannot be understood.
     #[error("{call}: the answer is not understood ({why}): {body}")]
     Answer {
-        /// The call.
         call: String,
-        /// What is wrong with it.
         why: String,
-        /// Excerpt.
         body: String,
     },
-    /// It may have happened, and looking did not find out.
+    /// It may have happened, and reconciliation did not find out.
     #[error("{call}: nobody knows whether it happened ({cause}); {looked}")]
     InDoubt {
-        /// The call.
         call: String,
         /// Why the answer is missing.
         cause: Box<VersError>,
@@ -136,10 +95,9 @@ pub enum VersError {
     /// A VM did not become what it should.
     #[error("{0}")]
     NotReady(String),
-    /// The run has lost its target: it asks for no change any more.
+    /// The run is fenced: it sends no changes any more.
     #[error("{call}: {}; the lease was lost: {why}", on_its_way(*begun))]
     Fenced {
-        /// The call.
         call: String,
         /// How the lease was lost.
         why: String,
@@ -169,7 +127,7 @@ impl VersError {
         }
     }
 
-    /// Whether asking again later may help.
+    /// Whether a later retry may help.
     pub fn may_pass(&self) -> bool {
         match self {
             VersError::Unreachable { .. }
@@ -205,7 +163,7 @@ impl VersError {
         }
     }
 
-    /// What to do, where the words of the error itself do not say it.
+    /// What to do, where the message does not say it.
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             VersError::Status { status: 429, .. } => Some(
@@ -227,8 +185,8 @@ impl VersError {
         }
     }
 
-    /// Why the platform did not say how to log in at a VM. It has nothing to
-    /// do with the VM, so it is not told as a failed login.
+    /// As the error of fetching a VM's login key. It is the platform's, so it is not
+    /// reported as a failed login.
     pub(crate) fn into_login(self) -> EffectError {
         let kind = match self.may_pass() {
             true => ErrorKind::Unavailable,
@@ -239,8 +197,8 @@ impl VersError {
         EffectError::new(kind, "ssh.platform", message)
     }
 
-    /// The same under a capability's code. `change` says whether the call
-    /// changes something: a read is never in doubt.
+    /// The same under a capability's code. `change`: whether the call changes
+    /// something; a read is never in doubt.
     pub fn into_effect(self, code: &str, change: bool) -> EffectError {
         let error = EffectError::new(self.kind(), code, self.to_string());
         if change && self.maybe_applied() {

@@ -1,6 +1,5 @@
 //! The start of an answer's body, as messages quote it: one short line without
-//! secrets. Of a page, which a proxy sends and not the API, only what a person
-//! would see of it first.
+//! secrets. Of an HTML page, which comes from a proxy, its title or first text.
 
 use vdeploy_core::capability::secrets::SecretValue;
 use vdeploy_core::clean;
@@ -47,9 +46,9 @@ fn of_page(page: &str) -> String {
     }
 }
 
-/// What stands in the first element of this name; an end tag may be missing.
+/// The content of the first element of this name; its end tag may be missing.
 fn element<'a>(page: &'a str, name: &str) -> Option<&'a str> {
-    // ASCII only: every byte keeps its place.
+    // ASCII only, so that byte offsets stay valid.
     let small = page.to_ascii_lowercase();
     let open = small.find(&format!("<{name}"))?;
     let start = open + small.get(open..)?.find('>')? + 1;
@@ -65,7 +64,7 @@ fn text_lines(html: &str) -> Vec<String> {
     for (n, piece) in html.split('<').enumerate() {
         let (tag, text) = match piece.split_once('>') {
             Some(parts) if n > 0 => parts,
-            // Before the first tag all is text.
+            // Everything before the first tag is text.
             _ if n == 0 => ("", piece),
             _ => (piece, ""),
         };

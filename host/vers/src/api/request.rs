@@ -1,5 +1,5 @@
-//! One request to the API: sending, bounded retries where they are safe, and
-//! reading the answer without believing its form.
+//! One request to the API: sends it, retries where that is safe, and reads the
+//! answer without trusting its form.
 
 use crate::api::client::VersClient;
 use crate::api::error::VersError;
@@ -14,14 +14,13 @@ use vdeploy_core::backoff::{Backoff, deadline};
 use vdeploy_net::tls::cause;
 use zeroize::Zeroizing;
 
-/// Tries of a call that may be repeated.
-const TRIES: usize = 4;
-/// The longest wait that a server can ask for.
+/// Attempts of a call that is safe to repeat.
+const MAX_ATTEMPTS: usize = 4;
+/// The longest `Retry-After` that is honoured.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// A longer answer is not read.
+/// Bytes; a longer answer is not read.
 const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
 
-/// A call of the API.
 pub(crate) struct Call<'a> {
     /// For messages.
     pub(crate) name: String,
@@ -31,7 +30,7 @@ pub(crate) struct Call<'a> {
     pub(crate) query: &'a [(&'a str, String)],
     pub(crate) body: Option<Value>,
     pub(crate) timeout: Duration,
-    /// It lets a VM go on.
+    /// It resumes a VM.
     pub(crate) wakes: bool,
 }
 
@@ -57,7 +56,6 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The body as JSON of a certain form.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, VersError> {
         serde_json::from_str(&self.body).map_err(|e| VersError::Answer {
             call: self.name.clone(),
@@ -68,18 +66,17 @@ impl Answer {
 }
 
 impl VersClient {
-    /// Sends a call. A connection that could not be made is tried again for
-    /// every call, since nothing was asked; so is 429, since it was refused.
-    /// What else may pass is tried again for reads only: a change may have had
-    /// its effect, whatever the answer says. A read that was not answered in
-    /// time is asked once more, over another connection. 409 and an exhausted
-    /// quota stay as they are, so they are never tried again.
+    /// Sends a call. Retries every call without a connection, since nothing was
+    /// sent, and on 429, since it was refused. Retries other passing errors for
+    /// reads only: a change may have had its effect, whatever the answer says.
+    /// Retries a read that times out once, over another connection. Never retries
+    /// 409 and an exhausted quota: they do not pass.
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<Answer, VersError> {
         let read = call.method == Method::GET;
         let mut until = deadline(call.timeout);
         let mut unanswered = false;
         let mut backoff = Backoff::up_to(Duration::from_secs(2));
-        let mut left = TRIES;
+        let mut left = MAX_ATTEMPTS;
         loop {
             left = left.saturating_sub(1);
             let (error, asked) = match self.send_held(&call).await {
@@ -87,7 +84,7 @@ impl VersClient {
                 Err(failed) => failed,
             };
             if read && !unanswered && matches!(error, VersError::Timeout { .. }) {
-                tracing::debug!(%error, "asking once more");
+                tracing::debug!(%error, "retrying once");
                 unanswered = true;
                 until = deadline(call.timeout);
                 continue;
@@ -98,26 +95,26 @@ impl VersClient {
                 VersError::Status { status, .. } => read && matches!(status, 408 | 500 | 502..=504),
                 _ => false,
             };
-            // A server that asks for no wait gets one all the same.
+            // Without `Retry-After` the back-off applies.
             let own = backoff.next_wait();
             let wait = asked.map_or(own, |asked| asked.max(own));
             if !again || left == 0 || Instant::now() + wait >= until {
                 return Err(error);
             }
-            tracing::debug!(%error, ?wait, "asking again");
+            tracing::debug!(%error, ?wait, "retrying");
             sleep(wait).await;
         }
     }
 
-    /// A change is asked for only while the run surely holds its target.
+    /// A change is sent only while the run's lease is certainly valid.
     async fn send_held(&self, call: &Call<'_>) -> Result<Answer, (VersError, Option<Duration>)> {
         let sending = self.send_once(call);
         if call.method == Method::GET {
             return sending.await;
         }
         let sent = match call.wakes {
-            // A VM that is frozen cannot say who holds it, and who was asleep
-            // while it was frozen would wait for its answer for ever.
+            // A suspended VM cannot confirm the lease on it, so a host that slept
+            // meanwhile would wait for its answer forever.
             true => self.leases.in_store().guard(sending).await,
             false => self.leases.guard(sending).await,
         };
@@ -131,7 +128,7 @@ impl VersClient {
         })
     }
 
-    /// The error, and the wait that the server asked for.
+    /// On failure: the error, and the wait that the server asked for.
     async fn send_once(&self, call: &Call<'_>) -> Result<Answer, (VersError, Option<Duration>)> {
         let mut url = self.root.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -171,7 +168,7 @@ impl VersClient {
                 return Err((error, None));
             }
         };
-        self.clock.hear(&headers);
+        self.clock.learn(&headers);
         let body = match String::from_utf8(body) {
             Ok(text) => text,
             Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
@@ -207,7 +204,7 @@ impl VersClient {
     }
 }
 
-/// What a status means. The form of the body decides only where two meanings
+/// Maps a status to an error. The form of the body decides only where two meanings
 /// share a status.
 fn refusal(call: &str, status: u16, body: &str, excerpt: String) -> VersError {
     let call = call.to_owned();
@@ -243,8 +240,8 @@ fn refusal(call: &str, status: u16, body: &str, excerpt: String) -> VersError {
     }
 }
 
-/// Whether a refusal is about what the account may have, and not about how
-/// fast it asks. There is no status of its own for it.
+/// Whether a refusal is about the quota and not about the rate. They share a
+/// status.
 fn names_a_quota(body: &str) -> bool {
     let body = body.to_ascii_lowercase();
     let limit = ["limit reached", "limit exceeded", "exceeds the limit"];

@@ -1,5 +1,5 @@
-//! The platform's clock, as its answers tell it. Only there to tell what was
-//! made before a call from what was made by it.
+//! The platform's clock, from the `Date` of its answers. Tells what existed before
+//! a call from what the call made.
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{DATE, HeaderMap};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 /// `Date` has whole seconds.
 const GRAIN: SignedDuration = SignedDuration::from_secs(1);
 
-/// Milliseconds that the platform's clock is ahead of this machine's; unknown
+/// Milliseconds by which the platform's clock is ahead of this machine's; unknown
 /// before the first answer.
 #[derive(Debug)]
 pub(crate) struct ServerClock(AtomicI64);
@@ -22,8 +22,7 @@ impl Default for ServerClock {
 }
 
 impl ServerClock {
-    /// Learns from an answer.
-    pub(crate) fn hear(&self, headers: &HeaderMap) {
+    pub(crate) fn learn(&self, headers: &HeaderMap) {
         let date = headers.get(DATE).and_then(|d| d.to_str().ok());
         let Some(date) = date.and_then(|d| jiff::fmt::rfc2822::parse(d).ok()) else {
             return;
@@ -33,8 +32,8 @@ impl ServerClock {
         self.0.store(ahead, Ordering::Relaxed);
     }
 
-    /// A moment of the platform's clock that is surely not after now; none
-    /// while its clock is unknown.
+    /// A time of the platform's clock that is certainly not after now; `None` while
+    /// it is unknown.
     pub(crate) fn now(&self) -> Option<Timestamp> {
         let ahead = self.0.load(Ordering::Relaxed);
         if ahead == UNKNOWN {
@@ -55,11 +54,11 @@ mod tests {
         assert_eq!(clock.now(), None);
         let mut headers = HeaderMap::new();
         headers.insert(DATE, "Thu, 01 Jan 2099 00:00:00 GMT".parse().unwrap());
-        clock.hear(&headers);
+        clock.learn(&headers);
         let year = clock.now().unwrap().to_string();
         assert!(year.starts_with("2098-12-31T23:59:5"), "{year}");
         headers.insert(DATE, "yesterday".parse().unwrap());
-        clock.hear(&headers);
+        clock.learn(&headers);
         assert!(clock.now().is_some());
     }
 }

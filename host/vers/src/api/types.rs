@@ -1,29 +1,27 @@
-//! The objects of the API, as far as they are used. Unknown fields are
-//! ignored, fields that some versions leave out are optional.
+//! The API's objects, as far as they are used. Unknown fields are ignored; fields
+//! that some versions omit are optional.
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use vdeploy_core::capability::secrets::SecretValue;
 use vdeploy_core::ids::{SnapshotId, VmId};
 
-/// What a VM is doing, as the API says it.
+/// As the API reports it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(from = "String")]
 pub enum VmState {
-    /// Ready, as far as the platform knows.
+    /// It may not answer SSH yet.
     Running,
-    /// Starting.
     Booting,
-    /// Frozen in memory.
+    /// Suspended in memory.
     Paused,
-    /// Frozen on disk.
+    /// Suspended to disk.
     Sleeping,
-    /// Gone for good.
     Dead,
     /// The answer had no state.
     #[default]
     Unknown,
-    /// A state that this version does not know: not ready.
+    /// A state that vdeploy does not know: not running.
     Other(String),
 }
 
@@ -54,27 +52,23 @@ impl std::fmt::Display for VmState {
     }
 }
 
-/// A state that can be asked for.
+/// A state that can be requested.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PowerState {
-    /// Go on.
     Running,
-    /// Stop the clock; memory is kept.
+    /// Keeps the memory.
     Paused,
 }
 
 /// A VM, from the list, its status or its metadata.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct Vm {
-    /// Its id.
     pub vm_id: VmId,
-    /// What it is doing.
     #[serde(default)]
     pub state: VmState,
     /// The account that owns it; a list can hold VMs of several.
     #[serde(default)]
     pub owner_id: Option<String>,
-    /// When it was made.
     #[serde(default)]
     pub created_at: Option<Timestamp>,
     /// In metadata: the commit that it was restored from.
@@ -85,16 +79,12 @@ pub struct Vm {
 /// A commit: a stored state of a VM.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct Commit {
-    /// Its id.
     #[serde(alias = "id")]
     pub commit_id: SnapshotId,
-    /// The name given when it was made.
     #[serde(default)]
     pub name: Option<String>,
-    /// The description given when it was made.
     #[serde(default)]
     pub description: Option<String>,
-    /// When it was made.
     #[serde(default)]
     pub created_at: Option<Timestamp>,
     /// The VM that it was taken of.
@@ -107,7 +97,7 @@ pub struct Commit {
 pub struct VmKey {
     /// OpenSSH private key.
     pub private_key: SecretValue,
-    /// Internal to the platform; not for dialling.
+    /// Internal to the platform; do not dial it.
     pub port: Option<u16>,
 }
 
