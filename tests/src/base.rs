@@ -137,6 +137,11 @@ impl Base {
         Ok(site)
     }
 
+    /// Whether the snapshot is there from which sites are made.
+    pub(crate) fn is_complete(&self) -> bool {
+        !self.snapshot.is_empty()
+    }
+
     /// The cloud's directory.
     pub fn cloud_dir(&self) -> PathBuf {
         self.dir.path().join("cloud")

@@ -7,6 +7,8 @@ use crate::kept::REAL_COMPILER;
 use crate::outcome::Ran;
 use crate::remote::Remote;
 use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -21,6 +23,15 @@ pub struct Site<'a> {
     pub vm: String,
     /// Where the service comes from.
     pub remote: Remote,
+}
+
+/// VMs and snapshots that come from one VM.
+#[derive(Debug, Default)]
+pub struct Family {
+    /// The VM itself too.
+    pub vms: BTreeSet<String>,
+    /// Of any of them.
+    pub commits: Vec<String>,
 }
 
 impl<'a> Site<'a> {
@@ -192,12 +203,48 @@ impl<'a> Site<'a> {
             .send(format!(r#"{{"title":"{title}","createdBy":"test"}}"#))?;
         Ok(())
     }
+
+    /// The VM of the site with those that come from it, and the snapshots of
+    /// them all, as the cloud has them.
+    pub fn family(&self) -> Result<Family> {
+        let file = std::fs::read_to_string(self.base.cloud_dir().join("cloud.json"))?;
+        let cloud: Value = serde_json::from_str(&file)?;
+        let parents = |list: &str, key: &str| -> Vec<(String, String)> {
+            let found = cloud.get(list).and_then(Value::as_object);
+            found
+                .into_iter()
+                .flatten()
+                .filter_map(|(id, of)| Some((id.clone(), of.get(key)?.as_str()?.to_owned())))
+                .collect()
+        };
+        let mut vms = BTreeSet::from([self.vm.clone()]);
+        let restored = parents("vms", "grandparent_vm_id");
+        while let Some((id, _)) = restored
+            .iter()
+            .find(|(id, of)| vms.contains(of) && !vms.contains(id))
+        {
+            vms.insert(id.clone());
+        }
+        let commits = parents("commits", "parent_vm_id").into_iter();
+        let commits = commits.filter(|(_, of)| vms.contains(of));
+        let commits = commits.map(|(id, _)| id).collect();
+        Ok(Family { vms, commits })
+    }
 }
 
+/// They take time and room from others.
 impl Drop for Site<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.base.api("DELETE", &format!("/vm/{}", self.vm), None) {
-            eprintln!("VM {} was not deleted: {error:#}", self.vm);
+        let family = self.family().unwrap_or_default();
+        let vms = std::iter::once(&self.vm).chain(family.vms.iter().filter(|vm| **vm != self.vm));
+        let vms = vms.map(|vm| format!("/vm/{vm}"));
+        let commits = family.commits.iter().map(|id| format!("/commits/{id}"));
+        // The first site of a cloud leaves its snapshot to all others.
+        let commits = commits.filter(|_| self.base.is_complete());
+        for path in vms.chain(commits) {
+            if let Err(error) = self.base.api("DELETE", &path, None) {
+                eprintln!("{path} was not deleted: {error:#}");
+            }
         }
         drop(std::fs::remove_dir_all(&self.dir));
     }

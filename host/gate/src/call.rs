@@ -26,12 +26,12 @@ impl Effect {
 
 /// What a resumed run does with a call whose result is missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unknown {
+pub enum WhenInDoubt {
     /// Make it again: the capability finds what came of it, or doing it twice
     /// is doing it once.
-    Again,
+    Retry,
     /// Tell the plugin that it may have happened.
-    Tell,
+    Report,
 }
 
 /// One call, described before it is made.
@@ -53,5 +53,5 @@ pub struct Call {
     /// nothing.
     pub lasting: bool,
     /// What is to be done when it is not known whether it happened.
-    pub unknown: Unknown,
+    pub in_doubt: WhenInDoubt,
 }

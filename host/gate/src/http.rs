@@ -1,8 +1,8 @@
 //! `http.send` and `http.send-all` through the gate.
 
-use super::call::{Call, Effect, Unknown};
-use super::pass::{Gate, Passing, denied, refused};
-use super::recall;
+use super::call::{Call, Effect, WhenInDoubt};
+use super::from_journal;
+use super::pass::{CallContext, Gate, denied, refused};
 use super::ssh::text;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -26,9 +26,9 @@ impl Gate {
             grant: self.http_grant(&request),
             quiet: false,
             lasting: false,
-            unknown: match request.has_key() || request.read_back.is_some() {
-                true => Unknown::Again,
-                false => Unknown::Tell,
+            in_doubt: match request.has_key() || request.read_back.is_some() {
+                true => WhenInDoubt::Retry,
+                false => WhenInDoubt::Report,
             },
         };
         let pretend = || {
@@ -37,8 +37,8 @@ impl Gate {
                 ..Response::default()
             })
         };
-        self.pass(call, pretend, async |passing: Passing| {
-            let arrived = match passing.asked_before {
+        self.pass(call, pretend, async |context: CallContext| {
+            let arrived = match context.asked_before {
                 Some(since) => self.arrived(&request, since).await?,
                 None => None,
             };
@@ -55,7 +55,7 @@ impl Gate {
             for (_, value) in &mut response.headers {
                 *value = masker.mask(value).into_owned();
             }
-            Ok(recall::response(response))
+            Ok(from_journal::response(response))
         })
         .await
     }

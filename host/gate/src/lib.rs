@@ -9,24 +9,24 @@
 
 mod budget;
 mod call;
-mod held;
+mod from_journal;
 mod http;
+mod lease_guard;
 mod lineage;
 mod local;
 mod pass;
 mod read_back;
-mod recall;
+mod recorded_calls;
 mod replay;
 mod rules;
 mod shared;
 mod snapshot;
 mod ssh;
-mod tape;
 
 pub use budget::{Budget, MAX_CALLS, MAX_IN_FLIGHT, MAX_JOURNAL, TOO_MUCH};
 pub use call::{Call, Effect};
 pub use pass::Gate;
-pub use replay::{Halt, Repeated, Track};
+pub use recorded_calls::{CallOutcome, RecordedCall, RecordedCalls};
+pub use replay::{ReplayStop, ReplaySummary, Segment};
 pub use rules::{Decision, LATE, Situation, decide, stopped};
-pub use shared::{Broken, Earlier, RunShared};
-pub use tape::{Came, Recorded, Tape};
+pub use shared::{Broken, ResumePoint, RunShared};

@@ -1,8 +1,8 @@
 //! Calls whose effect stays in the host: secrets, state, clock.
 
-use super::call::{Call, Effect, Unknown};
-use super::pass::{Answer, CUT, Gate, Passing, SLEEP, denied, millis};
-use super::recall::{Recall, bytes};
+use super::call::{Call, Effect, WhenInDoubt};
+use super::from_journal::{FromJournal, bytes};
+use super::pass::{CUT, CallContext, CallResult, Gate, SLEEP, denied, millis};
 use super::rules::late;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl Gate {
             grant,
             quiet: true,
             lasting: false,
-            unknown: Unknown::Again,
+            in_doubt: WhenInDoubt::Retry,
         };
         let secrets = self.shared.world.secrets.clone();
         let secret = secrets.get(name);
@@ -66,7 +66,7 @@ impl Gate {
             grant,
             quiet: true,
             lasting: false,
-            unknown: Unknown::Again,
+            in_doubt: WhenInDoubt::Retry,
         };
         let value = Ok(secret.value.expose().to_owned());
         self.pass_now(call, value, |_| Value::from("***")).await
@@ -84,7 +84,7 @@ impl Gate {
                 let masker = &self.shared.masker;
                 let value = state.get(&self.plugin, &target, key)?;
                 let value = value.map(|value| masker.mask_bytes(&value).into_owned());
-                Ok(Answer {
+                Ok(CallResult {
                     journal: value.as_deref().map_or(Value::Null, bytes),
                     value,
                 })
@@ -128,7 +128,7 @@ impl Gate {
                     Some(bytes) => state.put(&self.plugin, &target, key, bytes)?,
                     None => state.delete(&self.plugin, &target, key)?,
                 }
-                Ok(Answer {
+                Ok(CallResult {
                     value: (),
                     journal: Value::Null,
                 })
@@ -165,7 +165,7 @@ impl Gate {
             grant,
             quiet: true,
             lasting: false,
-            unknown: Unknown::Again,
+            in_doubt: WhenInDoubt::Retry,
         }
     }
 
@@ -179,7 +179,7 @@ impl Gate {
             grant: Ok(()),
             quiet: true,
             lasting: false,
-            unknown: Unknown::Again,
+            in_doubt: WhenInDoubt::Retry,
         };
         let now = self.shared.world.clock.now_unix_ms();
         self.pass_now(call, Ok(now), |now| Value::from(*now)).await
@@ -202,14 +202,14 @@ impl Gate {
             grant: Ok(()),
             quiet: false,
             lasting: duration >= LASTING,
-            unknown: Unknown::Again,
+            in_doubt: WhenInDoubt::Retry,
         };
         let clock = self.shared.world.clock.clone();
         let passed = self.pass(
             call,
             || Ok(()),
-            async |passing: Passing| {
-                let slept = passing
+            async |context: CallContext| {
+                let slept = context
                     .asked_before
                     .map_or(0, |since| clock.now_unix_ms().saturating_sub(since));
                 let rest = duration.saturating_sub(Duration::from_millis(slept));
@@ -224,7 +224,7 @@ impl Gate {
                         return Err(EffectError::new(ErrorKind::Cancelled, CUT, why));
                     }
                 }
-                Ok(Answer {
+                Ok(CallResult {
                     value: (),
                     journal: Value::Null,
                 })
@@ -238,7 +238,7 @@ impl Gate {
     }
 
     /// A call that is answered without waiting.
-    async fn pass_now<T: Recall>(
+    async fn pass_now<T: FromJournal>(
         &self,
         call: Call,
         answer: Result<T, EffectError>,
@@ -253,7 +253,7 @@ impl Gate {
         };
         self.pass(call, never, async |_| {
             let value = answer?;
-            Ok(Answer {
+            Ok(CallResult {
                 journal: journal(&value),
                 value,
             })

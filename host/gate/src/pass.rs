@@ -2,17 +2,17 @@
 //! result, tell.
 
 use super::budget::{Budget, TOO_MUCH, cost_of_answer, cost_of_request};
-use super::call::{Call, Effect, Unknown};
-use super::recall::Recall;
+use super::call::{Call, Effect, WhenInDoubt};
+use super::from_journal::FromJournal;
+use super::recorded_calls::{CallOutcome, RecordedCall};
 use super::rules::{Decision, Situation, decide, stopped};
 use super::shared::RunShared;
-use super::tape::{Came, Recorded};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use vdeploy_core::capability::{EffectError, ErrorKind};
-use vdeploy_core::event::{CheckStatus, Level, Phase, RunEvent};
+use vdeploy_core::event::{CheckStatus, Level, Phase, RunEvent, command_ok};
 use vdeploy_core::ids::{PluginName, StepId};
 use vdeploy_journal::{Entry, StoreError};
 use vdeploy_scope::Grants;
@@ -58,14 +58,14 @@ const MAX_ERROR: usize = 64 << 10;
 
 /// What a passed call answers with: the value for the plugin, and its form in
 /// the journal.
-pub(super) struct Answer<T> {
+pub(super) struct CallResult<T> {
     pub value: T,
     pub journal: Value,
 }
 
 /// What a call that is being made is told.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Passing {
+pub(super) struct CallContext {
     /// Its number in the run.
     pub effect: u64,
     /// An earlier process of the run has made it, at this time in milliseconds
@@ -88,8 +88,8 @@ impl Gate {
         perform: F,
     ) -> Result<T, EffectError>
     where
-        T: Recall,
-        F: AsyncFnOnce(Passing) -> Result<Answer<T>, EffectError>,
+        T: FromJournal,
+        F: AsyncFnOnce(CallContext) -> Result<CallResult<T>, EffectError>,
     {
         let began = std::time::Instant::now();
         let answer = self.pass_through(call, pretend, perform).await;
@@ -104,8 +104,8 @@ impl Gate {
         perform: F,
     ) -> Result<T, EffectError>
     where
-        T: Recall,
-        F: AsyncFnOnce(Passing) -> Result<Answer<T>, EffectError>,
+        T: FromJournal,
+        F: AsyncFnOnce(CallContext) -> Result<CallResult<T>, EffectError>,
     {
         let shared = &self.shared;
         self.budget.take_call().await?;
@@ -132,13 +132,13 @@ impl Gate {
             if !self.is_same(&recorded, &call, &request) {
                 return Err(self.diverged(number, &recorded, &call));
             }
-            let (ended, missing) = match recorded.came {
-                Came::Result(ended) => (Some(ended), false),
-                Came::Done(value) => (Some(Ok(value)), true),
-                Came::InDoubt(_) if call.unknown == Unknown::Tell => {
+            let (ended, missing) = match recorded.outcome {
+                CallOutcome::Result(ended) => (Some(ended), false),
+                CallOutcome::Done(value) => (Some(Ok(value)), true),
+                CallOutcome::InDoubt(_) if call.in_doubt == WhenInDoubt::Report => {
                     (Some(Err(unanswered(&call.action))), true)
                 }
-                Came::InDoubt(since) => {
+                CallOutcome::InDoubt(since) => {
                     asked_before = Some(since);
                     (None, false)
                 }
@@ -149,15 +149,15 @@ impl Gate {
                     self.write(&result(Value::Null, ended.clone()))?;
                 }
                 let value = ended?;
-                if let Some(value) = T::recall(&value) {
+                if let Some(value) = T::from_journal(&value) {
                     return Ok(value);
                 }
-                if T::NEVER {
-                    let passing = Passing {
+                if T::NEVER_RECORDED {
+                    let context = CallContext {
                         effect: number,
                         asked_before,
                     };
-                    return Ok(perform(passing).await?.value);
+                    return Ok(perform(context).await?.value);
                 }
                 return Err(self.broken_off(format!(
                     "the journal does not have the whole answer of call {number} (`{}`)",
@@ -177,7 +177,7 @@ impl Gate {
         };
         let mut decision = decide(&call, situation);
         if change && matches!(decision, Decision::Perform | Decision::Prepare) {
-            decision = match self.surely_held().await {
+            decision = match self.ensure_lease_valid().await {
                 Ok(()) => decision,
                 Err(error) => Decision::Refuse(error),
             };
@@ -209,11 +209,12 @@ impl Gate {
             change,
         });
         let began = Instant::now();
-        let finished = |ok, not_made| RunEvent::CallFinished {
+        let finished = |ok, not_made, command_ok| RunEvent::CallFinished {
             step: self.step.clone(),
             call: number,
             ok,
             not_made,
+            command_ok,
             duration_ms: millis(began.elapsed()),
         };
 
@@ -221,7 +222,7 @@ impl Gate {
             let not_made = Ok(Value::from(NOT_MADE));
             self.count(&not_made)?;
             self.write(&result(request, not_made))?;
-            tell(finished(true, true));
+            tell(finished(true, true, None));
             return pretend();
         }
 
@@ -250,7 +251,7 @@ impl Gate {
             false => true,
         };
 
-        let passing = Passing {
+        let context = CallContext {
             effect: number,
             asked_before,
         };
@@ -259,20 +260,20 @@ impl Gate {
             // A sleep sees to that itself.
             if change {
                 // The journal may have taken its time.
-                self.surely_held()
+                self.ensure_lease_valid()
                     .await
                     .map_err(|error| match asked_before {
                         Some(_) => error.in_doubt(),
                         None => error,
                     })?;
-                return perform(passing).await;
+                return perform(context).await;
             }
             if call.function == SLEEP {
-                return perform(passing).await;
+                return perform(context).await;
             }
             tokio::select! {
                 biased;
-                answer = perform(passing) => answer,
+                answer = perform(context) => answer,
                 () = shared.stopped() => Err(stopped(shared.broken().is_some())),
             }
         };
@@ -289,7 +290,7 @@ impl Gate {
         if let Err(error) = &response
             && self.is_left_open(error)
         {
-            tell(finished(false, false));
+            tell(finished(false, false, None));
             return response;
         }
         let (response, journal) = match self.count(&journal) {
@@ -300,13 +301,14 @@ impl Gate {
                 (Err(error.clone()), Err(error))
             }
         };
+        let command_ok = journal.as_ref().ok().and_then(command_ok);
         let entry = result(request, journal);
         if change {
             shared.record(&entry).map_err(in_doubt)?;
         } else {
             shared.record_later(entry).map_err(closed)?;
         }
-        tell(finished(response.is_ok(), false));
+        tell(finished(response.is_ok(), false, command_ok));
         response
     }
 
@@ -327,14 +329,14 @@ impl Gate {
     }
 
     /// Whether the plugin asks for what it had asked for under this number.
-    pub(super) fn is_same(&self, recorded: &Recorded, call: &Call, request: &Value) -> bool {
+    pub(super) fn is_same(&self, recorded: &RecordedCall, call: &Call, request: &Value) -> bool {
         recorded.step == self.step
             && recorded.function == call.function
             && recorded.request == *request
     }
 
     /// The plugin does not do what it had done: what was recorded is of no use.
-    fn diverged(&self, number: u64, recorded: &Recorded, call: &Call) -> EffectError {
+    fn diverged(&self, number: u64, recorded: &RecordedCall, call: &Call) -> EffectError {
         self.broken_off(format!(
             "call {number} was `{}` of step `{}` before the interruption and is `{}` of step `{}` \
              now ({}): the recorded results do not fit, so the run cannot be resumed",

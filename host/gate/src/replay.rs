@@ -2,24 +2,24 @@
 //! none is made. What is asked otherwise ends the function.
 
 use super::call::Call;
-use super::pass::{Answer, Gate, NOT_MADE, Passing, SLEEP};
-use super::recall::Recall;
+use super::from_journal::FromJournal;
+use super::pass::{CallContext, CallResult, Gate, NOT_MADE, SLEEP};
+use super::recorded_calls::{CallOutcome, RecordedCall, RecordedCalls};
 use super::shared::RunShared;
-use super::tape::{Came, Recorded, Tape};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 use vdeploy_core::capability::ssh::Stream;
 use vdeploy_core::capability::{EffectError, ErrorKind};
-use vdeploy_core::event::{Level, RunEvent};
+use vdeploy_core::event::{Level, RunEvent, command_ok};
 use vdeploy_core::ids::{SnapshotId, VmId};
 use vdeploy_journal::StoreError;
 
 /// What was recorded of one call of a plugin's function.
 #[derive(Clone, Debug, Default)]
-pub struct Track {
+pub struct Segment {
     /// Its calls by number.
-    pub tape: Tape,
+    pub calls: RecordedCalls,
     /// Those that changed the target to make a snapshot.
     pub prepared: BTreeSet<u64>,
     /// It was cut off: its last calls may have got no answer.
@@ -28,13 +28,13 @@ pub struct Track {
 
 /// Why a function could not be repeated to its end.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Halt {
+pub enum ReplayStop {
     /// It asks for something else than it did.
     Differs {
         /// Number of the call.
         call: u64,
         /// What it had asked for; none when it had asked for nothing more.
-        recorded: Option<Box<Recorded>>,
+        recorded: Option<Box<RecordedCall>>,
         /// What it asks for.
         function: String,
         /// With these arguments.
@@ -56,13 +56,13 @@ pub enum Halt {
 
 /// What is known after a function has ended.
 #[derive(Debug, Default)]
-pub struct Repeated {
+pub struct ReplaySummary {
     /// How many calls were answered.
     pub answered: usize,
     /// The first call that was recorded and not asked for.
-    pub left: Option<(u64, Recorded)>,
+    pub not_asked: Option<(u64, RecordedCall)>,
     /// Why it came no further.
-    pub halt: Option<Halt>,
+    pub stop: Option<ReplayStop>,
 }
 
 /// The function that is repeated at the moment.
@@ -71,9 +71,9 @@ pub(super) struct Replay(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    track: Track,
+    segment: Segment,
     answered: usize,
-    halt: Option<Halt>,
+    stop: Option<ReplayStop>,
 }
 
 impl Replay {
@@ -86,50 +86,50 @@ impl Replay {
     fn answer(
         &self,
         number: u64,
-        is_same: impl FnOnce(&Recorded) -> bool,
+        is_same: impl FnOnce(&RecordedCall) -> bool,
         call: &Call,
         request: &Value,
     ) -> Option<(Result<Value, EffectError>, bool)> {
         let mut state = self.lock();
-        if state.halt.is_some() {
+        if state.stop.is_some() {
             return None;
         }
-        let differs = |recorded| Halt::Differs {
+        let differs = |recorded| ReplayStop::Differs {
             call: number,
             recorded,
             function: call.function.to_owned(),
             request: request.clone(),
         };
-        let halt = match state.track.tape.take(number) {
-            None if state.track.cut_off => Halt::CutOff { call: number },
+        let stop = match state.segment.calls.take(number) {
+            None if state.segment.cut_off => ReplayStop::CutOff { call: number },
             None => differs(None),
             Some(recorded) if !is_same(&recorded) => differs(Some(Box::new(recorded))),
-            Some(recorded) => match recorded.came {
-                Came::Result(response) => {
+            Some(recorded) => match recorded.outcome {
+                CallOutcome::Result(response) => {
                     state.answered += 1;
-                    return Some((response, state.track.prepared.contains(&number)));
+                    return Some((response, state.segment.prepared.contains(&number)));
                 }
-                Came::Done(value) => {
+                CallOutcome::Done(value) => {
                     state.answered += 1;
                     return Some((Ok(value), false));
                 }
                 // It was cut short by a stop, and the function went on.
-                Came::InDoubt(_) if call.function == SLEEP && !state.track.cut_off => {
+                CallOutcome::InDoubt(_) if call.function == SLEEP && !state.segment.cut_off => {
                     state.answered += 1;
                     return Some((Ok(Value::Null), false));
                 }
-                Came::InDoubt(_) => Halt::CutOff { call: number },
+                CallOutcome::InDoubt(_) => ReplayStop::CutOff { call: number },
             },
         };
-        state.halt = Some(halt);
+        state.stop = Some(stop);
         None
     }
 
     fn incomplete(&self, call: u64, function: &str) {
         let function = function.to_owned();
         self.lock()
-            .halt
-            .get_or_insert(Halt::Incomplete { call, function });
+            .stop
+            .get_or_insert(ReplayStop::Incomplete { call, function });
     }
 }
 
@@ -148,34 +148,34 @@ impl RunShared {
     }
 
     /// The next function is answered from this.
-    pub fn replay_next(&self, track: Track) {
+    pub fn replay_next(&self, segment: Segment) {
         let Some(replay) = &self.replay else { return };
-        if let Some((first, _)) = track.tape.calls().next() {
+        if let Some((first, _)) = segment.calls.calls().next() {
             self.begin_before(first);
         }
         *replay.lock() = State {
-            track,
+            segment,
             ..State::default()
         };
     }
 
     /// What became of it.
-    pub fn replayed(&self) -> Repeated {
+    pub fn replayed(&self) -> ReplaySummary {
         let Some(replay) = &self.replay else {
-            return Repeated::default();
+            return ReplaySummary::default();
         };
         let mut state = replay.lock();
-        let left = state.track.tape.calls().next();
-        Repeated {
+        let not_asked = state.segment.calls.calls().next();
+        ReplaySummary {
             answered: state.answered,
-            left: left.map(|(call, recorded)| (call, recorded.clone())),
-            halt: state.halt.take(),
+            not_asked: not_asked.map(|(call, recorded)| (call, recorded.clone())),
+            stop: state.stop.take(),
         }
     }
 }
 
 /// The function ends here: there is no answer.
-fn halted() -> EffectError {
+fn ended() -> EffectError {
     EffectError::new(
         ErrorKind::Cancelled,
         "gate.replay",
@@ -194,13 +194,13 @@ impl Gate {
         perform: F,
     ) -> Result<T, EffectError>
     where
-        T: Recall,
-        F: AsyncFnOnce(Passing) -> Result<Answer<T>, EffectError>,
+        T: FromJournal,
+        F: AsyncFnOnce(CallContext) -> Result<CallResult<T>, EffectError>,
     {
         let shared = &self.shared;
-        let is_same = |recorded: &Recorded| self.is_same(recorded, &call, &request);
+        let is_same = |recorded: &RecordedCall| self.is_same(recorded, &call, &request);
         let answer = replay.answer(number, is_same, &call, &request);
-        let (response, prepared) = answer.ok_or_else(halted)?;
+        let (response, prepared) = answer.ok_or_else(ended)?;
         self.count(&response)?;
         if prepared {
             shared.prepares_snapshot(&self.step);
@@ -217,21 +217,21 @@ impl Gate {
                 "the value of a secret is in no recording: the plugin reads `***` instead, and                  what it makes of it may differ",
             );
         }
-        if let Some(value) = T::recall(&response) {
+        if let Some(value) = T::from_journal(&response) {
             // In memory, where nothing can fail that a person could mend.
             self.follow(call.function, &request, &response)
-                .map_err(|_| halted())?;
+                .map_err(|_| ended())?;
             return Ok(value);
         }
-        if T::NEVER {
-            let passing = Passing {
+        if T::NEVER_RECORDED {
+            let context = CallContext {
                 effect: number,
                 asked_before: None,
             };
-            return Ok(perform(passing).await?.value);
+            return Ok(perform(context).await?.value);
         }
         replay.incomplete(number, call.function);
-        Err(halted())
+        Err(ended())
     }
 
     fn tell_replayed(
@@ -269,6 +269,7 @@ impl Gate {
             call: number,
             ok: response.is_ok(),
             not_made,
+            command_ok: response.as_ref().ok().and_then(command_ok),
             duration_ms: 0,
         });
     }

@@ -103,7 +103,7 @@ pub fn decide(call: &Call, now: Situation) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::Unknown;
+    use crate::call::WhenInDoubt;
     use serde_json::Value;
 
     fn call(effect: Effect) -> Call {
@@ -115,7 +115,7 @@ mod tests {
             grant: Ok(()),
             quiet: false,
             lasting: false,
-            unknown: Unknown::Again,
+            in_doubt: WhenInDoubt::Retry,
         }
     }
 

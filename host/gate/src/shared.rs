@@ -1,8 +1,8 @@
 //! What all gates of one run share: the world, the journal, the snapshot that
 //! stands, and whether the run is being stopped.
 
+use super::recorded_calls::{RecordedCall, RecordedCalls};
 use super::replay::Replay;
-use super::tape::{Recorded, Tape};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,7 +15,7 @@ use vdeploy_core::event::RunEvent;
 use vdeploy_core::ids::{PluginName, RunId, SnapshotId, StepId, VmId};
 use vdeploy_core::target::TargetFacts;
 use vdeploy_journal::store::Granted;
-use vdeploy_journal::{Entry, Store, StoreError, moves};
+use vdeploy_journal::{Entry, Store, StoreError, relocations};
 
 /// So many probe results are written in the background, if no durable entry
 /// takes them along before.
@@ -60,7 +60,7 @@ pub struct RunShared {
     snapshot: Mutex<Snapshots>,
     target_changed: AtomicBool,
     broken: Mutex<Option<Broken>>,
-    tape: Mutex<Tape>,
+    recorded: Mutex<RecordedCalls>,
     /// An earlier process of the run was at work.
     resumed: bool,
     /// While recorded calls are answered: the VM that was the target then.
@@ -71,11 +71,11 @@ pub struct RunShared {
 
 /// What an earlier process of the run has come to.
 #[derive(Clone, Debug, Default)]
-pub struct Earlier {
+pub struct ResumePoint {
     /// The number of the last call before the function that was cut off.
     pub calls: u64,
     /// The calls of that function.
-    pub tape: Tape,
+    pub recorded: RecordedCalls,
     /// The target was changed, or may have been.
     pub target_changed: bool,
     /// The snapshots of the run.
@@ -135,7 +135,7 @@ impl RunShared {
             snapshot: Mutex::new(Snapshots::default()),
             target_changed: AtomicBool::new(false),
             broken: Mutex::new(None),
-            tape: Mutex::default(),
+            recorded: Mutex::default(),
             resumed: false,
             as_of: Mutex::default(),
             replay: None,
@@ -144,10 +144,10 @@ impl RunShared {
 
     /// The run goes on from what an earlier process has come to.
     #[must_use]
-    pub fn after(mut self, earlier: Earlier) -> Self {
+    pub fn after(mut self, earlier: ResumePoint) -> Self {
         self.resumed = true;
         self.calls = AtomicU64::new(earlier.calls);
-        self.tape = Mutex::new(earlier.tape);
+        self.recorded = Mutex::new(earlier.recorded);
         self.target_changed = AtomicBool::new(earlier.target_changed);
         self.snapshot = Mutex::new(earlier.snapshots);
         self.finishing = AtomicBool::new(earlier.finishing);
@@ -161,8 +161,8 @@ impl RunShared {
     }
 
     /// What is recorded of the call with this number. Given once.
-    pub(super) fn recorded(&self, call: u64) -> Option<Recorded> {
-        lock(&self.tape).take(call)
+    pub(super) fn recorded(&self, call: u64) -> Option<RecordedCall> {
+        lock(&self.recorded).take(call)
     }
 
     /// The target as plugins see it: while recorded calls are answered, as it
@@ -420,7 +420,7 @@ impl RunShared {
         })?;
         if let Some(from) = &from {
             let target = self.world.target.facts().name;
-            if let Err(error) = moves::remember(&*self.store, &target, from, to) {
+            if let Err(error) = relocations::record(&*self.store, &target, from, to) {
                 self.store_failed(&error);
                 return Err(error);
             }

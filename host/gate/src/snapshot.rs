@@ -1,8 +1,8 @@
 //! `snapshot.create`, `restore`, `exists`, `pause-old` and `declare` through the
 //! gate.
 
-use super::call::{Call, Effect, Unknown};
-use super::pass::{Answer, Gate, Passing, denied, in_doubt};
+use super::call::{Call, Effect, WhenInDoubt};
+use super::pass::{CallContext, CallResult, Gate, denied, in_doubt};
 use serde_json::{Value, json};
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::capability::snapshot::{Progress, check_declared};
@@ -27,9 +27,9 @@ impl Gate {
             SnapshotScope::Create,
         );
         let pretend = || Ok(SnapshotId::from("dry-run"));
-        self.pass(call, pretend, async |passing: Passing| {
+        self.pass(call, pretend, async |context: CallContext| {
             if let Some(id) = known {
-                return Ok(Answer {
+                return Ok(CallResult {
                     journal: json!({ "snapshot": id }),
                     value: id,
                 });
@@ -38,7 +38,7 @@ impl Gate {
             // A label is of this run alone. The earlier process may have asked
             // without a trace where the end of its journal was lost: one look.
             let looked_for = self.shared.is_resumed().then_some(0);
-            let made = match passing.asked_before.or(looked_for) {
+            let made = match context.asked_before.or(looked_for) {
                 Some(since) => snapshots.created(label, since, self).await?,
                 None => None,
             };
@@ -47,7 +47,7 @@ impl Gate {
                 None => snapshots.create(label, self).await?,
             };
             self.shared.snapshot_taken(label, &id).map_err(in_doubt)?;
-            Ok(Answer {
+            Ok(CallResult {
                 journal: json!({ "snapshot": id }),
                 value: id,
             })
@@ -65,10 +65,10 @@ impl Gate {
             SnapshotScope::Restore,
         );
         let pretend = || Ok(VmId::from("dry-run"));
-        let restored = self.pass(call, pretend, async |passing: Passing| {
+        let restored = self.pass(call, pretend, async |context: CallContext| {
             let from = self.shared.world.target.facts().vm;
             let snapshots = &self.shared.world.snapshot;
-            let made = match passing.asked_before {
+            let made = match context.asked_before {
                 Some(since) => snapshots.restored(id, since, self).await?,
                 None => None,
             };
@@ -80,7 +80,7 @@ impl Gate {
                 }
             };
             self.shared.target_moved(from, &to).map_err(in_doubt)?;
-            Ok(Answer {
+            Ok(CallResult {
                 journal: json!({ "vm": to }),
                 value: to,
             })
@@ -104,7 +104,7 @@ impl Gate {
             || Ok(false),
             async |_| {
                 let known = self.shared.world.snapshot.exists(id).await?;
-                Ok(Answer {
+                Ok(CallResult {
                     value: known,
                     journal: Value::from(known),
                 })
@@ -131,7 +131,7 @@ impl Gate {
             || Ok(()),
             async |_| {
                 self.shared.world.snapshot.pause_old(vm).await?;
-                Ok(Answer {
+                Ok(CallResult {
                     value: (),
                     journal: Value::Null,
                 })
@@ -163,7 +163,7 @@ impl Gate {
                     let declared = self.shared.snapshot_declared(&self.plugin, id);
                     declared.map_err(in_doubt)?;
                 }
-                Ok(Answer {
+                Ok(CallResult {
                     value: (),
                     journal: json!({ "snapshot": id }),
                 })
@@ -197,7 +197,7 @@ impl Gate {
             grant,
             quiet: false,
             lasting: false,
-            unknown: Unknown::Again,
+            in_doubt: WhenInDoubt::Retry,
         }
     }
 }

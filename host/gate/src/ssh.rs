@@ -1,8 +1,8 @@
 //! `ssh.probe` and `ssh.exec` through the gate.
 
-use super::call::{Call, Effect, Unknown};
-use super::pass::{Gate, Passing, denied, refused};
-use super::recall::{self, bytes as encoded};
+use super::call::{Call, Effect, WhenInDoubt};
+use super::from_journal::{self, bytes as encoded};
+use super::pass::{CallContext, Gate, denied, refused};
 use serde_json::{Value, json};
 use std::sync::Mutex;
 use vdeploy_core::capability::EffectError;
@@ -52,7 +52,7 @@ impl Gate {
             quiet: false,
             lasting: false,
             // The job on the target is found by its number.
-            unknown: Unknown::Again,
+            in_doubt: WhenInDoubt::Retry,
         };
         let pretend = || {
             Ok(Output {
@@ -60,11 +60,11 @@ impl Gate {
                 ..Output::default()
             })
         };
-        self.pass(call, pretend, async |passing: Passing| {
+        self.pass(call, pretend, async |context: CallContext| {
             let live = Lines::new(self);
             command.job = (!probe).then(|| JobId {
                 run: self.shared.run.clone(),
-                effect: passing.effect,
+                effect: context.effect,
             });
             let ran = self.shared.world.ssh.run(&command, &live).await;
             live.finish();
@@ -72,7 +72,7 @@ impl Gate {
             let masker = &self.shared.masker;
             output.stdout = masker.mask_bytes(&output.stdout).into_owned();
             output.stderr = masker.mask_bytes(&output.stderr).into_owned();
-            Ok(recall::output(output))
+            Ok(from_journal::output(output))
         })
         .await
     }

@@ -1,9 +1,9 @@
 //! A store that fails when a test wants it to, for tests of everything above
 //! it.
 
-use super::breaks::LeaseBreak;
 use super::entry::Entry;
-use super::prune::Surveyed;
+use super::lease_breaks::LeaseBreak;
+use super::prune::PruneCandidate;
 use super::store::{Compacted, Granted, Holder, RunRecord, RunSummary, Store, StoreError, Stored};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -103,10 +103,10 @@ impl Store for FailsAfter {
     fn journal(&self, run: &RunId) -> Result<Vec<Stored>, StoreError> {
         self.inner.journal(run)
     }
-    fn survey(&self, target: Option<&TargetName>) -> Result<Vec<Surveyed>, StoreError> {
+    fn survey(&self, target: Option<&TargetName>) -> Result<Vec<PruneCandidate>, StoreError> {
         self.inner.survey(target)
     }
-    fn remove_run(&self, run: &Surveyed) -> Result<bool, StoreError> {
+    fn remove_run(&self, run: &PruneCandidate) -> Result<bool, StoreError> {
         self.write(|| self.inner.remove_run(run))
     }
     fn size(&self) -> Result<u64, StoreError> {

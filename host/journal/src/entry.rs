@@ -1,5 +1,5 @@
-//! One line of a run's journal. Versioned: a reader of today reads yesterday's.
-//! Everything in it is masked; no secret ever gets here.
+//! One entry of a run's journal. Everything in it is masked; no secret ever gets
+//! here.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,11 +8,10 @@ use vdeploy_core::event::Outcome;
 use vdeploy_core::event::{Phase, Section, StepFailure};
 use vdeploy_core::ids::{PluginName, SnapshotId, StepId, VmId};
 
-/// Version of the entry format written by this build.
-///
-/// 1: the first. 2: `resumed`, `abandoned`, `left-out`; answers are kept whole;
-/// a sleep of a second or more has an intent.
-pub const FORMAT: u32 = 2;
+/// The format of stored runs: of the database, its records and entries, and of
+/// the entries in a recording. A reader accepts this one only; a change of any
+/// of them is a new number.
+pub const FORMAT: u32 = 3;
 
 /// What the journal keeps of a run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

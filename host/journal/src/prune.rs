@@ -3,8 +3,8 @@
 //!
 //! Pure: takes what a store says of its runs, decides, removes nothing.
 
-use super::standing::{Is, Passed, Walk};
-use super::unfinished;
+use super::effective::{Effects, RunEffect};
+use super::interrupted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use vdeploy_core::event::Outcome;
@@ -22,7 +22,7 @@ pub struct Filter {
 
 /// What a store says of a run, as far as it matters here.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Surveyed {
+pub struct PruneCandidate {
     /// Its id.
     pub id: RunId,
     /// The target.
@@ -44,7 +44,7 @@ pub struct Surveyed {
     /// What the lease on its target says of it.
     pub hold: Hold,
     /// Where it moved the target, as far as no fact of the target says so.
-    pub untold_move: Option<VmId>,
+    pub unrecorded_relocation: Option<VmId>,
     /// Entries in its journal.
     pub entries: u64,
     /// Bytes of its record and its journal.
@@ -68,7 +68,7 @@ pub enum Hold {
 
 /// Why a run that was meant stays.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Why {
+pub enum KeepReason {
     /// It is at work.
     AtWork,
     /// Its process may still be there.
@@ -96,14 +96,14 @@ pub enum Why {
 pub struct Choice {
     /// To be removed, in this order: a rollback before the run that it rolls
     /// back, so that what is left is whole at every moment.
-    pub remove: Vec<Surveyed>,
+    pub remove: Vec<PruneCandidate>,
     /// Meant, but needed.
-    pub kept: Vec<(Surveyed, Why)>,
+    pub kept: Vec<(PruneCandidate, KeepReason)>,
 }
 
 /// Decides. `runs` are all runs of the targets in question, newest first; `now`
 /// is in milliseconds since 1970.
-pub fn choose(runs: Vec<Surveyed>, filter: &Filter, now: u64) -> Choice {
+pub fn choose(runs: Vec<PruneCandidate>, filter: &Filter, now: u64) -> Choice {
     let meant = meant(&runs, filter, now);
     let mut needed = needed(&runs);
     // A rollback is newer than what it rolls back.
@@ -112,7 +112,7 @@ pub fn choose(runs: Vec<Surveyed>, filter: &Filter, now: u64) -> Choice {
         if let (true, Some(first)) = (stays, &run.rolls_back) {
             needed
                 .entry(first.clone())
-                .or_insert_with(|| Why::RolledBackBy(run.id.clone()));
+                .or_insert_with(|| KeepReason::RolledBackBy(run.id.clone()));
         }
     }
     let mut choice = Choice::default();
@@ -125,7 +125,7 @@ pub fn choose(runs: Vec<Surveyed>, filter: &Filter, now: u64) -> Choice {
     choice
 }
 
-fn meant(runs: &[Surveyed], filter: &Filter, now: u64) -> BTreeSet<RunId> {
+fn meant(runs: &[PruneCandidate], filter: &Filter, now: u64) -> BTreeSet<RunId> {
     let mut newer: BTreeMap<&TargetName, u32> = BTreeMap::new();
     let limit = filter
         .older_than
@@ -144,9 +144,9 @@ fn meant(runs: &[Surveyed], filter: &Filter, now: u64) -> BTreeSet<RunId> {
 }
 
 /// The runs that a later command reads.
-fn needed(runs: &[Surveyed]) -> BTreeMap<RunId, Why> {
+fn needed(runs: &[PruneCandidate]) -> BTreeMap<RunId, KeepReason> {
     let mut needed = BTreeMap::new();
-    let mut need = |run: &Surveyed, why: Why| {
+    let mut need = |run: &PruneCandidate, why: KeepReason| {
         needed.entry(run.id.clone()).or_insert(why);
     };
     let mut seen: BTreeSet<(&TargetName, &str)> = BTreeSet::new();
@@ -154,19 +154,19 @@ fn needed(runs: &[Surveyed]) -> BTreeMap<RunId, Why> {
     for run in runs {
         match run.hold {
             Hold::Free => {}
-            Hold::AtWork => need(run, Why::AtWork),
-            Hold::RanOut if run.unsettled && !run.dry_run => need(run, Why::CutOff),
-            Hold::RanOut => need(run, Why::RanOut),
-            Hold::Beginning => need(run, Why::Beginning),
+            Hold::AtWork => need(run, KeepReason::AtWork),
+            Hold::RanOut if run.unsettled && !run.dry_run => need(run, KeepReason::CutOff),
+            Hold::RanOut => need(run, KeepReason::RanOut),
+            Hold::Beginning => need(run, KeepReason::Beginning),
         }
-        if let Some(vm) = &run.untold_move {
-            need(run, Why::Move(vm.clone()));
+        if let Some(vm) = &run.unrecorded_relocation {
+            need(run, KeepReason::Move(vm.clone()));
         }
         if run.dry_run {
             continue;
         }
         if run.unsettled {
-            need(run, Why::CutOff);
+            need(run, KeepReason::CutOff);
         }
         // One that can still be gone on with may end in any way: whatever is
         // the newest without it is needed too.
@@ -175,14 +175,14 @@ fn needed(runs: &[Surveyed]) -> BTreeMap<RunId, Why> {
         }
         let mut newest = |what| seen.insert((&run.target, what));
         if undone.contains(&run.id) {
-            need(run, Why::Rollback);
+            need(run, KeepReason::Rollback);
         }
         // It also settles what was cut off before it.
-        if run.changed && !unfinished::is_cut_off(run.outcome) && newest("change") {
-            need(run, Why::LastChange);
+        if run.changed && !interrupted::is_interrupted(run.outcome) && newest("change") {
+            need(run, KeepReason::LastChange);
         }
         if run.outcome == Some(Outcome::Deployed) && newest("verified") {
-            need(run, Why::Verified);
+            need(run, KeepReason::Verified);
         }
     }
     needed
@@ -190,12 +190,12 @@ fn needed(runs: &[Surveyed]) -> BTreeMap<RunId, Why> {
 
 /// What `vdeploy rollback` would undo on each target. A rollback that has not
 /// come to an end may still end well or not: both are thought through.
-fn to_be_undone(runs: &[Surveyed]) -> BTreeSet<&RunId> {
+fn to_be_undone(runs: &[PruneCandidate]) -> BTreeSet<&RunId> {
     let mut found = BTreeSet::new();
     for end in [None, Some(Outcome::Deployed)] {
-        let mut walks: BTreeMap<&TargetName, (Walk, bool)> = BTreeMap::new();
+        let mut targets: BTreeMap<&TargetName, (Effects, bool)> = BTreeMap::new();
         for run in runs {
-            let (walk, done) = walks.entry(&run.target).or_default();
+            let (effects, done) = targets.entry(&run.target).or_default();
             if *done {
                 continue;
             }
@@ -206,13 +206,8 @@ fn to_be_undone(runs: &[Surveyed]) -> BTreeSet<&RunId> {
                 // Whatever is the newest without it is needed too.
                 (true, None) => Some(Outcome::RolledBack),
             };
-            let is = walk.next(Passed {
-                id: &run.id,
-                rolls_back: run.rolls_back.as_ref(),
-                outcome,
-                dry_run: run.dry_run,
-            });
-            if is == Is::Stands && run.changed {
+            let effect = effects.next(&run.id, run.rolls_back.as_ref(), outcome, run.dry_run);
+            if effect == RunEffect::InEffect && run.changed {
                 found.insert(&run.id);
                 *done = true;
             }

@@ -54,6 +54,18 @@ pub enum RecordingError {
         /// Known.
         known: u32,
     },
+    /// An older vdeploy made it.
+    #[error(
+        "vdeploy {vdeploy} made it (journal format {found}, this one knows {known} only); replay \
+         it with that vdeploy, or export a run of this one"
+    )]
+    TooOld {
+        vdeploy: String,
+        /// Journal format in the file.
+        found: u32,
+        /// Known.
+        known: u32,
+    },
     /// A line cannot be understood.
     #[error("line {line} cannot be read: {message}")]
     Line {
@@ -132,10 +144,17 @@ impl Recording {
                 Line::Recording {
                     format,
                     journal_format,
-                    ..
+                    vdeploy,
                 } => {
-                    known("file", format, FORMAT)?;
-                    known("journal", journal_format, JOURNAL_FORMAT)?;
+                    not_newer("file", format, FORMAT)?;
+                    not_newer("journal", journal_format, JOURNAL_FORMAT)?;
+                    if journal_format < JOURNAL_FORMAT {
+                        return Err(RecordingError::TooOld {
+                            vdeploy,
+                            found: journal_format,
+                            known: JOURNAL_FORMAT,
+                        });
+                    }
                 }
                 Line::Run(found) => record = Some(*found),
                 Line::RolledBack(found) => rolled_back = Some(found),
@@ -167,7 +186,7 @@ impl Recording {
     }
 }
 
-fn known(what: &'static str, found: u32, known: u32) -> Result<(), RecordingError> {
+fn not_newer(what: &'static str, found: u32, known: u32) -> Result<(), RecordingError> {
     match found <= known {
         true => Ok(()),
         false => Err(RecordingError::TooNew { what, found, known }),

@@ -91,6 +91,11 @@ fn what_is_no_whole_recording_is_refused_with_the_reason() {
             newer(&journal, r#""journal-format":99"#),
             "journal format 99",
         ),
+        (
+            // Its entries have other words, and are not read.
+            newer(&journal, r#""journal-format":2"#).replace("finished", "ended"),
+            "replay it with that vdeploy",
+        ),
         (damaged, "line 5 cannot be read"),
     ] {
         let error = Recording::read(&text).unwrap_err().to_string();

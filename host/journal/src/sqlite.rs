@@ -7,23 +7,22 @@
 //! beginning: a second process waits (up to ten seconds) and never fails
 //! half-way.
 
+mod compact;
 mod error;
 mod facts;
 mod file;
 mod lease;
-mod migrations;
 mod prune;
-mod room;
 mod runs;
+mod schema;
 
-use super::breaks::{self, LeaseBreak};
 use super::entry::Entry;
-use super::prune::Surveyed;
+use super::lease_breaks::{self, LeaseBreak};
+use super::prune::PruneCandidate;
 use super::store::{Compacted, Granted, Holder, RunRecord, RunSummary, Store, StoreError, Stored};
 use rusqlite::{
     Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
-use rusqlite_migration::MigrationDefinitionError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -57,11 +56,11 @@ impl fmt::Debug for SqliteStore {
 
 impl SqliteStore {
     /// Opens the database at `path`, making it (0600) and its directory (0700)
-    /// where they are missing, and brings its tables up to date.
+    /// where they are missing, with its tables.
     ///
     /// # Errors
-    /// `TooNew` for a file of a newer vdeploy, else `Database`, which says what
-    /// to do.
+    /// `TooOld` or `TooNew` for a file of another vdeploy, else `Database`; each
+    /// says what to do.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let shown = path.display().to_string();
         let real = file::make_private(path, &shown)?;
@@ -93,7 +92,7 @@ impl SqliteStore {
 
     fn prepare(mut db: Connection, path: String, on_disk: bool) -> Result<Self, StoreError> {
         configure(&db, &path, on_disk)?;
-        migrate(&mut db, &path)?;
+        schema::prepare(&mut db, &path)?;
         let file = match on_disk {
             true => Some(file::Identity::of(&path)?),
             false => None,
@@ -166,44 +165,6 @@ fn configure(db: &Connection, path: &str, on_disk: bool) -> Result<(), StoreErro
         });
     }
     Ok(())
-}
-
-/// Two processes may find the same new file: the slower one finds the tables
-/// made while it tried, and tries again.
-fn migrate(db: &mut Connection, path: &str) -> Result<(), StoreError> {
-    use rusqlite_migration::Error as Migration;
-    let started_at = version(db).map_err(|error| error::database(path, &error))?;
-    if started_at > migrations::KNOWN {
-        return Err(too_new(path, started_at));
-    }
-    let moved = |db: &Connection| version(db).is_ok_and(|now| now > started_at);
-    let mut tried = migrations::ALL.to_latest(db);
-    if tried.is_err() && moved(db) {
-        tried = migrations::ALL.to_latest(db);
-    }
-    match tried {
-        Ok(()) => Ok(()),
-        Err(Migration::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead)) => {
-            Err(too_new(path, version(db).unwrap_or(u32::MAX)))
-        }
-        Err(Migration::RusqliteError { err, .. }) => Err(error::database(path, &err)),
-        Err(other) => Err(StoreError::Corrupt {
-            what: format!("version of the state database {path}"),
-            message: other.to_string(),
-        }),
-    }
-}
-
-fn too_new(path: &str, found: u32) -> StoreError {
-    StoreError::TooNew {
-        what: format!("the state database {path}"),
-        found,
-        known: migrations::KNOWN,
-    }
-}
-
-fn version(db: &Connection) -> rusqlite::Result<u32> {
-    db.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
 /// Tries again while `again` says so, from 50 ms on, until the busy time is up.
@@ -324,24 +285,24 @@ impl Store for SqliteStore {
         self.read(|db| runs::journal(db, run))
     }
 
-    fn survey(&self, target: Option<&TargetName>) -> Result<Vec<Surveyed>, StoreError> {
+    fn survey(&self, target: Option<&TargetName>) -> Result<Vec<PruneCandidate>, StoreError> {
         self.read(|db| prune::survey(db, (self.now)(), target))
     }
 
-    fn remove_run(&self, run: &Surveyed) -> Result<bool, StoreError> {
+    fn remove_run(&self, run: &PruneCandidate) -> Result<bool, StoreError> {
         let removed = self.write(|tx, now| prune::remove(tx, now, run))?;
         self.read(|db| {
-            room::empty_log(db);
+            compact::empty_log(db);
             Ok(removed)
         })
     }
 
     fn size(&self) -> Result<u64, StoreError> {
-        self.read(|db| room::size(db, &self.path))
+        self.read(|db| compact::size(db, &self.path))
     }
 
     fn compact(&self) -> Result<Compacted, StoreError> {
-        self.read(|db| room::compact(db, (self.now)(), &self.path))
+        self.read(|db| compact::compact(db, (self.now)(), &self.path))
     }
 
     fn acquire_lease(

@@ -1,9 +1,9 @@
 //! What every store can do. The embedded default is SQLite; callers know only
 //! this trait.
 
-use super::breaks::LeaseBreak;
 use super::entry::Entry;
-use super::prune::Surveyed;
+use super::lease_breaks::LeaseBreak;
+use super::prune::PruneCandidate;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -44,16 +44,25 @@ pub enum StoreError {
         /// Who has it now.
         holder: String,
     },
-    /// Stored data of a newer vdeploy.
+    /// The database has a later format.
     #[error(
-        "{what} is written by a newer vdeploy (format {found}, this one knows {known}); update vdeploy"
+        "the state database {path} is written by a newer vdeploy (format {found}, this one knows \
+         {known}); update vdeploy"
     )]
     TooNew {
-        /// What.
-        what: String,
-        /// Found.
+        path: String,
         found: u32,
-        /// Known.
+        known: u32,
+    },
+    /// The database has an earlier format.
+    #[error(
+        "the state database {path} is written by an older vdeploy (format {found}, this one knows \
+         {known} only); use that vdeploy with it, or choose another place with `--state`, or move \
+         the file and its `-wal` and `-shm` away to start with an empty one"
+    )]
+    TooOld {
+        path: String,
+        found: u32,
         known: u32,
     },
     /// Stored data cannot be understood.
@@ -75,15 +84,13 @@ pub struct RunRecord {
     /// The whole plan with configuration.
     pub plan: Plan,
     /// Each step's complete configuration.
-    #[serde(default)]
     pub configs: BTreeMap<StepId, serde_json::Value>,
     /// The target.
     pub target: TargetName,
     /// The VM at the start.
     pub vm: Option<String>,
     /// Where the service is reached; `{vm}` stands for the VM's id. None where
-    /// that was not said, and in records of the first versions.
-    #[serde(default)]
+    /// that was not said.
     pub url: Option<String>,
     /// Digest of each plugin's bytes.
     pub plugins: BTreeMap<PluginName, Digest>,
@@ -228,11 +235,11 @@ pub trait Store: Send + Sync + Debug {
 
     /// What decides whether runs may be removed (see [`super::prune`]), at one
     /// moment; newest first.
-    fn survey(&self, target: Option<&TargetName>) -> Result<Vec<Surveyed>, StoreError>;
+    fn survey(&self, target: Option<&TargetName>) -> Result<Vec<PruneCandidate>, StoreError>;
     /// Removes a run with its journal and what else is kept of it alone, all in
     /// one transaction. True: it is gone. False, and nothing is removed: it has
     /// changed since it was surveyed, or somebody has come to need it.
-    fn remove_run(&self, run: &Surveyed) -> Result<bool, StoreError>;
+    fn remove_run(&self, run: &PruneCandidate) -> Result<bool, StoreError>;
     /// Bytes that the store takes.
     fn size(&self) -> Result<u64, StoreError>;
     /// Gives the room of what was removed back. It keeps everybody from writing
@@ -253,7 +260,7 @@ pub trait Store: Send + Sync + Debug {
     /// Gives it back; no error when it was lost already.
     fn release_lease(&self, lease: &Granted) -> Result<(), StoreError>;
     /// Breaks the lease that `run` has, also one that ran out, and records who
-    /// did it and why (see [`super::breaks`]) in the same transaction; none
+    /// did it and why (see [`super::lease_breaks`]) in the same transaction; none
     /// when the run has it no more. From then on every write and renewal of
     /// that run is `Fenced`.
     fn break_lease(

@@ -1,22 +1,22 @@
-//! The way from the run to its reporters: a channel that never holds the run
-//! up, and one task that feeds every reporter in order. Of what was sent before
-//! `finish` only lines of output may be left out, and that is said: what waits
-//! for a terminal that stands still (see [`waiting`]).
+//! From the run to its reporters: a channel that never blocks the run, and one
+//! task that folds each event into the model and calls every reporter in order.
+//! A stopped terminal costs only lines of output (see [`waiting`]), and one line
+//! says how many.
 
 mod waiting;
 
-use super::Reporter;
+use crate::{Reporter, RunModel};
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use vdeploy_core::event::RunEvent;
 use waiting::Waiting;
 
-/// Most events handed over at once.
+/// Most events for one call of the blocking task.
 const BATCH: usize = 256;
 
-/// Feeds reporters. A reporter that panics is left out from then on; the run
-/// and the others go on.
+/// A reporter that panics is dropped; the run and the other reporters continue.
 #[derive(Debug)]
 pub struct EventBus {
     sender: mpsc::UnboundedSender<RunEvent>,
@@ -25,11 +25,24 @@ pub struct EventBus {
 }
 
 impl EventBus {
-    /// Starts the task. Needs a tokio runtime.
+    /// Needs a tokio runtime.
     pub fn start(reporters: Vec<Box<dyn Reporter>>) -> Self {
+        Self::start_with(reporters, |_| {})
+    }
+
+    /// `edit` changes each event before anyone sees it.
+    pub fn start_with(
+        reporters: Vec<Box<dyn Reporter>>,
+        edit: impl Fn(&mut RunEvent) + Send + 'static,
+    ) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (close, closed) = oneshot::channel();
-        let feeding = tokio::spawn(feed(receiver, closed, reporters));
+        let audience = Audience {
+            edit: Box::new(edit),
+            model: RunModel::default(),
+            reporters,
+        };
+        let feeding = tokio::spawn(feed(receiver, closed, audience));
         Self {
             sender,
             close,
@@ -37,14 +50,13 @@ impl EventBus {
         }
     }
 
-    /// A sender for the run. A send after [`EventBus::finish`] fails and may be
-    /// ignored.
+    /// A send after [`EventBus::finish`] fails; the run ignores that.
     pub fn sender(&self) -> mpsc::UnboundedSender<RunEvent> {
         self.sender.clone()
     }
 
-    /// Waits until every event sent so far was shown, then drops the
-    /// reporters. Senders that still exist do not hold it up.
+    /// Waits until every event sent so far is shown, then drops the reporters.
+    /// It does not wait for senders that still exist.
     pub async fn finish(self) {
         let Self {
             sender,
@@ -58,35 +70,35 @@ impl EventBus {
     }
 }
 
-/// Takes events off the channel at once, whatever the reporters do, so that
-/// what waits is counted.
+/// Empties the channel whatever the reporters do, so that the backlog is bounded.
 async fn feed(
     mut receiver: mpsc::UnboundedReceiver<RunEvent>,
     mut closed: oneshot::Receiver<()>,
-    reporters: Vec<Box<dyn Reporter>>,
+    audience: Audience,
 ) {
     let mut waiting = Waiting::default();
-    let mut idle = Some(reporters);
-    let mut showing: Option<JoinHandle<Vec<Box<dyn Reporter>>>> = None;
+    let mut idle = Some(audience);
+    let mut showing: Option<JoinHandle<Audience>> = None;
     let (mut open, mut more) = (true, true);
     let mut arrived = Vec::new();
     loop {
         if showing.is_none() && !waiting.is_empty() {
-            let Some(reporters) = idle.take() else { return };
+            let Some(audience) = idle.take() else { return };
             let events = waiting.take(BATCH);
             // A terminal that is stopped may block: not on a runtime thread.
-            showing = Some(spawn_blocking(move || show(reporters, &events)));
+            showing = Some(spawn_blocking(move || audience.show(events)));
         }
         if !more && showing.is_none() {
             return;
         }
         tokio::select! {
             biased;
-            // First: a run that sends all the time must not keep the reporters idle.
-            left = shown(&mut showing), if showing.is_some() => {
+            // First, so that a run that never stops sending cannot keep the
+            // reporters idle.
+            audience = shown(&mut showing), if showing.is_some() => {
                 showing = None;
-                match left {
-                    Ok(left) => idle = Some(left),
+                match audience {
+                    Ok(audience) => idle = Some(audience),
                     // The runtime is shutting down.
                     Err(_) => return,
                 }
@@ -95,7 +107,7 @@ async fn feed(
                 more = count > 0;
                 arrived.drain(..).for_each(|event| waiting.add(event));
             }
-            // Also when the bus was dropped: then the senders decide the end.
+            // An error: the bus was dropped, and the senders decide the end.
             end = &mut closed, if open => {
                 open = false;
                 if end.is_ok() {
@@ -113,18 +125,37 @@ async fn shown<T>(showing: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
     }
 }
 
-fn show(mut reporters: Vec<Box<dyn Reporter>>, events: &[RunEvent]) -> Vec<Box<dyn Reporter>> {
-    for event in events {
-        let shown = |mut reporter: Box<dyn Reporter>| {
-            let call = AssertUnwindSafe(|| {
-                reporter.event(event);
-                reporter
-            });
-            catch_unwind(call).ok()
-        };
-        reporters = reporters.into_iter().filter_map(shown).collect();
+struct Audience {
+    edit: Box<dyn Fn(&mut RunEvent) + Send>,
+    model: RunModel,
+    reporters: Vec<Box<dyn Reporter>>,
+}
+
+impl fmt::Debug for Audience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Audience")
+            .field("reporters", &self.reporters.len())
+            .finish_non_exhaustive()
     }
-    reporters
+}
+
+impl Audience {
+    fn show(mut self, events: Vec<RunEvent>) -> Self {
+        for mut event in events {
+            (self.edit)(&mut event);
+            self.model.apply(&event);
+            let model = &self.model;
+            let shown = |mut reporter: Box<dyn Reporter>| {
+                let call = AssertUnwindSafe(|| {
+                    reporter.event(model, &event);
+                    reporter
+                });
+                catch_unwind(call).ok()
+            };
+            self.reporters = self.reporters.into_iter().filter_map(shown).collect();
+        }
+        self
+    }
 }
 
 #[cfg(test)]
@@ -136,7 +167,7 @@ mod tests {
     struct Seen(Arc<Mutex<Vec<String>>>);
 
     impl Reporter for Seen {
-        fn event(&mut self, event: &RunEvent) {
+        fn event(&mut self, _: &RunModel, event: &RunEvent) {
             if let RunEvent::Doing { text } = event {
                 self.0.lock().unwrap().push(text.clone());
             }
@@ -146,7 +177,7 @@ mod tests {
     struct Panics;
 
     impl Reporter for Panics {
-        fn event(&mut self, event: &RunEvent) {
+        fn event(&mut self, _: &RunModel, event: &RunEvent) {
             if *event == doing(3) {
                 panic!("a broken reporter");
             }
@@ -171,7 +202,7 @@ mod tests {
         for number in 0..1000 {
             sender.send(doing(number)).unwrap();
         }
-        // `sender` lives on: a task of the run that was not ended.
+        // `sender` still exists, as in a task of the run that did not end.
         bus.finish().await;
         let expected: Vec<_> = (0..1000).map(|number| number.to_string()).collect();
         assert_eq!(*first.0.lock().unwrap(), expected);
@@ -179,14 +210,14 @@ mod tests {
         assert!(sender.send(doing(0)).is_err());
     }
 
-    /// A terminal that stands still until it is told to go on.
+    /// A terminal that is stopped until the channel closes.
     struct Stopped(Seen, std::sync::mpsc::Receiver<()>);
 
     impl Reporter for Stopped {
-        fn event(&mut self, event: &RunEvent) {
-            // An error is that it goes on for good.
+        fn event(&mut self, model: &RunModel, event: &RunEvent) {
+            // The error is the closed channel.
             let _ = self.1.recv();
-            self.0.event(event);
+            self.0.event(model, event);
             if let RunEvent::Log { message, .. } = event {
                 self.0.0.lock().unwrap().push(message.clone());
             }
@@ -194,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_terminal_that_stands_still_holds_nothing_up_and_costs_only_output() {
+    async fn a_stopped_terminal_blocks_nothing_and_costs_only_output() {
         let seen = Seen::default();
         let (go_on, stopped) = std::sync::mpsc::channel();
         let bus = EventBus::start(vec![Box::new(Stopped(seen.clone(), stopped))]);
@@ -214,6 +245,34 @@ mod tests {
         assert_eq!(doings, ["0", "1"]);
         let left_out = seen.iter().find(|text| text.contains("were left out"));
         assert!(left_out.is_some(), "{seen:?}");
+    }
+
+    /// Notes the outcome as the model and as the event have it.
+    struct Ends(Arc<Mutex<Vec<String>>>);
+
+    impl Reporter for Ends {
+        fn event(&mut self, model: &RunModel, event: &RunEvent) {
+            if let (Some(end), RunEvent::RunFinished { message, .. }) = (&model.end, event) {
+                let mut seen = self.0.lock().unwrap();
+                seen.extend([end.message.clone(), message.clone()]);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_edit_comes_before_the_model_and_the_reporters() {
+        let seen = Arc::default();
+        let bus = EventBus::start_with(vec![Box::new(Ends(Arc::clone(&seen)))], |event| {
+            if let RunEvent::RunFinished { message, .. } = event {
+                message.push_str(" (edited)");
+            }
+        });
+        for event in crate::script::unchanged() {
+            bus.sender().send(event).unwrap();
+        }
+        bus.finish().await;
+        let edited = "infra runs def456 already (edited)";
+        assert_eq!(*seen.lock().unwrap(), [edited, edited]);
     }
 
     #[tokio::test]

@@ -1,16 +1,16 @@
-//! Two JSON values side by side: where they differ, and how. Pure.
+//! Where two JSON values differ. Pure.
 
 use serde_json::Value;
 use vdeploy_core::clean;
 
-/// Places shown at most.
+/// Most places shown.
 const PLACES: usize = 8;
-/// Characters of a text shown at most.
+/// Most characters shown of a text.
 const SHOWN: usize = 160;
-/// Characters shown before the first that differs.
+/// Characters shown before the first difference.
 const BEFORE: usize = 40;
 
-/// A few lines for each place: where, what was there, what is there now.
+/// For each place: its path, the recorded value, the value now.
 pub fn lines(recorded: &Value, now: &Value) -> Vec<String> {
     let mut places = Vec::new();
     walk("", Some(recorded), Some(now), &mut places);
@@ -22,7 +22,6 @@ pub fn lines(recorded: &Value, now: &Value) -> Vec<String> {
     lines
 }
 
-/// A value in one short line.
 pub fn short(value: &Value) -> String {
     cut(&value.to_string(), 0)
 }
@@ -55,7 +54,7 @@ fn walk(path: &str, recorded: Option<&Value>, now: Option<&Value>, places: &mut 
     }
 }
 
-/// Two texts: the first line that differs.
+/// Shows the first line that differs.
 fn texts(path: &str, a: &str, b: &str) -> Place {
     let (mut left, mut right) = (a.split('\n'), b.split('\n'));
     let mut number = 1;
@@ -97,7 +96,7 @@ fn place(path: &str, a: String, b: String) -> Place {
     ]
 }
 
-/// A part of the text that has its character number `first`.
+/// The part of the text around its character number `first`.
 fn cut(text: &str, first: usize) -> String {
     let text = clean::line(text);
     let length = text.chars().count();
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_text_the_line_and_the_part_that_differ_are_shown() {
+    fn a_long_text_shows_the_line_and_the_part_that_differ() {
         let script = |word: &str| json!({ "stdin": format!("set -eu\ncd app\n{word}\nexit\n") });
         assert_eq!(
             lines(&script("npm ci"), &script("npm install")),

@@ -1,18 +1,15 @@
-//! GitHub Actions: the plain lines with one fold a step, and one annotation
-//! for the cause. Only the cause, because GitHub shows ten at most.
+//! GitHub Actions: the plain lines in one group a step, and one annotation for
+//! the cause. Only one, because GitHub shows ten at most.
 //!
-//! Text from a target could contain workflow commands: `::` at the beginning of
-//! a line, after any spaces, and the older `##[` anywhere in it. Both are
-//! broken up in all lines but our own.
+//! Text from a target can contain workflow commands: `::` at the start of a line,
+//! after any spaces, and the older `##[` anywhere in it. Both are broken up in
+//! every line but our own.
 
-use super::ending::{headline, headline_of};
-use super::{PlainReporter, Reporter, Sink};
+use crate::text::failure_line;
+use crate::{PlainReporter, Reporter, RunModel, Sink, wording};
 use vdeploy_core::clean;
-use vdeploy_core::event::Outcome;
-use vdeploy_core::event::Phase;
-use vdeploy_core::event::RunEvent;
+use vdeploy_core::event::{Phase, RunEvent};
 
-/// Writes plain lines with GitHub's folds and annotations.
 #[derive(Debug)]
 pub struct GithubReporter {
     plain: PlainReporter,
@@ -20,7 +17,7 @@ pub struct GithubReporter {
 }
 
 impl GithubReporter {
-    /// Wraps the plain lines, which go where GitHub reads: standard output.
+    /// `sink` must be where GitHub reads: standard output.
     pub fn new(sink: Sink, verbose: bool) -> Self {
         Self::around(PlainReporter::new(sink, verbose))
     }
@@ -35,13 +32,12 @@ impl GithubReporter {
         }
     }
 
-    fn annotate(&mut self, outcome: Outcome, message: &str) {
-        let story = &self.plain.narrator().story;
-        let title = headline_of(story, outcome, false);
+    fn annotate(&mut self, model: &RunModel, message: &str) {
+        let title = model.ending().map_or("", wording::headline);
         let mut cause: Vec<_> = message.lines().map(str::to_owned).collect();
-        if let Some(failed) = &story.cause {
-            cause.push(headline(failed));
-            for (name, detail) in &failed.checks {
+        if let Some(failure) = &model.cause {
+            cause.push(failure_line(failure));
+            for (name, detail) in &failure.failed_checks {
                 let detail = detail.as_deref().unwrap_or("failed");
                 cause.push(format!("check {name}: {detail}"));
             }
@@ -60,7 +56,7 @@ impl GithubReporter {
 }
 
 impl Reporter for GithubReporter {
-    fn event(&mut self, event: &RunEvent) {
+    fn event(&mut self, model: &RunModel, event: &RunEvent) {
         match event {
             RunEvent::StepStarted {
                 step,
@@ -71,7 +67,7 @@ impl Reporter for GithubReporter {
                 self.close();
                 let phase = match phase {
                     Phase::Run => "",
-                    other => super::text::phase(*other),
+                    other => wording::phase(*other),
                 };
                 let mut title = format!("{step} {phase}").trim_end().to_owned();
                 if *attempt > 1 {
@@ -81,30 +77,27 @@ impl Reporter for GithubReporter {
                     .raw(&format!("::group::{}", data(&clean::line(&title))));
                 self.open = true;
             }
-            // What went wrong is never folded away.
+            // A failure is never inside a group, which the page folds.
             RunEvent::StepFailed { .. }
             | RunEvent::RollbackStarted { .. }
             | RunEvent::RunFinished { .. } => self.close(),
             _ => {}
         }
-        for line in self.plain.tell(event) {
-            self.plain.raw(&harmless(&line));
+        for line in self.plain.render(model, event) {
+            self.plain.raw(&escape_workflow_commands(&line));
         }
         match event {
             RunEvent::StepFinished { .. } => self.close(),
             RunEvent::RunFinished {
-                outcome,
-                exit_code,
-                message,
-                ..
-            } if *exit_code != 0 => self.annotate(*outcome, message),
+                exit_code, message, ..
+            } if *exit_code != 0 => self.annotate(model, message),
             _ => {}
         }
     }
 }
 
-/// A line in which the runner finds no command.
-pub fn harmless(line: &str) -> String {
+/// The line, changed so that the runner finds no command in it.
+pub fn escape_workflow_commands(line: &str) -> String {
     let line = line.replace("##[", "# #[");
     let text = line.trim_start();
     if text.starts_with("::") {
@@ -128,22 +121,21 @@ fn property(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script;
+    use crate::script::{self, Show as _};
     use crate::sink::tests::Kept;
+    use vdeploy_core::event::Outcome;
 
     fn text(events: &[RunEvent]) -> String {
         let kept = Kept::default();
         let sink = Sink::new(kept.clone());
         let plain = PlainReporter::with_clock(sink, true, Box::new(|| 0));
         let mut reporter = GithubReporter::around(plain);
-        for event in events {
-            reporter.event(event);
-        }
+        reporter.show(events);
         kept.text()
     }
 
     #[test]
-    fn a_fold_for_each_step_and_the_cause_once() {
+    fn a_group_for_each_step_and_the_cause_once() {
         let text = text(&script::rolled_back());
         let commands: Vec<_> = text.lines().filter(|line| line.starts_with("::")).collect();
         assert_eq!(
@@ -159,7 +151,7 @@ mod tests {
                 "::endgroup::",
                 "::group::verify",
                 "::endgroup::",
-                "::error title=rolled back%3A the target is as before the run%2C verified::smoke: 1 of 2 checks failed (smoke.checks)%0Acheck auth: expected 401, found 200",
+                "::error title=rolled back%3A the target is as it was before the run%2C verified::smoke: 1 of 2 checks failed (smoke.checks)%0Acheck auth: expected 401, found 200",
             ]
         );
         let failed = text.find("smoke: run failed").unwrap();

@@ -1,25 +1,23 @@
 //! `--json`: one object a line, each flushed. The first line names the format:
 //! `{"type":"version","format":1,"vdeploy":"0.1.0"}`. Every other line is one
-//! event with `seq` (from 1, no gaps) and `at` (milliseconds since 1970) before
-//! the event's own members, of which `type` says the kind.
+//! event: `seq` (from 1, no gaps), `at` (milliseconds since 1970), and the event's
+//! own members, of which `type` is the kind.
 //!
-//! Within one format, members and kinds are only added: readers skip what they
-//! do not know.
+//! Within one format, members and kinds are only added. Readers skip those that
+//! they do not know.
 
-use super::{Reporter, Sink};
+use crate::{Reporter, RunModel, Sink};
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 use vdeploy_core::clean;
 use vdeploy_core::event::RunEvent;
 
-/// Version of the line format.
 pub const FORMAT: u32 = 1;
 
 /// Milliseconds since 1970.
 type Now = Box<dyn Fn() -> u64 + Send>;
 
-/// Writes JSON lines.
 pub struct JsonReporter {
     sink: Sink,
     now: Now,
@@ -35,7 +33,7 @@ impl fmt::Debug for JsonReporter {
 }
 
 impl JsonReporter {
-    /// Writes the version line to `sink`, then waits for events.
+    /// Writes the version line at once.
     pub fn new(sink: Sink) -> Self {
         Self::with_clock(
             sink,
@@ -58,14 +56,14 @@ impl JsonReporter {
 }
 
 impl Reporter for JsonReporter {
-    fn event(&mut self, event: &RunEvent) {
+    fn event(&mut self, _: &RunModel, event: &RunEvent) {
         self.seq += 1;
         let mut line = Map::new();
         line.insert("seq".to_owned(), self.seq.into());
         line.insert("at".to_owned(), (self.now)().into());
         match serde_json::to_value(event) {
             Ok(Value::Object(members)) => line.extend(members),
-            // Cannot happen with the events there are; never drop one silently.
+            // No event there is takes this way; none is dropped silently.
             Ok(other) => {
                 line.insert("type".to_owned(), "unknown".into());
                 line.insert("value".to_owned(), other);

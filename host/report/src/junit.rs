@@ -1,294 +1,144 @@
-//! `--junit FILE`: a suite a step, a case for each named check and for each
-//! function of the step that was called; a step that was not reached is
+//! `--junit FILE`: a suite a step, and in it a case for each named check and for
+//! each function of the step that was called. A step that was not reached is
 //! skipped. What counts is the last attempt.
-//!
-//! The file is there from the start, with one failing case that says that the
-//! run did not finish: a killed run never looks green.
 
-use super::Reporter;
-use super::ending::headline_of;
-use super::story::Story;
-use super::text;
-use super::whole::{self, Readers};
+use crate::FileReport;
+use crate::model::{ResultStatus, RunModel, StepModel, StepResult, Subject};
+use crate::wording;
 use std::fmt::Write as _;
-use std::io;
-use std::path::{Path, PathBuf};
 use vdeploy_core::clean;
-use vdeploy_core::event::RunEvent;
-use vdeploy_core::event::{CheckStatus, Phase, Section};
+use vdeploy_core::event::Phase;
 
-/// Writes a JUnit file at the end of a run.
-#[derive(Debug)]
-pub struct JunitReporter {
-    path: PathBuf,
-    warnings: super::Sink,
-    plan: String,
-    properties: Vec<(&'static str, String)>,
-    suites: Vec<Suite>,
-    story: Story,
-}
+pub const REPORT: FileReport = FileReport {
+    flag: "junit",
+    help: "Also write the named checks and steps as JUnit XML",
+    render,
+};
 
-#[derive(Debug)]
+/// The plan and the suite of a run that did not begin or did not finish.
+const VDEPLOY: &str = "vdeploy";
+
 struct Suite {
-    section: Section,
-    step: String,
+    name: String,
     cases: Vec<Case>,
+    ms: u64,
 }
 
-#[derive(Debug)]
 struct Case {
     name: String,
     ms: u64,
-    result: Verdict,
-    /// Earlier attempts and the like.
+    status: ResultStatus,
     notes: Vec<String>,
 }
 
-#[derive(Debug)]
-enum Verdict {
-    Passed,
-    Skipped(String),
-    Failed {
-        message: String,
-        kind: String,
-        text: String,
-    },
+fn render(model: &RunModel) -> String {
+    let Some(end) = &model.end else {
+        let killed = failed(
+            "the run did not finish",
+            "vdeploy.unfinished",
+            "vdeploy was killed; `vdeploy runs list` shows the run",
+        );
+        return render_suites(VDEPLOY, &[], &[Suite::of_run(0, killed)], 0);
+    };
+    let outcome = model.ending().map_or("", wording::headline);
+    let mut suites: Vec<_> = model.steps.iter().map(Suite::of_step).collect();
+    if end.exit_code != 0 && suites.iter().all(|suite| suite.failures() == 0) {
+        // Refused, held, interrupted: no step failed, and the run is not green.
+        let code = format!("exit.{}", end.exit_code);
+        let status = failed(outcome, &code, &end.message);
+        suites.push(Suite::of_run(end.duration_ms, status));
+    }
+    let target = model.target.as_ref();
+    let properties = target
+        .map(|target| ("target", target.to_string()))
+        .into_iter()
+        .chain([
+            ("run", end.run.to_string()),
+            ("outcome", outcome.to_owned()),
+            ("exit-code", end.exit_code.to_string()),
+        ]);
+    let properties: Vec<_> = properties.collect();
+    let plan = model.plan.as_ref().map_or("", |plan| plan.as_str());
+    render_suites(plan, &properties, &suites, end.duration_ms)
 }
 
-impl JunitReporter {
-    /// Writes the file that a killed run leaves behind. Later problems with
-    /// the file are said on `warnings`.
-    ///
-    /// # Errors
-    /// When the file cannot be written: nothing has begun yet.
-    pub fn create(path: &Path, warnings: super::Sink) -> io::Result<Self> {
-        let mut unfinished = Suite::new(Section::Steps, "vdeploy");
-        unfinished.cases.push(Case::new(
-            "run",
-            0,
-            Verdict::Failed {
-                message: "the run did not finish".to_owned(),
-                kind: "vdeploy.unfinished".to_owned(),
-                text: "vdeploy was killed; `vdeploy runs list` shows the run".to_owned(),
-            },
-        ));
-        whole::write(
-            path,
-            &render("vdeploy", &[], &[unfinished], 0),
-            Readers::Others,
-        )?;
-        Ok(Self {
-            path: path.to_owned(),
-            warnings,
-            plan: String::new(),
-            properties: Vec::new(),
-            suites: Vec::new(),
-            story: Story::default(),
-        })
-    }
-
-    fn suite(&mut self, section: Section, step: &str) -> &mut Suite {
-        let known = |suite: &Suite| suite.section == section && suite.step == step;
-        let index = self.suites.iter().position(known).unwrap_or_else(|| {
-            self.suites.push(Suite::new(section, step));
-            self.suites.len() - 1
-        });
-        // The index was just found or made.
-        #[expect(clippy::indexing_slicing, reason = "found or pushed above")]
-        &mut self.suites[index]
-    }
-
-    /// Checks say their step only: it is the one that runs.
-    fn running(&mut self, step: &str) -> &mut Suite {
-        let found = self.suites.iter().rev().find(|suite| suite.step == step);
-        let section = found.map_or(Section::Steps, |suite| suite.section);
-        self.suite(section, step)
-    }
-
-    fn finish(&mut self, event: &RunEvent) {
-        let RunEvent::RunFinished {
-            run,
-            outcome,
-            unchanged,
-            exit_code,
-            message,
-            duration_ms,
-            ..
-        } = event
-        else {
-            return;
-        };
-        for suite in self
-            .suites
-            .iter_mut()
-            .filter(|suite| suite.cases.is_empty())
-        {
-            let reason = Verdict::Skipped("not reached".to_owned());
-            suite.cases.push(Case::new("run", 0, reason));
-        }
-        let words = headline_of(&self.story, *outcome, *unchanged);
-        let failures = self.suites.iter().map(Suite::failures).sum::<usize>();
-        if *exit_code != 0 && failures == 0 {
-            // Refused, held, interrupted: no step failed, and still not green.
-            let suite = self.suite(Section::Steps, "vdeploy");
-            let text = message.clone();
-            let (message, kind) = (words.to_owned(), format!("exit.{exit_code}"));
-            let failed = Verdict::Failed {
-                message,
-                kind,
-                text,
-            };
-            suite.cases.push(Case::new("run", *duration_ms, failed));
-        }
-        self.properties.push(("run", run.to_string()));
-        self.properties.push(("outcome", words.to_owned()));
-        self.properties.push(("exit-code", exit_code.to_string()));
-        let xml = render(&self.plan, &self.properties, &self.suites, *duration_ms);
-        if let Err(error) = whole::write(&self.path, &xml, Readers::Others) {
-            let path = self.path.display();
-            self.warnings
-                .line(&format!("warning: {path} could not be written: {error}"));
-        }
-    }
-}
-
-impl Reporter for JunitReporter {
-    fn event(&mut self, event: &RunEvent) {
-        self.story.hear(event);
-        match event {
-            RunEvent::RunStarted {
-                plan,
-                target,
-                steps,
-                ..
-            } => {
-                self.plan = plan.to_string();
-                self.properties.push(("target", target.to_string()));
-                for step in steps {
-                    self.suite(Section::Steps, step.as_str());
-                }
-            }
-            RunEvent::StepStarted { step, section, .. } => {
-                self.suite(*section, step.as_str());
-            }
-            RunEvent::Check {
-                step,
-                name,
-                status,
-                duration_ms,
-                detail,
-            } => {
-                let detail = || detail.clone().unwrap_or_default();
-                let result = match status {
-                    CheckStatus::Passed => Verdict::Passed,
-                    CheckStatus::Skipped => Verdict::Skipped(detail()),
-                    CheckStatus::Failed => Verdict::Failed {
-                        message: detail(),
-                        kind: "check".to_owned(),
-                        text: String::new(),
-                    },
-                };
-                let name = format!("check: {name}");
-                self.running(step.as_str())
-                    .set(Case::new(&name, *duration_ms, result));
-            }
-            RunEvent::StepFinished {
-                step,
-                section,
-                phase,
-                duration_ms,
-                ..
-            } => {
-                let name = phase_case(*phase);
-                self.suite(*section, step.as_str()).set(Case::new(
-                    name,
-                    *duration_ms,
-                    Verdict::Passed,
-                ));
-            }
-            RunEvent::StepFailed {
-                step,
-                section,
-                phase,
-                failure,
-                duration_ms,
-                ..
-            } => {
-                let result = Verdict::Failed {
-                    message: failure.error.message.clone(),
-                    kind: failure.error.code.clone(),
-                    text: failure.context.join("\n"),
-                };
-                self.suite(*section, step.as_str()).set(Case::new(
-                    phase_case(*phase),
-                    *duration_ms,
-                    result,
-                ));
-            }
-            RunEvent::RunFinished { .. } => self.finish(event),
-            _ => {}
-        }
-    }
-}
-
-fn phase_case(phase: Phase) -> &'static str {
-    match phase {
-        // `check` would read like a named check.
-        Phase::Check => "preflight",
-        Phase::Run => "run",
-        Phase::Undo => "undo",
+fn failed(message: &str, code: &str, text: &str) -> ResultStatus {
+    ResultStatus::Failed {
+        message: message.to_owned(),
+        code: Some(code.to_owned()),
+        context: vec![text.to_owned()],
     }
 }
 
 impl Suite {
-    fn new(section: Section, step: &str) -> Self {
+    fn of_run(ms: u64, status: ResultStatus) -> Self {
         Self {
-            section,
-            step: step.to_owned(),
-            cases: Vec::new(),
+            name: VDEPLOY.to_owned(),
+            cases: vec![Case::of_run(ms, status)],
+            ms,
         }
     }
 
-    /// The result of a later attempt replaces the one before.
-    fn set(&mut self, mut case: Case) {
-        let Some(old) = self.cases.iter_mut().find(|old| old.name == case.name) else {
-            self.cases.push(case);
-            return;
-        };
-        case.notes = std::mem::take(&mut old.notes);
-        if let Verdict::Failed { message, .. } = &old.result {
-            let attempt = case.notes.len() + 1;
-            case.notes
-                .push(format!("attempt {attempt} failed: {message}"));
+    fn of_step(model: &StepModel) -> Self {
+        let is_function = |r: &&StepResult| matches!(r.subject, Subject::Function(_));
+        let mut cases: Vec<_> = model.results.iter().map(Case::of_result).collect();
+        if cases.is_empty() {
+            let reason = "not reached".to_owned();
+            cases.push(Case::of_run(0, ResultStatus::Skipped { reason }));
         }
-        *old = case;
-    }
-
-    fn count(&self, is: impl Fn(&Verdict) -> bool) -> usize {
-        self.cases.iter().filter(|case| is(&case.result)).count()
+        Self {
+            name: format!("{}{}", wording::section(model.section), model.step),
+            cases,
+            // The checks ran within the functions.
+            ms: model
+                .results
+                .iter()
+                .filter(is_function)
+                .map(|result| result.duration_ms)
+                .sum(),
+        }
     }
 
     fn failures(&self) -> usize {
-        self.count(|result| matches!(result, Verdict::Failed { .. }))
+        let is_failed = |case: &&Case| matches!(case.status, ResultStatus::Failed { .. });
+        self.cases.iter().filter(is_failed).count()
     }
 
     fn skipped(&self) -> usize {
-        self.count(|result| matches!(result, Verdict::Skipped(_)))
+        let is_skipped = |case: &&Case| matches!(case.status, ResultStatus::Skipped { .. });
+        self.cases.iter().filter(is_skipped).count()
     }
 }
 
 impl Case {
-    fn new(name: &str, ms: u64, result: Verdict) -> Self {
+    fn of_run(ms: u64, status: ResultStatus) -> Self {
         Self {
-            name: name.to_owned(),
+            name: "run".to_owned(),
             ms,
-            result,
+            status,
             notes: Vec::new(),
+        }
+    }
+
+    fn of_result(result: &StepResult) -> Self {
+        let earlier = (1..).zip(&result.earlier_failures);
+        Self {
+            name: match &result.subject {
+                Subject::Check(name) => format!("check: {name}"),
+                // `check` would read like a named check.
+                Subject::Function(Phase::Check) => "preflight".to_owned(),
+                Subject::Function(phase) => wording::phase(*phase).to_owned(),
+            },
+            ms: result.duration_ms,
+            status: result.status.clone(),
+            notes: earlier
+                .map(|(attempt, message)| format!("attempt {attempt} failed: {message}"))
+                .collect(),
         }
     }
 }
 
-fn render(plan: &str, properties: &[(&str, String)], suites: &[Suite], ms: u64) -> String {
+fn render_suites(plan: &str, properties: &[(&str, String)], suites: &[Suite], ms: u64) -> String {
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let total = |count: fn(&Suite) -> usize| suites.iter().map(count).sum::<usize>();
     let _ = writeln!(
@@ -301,22 +151,14 @@ fn render(plan: &str, properties: &[(&str, String)], suites: &[Suite], ms: u64) 
         secs(ms),
     );
     for suite in suites {
-        let name = format!("{}{}", text::section(suite.section), suite.step);
-        let name = escape(&name);
+        let name = escape(&suite.name);
         let _ = writeln!(
             xml,
             "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"{}\" time=\"{}\">",
             suite.cases.len(),
             suite.failures(),
             suite.skipped(),
-            secs(
-                suite
-                    .cases
-                    .iter()
-                    .filter(|c| !c.name.starts_with("check: "))
-                    .map(|c| c.ms)
-                    .sum()
-            ),
+            secs(suite.ms),
         );
         if !properties.is_empty() {
             xml.push_str("    <properties>\n");
@@ -344,22 +186,22 @@ fn render_case(xml: &mut String, plan: &str, suite: &str, case: &Case) {
         secs(case.ms)
     );
     let mut inner = String::new();
-    match &case.result {
-        Verdict::Passed => {}
-        Verdict::Skipped(why) => {
-            let _ = writeln!(inner, "      <skipped message=\"{}\"/>", escape(why));
+    match &case.status {
+        ResultStatus::Passed => {}
+        ResultStatus::Skipped { reason } => {
+            let _ = writeln!(inner, "      <skipped message=\"{}\"/>", escape(reason));
         }
-        Verdict::Failed {
+        ResultStatus::Failed {
             message,
-            kind,
-            text,
+            code,
+            context,
         } => {
             let _ = writeln!(
                 inner,
                 "      <failure message=\"{}\" type=\"{}\">{}</failure>",
                 escape(message),
-                escape(kind),
-                escape(text)
+                escape(code.as_deref().unwrap_or("check")),
+                escape(&context.join("\n"))
             );
         }
     }
@@ -378,8 +220,8 @@ fn secs(ms: u64) -> String {
     format!("{}.{:03}", ms / 1000, ms % 1000)
 }
 
-/// For text and attributes: what XML 1.0 cannot hold, and what a viewer would
-/// act on, is left out.
+/// For text and attributes. Drops what XML 1.0 cannot hold and what a viewer
+/// would act on.
 fn escape(text: &str) -> String {
     let text = clean::block(text);
     let mut escaped = String::with_capacity(text.len());

@@ -1,53 +1,53 @@
 //! What people and machines see of a run. Everything here derives from
-//! [`RunEvent`]s (already masked) and stored runs; nothing here changes a run,
-//! and a screen or pipe that is gone never stops one.
-//!
-//! Where it goes:
+//! [`RunEvent`]s, which are masked already, and from stored runs. Nothing here
+//! changes a run, and a terminal or pipe that goes away never stops one.
 //!
 //! | mode | stdout | stderr |
 //! |---|---|---|
-//! | terminal | live steps and result ([`HumanReporter`]) | errors before a run begins |
-//! | no terminal, or `TERM=dumb` | lines and result ([`PlainReporter`]) | the same |
+//! | terminal | a live line, finished steps, the summary ([`LiveReporter`]) | errors before a run begins |
+//! | no terminal, or `TERM=dumb` | lines and the summary ([`PlainReporter`]) | the same |
 //! | `--json` | one JSON object a line, nothing else ([`JsonReporter`]) | text for people |
 //!
-//! So `vdeploy run | cat` shows all of it, and `vdeploy run --json | jq` never
-//! sees a line that is no JSON. `--junit FILE` and GitHub's annotations come on
-//! top.
+//! So `vdeploy run | cat` shows all of it, and every line that
+//! `vdeploy run --json | jq` reads is JSON. [`FILE_REPORTS`] and GitHub's
+//! annotations come on top.
 
+pub mod atomic_file;
 mod bus;
-mod choice;
 pub mod difference;
-mod ending;
+mod file_report;
 mod github;
-mod human;
 mod json;
 mod junit;
-mod narrator;
-mod plain;
+pub mod model;
+mod output_mode;
 pub mod prune;
 pub mod runs;
 mod sink;
-mod story;
 mod text;
-pub mod whole;
+mod wording;
 
 #[cfg(test)]
 mod script;
 
 pub use bus::EventBus;
-pub use choice::{Progress, Screen, Surroundings, choose};
-pub use github::{GithubReporter, harmless};
-pub use human::HumanReporter;
+pub use file_report::{FileReport, FileReporter};
+pub use github::{GithubReporter, escape_workflow_commands};
 pub use json::JsonReporter;
-pub use junit::JunitReporter;
-pub use plain::PlainReporter;
+pub use model::RunModel;
+pub use output_mode::{OutputMode, TerminalInfo};
 pub use sink::Sink;
+pub use text::{LiveReporter, PlainReporter};
 
 use vdeploy_core::event::RunEvent;
 
-/// Shows events. Called in order, one at a time, never on a runtime thread: it
-/// may block, and it must not fail.
+/// Every kind of file that a run can leave. A new one is a file with a `REPORT`
+/// and a row here; the commands take their flags from this list.
+pub const FILE_REPORTS: &[FileReport] = &[junit::REPORT];
+
+/// Shows the events of one run.
 pub trait Reporter: Send {
-    /// One happening.
-    fn event(&mut self, event: &RunEvent);
+    /// Called in order, one event at a time, never on a runtime thread: it may
+    /// block, and it must not fail. `model` has the event already.
+    fn event(&mut self, model: &RunModel, event: &RunEvent);
 }

@@ -2,12 +2,12 @@
 //! JSON. Pure.
 
 use super::runs::State;
-use super::text::{age, size, table};
+use crate::text::{age, size, table};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use vdeploy_core::clean;
 use vdeploy_core::event::Outcome;
-use vdeploy_journal::prune::{Hold, Surveyed, Why};
+use vdeploy_journal::prune::{Hold, KeepReason, PruneCandidate};
 
 /// Version of the JSON form.
 pub const FORMAT: u32 = 1;
@@ -18,9 +18,9 @@ pub struct Pruned<'a> {
     /// Whether it was only looked at.
     pub dry_run: bool,
     /// Removed, or to be removed.
-    pub removed: &'a [Surveyed],
+    pub removed: &'a [PruneCandidate],
     /// They match and stay.
-    pub kept: &'a [(Surveyed, Why)],
+    pub kept: &'a [(PruneCandidate, KeepReason)],
     /// Bytes that the store took.
     pub before: u64,
     /// Bytes that it takes now.
@@ -103,11 +103,11 @@ pub fn text(pruned: &Pruned<'_>, now: u64) -> String {
     out
 }
 
-fn rows(runs: &[Surveyed], now: u64) -> Vec<[String; 5]> {
+fn rows(runs: &[PruneCandidate], now: u64) -> Vec<[String; 5]> {
     runs.iter().map(|run| row(run, now)).collect()
 }
 
-fn row(run: &Surveyed, now: u64) -> [String; 5] {
+fn row(run: &PruneCandidate, now: u64) -> [String; 5] {
     let dry = if run.dry_run { " (dry run)" } else { "" };
     [
         clean::line(run.id.as_str()).into_owned(),
@@ -118,7 +118,7 @@ fn row(run: &Surveyed, now: u64) -> [String; 5] {
     ]
 }
 
-fn state(run: &Surveyed) -> &'static str {
+fn state(run: &PruneCandidate) -> &'static str {
     let state = match (run.outcome, &run.rolls_back) {
         (Some(Outcome::Deployed), Some(_)) => State::Reverted,
         (outcome, _) => State::of(outcome, run.hold == Hold::AtWork),
@@ -127,41 +127,41 @@ fn state(run: &Surveyed) -> &'static str {
 }
 
 /// Why it stays, and what to do where something can be done.
-fn sentence(run: &Surveyed, why: &Why) -> String {
+fn sentence(run: &PruneCandidate, why: &KeepReason) -> String {
     let id = &run.id;
     match why {
-        Why::AtWork => "it is at work".to_owned(),
-        Why::RanOut => {
+        KeepReason::AtWork => "it is at work".to_owned(),
+        KeepReason::RanOut => {
             "nobody has had its target since it was cut off: its process may still be there"
                 .to_owned()
         }
-        Why::CutOff => format!(
+        KeepReason::CutOff => format!(
             "it was cut off: `vdeploy resume {id}`, `vdeploy rollback {}` or `vdeploy abandon \
              {id} --reason \"REASON\"`",
             run.rolls_back.as_ref().unwrap_or(id)
         ),
-        Why::Rollback => "`vdeploy rollback` would undo it".to_owned(),
-        Why::LastChange => "the last change of its target".to_owned(),
-        Why::Verified => "the last that ended verified".to_owned(),
-        Why::RolledBackBy(by) => format!("run {by}, which stays, rolls it back"),
-        Why::Move(vm) => format!("only it knows that its target went to VM {vm}"),
-        Why::Beginning => "a run begins on its target; try again".to_owned(),
-        Why::Meanwhile => "another process came to need it; try again".to_owned(),
+        KeepReason::Rollback => "`vdeploy rollback` would undo it".to_owned(),
+        KeepReason::LastChange => "the last change of its target".to_owned(),
+        KeepReason::Verified => "the last that ended verified".to_owned(),
+        KeepReason::RolledBackBy(by) => format!("run {by}, which stays, rolls it back"),
+        KeepReason::Move(vm) => format!("only it knows that its target went to VM {vm}"),
+        KeepReason::Beginning => "a run begins on its target; try again".to_owned(),
+        KeepReason::Meanwhile => "another process came to need it; try again".to_owned(),
     }
 }
 
-fn word(why: &Why) -> &'static str {
+fn word(why: &KeepReason) -> &'static str {
     match why {
-        Why::AtWork => "at-work",
-        Why::RanOut => "ran-out",
-        Why::CutOff => "cut-off",
-        Why::Rollback => "rollback",
-        Why::LastChange => "last-change",
-        Why::Verified => "verified",
-        Why::RolledBackBy(_) => "rolled-back-by",
-        Why::Move(_) => "move",
-        Why::Beginning => "beginning",
-        Why::Meanwhile => "meanwhile",
+        KeepReason::AtWork => "at-work",
+        KeepReason::RanOut => "ran-out",
+        KeepReason::CutOff => "cut-off",
+        KeepReason::Rollback => "rollback",
+        KeepReason::LastChange => "last-change",
+        KeepReason::Verified => "verified",
+        KeepReason::RolledBackBy(_) => "rolled-back-by",
+        KeepReason::Move(_) => "move",
+        KeepReason::Beginning => "beginning",
+        KeepReason::Meanwhile => "meanwhile",
     }
 }
 
@@ -192,7 +192,7 @@ pub fn json(pruned: &Pruned<'_>) -> Value {
     })
 }
 
-fn member(run: &Surveyed) -> Value {
+fn member(run: &PruneCandidate) -> Value {
     json!({
         "id": run.id,
         "plan": run.plan,

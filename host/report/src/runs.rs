@@ -1,20 +1,20 @@
 //! `vdeploy runs list` and `vdeploy runs show`: stored runs as text and as
 //! JSON. Pure: takes what the store gave and the time, returns what to print.
 
-use super::text::{self, BROUGHT_BACK, NO_LIVE_VERSION, duration, table};
+use crate::text::{self, duration, table};
+use crate::wording::{self, Ending};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use vdeploy_core::clean;
-use vdeploy_core::event::{Outcome, Phase, says_no_live_version};
-use vdeploy_journal::changed::TargetChanged;
+use vdeploy_core::event::{Outcome, Phase};
+use vdeploy_journal::RunView;
 use vdeploy_journal::moment::moment;
+use vdeploy_journal::run_view::{self, CallEnd, CallView, FunctionView};
 use vdeploy_journal::store::{RunRecord, RunSummary, Stored};
-use vdeploy_journal::{Entry, unfinished};
 
-mod standing;
+mod state;
 
-pub use standing::{Standing, State};
+pub use state::{Standing, State};
 
 /// Version of the JSON forms.
 pub const FORMAT: u32 = 1;
@@ -32,7 +32,7 @@ pub fn next_commands(record: &RunRecord, journal: &[Stored], state: State) -> Ve
     let rollback = format!("vdeploy rollback {run}");
     let resume = format!("vdeploy resume {run}");
     let abandon = format!("vdeploy abandon {run} --reason \"REASON\"");
-    let changed = unfinished::has_changed(journal);
+    let changed = RunView::of(journal).target_changed();
     match state {
         State::Running => Vec::new(),
         State::Ended(Outcome::RolledBack) | State::Undone => vec![again],
@@ -111,7 +111,8 @@ pub fn list_json(runs: &[RunSummary], standing: Standing<'_>) -> Value {
 
 /// The text of `runs show`.
 pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now: u64) -> String {
-    let (state, ended) = end(journal, standing.running.contains(&record.id));
+    let view = RunView::of(journal);
+    let (state, ended) = end(&view, standing.running.contains(&record.id));
     let seen = standing.seen_from_now(&record.id, record.rolls_back.as_ref(), state);
     let mut out = String::new();
     let mut row = |label: &str, text: &str| {
@@ -134,32 +135,34 @@ pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now:
     if let Some(run) = &record.rolls_back {
         row("undoes", &format!("run {run}"));
     }
-    let mut changed = TargetChanged::default();
-    for stored in journal {
-        changed.read(&stored.entry);
-        match &stored.entry {
-            Entry::SnapshotTaken { snapshot, provider } => {
-                let by = provider
-                    .as_ref()
-                    .map_or(String::new(), |plugin| format!(", by the plugin {plugin}"));
-                let when = match changed.is_changed() {
-                    true => "after",
-                    false => "before",
-                };
-                row("snapshot", &format!("{snapshot} ({when} the changes{by})"));
-            }
-            Entry::SnapshotWaived { reason } => row("snapshot", &format!("none: {reason}")),
-            Entry::TargetMoved { to, .. } => row("moved to", to.as_str()),
-            Entry::Abandoned { by, .. } => row("left", &format!("by {by}")),
-            _ => {}
-        }
+    if let Some(reason) = view.snapshot_waived {
+        row("snapshot", &format!("none: {reason}"));
+    }
+    for snapshot in &view.snapshots {
+        let by = snapshot
+            .provider
+            .map_or(String::new(), |plugin| format!(", by the plugin {plugin}"));
+        let when = match snapshot.after_change {
+            true => "after",
+            false => "before",
+        };
+        row(
+            "snapshot",
+            &format!("{} ({when} the changes{by})", snapshot.id),
+        );
+    }
+    for relocation in &view.relocations {
+        row("moved to", relocation.to.as_str());
+    }
+    if let Some(run_view::Ending::Abandoned { by, .. }) = view.end.map(|end| end.how) {
+        row("left", &format!("by {by}"));
     }
     let took = ended.map_or(String::new(), |(at, _)| {
         format!(" ({})", duration(at.saturating_sub(record.started_at)))
     });
     match state {
         State::Ended(outcome) => {
-            let words = words(record, journal, outcome);
+            let words = headline(record, &view, outcome);
             row("outcome", &format!("{words}{took}"));
         }
         State::Reverted | State::Undone => {}
@@ -178,12 +181,12 @@ pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now:
         row("undone", &text);
     }
 
-    let steps = steps(journal);
+    let steps = steps(&view);
     if !steps.is_empty() {
         let rows: Vec<_> = steps.iter().map(StepRow::cells).collect();
         let _ = write!(out, "\nsteps\n{}", table(&rows, "  "));
     }
-    let changes = changes(journal);
+    let changes = changes(&view);
     let _ = match changes.as_slice() {
         [] => write!(out, "\nchanges: none\n"),
         changes => {
@@ -203,10 +206,11 @@ pub fn show(record: &RunRecord, journal: &[Stored], standing: Standing<'_>, now:
 
 /// The JSON of `runs show`: the record, the derived parts and the journal.
 pub fn show_json(record: &RunRecord, journal: &[Stored], standing: Standing<'_>) -> Value {
-    let (state, ended) = end(journal, standing.running.contains(&record.id));
+    let view = RunView::of(journal);
+    let (state, ended) = end(&view, standing.running.contains(&record.id));
     let state = standing.seen_from_now(&record.id, record.rolls_back.as_ref(), state);
-    let steps: Vec<_> = steps(journal).iter().map(StepRow::json).collect();
-    let changes: Vec<_> = changes(journal).iter().map(Change::json).collect();
+    let steps: Vec<_> = steps(&view).iter().map(StepRow::json).collect();
+    let changes: Vec<_> = changes(&view).iter().map(Change::json).collect();
     json!({
         "format": FORMAT,
         "state": state.word(),
@@ -221,39 +225,28 @@ pub fn show_json(record: &RunRecord, journal: &[Stored], standing: Standing<'_>)
     })
 }
 
-/// How a run ended, in words.
-fn words(record: &RunRecord, journal: &[Stored], outcome: Outcome) -> &'static str {
-    let no_live_version = journal.iter().any(|stored| match &stored.entry {
-        Entry::StepFinished { output, .. } => output.as_ref().is_some_and(says_no_live_version),
-        _ => false,
-    });
-    match outcome {
-        _ if record.dry_run => {}
-        Outcome::RolledBack if no_live_version => return NO_LIVE_VERSION,
-        Outcome::Deployed if record.rolls_back.is_some() && no_live_version => {
-            return NO_LIVE_VERSION;
-        }
-        Outcome::Deployed if record.rolls_back.is_some() => return BROUGHT_BACK,
-        _ => {}
-    }
-    text::outcome(outcome, false)
+/// As the run itself said at its end.
+fn headline(record: &RunRecord, view: &RunView<'_>, outcome: Outcome) -> &'static str {
+    wording::headline(Ending {
+        outcome,
+        unchanged: false,
+        dry_run: record.dry_run,
+        operator_requested: record.rolls_back.is_some(),
+        no_live_version: view.says_no_live_version(),
+        changed: view.target_changed(),
+    })
 }
 
-/// The state, and time and message of the end. A run that was resumed after
-/// its end goes on.
-fn end(journal: &[Stored], running: bool) -> (State, Option<(u64, &str)>) {
-    match journal.last() {
-        Some(Stored {
-            at,
-            entry: Entry::Finished { outcome, message },
-            ..
-        }) => (State::Ended(*outcome), Some((*at, message))),
-        Some(Stored {
-            at,
-            entry: Entry::Abandoned { reason, .. },
-            ..
-        }) => (State::Abandoned, Some((*at, reason))),
-        _ => (State::of(None, running), None),
+/// The state, and time and message of the end.
+fn end<'a>(view: &RunView<'a>, running: bool) -> (State, Option<(u64, &'a str)>) {
+    let Some(end) = view.end else {
+        return (State::of(None, running), None);
+    };
+    match end.how {
+        run_view::Ending::Finished { outcome, message } => {
+            (State::Ended(outcome), Some((end.at, message)))
+        }
+        run_view::Ending::Abandoned { reason, .. } => (State::Abandoned, Some((end.at, reason))),
     }
 }
 
@@ -282,7 +275,7 @@ impl StepRow {
         [
             mark.to_owned(),
             self.name.clone(),
-            format!("{}{again}", text::phase(self.phase)),
+            format!("{}{again}", wording::phase(self.phase)),
             self.took
                 .map_or_else(|| "not finished".to_owned(), duration),
             clean::line(&self.error).into_owned(),
@@ -301,41 +294,21 @@ impl StepRow {
     }
 }
 
-/// Calls of plugin functions in order. Calls never overlap, so an end belongs
-/// to the last beginning; a beginning without an end was cut off.
-fn steps(journal: &[Stored]) -> Vec<StepRow> {
-    let mut rows: Vec<StepRow> = Vec::new();
-    let mut began = 0;
-    for stored in journal {
-        let (ok, error) = match &stored.entry {
-            Entry::StepStarted {
-                step,
-                section,
-                phase,
-                attempt,
-            } => {
-                began = stored.at;
-                rows.push(StepRow {
-                    name: format!("{}{step}", text::section(*section)),
-                    phase: *phase,
-                    attempt: *attempt,
-                    took: None,
-                    ok: None,
-                    error: String::new(),
-                });
-                continue;
-            }
-            Entry::StepFinished { .. } => (true, String::new()),
-            Entry::StepFailed { failure, .. } => (false, failure.error.to_string()),
-            _ => continue,
-        };
-        if let Some(row) = rows.last_mut().filter(|row| row.ok.is_none()) {
-            row.took = Some(stored.at.saturating_sub(began));
-            row.ok = Some(ok);
-            row.error = error;
-        }
-    }
-    rows
+fn steps(view: &RunView<'_>) -> Vec<StepRow> {
+    let row = |function: &FunctionView<'_>| StepRow {
+        name: format!("{}{}", wording::section(function.section), function.step),
+        phase: function.phase,
+        attempt: function.attempt,
+        took: function
+            .end
+            .map(|end| end.at.saturating_sub(function.started_at)),
+        ok: function.end.map(|end| end.failure.is_none()),
+        error: function
+            .end
+            .and_then(|end| end.failure)
+            .map_or_else(String::new, |failure| failure.error.to_string()),
+    };
+    view.functions.iter().map(row).collect()
 }
 
 /// One change that was begun.
@@ -382,42 +355,26 @@ impl Change<'_> {
     }
 }
 
-fn changes(journal: &[Stored]) -> Vec<Change<'_>> {
-    let mut changes: BTreeMap<u64, Change<'_>> = BTreeMap::new();
-    for stored in journal {
-        match &stored.entry {
-            Entry::Intent {
-                call,
-                step,
-                function,
-                request,
-                changes_target,
-            } => {
-                changes.insert(
-                    *call,
-                    Change {
-                        call: *call,
-                        step: step.as_str(),
-                        function,
-                        request,
-                        target: *changes_target,
-                        fate: "in doubt",
-                    },
-                );
-            }
-            Entry::Result { call, response, .. } => {
-                if let Some(change) = changes.get_mut(call) {
-                    change.fate = match response {
-                        Ok(_) => "made",
-                        Err(error) if error.maybe_applied => "failed, may have happened",
-                        Err(_) => "failed",
-                    };
-                }
-            }
-            _ => {}
-        }
-    }
-    changes.into_values().collect()
+fn changes<'a>(view: &RunView<'a>) -> Vec<Change<'a>> {
+    let change = |number: u64, call: &CallView<'a>| {
+        Some(Change {
+            call: number,
+            step: call.step.as_str(),
+            function: call.function,
+            request: call.request,
+            target: call.changes_target?,
+            fate: match &call.end {
+                CallEnd::Result(Ok(_)) | CallEnd::Done(_) => "made",
+                CallEnd::Result(Err(error)) if error.maybe_applied => "failed, may have happened",
+                CallEnd::Result(Err(_)) => "failed",
+                CallEnd::InDoubt(_) => "in doubt",
+            },
+        })
+    };
+    let calls = view.calls.iter();
+    calls
+        .filter_map(|(number, call)| change(*number, call))
+        .collect()
 }
 
 #[cfg(test)]

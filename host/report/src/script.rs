@@ -1,11 +1,34 @@
 //! Scripted runs for the tests of all reporters.
 
+use crate::{Reporter, RunModel};
 use serde_json::json;
 use vdeploy_core::capability::ssh::Stream;
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::event::Outcome;
 use vdeploy_core::event::RunEvent;
 use vdeploy_core::event::{CheckStatus, Level, Phase, Section, StepFailure};
+
+pub(super) fn model(events: &[RunEvent]) -> RunModel {
+    let mut model = RunModel::default();
+    events.iter().for_each(|event| model.apply(event));
+    model
+}
+
+/// As the bus calls a reporter.
+pub(super) trait Show: Reporter {
+    fn show(&mut self, events: &[RunEvent]) {
+        self.show_with(&mut RunModel::default(), events);
+    }
+
+    fn show_with(&mut self, model: &mut RunModel, events: &[RunEvent]) {
+        for event in events {
+            model.apply(event);
+            self.event(model, event);
+        }
+    }
+}
+
+impl<R: Reporter> Show for R {}
 
 pub(super) const RUN: &str = "01K0RUN";
 
@@ -71,6 +94,7 @@ pub(super) fn called(step: &str, call: u64, ok: bool, not_made: bool) -> RunEven
         call,
         ok,
         not_made,
+        command_ok: None,
         duration_ms: 40,
     }
 }

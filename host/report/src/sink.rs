@@ -1,15 +1,15 @@
-//! Lines to a stream that may go away: the first error silences it.
+//! Lines to a stream that may go away.
 
 use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 use vdeploy_core::clean;
 
-/// How long a full pipe in non-blocking mode may stay full.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a pipe in non-blocking mode may stay full.
+const FULL_PIPE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A stream of lines. Each line is flushed; after the first error (a closed
-/// pipe, a terminal that went away) everything is dropped.
+/// Each line is flushed. After the first error (a closed pipe, a terminal that
+/// went away) every line is dropped.
 pub struct Sink {
     out: Option<Box<dyn Write + Send>>,
 }
@@ -23,24 +23,21 @@ impl fmt::Debug for Sink {
 }
 
 impl Sink {
-    /// Writes to `out`.
     pub fn new(out: impl Write + Send + 'static) -> Self {
         Self {
             out: Some(Box::new(out)),
         }
     }
 
-    /// Writes to standard output.
     pub fn stdout() -> Self {
         Self::new(std::io::stdout())
     }
 
-    /// Writes to standard error.
     pub fn stderr() -> Self {
         Self::new(std::io::stderr())
     }
 
-    /// Writes `text` and a line end. Of what a screen would act on only the
+    /// Adds the line end. Of the sequences that a terminal acts on, only the
     /// reports' own colours are written.
     pub fn line(&mut self, text: &str) {
         let Some(out) = &mut self.out else { return };
@@ -54,10 +51,10 @@ impl Sink {
     }
 }
 
-/// Like `Write::write_all`, but waits while a non-blocking pipe is full: some
-/// CI runners hand one down.
+/// Like `Write::write_all`, but waits while a non-blocking pipe is full: some CI
+/// runners pass one on.
 fn write_all(out: &mut dyn Write, mut bytes: &[u8]) -> std::io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + FULL_PIPE_TIMEOUT;
     let mut wait = Duration::from_millis(1);
     loop {
         let tried = if bytes.is_empty() {
@@ -84,7 +81,7 @@ pub(super) mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    /// Keeps what is written, for the tests of all reporters.
+    /// What was written, for the tests of all reporters.
     #[derive(Clone, Default)]
     pub(crate) struct Kept(pub Arc<Mutex<Vec<u8>>>);
 
@@ -120,7 +117,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_full_pipe_is_waited_for_and_a_closed_one_is_silence() {
+    fn a_full_pipe_is_waited_for_and_a_closed_one_silences_the_sink() {
         let kept = Kept::default();
         let moody = Moody(
             vec![ErrorKind::WouldBlock, ErrorKind::Interrupted],

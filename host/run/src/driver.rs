@@ -1,11 +1,11 @@
 //! Performs what the machine decides: calls plugins, writes the journal, tells
 //! the reporters.
 
-use super::earlier::{self, Open, SoFar};
 use super::machine::{self, Action, Ended, History, Place, Traits};
 use super::names;
+use super::outcome_message::OutcomeMessage;
 use super::prepare::{Configs, Plugins};
-use super::verdict;
+use super::resume_state::{self, InFlight, ResumeState};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,8 +40,8 @@ pub struct Execution {
     pub rolls_back: Option<Arc<BTreeMap<StepId, Value>>>,
     /// That run.
     pub rolled_back_run: Option<RunId>,
-    /// What an earlier process of this run has come to.
-    pub so_far: SoFar,
+    /// Where an earlier process of this run was interrupted.
+    pub resume_state: ResumeState,
 }
 
 /// How a run ended, in full.
@@ -81,20 +81,20 @@ pub(super) struct Progress {
     pub(super) history: History,
     pub(super) outputs: BTreeMap<StepId, Value>,
     pub(super) problems: Vec<StepProblem>,
-    /// The function that an earlier process was cut off in.
-    open: Option<Open>,
+    /// The function that an earlier process was interrupted in.
+    in_flight: Option<InFlight>,
 }
 
 impl Execution {
     /// Executes the plan to its end. Never returns early: a lost journal or
     /// lease ends the run as `Interrupted`.
     pub async fn execute(&self) -> Finished {
-        let so_far = self.so_far.clone();
+        let state = self.resume_state.clone();
         let mut progress = Progress {
-            history: so_far.history,
-            outputs: so_far.outputs,
-            problems: so_far.problems,
-            open: so_far.open,
+            history: state.history,
+            outputs: state.outputs,
+            problems: state.problems,
+            in_flight: state.in_flight,
         };
         let outcome = loop {
             progress
@@ -127,15 +127,16 @@ impl Execution {
         let unchanged = outcome == Outcome::Deployed
             && !self.traits.may_change.is_empty()
             && !self.shared.target_changed();
-        let finished = verdict::finished(&verdict::Facts {
+        let finished = OutcomeMessage {
             outcome,
             unchanged,
             execution: self,
             problems: &progress.problems,
             broken: self.shared.broken(),
             by_hand: self.by_hand(progress),
-            no_live_version: earlier::no_live_version(&progress.outputs),
-        });
+            no_live_version: resume_state::no_live_version(&progress.outputs),
+        }
+        .finished();
         // A journal that cannot be written was the reason already; otherwise
         // the outcome is not believed without its entry.
         if self.shared.broken().is_none()
@@ -221,7 +222,7 @@ impl Execution {
                 .ran(place, attempt, Ended::Failed { retry: false });
             return;
         };
-        if attempt > 1 && progress.open.is_none() {
+        if attempt > 1 && progress.in_flight.is_none() {
             tokio::select! {
                 () = self.shared.world.clock.sleep(retry_delay(step, attempt)) => {}
                 () = self.shared.stopped() => return,
@@ -285,9 +286,9 @@ impl Execution {
         let plugin = self.plugins.get(&step.plugin)?;
         let section = place.section;
         let goes_on = progress
-            .open
+            .in_flight
             .take()
-            .is_some_and(|open| (open.place, open.phase, open.attempt) == (place, phase, attempt));
+            .is_some_and(|f| (f.place, f.phase, f.attempt) == (place, phase, attempt));
         if !goes_on {
             self.write(&Entry::StepStarted {
                 step: step.id.clone(),

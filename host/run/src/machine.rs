@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use vdeploy_core::event::Outcome;
-use vdeploy_core::event::{Phase, Section};
+use vdeploy_core::event::Section;
 use vdeploy_core::plan::{OnFailure, Plan, RollbackTo, Step};
 
 /// Where a step stands in a plan.
@@ -97,19 +97,6 @@ impl History {
         self.settled = true;
     }
 
-    /// A function that was said to have ended is still going on.
-    pub fn reopened(&mut self, place: Place, phase: Phase, attempt: u32) {
-        match (phase, attempt.checked_sub(1)) {
-            (Phase::Check, _) => drop(self.checked.remove(&place)),
-            (Phase::Undo, _) => drop(self.undone.remove(&place.index)),
-            (Phase::Run, Some(before @ 1..)) => {
-                let ended = Ended::Failed { retry: true };
-                self.runs.insert(place, (before, ended));
-            }
-            (Phase::Run, _) => drop(self.runs.remove(&place)),
-        }
-    }
-
     /// Takes over what is known now. Once a finally step ran, how the run ends
     /// is settled: what such a step changes, or a stop that comes then, does
     /// not begin a rollback.
@@ -184,9 +171,9 @@ fn forward(plan: &Plan, traits: &Traits, history: &History) -> Result<Action, Ou
     if history.rollback_begun {
         return rollback(plan, traits, history);
     }
-    let unfinished = places(plan, Section::Steps)
+    let next = places(plan, Section::Steps)
         .find(|(place, _)| !matches!(history.runs.get(place), Some((_, Ended::Finished))));
-    let Some((place, step)) = unfinished else {
+    let Some((place, step)) = next else {
         // Also when the stop came while the last step ended well.
         return Err(Outcome::Deployed);
     };

@@ -2,8 +2,8 @@
 //! that says what is next, and the reader of the journal of a run that was cut
 //! off. The little driver here writes a journal as the real one does.
 
-use super::earlier::so_far;
 use super::machine::{Action, Ended, Place, Traits, next, places};
+use super::resume_state::ResumeState;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::event::{Outcome, Phase, Section, StepFailure};
 use vdeploy_core::ids::StepId;
 use vdeploy_core::plan::{OnFailure, Plan, Retry, RollbackTo, Step};
-use vdeploy_gate::Came;
+use vdeploy_gate::CallOutcome;
 use vdeploy_journal::Entry;
 use vdeploy_journal::store::{RunRecord, Stored};
 
@@ -172,7 +172,7 @@ impl Process<'_> {
 
     fn run(mut self, stop: Option<usize>) -> Result<Outcome, Crash> {
         let record = RunRecord::bare("01A", "infra", self.script.plan.clone());
-        let sum = so_far(&record, &self.left.journal);
+        let sum = ResumeState::of(&record, &self.left.journal);
         if !self.left.journal.is_empty() {
             self.write(Entry::Resumed {
                 by: String::new(),
@@ -180,15 +180,15 @@ impl Process<'_> {
             })?;
         }
         let mut history = sum.history;
-        let mut open = sum.open;
+        let mut in_flight = sum.in_flight;
         let mut calls = sum.gate.calls;
         let mut changed = sum.gate.target_changed;
         let mut finishing = sum.gate.finishing;
-        let mut tape: BTreeMap<u64, Came> = sum
+        let mut recorded_calls: BTreeMap<u64, CallOutcome> = sum
             .gate
-            .tape
+            .recorded
             .calls()
-            .map(|(call, recorded)| (call, recorded.came.clone()))
+            .map(|(call, recorded)| (call, recorded.outcome.clone()))
             .collect();
         for turn in 0..500 {
             let stopped = stop.is_some_and(|stop| turn >= stop) && !finishing;
@@ -217,7 +217,7 @@ impl Process<'_> {
                 history.finally_begun(changed);
                 finishing = true;
             }
-            let goes_on = open
+            let goes_on = in_flight
                 .take()
                 .is_some_and(|o| (o.place, o.phase, o.attempt) == (place, phase, attempt));
             if !goes_on {
@@ -231,9 +231,9 @@ impl Process<'_> {
             if phase != Phase::Check && self.script.changing.contains(&step) {
                 calls += 1;
                 changed = true;
-                match tape.remove(&calls) {
-                    Some(Came::Result(_) | Came::Done(_)) => {}
-                    Some(Came::InDoubt(_)) => {
+                match recorded_calls.remove(&calls) {
+                    Some(CallOutcome::Result(_) | CallOutcome::Done(_)) => {}
+                    Some(CallOutcome::InDoubt(_)) => {
                         self.change(calls, &step, phase);
                         self.write(result(calls, &step))?;
                     }

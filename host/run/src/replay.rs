@@ -4,11 +4,11 @@
 
 use super::driver::{Execution, Progress};
 use super::machine::Ended;
-use super::recorded::{Ending, Function};
+use super::trace::{Ending, Function};
 use serde_json::Value;
 use vdeploy_core::event::{Phase, RunEvent, Section};
 use vdeploy_core::ids::StepId;
-use vdeploy_gate::{Halt, Repeated};
+use vdeploy_gate::{ReplayStop, ReplaySummary};
 
 /// What came of it.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -85,7 +85,7 @@ impl Execution {
             }
             let (now, repeated) = self.repeat(function, &mut progress).await;
             replayed.calls += repeated.answered;
-            let cut = matches!(repeated.halt, Some(Halt::CutOff { .. }));
+            let cut = matches!(repeated.stop, Some(ReplayStop::CutOff { .. }));
             let what = difference(function, repeated, &now);
             if let Some(what) = what {
                 replayed.difference = Some(Difference {
@@ -112,8 +112,12 @@ impl Execution {
         replayed
     }
 
-    async fn repeat(&self, function: &Function, progress: &mut Progress) -> (Ending, Repeated) {
-        self.shared.replay_next(function.track.clone());
+    async fn repeat(
+        &self,
+        function: &Function,
+        progress: &mut Progress,
+    ) -> (Ending, ReplaySummary) {
+        self.shared.replay_next(function.segment.clone());
         let mut places = super::machine::places(&self.plan, function.place.section);
         let step = places.find(|(place, _)| *place == function.place);
         let problems = progress.problems.len();
@@ -156,9 +160,9 @@ fn settle(function: &Function, ended: &Ending, progress: &mut Progress) {
 }
 
 /// In what the function differs from its recording; none when in nothing.
-fn difference(function: &Function, repeated: Repeated, now: &Ending) -> Option<What> {
-    match repeated.halt {
-        Some(Halt::Differs {
+fn difference(function: &Function, repeated: ReplaySummary, now: &Ending) -> Option<What> {
+    match repeated.stop {
+        Some(ReplayStop::Differs {
             call,
             recorded,
             function,
@@ -170,13 +174,13 @@ fn difference(function: &Function, repeated: Repeated, now: &Ending) -> Option<W
                 now: Some((function, request)),
             });
         }
-        Some(Halt::Incomplete { call, function }) => {
+        Some(ReplayStop::Incomplete { call, function }) => {
             return Some(What::Incomplete { call, function });
         }
-        Some(Halt::CutOff { .. }) => return None,
+        Some(ReplayStop::CutOff { .. }) => return None,
         None => {}
     }
-    if let Some((call, recorded)) = repeated.left {
+    if let Some((call, recorded)) = repeated.not_asked {
         return Some(What::Call {
             call,
             recorded: Some((recorded.function, recorded.request)),

@@ -4,10 +4,9 @@
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::invocation::GlobalFlags;
-use super::run::OutputArgs;
-use super::{Global, options, output, signals};
+use super::output::{self, OutputArgs};
+use super::{Global, options, signals};
 use crate::ops::{Cancel, Operation};
-use crate::report::EventBus;
 
 pub async fn execute(
     global: &Global,
@@ -16,7 +15,7 @@ pub async fn execute(
 ) -> Result<ExitCode, CliError> {
     let prepared = options::session(global)?.prepare(operation).await?;
     let flags = GlobalFlags::of(global);
-    let bus = EventBus::start(output::reporters(args, global.verbose, &flags)?);
+    let bus = output::start(args, global.verbose, &flags)?;
     let cancel = Cancel::new();
     let watch = signals::watch(prepared.run().clone(), cancel.clone(), flags, args.json)
         .map_err(|e| CliError::new(ExitCode::Internal, format!("signals: {e}")))?;

@@ -5,7 +5,7 @@ use super::exit::ExitCode;
 use super::terminal;
 use crate::journal::Store;
 use crate::ops::recording::recording;
-use crate::report::whole::{self, Readers};
+use crate::report::atomic_file::{self, Readers};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -36,7 +36,7 @@ pub fn main(store: &dyn Store, args: &ExportArgs) -> Result<ExitCode, CliError> 
         terminal::give_json(&text)?;
         return Ok(ExitCode::Success);
     };
-    whole::write(path, &format!("{text}\n"), Readers::Owner)
+    atomic_file::write(path, &format!("{text}\n"), Readers::Owner)
         .map_err(|e| CliError::usage(format!("--out {}: {e}", path.display())))?;
     terminal::error_line(&format!(
         "run {} is in {} ({} journal entries)",

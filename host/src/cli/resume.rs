@@ -4,7 +4,7 @@ use super::Global;
 use super::error::CliError;
 use super::execute::execute;
 use super::exit::ExitCode;
-use super::run::OutputArgs;
+use super::output::OutputArgs;
 use super::wait::WaitArgs;
 use crate::ops::{Operation, Resume};
 use clap::Args;

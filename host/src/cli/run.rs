@@ -4,11 +4,11 @@ use super::Global;
 use super::error::CliError;
 use super::execute::execute;
 use super::exit::ExitCode;
+use super::output::OutputArgs;
 use super::wait::WaitArgs;
 use crate::ops::{Deploy, Operation};
 use crate::plan::{OnFailure, RollbackTo};
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
 
 /// What to type.
 const EXAMPLES: &str = "Examples:
@@ -54,17 +54,6 @@ pub struct RunArgs {
     pub wait: WaitArgs,
     #[command(flatten)]
     pub output: OutputArgs,
-}
-
-/// How a run is reported.
-#[derive(Clone, Debug, Args)]
-pub struct OutputArgs {
-    /// One JSON event a line on stdout; the first line has the format version
-    #[arg(long)]
-    pub json: bool,
-    /// Also write the named checks and steps as JUnit XML
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
 }
 
 /// `--on-failure`.

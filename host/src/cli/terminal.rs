@@ -43,7 +43,10 @@ fn block(text: &str) -> Cow<'_, str> {
 
 fn for_runner(text: Cow<'_, str>) -> Cow<'_, str> {
     if std::env::var("GITHUB_ACTIONS").is_ok_and(|v| v == "true") {
-        let lines: Vec<_> = text.split('\n').map(report::harmless).collect();
+        let lines: Vec<_> = text
+            .split('\n')
+            .map(report::escape_workflow_commands)
+            .collect();
         return Cow::Owned(lines.join("\n"));
     }
     text

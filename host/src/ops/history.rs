@@ -6,9 +6,9 @@ use super::lease::holder::LeaseHolder;
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::event::Outcome;
 use crate::ids::{RunId, TargetName};
-use crate::journal::breaks::{self, LeaseBreak};
+use crate::journal::lease_breaks::{self, LeaseBreak};
 use crate::journal::store::{Holder, RunRecord, RunSummary, Stored};
-use crate::journal::{Entry, Store, standing};
+use crate::journal::{RunView, Store, effective};
 use std::collections::BTreeMap;
 
 /// The newest runs, newest first.
@@ -51,14 +51,13 @@ pub fn runs(
             running.push(run.id.clone());
         }
         if run.outcome == Some(Outcome::Interrupted)
-            && let Some(last) = store.journal(&run.id)?.last()
-            && matches!(last.entry, Entry::Abandoned { .. })
+            && RunView::of(&store.journal(&run.id)?).is_abandoned()
         {
             abandoned.push(run.id.clone());
         }
     }
     Ok(RunList {
-        undone: standing::undone(&runs),
+        undone: effective::undone(&runs),
         runs,
         running,
         abandoned,
@@ -74,8 +73,8 @@ pub fn run(store: &dyn Store, run: &str) -> Result<RunDetails, OpsError> {
     Ok(RunDetails {
         journal: store.journal(&record.id)?,
         is_running: is_running(store, &record.id, &record.target)?,
-        undone: standing::undone(&store.runs(Some(&record.target), u32::MAX)?),
-        lease_break: breaks::of_run(store, &record.target, &record.id)?,
+        undone: effective::undone(&store.runs(Some(&record.target), u32::MAX)?),
+        lease_break: lease_breaks::of_run(store, &record.target, &record.id)?,
         record,
     })
 }

@@ -2,8 +2,8 @@
 //! checkup sees pinned host keys, moves and leases, and leaves no trace.
 
 use crate::ids::{PluginName, RunId, TargetName};
-use crate::journal::breaks::LeaseBreak;
-use crate::journal::prune::Surveyed;
+use crate::journal::lease_breaks::LeaseBreak;
+use crate::journal::prune::PruneCandidate;
 use crate::journal::sqlite::SqliteStore;
 use crate::journal::store::{
     Compacted, Granted, Holder, RunRecord, RunSummary, StoreError, Stored,
@@ -55,10 +55,10 @@ impl Store for Overlay {
     fn journal(&self, run: &RunId) -> Result<Vec<Stored>, StoreError> {
         self.own.journal(run)
     }
-    fn survey(&self, target: Option<&TargetName>) -> Result<Vec<Surveyed>, StoreError> {
+    fn survey(&self, target: Option<&TargetName>) -> Result<Vec<PruneCandidate>, StoreError> {
         self.own.survey(target)
     }
-    fn remove_run(&self, run: &Surveyed) -> Result<bool, StoreError> {
+    fn remove_run(&self, run: &PruneCandidate) -> Result<bool, StoreError> {
         self.own.remove_run(run)
     }
     fn size(&self) -> Result<u64, StoreError> {

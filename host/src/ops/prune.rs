@@ -2,7 +2,7 @@
 //! to the disk. Takes no lease.
 
 use crate::ids::TargetName;
-use crate::journal::prune::{self, Choice, Filter, Surveyed, Why};
+use crate::journal::prune::{self, Choice, Filter, KeepReason, PruneCandidate};
 use crate::journal::store::Compacted;
 use crate::journal::{Store, StoreError};
 use crate::ops::error::{OpsError, OpsErrorKind};
@@ -20,8 +20,8 @@ pub struct Prune {
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Pruned {
-    pub removed: Vec<Surveyed>,
-    pub kept: Vec<(Surveyed, Why)>,
+    pub removed: Vec<PruneCandidate>,
+    pub kept: Vec<(PruneCandidate, KeepReason)>,
     /// Bytes of the store before.
     pub before: u64,
     pub after: u64,
@@ -61,7 +61,7 @@ impl Pruned {
         for run in choice.remove {
             match store.remove_run(&run) {
                 Ok(true) => self.removed.push(run),
-                Ok(false) => self.kept.push((run, Why::Meanwhile)),
+                Ok(false) => self.kept.push((run, KeepReason::Meanwhile)),
                 Err(error) => return Err(self.stopped(&error)),
             }
         }

@@ -17,7 +17,7 @@ use crate::journal::{SqliteStore, Store as _};
 use crate::plugin::Plugin;
 use crate::run::Replayed;
 use crate::run::prepare::{self, Configs, Plugins};
-use crate::run::recorded::{self, Function};
+use crate::run::trace::{self, Function};
 use crate::target::TargetHandle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ impl Session {
             plugins: files,
         } = replay;
         let record = recording.record;
-        let mut functions = recorded::functions(&record.plan, &recording.journal);
+        let mut functions = trace::functions(&record.plan, &recording.journal);
         if let Some(step) = &until {
             cut(&mut functions, &record, step)?;
         }
@@ -125,7 +125,7 @@ impl PreparedReplay {
 /// Only the functions until this step has run.
 fn cut(functions: &mut Vec<Function>, record: &RunRecord, step: &str) -> Result<(), OpsError> {
     let step = StepId::from(step);
-    if let Some(count) = recorded::until(functions, &step) {
+    if let Some(count) = trace::until(functions, &step) {
         functions.truncate(count);
         return Ok(());
     }

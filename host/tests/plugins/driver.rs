@@ -71,7 +71,7 @@ pub async fn execute_with(
         shared: stage.shared.clone(),
         rolls_back: rolls_back.map(Into::into),
         rolled_back_run: None,
-        so_far: Default::default(),
+        resume_state: Default::default(),
     };
     execution.execute().await
 }

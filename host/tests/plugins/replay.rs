@@ -22,8 +22,8 @@ use vdeploy::journal::store::{RunRecord, Stored};
 use vdeploy::journal::{Entry, SqliteStore, Store};
 use vdeploy::plan::{Plan, Retry};
 use vdeploy::plugin::Plugin;
-use vdeploy::run::recorded::{Ending, functions};
 use vdeploy::run::replay::What;
+use vdeploy::run::trace::{Ending, functions};
 use vdeploy::run::{Execution, Replayed, prepare};
 use vdeploy::scope::Grants;
 use vdeploy::target::TargetHandle;
@@ -80,7 +80,7 @@ async fn repeat_with(
         shared: Arc::new(shared.replaying()),
         rolls_back: rolls_back.map(Into::into),
         rolled_back_run: None,
-        so_far: Default::default(),
+        resume_state: Default::default(),
     };
     let replayed = execution.replay(&functions(&record.plan, journal)).await;
     let entries = store.journal(&record.id).unwrap();

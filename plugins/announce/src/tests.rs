@@ -168,6 +168,16 @@ fn a_change_of_the_registry_in_doubt_is_looked_up() {
 }
 
 #[test]
+fn a_dry_run_announces_nothing_and_says_so() {
+    let stage = Stage::new().unwrap();
+    stage.serve(&[]).unwrap();
+    let host = host(&stage, FakeHost::new(), json!({})).dry_run(true);
+    let output = testing::run::<Announce>(&host).unwrap();
+    assert_eq!(output.summary, "would announce 2222222");
+    assert_eq!(stored(&stage, "feed"), Vec::<Value>::new());
+}
+
+#[test]
 fn a_record_that_fails_is_a_warning_and_with_strict_an_error() {
     let stage = Stage::new().unwrap();
     stage.serve(&[]).unwrap();

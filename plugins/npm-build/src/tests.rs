@@ -341,7 +341,12 @@ fn unchanged_and_dry_run_change_nothing() {
     assert_eq!(host.changes(), [""; 0]);
     checkout.undo("RUN1", Some(&built));
 
-    testing::run::<NpmBuild>(&checkout.host("RUN2").dry_run(true)).unwrap();
+    let shown = testing::run::<NpmBuild>(&checkout.host("RUN2").dry_run(true)).unwrap();
+    assert!(
+        shown.summary.starts_with("would build "),
+        "{}",
+        shown.summary
+    );
     assert!(!checkout.has(".vdeploy") && !checkout.has("dist"));
 }
 

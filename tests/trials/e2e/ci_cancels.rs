@@ -96,7 +96,7 @@ fn added(before: &Counts, after: &Counts) -> Vec<(&'static str, usize)> {
 /// A deploy that nobody disturbs, on a site of its own.
 fn undisturbed(base: &Base) -> Result<Vec<(&'static str, usize)>> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let go = builds::push_waiting(&site)?;
     std::fs::write(go, "")?;
     let before = world.counts(&site.vm)?;
@@ -107,7 +107,7 @@ fn undisturbed(base: &Base) -> Result<Vec<(&'static str, usize)>> {
 
 fn busy(base: &Base, last: Last) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let go = builds::push_waiting(&site)?;
     let before = world.counts(&site.vm)?;
     let mut pid = None;
@@ -136,7 +136,7 @@ fn busy(base: &Base, last: Last) -> Result<()> {
 
 fn idle(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     std::fs::write(builds::push_waiting(&site)?, "")?;
     let before = world.counts(&site.vm)?;
     let mut run = UnderWay::until(deploy(&site), begins("preflight", "run"))?;

@@ -4,11 +4,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vdeploy_tests::base::{TOKEN, wait_for};
-use vdeploy_tests::{Base, Site, kept};
+use vdeploy_tests::{Site, kept};
 
 /// What the programs of a build are called with, and the service.
 const PROGRAMS: [(&str, &str); 4] = [
@@ -23,7 +23,6 @@ pub type Counts = BTreeMap<&'static str, usize>;
 
 /// A site whose world counts.
 pub struct Counted<'s, 'b> {
-    base: &'b Base,
     site: &'s Site<'b>,
     log: PathBuf,
 }
@@ -31,7 +30,7 @@ pub struct Counted<'s, 'b> {
 impl<'s, 'b> Counted<'s, 'b> {
     /// From now on every `node` on the site's VM, and on those that are
     /// restored from it, is counted, and every checkout of git.
-    pub fn new(base: &'b Base, site: &'s Site<'b>) -> Result<Self> {
+    pub fn new(site: &'s Site<'b>) -> Result<Self> {
         let log = site.dir().join("world.log");
         std::fs::write(&log, "")?;
         let home = site.home(&site.vm)?;
@@ -47,7 +46,7 @@ impl<'s, 'b> Counted<'s, 'b> {
         )?;
         let hook = site.app_dir()?.join(".git/hooks/post-checkout");
         program(&hook, &line("checkout"))?;
-        Ok(Self { base, site, log })
+        Ok(Self { site, log })
     }
 
     /// The counts so far; `vm` is the target now.
@@ -64,9 +63,9 @@ impl<'s, 'b> Counted<'s, 'b> {
                 }
             }
         }
-        let (vms, commits) = self.family()?;
-        counts.insert("VMs", vms.len());
-        counts.insert("commits", commits);
+        let family = self.site.family()?;
+        counts.insert("VMs", family.vms.len());
+        counts.insert("commits", family.commits.len());
         for (name, path) in [
             ("events in the feed", "/feed/events"),
             ("entries in the ledger", "/commits"),
@@ -105,46 +104,6 @@ impl<'s, 'b> Counted<'s, 'b> {
             )?;
         }
         Ok(())
-    }
-
-    /// The VM of the site with those that come from it, and the snapshots of
-    /// them all, as the cloud has them.
-    fn family(&self) -> Result<(BTreeSet<String>, usize)> {
-        let file = std::fs::read_to_string(self.base.cloud_dir().join("cloud.json"))?;
-        let cloud: Value = serde_json::from_str(&file)?;
-        let parents = |list: &str, key: &str| -> Vec<(String, String)> {
-            let found = cloud.get(list).and_then(Value::as_object);
-            found
-                .into_iter()
-                .flatten()
-                .filter_map(|(id, of)| Some((id.clone(), of.get(key)?.as_str()?.to_owned())))
-                .collect()
-        };
-        let mut vms = BTreeSet::from([self.site.vm.clone()]);
-        let restored = parents("vms", "grandparent_vm_id");
-        while let Some((id, _)) = restored
-            .iter()
-            .find(|(id, of)| vms.contains(of) && !vms.contains(id))
-        {
-            vms.insert(id.clone());
-        }
-        let commits = parents("commits", "parent_vm_id");
-        let commits = commits.iter().filter(|(_, of)| vms.contains(of)).count();
-        Ok((vms, commits))
-    }
-}
-
-/// Restored VMs go with the site: their services would take time from others.
-impl Drop for Counted<'_, '_> {
-    fn drop(&mut self) {
-        let Ok((vms, _)) = self.family() else {
-            return;
-        };
-        for vm in vms.iter().filter(|vm| **vm != self.site.vm) {
-            if let Err(error) = self.base.api("DELETE", &format!("/vm/{vm}"), None) {
-                eprintln!("VM {vm} was not deleted: {error:#}");
-            }
-        }
     }
 }
 

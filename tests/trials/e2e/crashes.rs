@@ -121,7 +121,7 @@ impl Walk {
 
 fn run_whole(base: &Base, deploy: Deploy) -> Result<Whole> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     (deploy.push)(&site.remote)?;
     let mut args = vec!["--set", "smoke.stable-seconds=0"];
     args.extend(deploy.more);
@@ -161,7 +161,7 @@ fn crash(base: &Base, deploy: Deploy, whole: &Whole, nth: usize) -> Result<()> {
     let order: Vec<&String> = whole.places.iter().map(|(function, _)| function).collect();
     let rank = |function: &String| order.iter().position(|f| *f == function);
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     site.add_task("keep me")?;
     let before = site.head()?;
     let pushed = (deploy.push)(&site.remote)?;

@@ -103,7 +103,7 @@ run = [
 
 fn woken(base: &Base, then: [&str; 3]) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let hook = Hook::start()?;
     site.write_project(&project(&hook, then)?)?;
     site.remote.push_variant("good-v2")?;

@@ -53,7 +53,7 @@ pub fn whole(base: &Base) -> Result<&'static Counts> {
 
 fn run_whole(base: &Base) -> Result<Counts> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     Gate::push(&site)?.open()?;
     Ran::from(deploy(&site).output()?).expect_code(0)?;
     let counts = world.counts(&site.vm)?;

@@ -141,7 +141,7 @@ fn broken_elsewhere(base: &Base) -> Result<()> {
 /// deploys. The build goes on until then, and nothing of the holder after that.
 fn broken_while_stopped(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let go = builds::push_waiting(&site)?;
     let mut pid = None;
     let deploy = ["run", "--json", "--set", "smoke.stable-seconds=0"];

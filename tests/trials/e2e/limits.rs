@@ -27,7 +27,14 @@ pub fn add(add: &mut Add<'_>) {
     );
     test("a_doctor_ends_a_plugin_that_computes", in_doctor);
     test("a_resumed_run_ends_a_step_that_computes", in_resume);
-    test("a_rollback_of_a_run_ends_a_step_that_computes", in_rollback);
+    test(
+        "a_resumed_run_ends_a_check_an_undo_and_a_start_that_compute",
+        in_other_functions_of_a_resumed_run,
+    );
+    test(
+        "a_rollback_of_a_run_ends_every_function_that_computes",
+        in_rollback,
+    );
     test("one_signal_is_enough_while_a_plugin_computes", signalled);
     test("memory_is_bounded_for_the_whole_plugin", memory);
     test("what_is_no_plugin_is_refused_as_a_file", files);
@@ -40,7 +47,12 @@ const LONG: Duration = Duration::from_secs(120);
 
 /// A step that changes the target and one that computes; plans to begin, to look
 /// and to go back with.
-fn site<'a>(base: &'a Base) -> Result<Site<'a>> {
+fn site(base: &Base) -> Result<Site<'_>> {
+    site_that_rolls_back_with(base, "spins-in-run")
+}
+
+/// The same, whose plan `rollback` has this plugin, and fails after it.
+fn site_that_rolls_back_with<'a>(base: &'a Base, computes: &str) -> Result<Site<'a>> {
     let site = base.bare_site()?;
     let change = r#"[
         { do = "snapshot", label = "before" },
@@ -69,10 +81,17 @@ plugin = "change"
 config = {{ run = {change} }}
 
 [plans.rollback]
-on-failure = "keep"
 [[plans.rollback.step]]
 id = "computes"
-plugin = "spins-in-run"
+plugin = "{computes}"
+[[plans.rollback.step]]
+id = "fails"
+plugin = "change"
+config = {{ run = [{{ do = "fail", code = "a.test", message = "as it should" }}] }}
+[[plans.rollback.rollback]]
+id = "back"
+plugin = "change"
+config = {{ run = [{{ do = "probe", argv = ["echo", "back"] }}] }}
 "#,
         component("scripted")?.display()
     );
@@ -189,14 +208,20 @@ fn in_start(base: &Base) -> Result<()> {
     let site = site(base)?;
     let ran = ends(&site, &["run", "--dry-run", "--plan", "spins-in-start"])?.expect_code(3)?;
     expect_failure(&ran, "check", "plugin.cpu")?;
-    let ran = ends(&site, &["run", "--plan", "spins-in-check"])?.expect_code(3)?;
-    expect_failure(&ran, "check", "plugin.cpu")?;
+    for plan in ["spins-in-check", "spins-in-start"] {
+        let ran = ends(&site, &["run", "--plan", plan])?.expect_code(3)?;
+        expect_failure(&ran, "check", "plugin.cpu")?;
+    }
     expect_free(&site)
 }
 
 fn in_doctor(base: &Base) -> Result<()> {
     let site = site(base)?;
-    for plan in ["only-spins-in-check", "only-spins-in-run"] {
+    for plan in [
+        "only-spins-in-check",
+        "only-spins-in-run",
+        "only-spins-in-start",
+    ] {
         let mut child = site
             .command(&["doctor", "--plan", plan])
             .stdout(Stdio::piped())
@@ -225,13 +250,40 @@ fn in_resume(base: &Base) -> Result<()> {
     expect_rolled_back(&site, &ran)
 }
 
-fn in_rollback(base: &Base) -> Result<()> {
+/// A check and a start that compute end the run before its first change; an undo
+/// leaves a rollback that is not complete.
+fn in_other_functions_of_a_resumed_run(base: &Base) -> Result<()> {
     let site = site(base)?;
-    site.vdeploy(&["run", "--plan", "change"])?.expect_code(0)?;
-    let ran = ends(&site, &["rollback"])?;
-    ensure!([10, 12].contains(&ran.code), "{} {}", ran.code, ran.text());
-    expect_failure(&ran, "run", "plugin.cpu")?;
-    expect_free(&site)
+    for (plan, phase, code) in [
+        ("spins-in-check", "check", 3),
+        ("spins-in-start", "check", 3),
+        ("spins-in-undo", "undo", 12),
+    ] {
+        let command = site.command(&["run", "--json", "--plan", plan]);
+        let cut = kill_when(command, begins("computes", phase))?;
+        let ran = ends(&site, &["resume", &cut.run])?;
+        ensure!(ran.code == code, "{plan}: {} {}", ran.code, ran.text());
+        expect_failure(&ran, phase, "plugin.cpu").context(plan)?;
+        expect_free(&site).context(plan)?;
+    }
+    Ok(())
+}
+
+fn in_rollback(base: &Base) -> Result<()> {
+    for (computes, phase) in [
+        ("spins-in-check", "check"),
+        ("spins-in-run", "run"),
+        ("spins-in-undo", "undo"),
+        ("spins-in-start", "check"),
+    ] {
+        let site = site_that_rolls_back_with(base, computes)?;
+        site.vdeploy(&["run", "--plan", "change"])?.expect_code(0)?;
+        let ran = ends(&site, &["rollback"])?;
+        ensure!(ran.code >= 3, "{computes}: {} {}", ran.code, ran.text());
+        expect_failure(&ran, phase, "plugin.cpu").context(computes)?;
+        expect_free(&site).context(computes)?;
+    }
+    Ok(())
 }
 
 /// Before a change the run is interrupted, after one it is rolled back; a signal

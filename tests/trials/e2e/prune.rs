@@ -222,14 +222,14 @@ fn with_copies(site: &Site<'_>, copies: u32) -> Result<String> {
     for nth in 1..=copies {
         let names = params![run, copy(nth), nth];
         db.execute(
-            "INSERT INTO run SELECT ?2, format, target, plan, started_by,
+            "INSERT INTO run SELECT ?2, target, plan, started_by,
                started_at - ?3 * 86400000, finished_at - ?3 * 86400000, outcome, dry_run,
                replace(record, ?1, ?2)
              FROM run WHERE id = ?1",
             names,
         )?;
         db.execute(
-            "INSERT INTO journal SELECT ?2, seq, at, format, entry FROM journal WHERE run = ?1",
+            "INSERT INTO journal SELECT ?2, seq, at, entry FROM journal WHERE run = ?1",
             params![run, copy(nth)],
         )?;
         // Stored before it, too.

@@ -131,8 +131,8 @@ fn same_end(base: &Base) -> Result<()> {
     state_is(&site, &cut.run, "killed")?;
     site.vdeploy(&["resume", &cut.run])?
         .expect_code(0)?
-        .expect_text("done: what is live is verified\n")?
-        .expect_text("live      what this run left, verified\n")?
+        .expect_text("done: the live version is verified\n")?
+        .expect_text("live      the result of this run, verified\n")?
         .expect_text(&format!("snapshot  {snapshot}\n"))?;
     site.vdeploy(&["runs", "show", &cut.run])?
         .expect_code(0)?
@@ -142,8 +142,8 @@ fn same_end(base: &Base) -> Result<()> {
     let back = kill_when(command, begins("smoke-after-rollback", "run"))?;
     site.vdeploy(&["resume", &back.run])?
         .expect_code(0)?
-        .expect_text("rolled back: the version from before is live and verified\n")?
-        .expect_text("live      the version from before, verified\n")?
+        .expect_text("rolled back: the previous version is live and verified\n")?
+        .expect_text("live      the previous version, verified\n")?
         .expect_text("snapshot  ")?;
     ensure!(site.version().as_deref() == Some("1.0.0"));
     state_is(&site, &back.run, "reverted")?;
@@ -182,7 +182,7 @@ fn killed_in_the_build(site: &Site<'_>, world: &Counted<'_, '_>) -> Result<(Cut,
 fn rolled_back(base: &Base) -> Result<()> {
     let site = base.site()?;
     let before = site.head()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let (cut, pid) = killed_in_the_build(&site, &world)?;
     let counts = world.counts(&site.vm)?;
     let run = &cut.run;
@@ -225,7 +225,7 @@ fn rolled_back(base: &Base) -> Result<()> {
 
 fn abandoned(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let (cut, pid) = killed_in_the_build(&site, &world)?;
     let run = &cut.run;
     site.vdeploy(&["abandon", run, "--reason", " "])?
@@ -316,7 +316,7 @@ fn rolled_back_away(base: &Base) -> Result<()> {
 /// the run's jobs left there is kept for the next one.
 fn held_elsewhere(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let (cut, pid) = killed_in_the_build(&site, &world)?;
     let run = &cut.run;
     let mut other = site.command(&["run", "--plan", "smoke", "--json", "--wait", "120"]);

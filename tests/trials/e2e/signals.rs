@@ -106,7 +106,7 @@ fn stopped_elsewhere(base: &Base) -> Result<()> {
 /// The second signal comes after the first one was heard.
 fn cancelled(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     builds::push_waiting(&site)?;
     let mut pid = None;
     let command = site.command(&["run", "--json"]);

@@ -99,7 +99,7 @@ fn goes_on(
 
 fn full(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let gate = Gate::push(&site)?;
     let disk = SmallDisk::over(&site.state(), 32)?;
     let mut begun = UnderWay::until(disk.enter(&deploy(&site)), builds)?;
@@ -128,7 +128,7 @@ fn full(base: &Base) -> Result<()> {
 /// What is written to a removed file would be gone with the process.
 fn removed(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let gate = Gate::push(&site)?;
     let mut begun = UnderWay::until(deploy(&site), builds)?;
     build_runs(&world)?;
@@ -155,7 +155,7 @@ fn lock(site: &Site<'_>) -> Result<Connection> {
 
 fn locked(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let gate = Gate::push(&site)?;
     let mut begun = UnderWay::until(deploy(&site), builds)?;
     build_runs(&world)?;
@@ -198,8 +198,8 @@ fn traces(site: &Site<'_>) -> Result<BTreeMap<PathBuf, SystemTime>> {
 }
 
 /// A run that cannot begin, with the reason; and that nothing was touched.
-fn refused(base: &Base, site: &Site<'_>, mut run: Command, says: &[&str]) -> Result<()> {
-    let world = Counted::new(base, site)?;
+fn refused(site: &Site<'_>, mut run: Command, says: &[&str]) -> Result<()> {
+    let world = Counted::new(site)?;
     site.remote.push_variant("good-v2")?;
     let (head, before, left) = (site.head()?, world.counts(&site.vm)?, traces(site)?);
     let ran = Ran::from(run.output()?).expect_code(1)?;
@@ -219,23 +219,13 @@ fn full_at_start(base: &Base) -> Result<()> {
     let site = base.site()?;
     let disk = SmallDisk::over(&site.state(), 1)?;
     disk.fill()?;
-    refused(
-        base,
-        &site,
-        disk.enter(&deploy(&site)),
-        &["free some space"],
-    )?;
+    refused(&site, disk.enter(&deploy(&site)), &["free some space"])?;
     // With a database that is there already, too.
     disk.free()?;
     let list = disk.enter(&site.command(&["runs", "list"])).output()?;
     Ran::from(list).expect_code(0)?;
     disk.fill()?;
-    refused(
-        base,
-        &site,
-        disk.enter(&deploy(&site)),
-        &["free some space"],
-    )
+    refused(&site, disk.enter(&deploy(&site)), &["free some space"])
 }
 
 fn locked_at_start(base: &Base) -> Result<()> {
@@ -243,7 +233,7 @@ fn locked_at_start(base: &Base) -> Result<()> {
     site.vdeploy(&["runs", "list"])?.expect_code(0)?;
     let _lock = lock(&site)?;
     let says = ["locked for too long", "nothing was touched"];
-    refused(base, &site, deploy(&site), &says)?;
+    refused(&site, deploy(&site), &says)?;
     // Who only reads is not kept from it.
     site.vdeploy(&["runs", "list"])?.expect_code(0)?;
     Ok(())
@@ -254,14 +244,14 @@ fn read_only(base: &Base) -> Result<()> {
     let disk = SmallDisk::over(&site.state(), 8)?;
     disk.read_only()?;
     let says = ["Read-only file system", "--state"];
-    refused(base, &site, disk.enter(&deploy(&site)), &says)?;
+    refused(&site, disk.enter(&deploy(&site)), &says)?;
     drop(disk);
     let disk = SmallDisk::over(&site.state(), 8)?;
     let list = || disk.enter(&site.command(&["runs", "list"]));
     Ran::from(list().output()?).expect_code(0)?;
     disk.read_only()?;
     let says = ["mend the permissions or choose another place with `--state`"];
-    refused(base, &site, disk.enter(&deploy(&site)), &says)?;
+    refused(&site, disk.enter(&deploy(&site)), &says)?;
     Ran::from(list().output()?)
         .expect_code(1)?
         .expect_text("--state")?;
@@ -272,7 +262,6 @@ fn a_file(base: &Base) -> Result<()> {
     let site = base.site()?;
     std::fs::write(site.state(), "").context("no file")?;
     refused(
-        base,
         &site,
         deploy(&site),
         &["its directory cannot be made", "--state"],

@@ -163,7 +163,7 @@ fn every_cut(base: &Base) -> Result<()> {
 /// not.
 fn lost_result(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let killed = Killed::when(&site, begins("smoke", "run"))?;
     let intent = killed.last_intent("ssh.exec")?;
     ensure!(killed.journal.len() > intent, "its result is not there");
@@ -178,7 +178,7 @@ fn lost_result(base: &Base) -> Result<()> {
 /// The snapshot stands, and nothing of it is in the journal.
 fn lost_snapshot(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let killed = Killed::when(&site, |event| kind(event) == "snapshot-taken")?;
     let intent = killed.last_intent("snapshot.create")?;
     killed.tear(intent - 1)?;
@@ -191,7 +191,7 @@ fn lost_snapshot(base: &Base) -> Result<()> {
 fn lost_intent(base: &Base) -> Result<()> {
     let site = base.site()?;
     site.add_task("keep me")?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     let killed = Killed::when(&site, begins("smoke", "run"))?;
     let intent = killed.last_intent("ssh.exec")?;
     killed.tear(intent - 1)?;
@@ -230,7 +230,7 @@ type Way<'a> = (&'static str, &'a dyn Fn() -> Result<()>, &'static str);
 
 fn damaged(base: &Base) -> Result<()> {
     let site = base.site()?;
-    let world = Counted::new(base, &site)?;
+    let world = Counted::new(&site)?;
     site.deploy(&["--set", "smoke.stable-seconds=0"])?
         .expect_code(0)?;
     site.remote.push_variant("good-v2")?;

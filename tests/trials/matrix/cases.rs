@@ -12,7 +12,7 @@ use vdeploy::cli::ExitCode;
 use vdeploy::event::Outcome;
 use vdeploy::journal::doubles::FailsAfter;
 use vdeploy::journal::store::Stored;
-use vdeploy::journal::{Entry, moves, unfinished};
+use vdeploy::journal::{Entry, RunView, relocations};
 use vdeploy::ops::Session;
 use vdeploy::run::Finished;
 
@@ -285,7 +285,7 @@ impl Matrix {
         drop(place);
         let record = &self.recorded.recording.record;
         let first = record.vm.as_deref().context("no VM")?.into();
-        let vm = moves::current_vm(&*run.store, &record.target, &first)?;
+        let vm = relocations::current_vm(&*run.store, &record.target, &first)?;
         ensure!(
             vm.as_str() == self.recorded.vm,
             "the target is taken to be {vm}"
@@ -314,7 +314,7 @@ fn runtime() -> Result<Runtime> {
 
 /// Whether its last word is in the journal, so that it is not resumed.
 fn has_ended(journal: &[Stored]) -> bool {
-    unfinished::why_not(journal).is_some()
+    RunView::of(journal).why_not_resumable().is_some()
 }
 
 /// The steps that were told of a request of which nobody knows whether it

@@ -6,5 +6,6 @@ mod run_event;
 
 pub use outcome::Outcome;
 pub use run_event::{
-    CheckStatus, Level, Phase, RunEvent, Section, StepFailure, Undoes, says_no_live_version,
+    CheckStatus, Level, Phase, RunEvent, Section, StepFailure, Undoes, command_ok,
+    says_no_live_version,
 };

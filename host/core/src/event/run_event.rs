@@ -76,6 +76,12 @@ pub fn says_no_live_version(output: &Value) -> bool {
     output.get("no-live-version") == Some(&Value::Bool(true))
 }
 
+/// Of the recorded answer of a call: whether its command exited with code 0. A
+/// signal leaves no code.
+pub fn command_ok(answer: &Value) -> Option<bool> {
+    Some(*answer.get("exit-code")? == 0)
+}
+
 /// The run that a rollback undoes.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -173,6 +179,10 @@ pub enum RunEvent {
         ok: bool,
         /// In a dry run: the change was shown and not made.
         not_made: bool,
+        /// Of a command: whether it exited with code 0. A call may be `ok` and
+        /// its command not: the plugin decides what the code means.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        command_ok: Option<bool>,
         /// In milliseconds.
         duration_ms: u64,
     },

@@ -3,8 +3,8 @@ use super::*;
 const NOW: u64 = 1_000_000;
 
 /// A run on `infra` that changed it, `age` seconds old.
-fn run(id: &str, age: u64, outcome: Option<Outcome>) -> Surveyed {
-    Surveyed {
+fn run(id: &str, age: u64, outcome: Option<Outcome>) -> PruneCandidate {
+    PruneCandidate {
         id: id.into(),
         target: "infra".into(),
         plan: "default".into(),
@@ -15,18 +15,18 @@ fn run(id: &str, age: u64, outcome: Option<Outcome>) -> Surveyed {
         changed: true,
         unsettled: false,
         hold: Hold::Free,
-        untold_move: None,
+        unrecorded_relocation: None,
         entries: 3,
         bytes: 100,
     }
 }
 
-fn deployed(id: &str, age: u64) -> Surveyed {
+fn deployed(id: &str, age: u64) -> PruneCandidate {
     run(id, age, Some(Outcome::Deployed))
 }
 
 /// What goes, and what stays and why; the filter takes every run.
-fn all(runs: Vec<Surveyed>) -> (Vec<String>, Vec<(String, Why)>) {
+fn all(runs: Vec<PruneCandidate>) -> (Vec<String>, Vec<(String, KeepReason)>) {
     let filter = Filter {
         keep: Some(0),
         older_than: None,
@@ -34,7 +34,10 @@ fn all(runs: Vec<Surveyed>) -> (Vec<String>, Vec<(String, Why)>) {
     with(runs, &filter)
 }
 
-fn with(mut runs: Vec<Surveyed>, filter: &Filter) -> (Vec<String>, Vec<(String, Why)>) {
+fn with(
+    mut runs: Vec<PruneCandidate>,
+    filter: &Filter,
+) -> (Vec<String>, Vec<(String, KeepReason)>) {
     runs.sort_by_key(|run| std::cmp::Reverse(run.started_at));
     let Choice { remove, kept } = choose(runs, filter, NOW);
     (
@@ -45,7 +48,7 @@ fn with(mut runs: Vec<Surveyed>, filter: &Filter) -> (Vec<String>, Vec<(String, 
     )
 }
 
-fn stays(id: &str, why: Why) -> (String, Why) {
+fn stays(id: &str, why: KeepReason) -> (String, KeepReason) {
     (id.to_owned(), why)
 }
 
@@ -55,7 +58,7 @@ fn the_newest_of_each_target_and_the_young_are_not_meant() {
         let mut runs: Vec<_> = (1..=4)
             .map(|n| deployed(&format!("A{n}"), n * 10))
             .collect();
-        runs.extend((1..=2).map(|n| Surveyed {
+        runs.extend((1..=2).map(|n| PruneCandidate {
             target: "other".into(),
             ..deployed(&format!("B{n}"), n * 10)
         }));
@@ -85,11 +88,11 @@ fn what_rollback_would_undo_and_what_is_verified_stays() {
         deployed("A", 50),
         run("B", 40, Some(Outcome::Kept)),
         run("C", 30, Some(Outcome::RolledBack)),
-        Surveyed {
+        PruneCandidate {
             changed: false,
             ..run("D", 20, Some(Outcome::Refused))
         },
-        Surveyed {
+        PruneCandidate {
             dry_run: true,
             ..deployed("E", 10)
         },
@@ -98,16 +101,16 @@ fn what_rollback_would_undo_and_what_is_verified_stays() {
     assert_eq!(
         kept,
         [
-            stays("C", Why::LastChange),
-            stays("B", Why::Rollback),
-            stays("A", Why::Verified)
+            stays("C", KeepReason::LastChange),
+            stays("B", KeepReason::Rollback),
+            stays("A", KeepReason::Verified)
         ]
     );
 }
 
 #[test]
 fn what_can_be_gone_on_with_does_not_count_as_the_newest() {
-    let cut_off = |id: &str, age, outcome| Surveyed {
+    let cut_off = |id: &str, age, outcome| PruneCandidate {
         unsettled: true,
         ..run(id, age, outcome)
     };
@@ -115,7 +118,7 @@ fn what_can_be_gone_on_with_does_not_count_as_the_newest() {
         deployed("A", 40),
         deployed("B", 30),
         cut_off("C", 20, Some(Outcome::Interrupted)),
-        Surveyed {
+        PruneCandidate {
             hold: Hold::AtWork,
             ..cut_off("D", 10, None)
         },
@@ -125,16 +128,16 @@ fn what_can_be_gone_on_with_does_not_count_as_the_newest() {
     assert_eq!(
         kept,
         [
-            stays("D", Why::AtWork),
-            stays("C", Why::CutOff),
-            stays("B", Why::Rollback)
+            stays("D", KeepReason::AtWork),
+            stays("C", KeepReason::CutOff),
+            stays("B", KeepReason::Rollback)
         ]
     );
 }
 
 #[test]
 fn what_a_rollback_leaves_to_undo_stays_however_an_open_one_ends() {
-    let back = |outcome, unsettled| Surveyed {
+    let back = |outcome, unsettled| PruneCandidate {
         rolls_back: Some("C".into()),
         unsettled,
         ..run("D", 10, outcome)
@@ -150,9 +153,9 @@ fn what_a_rollback_leaves_to_undo_stays_however_an_open_one_ends() {
     assert_eq!(
         kept,
         [
-            stays("D", Why::LastChange),
-            stays("C", Why::RolledBackBy("D".into())),
-            stays("B", Why::Rollback),
+            stays("D", KeepReason::LastChange),
+            stays("C", KeepReason::RolledBackBy("D".into())),
+            stays("B", KeepReason::Rollback),
         ]
     );
     let (gone, kept) = with(back(Some(Outcome::Interrupted), true));
@@ -160,36 +163,36 @@ fn what_a_rollback_leaves_to_undo_stays_however_an_open_one_ends() {
     assert_eq!(
         kept,
         [
-            stays("D", Why::CutOff),
-            stays("C", Why::Rollback),
-            stays("B", Why::Rollback),
+            stays("D", KeepReason::CutOff),
+            stays("C", KeepReason::Rollback),
+            stays("B", KeepReason::Rollback),
         ]
     );
 }
 
 #[test]
 fn a_run_that_was_stopped_in_time_or_abandoned_may_go() {
-    let early = Surveyed {
+    let early = PruneCandidate {
         changed: false,
         ..run("B", 20, Some(Outcome::Interrupted))
     };
-    let killed = Surveyed {
+    let killed = PruneCandidate {
         changed: false,
         ..run("C", 15, None)
     };
     let abandoned = run("D", 40, Some(Outcome::Interrupted));
     let (gone, kept) = all(vec![abandoned, early, killed, deployed("E", 10)]);
     assert_eq!(gone, ["C", "B", "D"]);
-    assert_eq!(kept, [stays("E", Why::Rollback)]);
+    assert_eq!(kept, [stays("E", KeepReason::Rollback)]);
 }
 
 #[test]
 fn a_rollback_that_stays_keeps_what_it_rolls_back() {
-    let back = Surveyed {
+    let back = PruneCandidate {
         rolls_back: Some("A".into()),
         ..run("C", 10, Some(Outcome::RollbackFailed))
     };
-    let older = Surveyed {
+    let older = PruneCandidate {
         rolls_back: Some("0".into()),
         ..deployed("B", 20)
     };
@@ -205,10 +208,10 @@ fn a_rollback_that_stays_keeps_what_it_rolls_back() {
     assert_eq!(
         kept,
         [
-            stays("C", Why::LastChange),
-            stays("B", Why::Verified),
-            stays("A", Why::RolledBackBy("C".into())),
-            stays("0", Why::RolledBackBy("B".into())),
+            stays("C", KeepReason::LastChange),
+            stays("B", KeepReason::Verified),
+            stays("A", KeepReason::RolledBackBy("C".into())),
+            stays("0", KeepReason::RolledBackBy("B".into())),
         ]
     );
     // A rollback goes before what it rolls back.
@@ -217,7 +220,7 @@ fn a_rollback_that_stays_keeps_what_it_rolls_back() {
     // One that is not meant keeps it too.
     let runs = vec![
         deployed("0", 50),
-        Surveyed {
+        PruneCandidate {
             rolls_back: Some("0".into()),
             ..deployed("B", 20)
         },
@@ -229,25 +232,25 @@ fn a_rollback_that_stays_keeps_what_it_rolls_back() {
     };
     let (gone, kept) = with(runs, &filter);
     assert_eq!(gone, [""; 0]);
-    assert_eq!(kept, [stays("0", Why::RolledBackBy("B".into()))]);
+    assert_eq!(kept, [stays("0", KeepReason::RolledBackBy("B".into()))]);
 }
 
 #[test]
 fn what_a_lease_names_or_no_fact_knows_stays() {
-    let with_hold = |id: &str, age, hold| Surveyed {
+    let with_hold = |id: &str, age, hold| PruneCandidate {
         hold,
         dry_run: true,
         ..run(id, age, None)
     };
     let (gone, kept) = all(vec![
-        Surveyed {
-            untold_move: Some("vm-2".into()),
+        PruneCandidate {
+            unrecorded_relocation: Some("vm-2".into()),
             ..run("A", 50, Some(Outcome::RolledBack))
         },
         with_hold("B", 40, Hold::Free),
         with_hold("C", 30, Hold::RanOut),
         with_hold("D", 20, Hold::Beginning),
-        Surveyed {
+        PruneCandidate {
             unsettled: true,
             hold: Hold::RanOut,
             ..run("E", 10, None)
@@ -258,11 +261,11 @@ fn what_a_lease_names_or_no_fact_knows_stays() {
     assert_eq!(
         kept,
         [
-            stays("F", Why::Rollback),
-            stays("E", Why::CutOff),
-            stays("D", Why::Beginning),
-            stays("C", Why::RanOut),
-            stays("A", Why::Move("vm-2".into())),
+            stays("F", KeepReason::Rollback),
+            stays("E", KeepReason::CutOff),
+            stays("D", KeepReason::Beginning),
+            stays("C", KeepReason::RanOut),
+            stays("A", KeepReason::Move("vm-2".into())),
         ]
     );
 }

@@ -8,7 +8,7 @@
 
 use super::{Failure, facts, from_db, to_db};
 use crate::StoreError;
-use crate::breaks::{self, LeaseBreak};
+use crate::lease_breaks::{self, LeaseBreak};
 use crate::store::{Granted, Holder};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::time::Duration;
@@ -132,8 +132,8 @@ pub(super) fn break_held(
         token,
     };
     free(tx, target, token)?;
-    let text = breaks::text(&broken)?;
-    for key in [&breaks::key(run), breaks::NEWEST] {
+    let text = lease_breaks::text(&broken)?;
+    for key in [&lease_breaks::key(run), lease_breaks::NEWEST] {
         facts::write(tx, target, key, Some(&text))?;
     }
     Ok(Some(broken))
@@ -158,8 +158,8 @@ pub(super) fn check(db: &Connection, now: u64, lease: &Granted) -> Result<(), Fa
         Some(stored) => stored.holder.filter(|holder| holder.expires > now),
         None => None,
     };
-    let broken = facts::read(db, &lease.target, &breaks::key(&lease.holder.run))?
-        .map(|text| breaks::parse(&text))
+    let broken = facts::read(db, &lease.target, &lease_breaks::key(&lease.holder.run))?
+        .map(|text| lease_breaks::parse(&text))
         .transpose()?
         // A run that was resumed may have lost another lease before.
         .filter(|broken| broken.token == lease.token)

@@ -1,12 +1,12 @@
 //! Removing runs from the database: what is known of each, and the removal
 //! itself, which looks again inside of its transaction.
 
-use super::{Failure, breaks, facts, from_db, runs, to_db, unjson};
+use super::{Failure, facts, from_db, lease_breaks, runs, to_db, unjson};
 use crate::entry::Entry;
-use crate::moves;
-use crate::prune::{Hold, Surveyed};
+use crate::prune::{Hold, PruneCandidate};
+use crate::relocations;
+use crate::run_view::{Relocation, RunView};
 use crate::store::{RunSummary, Stored};
-use crate::unfinished;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use vdeploy_core::ids::{RunId, TargetName, VmId};
 
@@ -14,7 +14,7 @@ pub(super) fn survey(
     db: &Connection,
     now: u64,
     target: Option<&TargetName>,
-) -> Result<Vec<Surveyed>, Failure> {
+) -> Result<Vec<PruneCandidate>, Failure> {
     // One moment for all of it; it is dropped, for nothing is written.
     let tx = db.unchecked_transaction()?;
     runs::list(&tx, target, u32::MAX)?
@@ -23,12 +23,15 @@ pub(super) fn survey(
         .collect()
 }
 
-fn surveyed(db: &Connection, now: u64, run: RunSummary) -> Result<Surveyed, Failure> {
-    let seen = unfinished::look(&outline(db, &run.id)?);
-    let mut untold_move = None;
-    for (from, to) in &seen.moves {
-        if facts::read(db, &run.target, &moves::key(from))?.is_none() {
-            untold_move = Some(VmId::clone(to));
+fn surveyed(db: &Connection, now: u64, run: RunSummary) -> Result<PruneCandidate, Failure> {
+    let outline = outline(db, &run.id)?;
+    let view = RunView::of(&outline);
+    let mut unrecorded_relocation = None;
+    for Relocation { from, to } in &view.relocations {
+        if let Some(from) = from
+            && facts::read(db, &run.target, &relocations::key(from))?.is_none()
+        {
+            unrecorded_relocation = Some(VmId::clone(to));
         }
     }
     let (entries, bytes) = db
@@ -42,12 +45,12 @@ fn surveyed(db: &Connection, now: u64, run: RunSummary) -> Result<Surveyed, Fail
             Ok((from_db(row.get(0)?), from_db(row.get(1)?)))
         })?;
     let hold = hold(db, now, &run.id, &run.target)?;
-    Ok(Surveyed {
+    Ok(PruneCandidate {
         rolls_back: run.rolls_back,
-        changed: seen.changed,
-        unsettled: seen.is_unsettled(run.outcome),
+        changed: view.target_changed(),
+        unsettled: view.is_unsettled(),
         hold,
-        untold_move,
+        unrecorded_relocation,
         entries,
         bytes,
         id: run.id,
@@ -59,24 +62,23 @@ fn surveyed(db: &Connection, now: u64, run: RunSummary) -> Result<Surveyed, Fail
     })
 }
 
-/// The journal without most of the results of calls: they are nearly all of it
-/// and say nothing of how far the run came.
+/// The journal without the results of calls that went well: they are nearly all
+/// of it, and nothing that is asked here depends on them.
 fn outline(db: &Connection, run: &RunId) -> Result<Vec<Stored>, Failure> {
-    const RESULT: &str = "{\"entry\":\"result\"";
     let rows = db
         .prepare(
-            "SELECT seq, at, format, entry FROM journal
-             WHERE run = ?1 AND substr(entry, 1, length(?2)) <> ?2 ORDER BY seq",
+            r#"SELECT seq, at, entry FROM journal
+             WHERE run = ?1 AND (entry NOT LIKE '{"entry":"result"%'
+               OR instr(entry, '"response":{"Err":') > 0)
+             ORDER BY seq"#,
         )?
-        .query_map(params![run.as_str(), RESULT], |row| {
-            let format: u32 = row.get(2)?;
-            let entry: String = row.get(3)?;
-            Ok((from_db(row.get(0)?), from_db(row.get(1)?), format, entry))
+        .query_map([run.as_str()], |row| {
+            let entry: String = row.get(2)?;
+            Ok((from_db(row.get(0)?), from_db(row.get(1)?), entry))
         })?
         .collect::<Result<Vec<_>, _>>()?;
     rows.into_iter()
-        .map(|(seq, at, format, entry)| {
-            runs::check_format(format)?;
+        .map(|(seq, at, entry)| {
             let entry: Entry = unjson(&format!("journal entry {seq} of run {run}"), &entry)?;
             Ok(Stored { seq, at, entry })
         })
@@ -104,7 +106,11 @@ fn hold(db: &Connection, now: u64, run: &RunId, target: &TargetName) -> Result<H
 
 /// Removes it, unless it has changed since it was surveyed, or another run has
 /// come to need it.
-pub(super) fn remove(tx: &Transaction<'_>, now: u64, run: &Surveyed) -> Result<bool, Failure> {
+pub(super) fn remove(
+    tx: &Transaction<'_>,
+    now: u64,
+    run: &PruneCandidate,
+) -> Result<bool, Failure> {
     let is_there: bool = tx
         .prepare("SELECT EXISTS (SELECT 1 FROM run WHERE id = ?1)")?
         .query_row([run.id.as_str()], |row| row.get(0))?;
@@ -138,7 +144,7 @@ pub(super) fn remove(tx: &Transaction<'_>, now: u64, run: &Surveyed) -> Result<b
         return Ok(false);
     }
     // Its journal has gone with it.
-    facts::write(tx, &run.target, &breaks::key(&run.id), None)?;
+    facts::write(tx, &run.target, &lease_breaks::key(&run.id), None)?;
     Ok(true)
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Failure, from_db, json, to_db, unjson};
 use crate::StoreError;
-use crate::entry::{Entry, FORMAT};
+use crate::entry::Entry;
 use crate::store::{Granted, RunRecord, RunSummary, Stored};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use vdeploy_core::event::Outcome;
@@ -14,12 +14,11 @@ const MATCHES: u32 = 8;
 pub(super) fn create(tx: &Transaction<'_>, record: &RunRecord) -> Result<(), Failure> {
     let inserted = tx
         .prepare(
-            "INSERT INTO run (id, format, target, plan, started_by, started_at, dry_run, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO run (id, target, plan, started_by, started_at, dry_run, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
             record.id.as_str(),
-            FORMAT,
             record.target.as_str(),
             record.plan.name.as_str(),
             record.started_by,
@@ -56,15 +55,14 @@ pub(super) fn append(
         .optional()?
         .ok_or_else(|| StoreError::NoRun(run.to_string()))?;
     let mut seq = last.unwrap_or(0);
-    let mut insert = tx
-        .prepare("INSERT INTO journal (run, seq, at, format, entry) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut insert =
+        tx.prepare("INSERT INTO journal (run, seq, at, entry) VALUES (?1, ?2, ?3, ?4)")?;
     for entry in entries {
         seq = seq.saturating_add(1);
         insert.execute(params![
             run.as_str(),
             seq,
             to_db(now),
-            FORMAT,
             json("journal entry", entry)?
         ])?;
         let end = match entry {
@@ -94,11 +92,11 @@ pub(super) fn append(
 /// not.
 pub(super) fn find(db: &Connection, id_or_prefix: &str) -> Result<RunRecord, Failure> {
     let exact = if id_or_prefix == "latest" {
-        db.prepare("SELECT id, format, record FROM run ORDER BY rowid DESC LIMIT 1")?
+        db.prepare("SELECT id, record FROM run ORDER BY rowid DESC LIMIT 1")?
             .query_row([], record_row)
             .optional()?
     } else {
-        db.prepare("SELECT id, format, record FROM run WHERE id = ?1")?
+        db.prepare("SELECT id, record FROM run WHERE id = ?1")?
             .query_row([id_or_prefix], record_row)
             .optional()?
     };
@@ -109,22 +107,21 @@ pub(super) fn find(db: &Connection, id_or_prefix: &str) -> Result<RunRecord, Fai
         }
         None => by_prefix(db, id_or_prefix)?,
     };
-    let (id, format, record) = found;
-    check_format(format)?;
+    let (id, record) = found;
     unjson(&format!("run {id}"), &record)
 }
 
-type RecordRow = (String, u32, String);
+type RecordRow = (String, String);
 
 fn record_row(row: &Row<'_>) -> rusqlite::Result<RecordRow> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    Ok((row.get(0)?, row.get(1)?))
 }
 
 /// Ids are upper case; people type lower case.
 fn by_prefix(db: &Connection, prefix: &str) -> Result<RecordRow, Failure> {
     let mut found = db
         .prepare(
-            "SELECT id, format, record FROM run
+            "SELECT id, record FROM run
              WHERE upper(substr(id, 1, length(?1))) = upper(?1) ORDER BY id LIMIT ?2",
         )?
         .query_map(params![prefix, MATCHES], record_row)?
@@ -184,11 +181,10 @@ pub(super) fn list(
 
 pub(super) fn journal(db: &Connection, run: &RunId) -> Result<Vec<Stored>, Failure> {
     let rows = db
-        .prepare("SELECT seq, at, format, entry FROM journal WHERE run = ?1 ORDER BY seq")?
+        .prepare("SELECT seq, at, entry FROM journal WHERE run = ?1 ORDER BY seq")?
         .query_map([run.as_str()], |row| {
-            let format: u32 = row.get(2)?;
-            let entry: String = row.get(3)?;
-            Ok((from_db(row.get(0)?), from_db(row.get(1)?), format, entry))
+            let entry: String = row.get(2)?;
+            Ok((from_db(row.get(0)?), from_db(row.get(1)?), entry))
         })?
         .collect::<Result<Vec<_>, _>>()?;
     if rows.is_empty() {
@@ -201,7 +197,7 @@ pub(super) fn journal(db: &Connection, run: &RunId) -> Result<Vec<Stored>, Failu
     }
     (1..)
         .zip(rows)
-        .map(|(expected, (seq, at, format, entry))| {
+        .map(|(expected, (seq, at, entry))| {
             let what = format!("journal entry {seq} of run {run}");
             if seq != expected {
                 return Err(StoreError::Corrupt {
@@ -210,20 +206,8 @@ pub(super) fn journal(db: &Connection, run: &RunId) -> Result<Vec<Stored>, Failu
                 }
                 .into());
             }
-            check_format(format)?;
             let entry = unjson(&what, &entry)?;
             Ok(Stored { seq, at, entry })
         })
         .collect()
-}
-
-pub(super) fn check_format(found: u32) -> Result<(), StoreError> {
-    if found > FORMAT {
-        return Err(StoreError::TooNew {
-            what: "the run".to_owned(),
-            found,
-            known: FORMAT,
-        });
-    }
-    Ok(())
 }

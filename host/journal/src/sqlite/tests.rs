@@ -1,6 +1,6 @@
 use super::*;
-use crate::breaks;
 use crate::entry::FORMAT;
+use crate::lease_breaks;
 use std::sync::atomic::{AtomicU64, Ordering};
 use vdeploy_core::event::Outcome;
 use vdeploy_core::event::{Phase, Section};
@@ -330,7 +330,7 @@ fn a_broken_lease_fences_its_holder_and_is_recorded() {
     let broken = store.break_lease(&infra, &a, "ada", "its runner is gone");
     let broken = broken.unwrap().unwrap();
     assert_eq!((broken.who.as_str(), broken.by.as_str()), ("me", "ada"));
-    assert_eq!(breaks::newest(&store, &infra).unwrap(), Some(broken));
+    assert_eq!(lease_breaks::newest(&store, &infra).unwrap(), Some(broken));
     let fenced = "lost the lease on `infra` (fencing token 1); ada broke it: its runner is gone; \
                   nobody holds it now";
     assert_eq!(shown(store.renew_lease(&lease, TTL)), fenced);
@@ -368,33 +368,40 @@ fn of_many_contenders_one_gets_the_lease() {
 }
 
 #[test]
-fn data_of_a_newer_vdeploy_is_refused() {
+fn a_store_of_another_format_is_refused_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.db");
     let run = record("01A", "infra", 1);
     let store = SqliteStore::open(&path).unwrap();
     store.create_run(&run).unwrap();
-    store.append(&run.id, None, &started("a")).unwrap();
-    let execute = |sql: &str| store.db().execute_batch(sql).unwrap();
-    execute("UPDATE journal SET format = 99");
-    assert!(matches!(
-        store.journal(&run.id),
-        Err(StoreError::TooNew {
-            found: 99,
-            known: FORMAT,
-            ..
-        })
-    ));
-    execute("UPDATE run SET format = 99");
-    assert!(matches!(store.run("01A"), Err(StoreError::TooNew { .. })));
-    execute("PRAGMA user_version = 7");
+    let set = |format: u32| {
+        let db = Connection::open(&path).unwrap();
+        db.pragma_update(None, "user_version", format).unwrap();
+    };
     drop(store);
-    let error = SqliteStore::open(&path).unwrap_err();
-    let expected = format!(
-        "the state database {} is written by a newer vdeploy (format 7, this one knows 1); update vdeploy",
-        path.display()
+    set(FORMAT + 1);
+    assert_eq!(
+        shown(SqliteStore::open(&path)),
+        format!(
+            "the state database {} is written by a newer vdeploy (format {}, this one knows \
+             {FORMAT}); update vdeploy",
+            path.display(),
+            FORMAT + 1
+        )
     );
-    assert_eq!(error.to_string(), expected);
+    set(1);
+    assert_eq!(
+        shown(SqliteStore::open(&path)),
+        format!(
+            "the state database {} is written by an older vdeploy (format 1, this one knows \
+             {FORMAT} only); use that vdeploy with it, or choose another place with `--state`, or \
+             move the file and its `-wal` and `-shm` away to start with an empty one",
+            path.display()
+        )
+    );
+    set(FORMAT);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.run("01A").unwrap(), run);
 }
 
 #[test]

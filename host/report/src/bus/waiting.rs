@@ -1,25 +1,22 @@
-//! What waits for the reporters, in order. A terminal that stands still (Ctrl-S)
-//! must neither hold the run up nor let a chatty command's output fill the
-//! memory: beyond a bound lines of output are left out, and one line says in
-//! their place how many. Every other event is kept.
+//! Events that wait for the reporters, in order. A stopped terminal (Ctrl-S) must
+//! neither block the run nor let a command's output fill the memory. Beyond a
+//! bound, lines of output are left out, and one line in their place says how many.
+//! Every other event is kept.
 
 use std::collections::VecDeque;
 use vdeploy_core::event::{Level, RunEvent};
 use vdeploy_core::ids::StepId;
 
-/// Most lines of output that wait.
 pub(super) const MAX_LINES: usize = 32 * 1024;
-/// Most bytes of theirs.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 #[derive(Debug)]
 enum Item {
     Event(RunEvent),
-    /// So many lines of output of this step stood here.
+    /// Lines of output of this step were here: so many.
     LeftOut(StepId, u64),
 }
 
-/// Events in the order in which they happened.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     items: VecDeque<Item>,
@@ -32,10 +29,10 @@ impl Waiting {
         self.items.is_empty()
     }
 
-    /// At the end, unless it is output and there is no room for more.
+    /// Output is only counted when there is no room for it.
     pub(super) fn add(&mut self, event: RunEvent) {
         if let RunEvent::Output { step, line, .. } = &event {
-            // A gap stays one until it is shown, so that it is said once.
+            // A gap stays one item until it is shown, so that one line tells of it.
             let gap = match self.items.back_mut() {
                 Some(Item::LeftOut(of, count)) if of == step => Some(count),
                 _ => None,
@@ -54,10 +51,9 @@ impl Waiting {
         self.items.push_back(Item::Event(event));
     }
 
-    /// The first ones, at most so many.
     pub(super) fn take(&mut self, most: usize) -> Vec<RunEvent> {
         let count = most.min(self.items.len());
-        let taken: Vec<_> = self.items.drain(..count).map(said).collect();
+        let taken: Vec<_> = self.items.drain(..count).map(into_event).collect();
         for event in &taken {
             if let RunEvent::Output { line, .. } = event {
                 self.lines = self.lines.saturating_sub(1);
@@ -68,15 +64,15 @@ impl Waiting {
     }
 }
 
-fn said(item: Item) -> RunEvent {
+fn into_event(item: Item) -> RunEvent {
     match item {
         Item::Event(event) => event,
         Item::LeftOut(step, count) => RunEvent::Log {
             step: Some(step),
             level: Level::Warn,
             message: format!(
-                "{} left out here: output came faster than it could be shown; the journal has \
-                 what was kept of it (`vdeploy runs show --json`)",
+                "{} left out here: output came faster than it could be shown; `vdeploy runs show \
+                 --json` has what the journal kept of it",
                 match count {
                     1 => "1 line of output was".to_owned(),
                     _ => format!("{count} lines of output were"),

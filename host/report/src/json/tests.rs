@@ -1,5 +1,5 @@
 use super::*;
-use crate::script;
+use crate::script::{self, Show as _};
 use crate::sink::tests::Kept;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +9,7 @@ fn lines(events: &[RunEvent]) -> Vec<String> {
     let clock = AtomicU64::new(1_700_000_000_000);
     let now = move || clock.fetch_add(1_000, Ordering::Relaxed);
     let mut reporter = JsonReporter::with_clock(Sink::new(kept.clone()), Box::new(now));
-    for event in events {
-        reporter.event(event);
-    }
+    reporter.show(events);
     kept.text().lines().map(str::to_owned).collect()
 }
 
@@ -82,9 +80,7 @@ fn a_closed_pipe_is_silence() {
     let probe = writer.try_clone().unwrap();
     let mut reporter = JsonReporter::new(Sink::new(writer));
     drop(reader);
-    for event in script::success() {
-        reporter.event(&event);
-    }
+    reporter.show(&script::success());
     assert_eq!(reporter.seq, 19);
     let mut probe = probe;
     assert!(probe.write_all(b"x").is_err());

@@ -1,24 +1,12 @@
 use super::*;
-use crate::Sink;
 use crate::script;
-use crate::sink::tests::Kept;
-use std::fs;
-use vdeploy_core::event::Outcome;
+use vdeploy_core::event::{Outcome, RunEvent};
 
 fn xml(events: &[RunEvent]) -> String {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("junit.xml");
-    let warnings = Kept::default();
-    let mut reporter = JunitReporter::create(&path, Sink::new(warnings.clone())).unwrap();
-    for event in events {
-        reporter.event(event);
-    }
-    assert_eq!(warnings.text(), "");
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    fs::read_to_string(&path).unwrap()
+    render(&script::model(events))
 }
 
-/// Without the properties, which stand in every suite.
+/// Without the properties, which every suite has.
 fn without_properties(xml: &str) -> String {
     xml.lines()
         .filter(|line| !line.contains("propert"))
@@ -84,7 +72,7 @@ fn no_run_that_did_not_deploy_is_green() {
         script::run_started(&["a"], false),
         script::finished(Outcome::Held, 20, "run 01X (ci) has it", &[]),
     ]);
-    let expected = "<failure message=\"held: another run has the target\" type=\"exit.20\">run 01X (ci) has it</failure>";
+    let expected = "<failure message=\"held: another run holds the target\" type=\"exit.20\">run 01X (ci) has it</failure>";
     assert!(held.contains(expected), "{held}");
 }
 
@@ -94,19 +82,4 @@ fn nothing_in_a_text_breaks_the_file() {
         escape("a<b> & \"c\" 'd'\n\x1b\0\u{ffff}]]>ü"),
         "a&lt;b&gt; &amp; &quot;c&quot; &apos;d&apos;&#10;]]&gt;ü"
     );
-}
-
-#[test]
-fn a_file_that_cannot_be_written_is_said_before_the_run() {
-    let dir = tempfile::tempdir().unwrap();
-    let missing = dir.path().join("no/such/dir/junit.xml");
-    assert!(JunitReporter::create(&missing, Sink::stderr()).is_err());
-
-    let path = dir.path().join("gone/junit.xml");
-    fs::create_dir(path.parent().unwrap()).unwrap();
-    let warnings = Kept::default();
-    let mut reporter = JunitReporter::create(&path, Sink::new(warnings.clone())).unwrap();
-    fs::remove_dir_all(path.parent().unwrap()).unwrap();
-    reporter.event(&script::finished(Outcome::Deployed, 0, "", &[]));
-    assert!(warnings.text().contains("junit.xml could not be written"));
 }

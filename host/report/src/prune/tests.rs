@@ -3,8 +3,8 @@ use vdeploy_core::event::Outcome;
 
 const NOW: u64 = 10_000_000;
 
-fn run(id: &str) -> Surveyed {
-    Surveyed {
+fn run(id: &str) -> PruneCandidate {
+    PruneCandidate {
         id: id.into(),
         target: "infra".into(),
         plan: "default".into(),
@@ -15,7 +15,7 @@ fn run(id: &str) -> Surveyed {
         changed: true,
         unsettled: false,
         hold: Hold::Free,
-        untold_move: None,
+        unrecorded_relocation: None,
         entries: 3,
         bytes: 400 << 10,
     }
@@ -26,7 +26,7 @@ fn it_says_what_went_what_stays_and_what_was_given_back() {
     let pruned = Pruned {
         dry_run: false,
         removed: &[run("01A"), run("01B")],
-        kept: &[(run("01C"), Why::Rollback)],
+        kept: &[(run("01C"), KeepReason::Rollback)],
         before: 3 << 20,
         after: 1 << 20,
         not_smaller: None,
@@ -83,16 +83,16 @@ fn a_dry_run_lists_what_would_go() {
 #[test]
 fn each_reason_is_told_in_its_own_words() {
     let reasons = [
-        Why::AtWork,
-        Why::RanOut,
-        Why::CutOff,
-        Why::Rollback,
-        Why::LastChange,
-        Why::Verified,
-        Why::RolledBackBy("01B".into()),
-        Why::Move("vm-2".into()),
-        Why::Beginning,
-        Why::Meanwhile,
+        KeepReason::AtWork,
+        KeepReason::RanOut,
+        KeepReason::CutOff,
+        KeepReason::Rollback,
+        KeepReason::LastChange,
+        KeepReason::Verified,
+        KeepReason::RolledBackBy("01B".into()),
+        KeepReason::Move("vm-2".into()),
+        KeepReason::Beginning,
+        KeepReason::Meanwhile,
     ];
     let run = run("01A");
     let mut said: Vec<_> = reasons
@@ -106,13 +106,13 @@ fn each_reason_is_told_in_its_own_words() {
 
 #[test]
 fn a_rollback_that_was_cut_off_is_begun_again_by_the_run_that_it_rolls_back() {
-    let first = sentence(&run("01A"), &Why::CutOff);
+    let first = sentence(&run("01A"), &KeepReason::CutOff);
     assert!(first.contains("`vdeploy rollback 01A`"), "{first}");
-    let back = Surveyed {
+    let back = PruneCandidate {
         rolls_back: Some("01A".into()),
         ..run("01B")
     };
-    let said = sentence(&back, &Why::CutOff);
+    let said = sentence(&back, &KeepReason::CutOff);
     for way in [
         "`vdeploy resume 01B`",
         "`vdeploy rollback 01A`",

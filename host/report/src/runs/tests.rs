@@ -1,8 +1,10 @@
 use super::*;
+use std::collections::BTreeMap;
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::event::{Section, StepFailure};
 use vdeploy_core::ids::RunId;
 use vdeploy_core::plan::Plan;
+use vdeploy_journal::Entry;
 
 const START: u64 = 1_700_000_000_000;
 
@@ -226,7 +228,7 @@ fn an_ended_run_shows_its_outcome_and_message() {
         START,
     );
     let expected = "\
-outcome   ROLLBACK FAILED: nobody knows what is live (13.0s)
+outcome   ROLLBACK FAILED: it is unknown what is live (13.0s)
           verify failed
           look at vm-1
 ";
@@ -337,7 +339,7 @@ fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
     let done = |output| ended(output, Outcome::Deployed);
     let shown = show(&rollback, &done(json!({})), standing, START);
     assert!(
-        shown.contains("outcome   rolled back: the version from before is live"),
+        shown.contains("outcome   rolled back: the previous version is live"),
         "{shown}"
     );
     let nothing = done(json!({ "no-live-version": true }));

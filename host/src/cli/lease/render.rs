@@ -3,7 +3,7 @@
 use crate::clean::line;
 use crate::cli::exit::ExitCode;
 use crate::cli::terminal;
-use crate::journal::breaks::LeaseBreak;
+use crate::journal::lease_breaks::LeaseBreak;
 use crate::ops::lease::actor::Process;
 use crate::ops::lease::holder::LeaseHolder;
 use crate::ops::lease::status::{LeaseStatus, OnTargetStatus};

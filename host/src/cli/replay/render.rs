@@ -7,8 +7,8 @@ use crate::journal::Entry;
 use crate::journal::store::RunRecord;
 use crate::report::difference;
 use crate::run::Replayed;
-use crate::run::recorded::Ending;
 use crate::run::replay::{Asked, Difference, What};
+use crate::run::trace::Ending;
 use serde_json::{Value, json};
 
 /// For people.

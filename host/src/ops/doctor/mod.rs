@@ -21,7 +21,7 @@ use super::session::{self, Session};
 use super::target::{self, ResolvedTarget, WorldParts, registry};
 use crate::capability::mask::Masker;
 use crate::ids::RunId;
-use crate::journal::{Store, moves};
+use crate::journal::{Store, relocations};
 use report::Report;
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ async fn examine(options: &SessionOptions, doctor: &Doctor, report: &mut Report<
     };
     let named = resolved.vm();
     let named = named.as_ref();
-    let moved = named.map(|vm| moves::current_vm(&*store, &target_name, vm));
+    let moved = named.map(|vm| relocations::current_vm(&*store, &target_name, vm));
     let vm = match moved.transpose() {
         Ok(vm) => vm,
         Err(error) => return report.error("VM", &error.into()),

@@ -53,7 +53,7 @@ pub(super) async fn check(
     let execution = assembly.execution(shared);
     let mut seen: Vec<Check> = Vec::new();
     let problems = execution
-        .look(|| tell(&mut happened, &mut seen, report))
+        .preview(|| tell(&mut happened, &mut seen, report))
         .await;
     for problem in problems {
         failure(problem, &seen, report);

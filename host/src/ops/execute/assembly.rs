@@ -12,7 +12,7 @@ use crate::ops::lease::actor::Actor;
 use crate::ops::operation::rollback::Outputs;
 use crate::plan::Plan;
 use crate::run::prepare::{self, Configs, Plugins};
-use crate::run::{Execution, SoFar};
+use crate::run::{Execution, ResumeState};
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -31,7 +31,7 @@ pub(in crate::ops) struct Assembly {
     /// The run that is rolled back, and what its steps returned.
     pub rolled_back: Option<(RunId, Outputs)>,
     /// How far an earlier process of the run came.
-    pub resume_state: Option<SoFar>,
+    pub resume_state: Option<ResumeState>,
 }
 
 impl Assembly {
@@ -85,7 +85,7 @@ impl Assembly {
             shared,
             rolls_back: rolls_back.map(Arc::new),
             rolled_back_run,
-            so_far: self.resume_state.unwrap_or_default(),
+            resume_state: self.resume_state.unwrap_or_default(),
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::event::{Level, Outcome, RunEvent};
 use crate::gate::RunShared;
 use crate::ids::{RunId, StepId};
 use crate::journal::store::RunRecord;
-use crate::journal::{Entry, StoreError, moves};
+use crate::journal::{Entry, StoreError, relocations};
 use crate::run::lease::{DEFAULT_TTL, LeaseKeeper};
 use crate::run::{Finished, prepare};
 use crate::scope::SnapshotScope;
@@ -201,7 +201,7 @@ impl Prepared {
             return Ok(!resumed.is_outdated(&*assembly.store)?);
         }
         if let Some(vm) = assembly.world.target.facts().vm {
-            let now = moves::current_vm(&*assembly.store, &assembly.target, &vm)?;
+            let now = relocations::current_vm(&*assembly.store, &assembly.target, &vm)?;
             if now != vm {
                 shared.emit(RunEvent::Log {
                     step: None,

@@ -4,7 +4,7 @@
 use super::origin::refused;
 use crate::event::Outcome;
 use crate::ids::RunId;
-use crate::journal::{Entry, Store, unfinished};
+use crate::journal::{RunView, Store};
 use crate::ops::lease::actor::Actor;
 use crate::run::Finished;
 
@@ -17,15 +17,12 @@ pub(super) fn amend(store: &dyn Store, run: &RunId, me: &Actor, finished: Finish
     let Ok(journal) = store.journal(run) else {
         return finished;
     };
-    let last = journal.iter().rev().find_map(|stored| match &stored.entry {
-        Entry::Resumed { by, .. } | Entry::Abandoned { by, .. } => Some(by),
-        _ => None,
-    });
-    let Some(by) = last.filter(|by| **by != me.started_by) else {
+    let view = RunView::of(&journal);
+    let Some(by) = view.taken_over_by.filter(|by| *by != me.started_by) else {
         return finished;
     };
     let mut next = vec![format!("vdeploy runs show {run}")];
-    let how = match unfinished::why_not(&journal) {
+    let how = match view.why_not_resumable() {
         Some(how) => format!("and {how}"),
         None => {
             // It is at work, and then this is refused, or it was cut off too.
@@ -49,7 +46,7 @@ pub(super) fn meanwhile(store: &dyn Store, run: &RunId) -> Finished {
     let ended = store
         .journal(run)
         .ok()
-        .and_then(|journal| unfinished::why_not(&journal));
+        .and_then(|journal| RunView::of(&journal).why_not_resumable());
     let (message, next) = match ended {
         Some(how) => (
             format!("run {run} needs no resume any more: while it was waited for, {how}"),
@@ -72,8 +69,8 @@ pub(super) fn meanwhile(store: &dyn Store, run: &RunId) -> Finished {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::SqliteStore;
     use crate::journal::store::RunRecord;
+    use crate::journal::{Entry, SqliteStore};
     use crate::plan::Plan;
 
     fn me() -> Actor {

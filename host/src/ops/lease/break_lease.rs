@@ -6,7 +6,7 @@ use super::status::{self, LeaseStatus, OnTargetStatus};
 use crate::capability::World;
 use crate::ids::RunId;
 use crate::journal::Store;
-use crate::journal::breaks::{self, LeaseBreak};
+use crate::journal::lease_breaks::{self, LeaseBreak};
 use crate::journal::store::Holder;
 use crate::ops::error::OpsError;
 use crate::ops::session::Session;
@@ -104,7 +104,7 @@ impl BreakableLease {
             at: self.status.now,
             token: 0,
         };
-        Ok(breaks::remember(
+        Ok(lease_breaks::record(
             &*self.store,
             &self.status.target,
             &broken,

@@ -5,7 +5,7 @@ use crate::capability::World;
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::ids::TargetName;
 use crate::journal::Store;
-use crate::journal::breaks::{self, LeaseBreak};
+use crate::journal::lease_breaks::{self, LeaseBreak};
 use crate::journal::store::Holder;
 use crate::ops::error::OpsError;
 use crate::ops::overlay::Overlay;
@@ -63,7 +63,7 @@ pub(super) async fn read(
     let (name, _) = session.target(target)?;
     let now = SystemClock.now_unix_ms();
     let stored = store.lease_holder(&name)?;
-    let last_break = breaks::newest(&*store, &name)?;
+    let last_break = lease_breaks::newest(&*store, &name)?;
     let (world, there) = match connect(session, target, store).await {
         Ok(world) => {
             let there = match target_lease::holder(&*world.ssh, DEFAULT_TTL).await {

@@ -2,9 +2,9 @@
 //! or abandon.
 
 use crate::ids::{RunId, TargetName};
+use crate::journal::interrupted::{self, Interrupted};
 use crate::journal::store::{Granted, RunRecord};
-use crate::journal::unfinished::{self, Unfinished};
-use crate::journal::{Entry, Store, StoreError};
+use crate::journal::{Entry, RunView, Store, StoreError};
 use crate::ops::error::{OpsError, OpsErrorKind};
 use std::collections::BTreeSet;
 
@@ -34,10 +34,11 @@ fn explained(record: &RunRecord) -> String {
 pub fn of_the_dead(store: &dyn Store, run: &RunId) -> Option<Dead> {
     let record = store.run(run.as_str()).ok().filter(|r| r.id == *run)?;
     let journal = store.journal(run).ok()?;
-    if record.dry_run || unfinished::why_not(&journal).is_some() {
+    let view = RunView::of(&journal);
+    if record.dry_run || view.why_not_resumable().is_some() {
         return None;
     }
-    Some(match unfinished::has_begun(&journal) {
+    Some(match view.began_change() {
         true => Dead::Settle {
             text: explained(&record),
             ways: ways(&record),
@@ -71,16 +72,16 @@ impl Dead {
 }
 
 /// What happened and what each of the three ways does.
-pub fn message(found: &Unfinished) -> String {
-    let Unfinished {
+pub fn message(found: &Interrupted) -> String {
+    let Interrupted {
         record,
         step,
-        changed,
+        target_changed,
     } = found;
     let at = step
         .as_ref()
         .map_or_else(String::new, |step| format!(" in step `{step}`"));
-    let state = match changed {
+    let state = match target_changed {
         true => "and the target was changed, or may have been",
         false => "before it changed the target, but something it had begun may have happened",
     };
@@ -94,15 +95,15 @@ pub fn message(found: &Unfinished) -> String {
     )
 }
 
-/// The unfinished run that stands in the way of one that rolls back `rolls_back`.
+/// The interrupted run that stands in the way of one that rolls back `rolls_back`.
 /// Its own rollback takes its place, and so does a further rollback of the run
 /// that it was rolling back.
 pub fn in_the_way(
     store: &dyn Store,
     target: &TargetName,
     rolls_back: Option<&RunId>,
-) -> Result<Option<Unfinished>, StoreError> {
-    let found = unfinished::of_target(store, target)?;
+) -> Result<Option<Interrupted>, StoreError> {
+    let found = interrupted::of_target(store, target)?;
     Ok(found.filter(|found| {
         rolls_back.is_none_or(|run| {
             found.record.id != *run && found.record.rolls_back.as_ref() != Some(run)
@@ -116,7 +117,7 @@ pub fn replace(
     lease: &Granted,
     new: &RunRecord,
 ) -> Result<Option<RunId>, StoreError> {
-    let Some(found) = unfinished::of_target(store, &new.target)? else {
+    let Some(found) = interrupted::of_target(store, &new.target)? else {
         return Ok(None);
     };
     let entry = Entry::Abandoned {
@@ -136,7 +137,7 @@ fn none_cut_off(store: &dyn Store, target: &TargetName, what: &str) -> OpsError 
     let others: BTreeSet<&TargetName> = runs.iter().map(|run| &run.target).collect();
     let cut_off: Vec<String> = others
         .into_iter()
-        .filter_map(|other| unfinished::of_target(store, other).ok().flatten())
+        .filter_map(|other| interrupted::of_target(store, other).ok().flatten())
         .map(|found| {
             format!(
                 "run {} on the target `{}`",
@@ -150,8 +151,8 @@ fn none_cut_off(store: &dyn Store, target: &TargetName, what: &str) -> OpsError 
     })
 }
 
-/// The run that was named, or the target's unfinished one; and that it can be
-/// gone on with.
+/// The run that was named, or the target's interrupted one; and that it can be
+/// resumed.
 pub fn find(
     store: &dyn Store,
     named: Option<&str>,
@@ -159,7 +160,7 @@ pub fn find(
     what: &str,
 ) -> Result<RunRecord, OpsError> {
     let Some(named) = named else {
-        let found = unfinished::of_target(store, target)?;
+        let found = interrupted::of_target(store, target)?;
         return match found {
             Some(found) => Ok(found.record),
             None => Err(none_cut_off(store, target, what)),
@@ -168,7 +169,7 @@ pub fn find(
     let record = store.run(named)?;
     let why_not = match record.dry_run {
         true => Some("it was a dry run and changed nothing".to_owned()),
-        false => unfinished::why_not(&store.journal(&record.id)?),
+        false => RunView::of(&store.journal(&record.id)?).why_not_resumable(),
     };
     match why_not {
         None => Ok(record),

@@ -8,17 +8,17 @@ use crate::capability::EffectError;
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::capability::ssh::Ssh;
 use crate::event::RunEvent;
-use crate::gate::Came;
+use crate::gate::CallOutcome;
 use crate::ids::{Digest, PluginName, RunId, StepId};
-use crate::journal::store::{RunRecord, Stored};
-use crate::journal::{Entry, Store, StoreError, moves};
+use crate::journal::store::RunRecord;
+use crate::journal::{RunView, Store, StoreError, relocations};
 use crate::ops::error::{OpsError, OpsErrorKind};
 use crate::ops::lease::actor::Process;
 use crate::ops::lease::holder::LeaseHolder;
 use crate::ops::prepare::{self, Prepared, compat};
 use crate::ops::session::Session;
-use crate::run::earlier::{SoFar, no_live_version, so_far};
 use crate::run::lease::DEFAULT_TTL;
+use crate::run::resume_state::{ResumeState, no_live_version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(in crate::ops) struct Resumed {
     /// As it was recorded.
     pub record: RunRecord,
     /// How far it is.
-    pub resume_state: SoFar,
+    pub resume_state: ResumeState,
     /// Entries of the journal that say so.
     pub entries: usize,
     /// Numbers of the calls that have an intent.
@@ -63,9 +63,9 @@ impl Resume {
             None => None,
         };
         let resumed = Resumed {
-            resume_state: so_far(&record, &journal),
+            resume_state: ResumeState::of(&record, &journal),
             entries: journal.len(),
-            intents: intents(&journal),
+            intents: RunView::of(&journal).changes().collect(),
             rolls_back,
             record,
         };
@@ -100,24 +100,14 @@ fn not_running(store: &dyn Store, record: &RunRecord) -> Result<(), OpsError> {
     )))
 }
 
-fn intents(journal: &[Stored]) -> BTreeSet<u64> {
-    let entries = journal.iter().map(|stored| &stored.entry);
-    entries
-        .filter_map(|entry| match entry {
-            Entry::Intent { call, .. } => Some(*call),
-            _ => None,
-        })
-        .collect()
-}
-
 impl Resumed {
     /// What a person and a program are told at the beginning.
     pub fn event(&self) -> RunEvent {
-        let tape = &self.resume_state.gate.tape;
-        let in_doubt = |came: &Came| matches!(came, Came::InDoubt(_));
-        let doubtful = tape
+        let recorded = &self.resume_state.gate.recorded;
+        let in_doubt = |outcome: &CallOutcome| matches!(outcome, CallOutcome::InDoubt(_));
+        let doubtful = recorded
             .calls()
-            .filter(|(_, call)| in_doubt(&call.came))
+            .filter(|(_, call)| in_doubt(&call.outcome))
             .count();
         let finished: Vec<StepId> = self
             .record
@@ -131,10 +121,10 @@ impl Resumed {
             finished,
             step: self
                 .resume_state
-                .open
+                .in_flight
                 .as_ref()
-                .map(|open| open.step.clone()),
-            recorded: tape.len().saturating_sub(doubtful),
+                .map(|in_flight| in_flight.step.clone()),
+            recorded: recorded.len().saturating_sub(doubtful),
             in_doubt: doubtful,
             target_changed: self.resume_state.gate.target_changed,
             snapshot: self.resume_state.gate.snapshots.first.clone(),
@@ -142,7 +132,7 @@ impl Resumed {
             no_live_version: no_live_version(&self.resume_state.outputs),
             moved_from: self
                 .resume_state
-                .moves
+                .relocations
                 .first()
                 .map(|(from, _)| from.clone()),
         }
@@ -253,9 +243,9 @@ impl Resumed {
 
     /// Where the target went is a fact, also when the process ended before it
     /// could store it.
-    pub fn remember_moves(&self, store: &dyn Store) -> Result<(), StoreError> {
-        for (from, to) in &self.resume_state.moves {
-            moves::remember(store, &self.record.target, from, to)?;
+    pub fn record_relocations(&self, store: &dyn Store) -> Result<(), StoreError> {
+        for (from, to) in &self.resume_state.relocations {
+            relocations::record(store, &self.record.target, from, to)?;
         }
         Ok(())
     }

@@ -2,10 +2,10 @@
 
 use super::Rollback;
 use super::select::{self, Candidates};
-use crate::event::{Phase, RunEvent, Undoes};
+use crate::event::{RunEvent, Undoes};
 use crate::ids::{RunId, StepId};
 use crate::journal::store::{RunRecord, Store};
-use crate::journal::{Entry, StoreError};
+use crate::journal::{RunView, StoreError};
 use crate::ops::error::OpsError;
 use crate::ops::prepare::{NewRun, Prepared, compat, rollback_readiness};
 use crate::ops::session::Session;
@@ -111,17 +111,5 @@ fn can_be_rolled_back(record: &RunRecord) -> Result<(), OpsError> {
 
 /// What the steps of that run returned.
 pub fn outputs(store: &dyn Store, run: &RunId) -> Result<Outputs, StoreError> {
-    let mut outputs = BTreeMap::new();
-    for stored in store.journal(run)? {
-        if let Entry::StepFinished {
-            step,
-            phase: Phase::Run,
-            output: Some(output),
-            ..
-        } = stored.entry
-        {
-            outputs.insert(step, output);
-        }
-    }
-    Ok(outputs)
+    Ok(RunView::of(&store.journal(run)?).cloned_outputs())
 }

@@ -3,10 +3,10 @@
 
 use crate::capability::clock::{Clock as _, SystemClock};
 use crate::ids::{RunId, TargetName};
+use crate::journal::effective::{Effects, RunEffect};
 use crate::journal::moment::moment;
-use crate::journal::standing::{Is, Walk};
 use crate::journal::store::{RunRecord, Store};
-use crate::journal::{StoreError, unfinished};
+use crate::journal::{RunView, StoreError};
 use crate::ops::error::{OpsError, OpsErrorKind};
 use crate::ops::lease::actor::Process;
 use crate::ops::lease::holder::LeaseHolder;
@@ -17,7 +17,7 @@ use crate::plan::RollbackTo;
 pub(in crate::ops) struct Candidates {
     /// The rollback that ended well and after which nothing was changed.
     pub back: Option<RunRecord>,
-    /// The newest change that stands.
+    /// The newest change that is in effect.
     pub change: Option<RunRecord>,
 }
 
@@ -25,12 +25,14 @@ impl Candidates {
     /// Looks.
     pub(in crate::ops) fn of(store: &dyn Store, target: &TargetName) -> Result<Self, StoreError> {
         let mut newest = Self::default();
-        let mut walk = Walk::default();
+        let mut effects = Effects::default();
         for summary in store.runs(Some(target), u32::MAX)? {
             let id = &summary.id;
-            match walk.next((&summary).into()) {
-                Is::Back if newest.back.is_none() => newest.back = Some(store.run(id.as_str())?),
-                Is::Stands if unfinished::has_changed(&store.journal(id)?) => {
+            match effects.next_run(&summary) {
+                RunEffect::Reverts if newest.back.is_none() => {
+                    newest.back = Some(store.run(id.as_str())?)
+                }
+                RunEffect::InEffect if RunView::of(&store.journal(id)?).target_changed() => {
                     newest.change = Some(store.run(id.as_str())?);
                     break;
                 }

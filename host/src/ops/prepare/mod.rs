@@ -22,7 +22,7 @@ use crate::capability::mask::Masker;
 use crate::capability::secrets::LoadedSecrets;
 use crate::config::{self, Overrides, SecretNeeds, TargetConfig};
 use crate::ids::{Digest, RunId, TargetName, VmId};
-use crate::journal::{Store, moves};
+use crate::journal::{Store, relocations};
 use crate::plan::{Plan, Step};
 use crate::run::prepare::{self, Configs, Plugins};
 use std::sync::Arc;
@@ -190,7 +190,7 @@ pub(super) async fn resumed(
     }
     let secrets = secrets(session, &plan, &target, target_config).await?;
     let located = Located::of(session, target, target_config, secrets).await?;
-    resumed.remember_moves(&*located.store)?;
+    resumed.record_relocations(&*located.store)?;
     let unverified = match may_change(&plan, &plugins, is_rollback) {
         true => Vec::new(),
         false => unverified_probes::of_plan(project, &plan, &plugins),
@@ -270,7 +270,7 @@ impl Located {
         let store = &self.store;
         let named = self.resolved.vm();
         let vm = named.as_ref();
-        let vm = vm.map(|vm| moves::current_vm(&**store, &self.name, vm));
+        let vm = vm.map(|vm| relocations::current_vm(&**store, &self.name, vm));
         let vm = vm.transpose()?;
         if let Some(resumed) = origin.resumed() {
             resumed.check_vm(vm.as_ref().map(VmId::as_str))?;

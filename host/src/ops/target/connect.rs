@@ -5,7 +5,7 @@ use super::{WorldParts, registry};
 use crate::capability::World;
 use crate::config::SecretNeeds;
 use crate::ids::RunId;
-use crate::journal::{Store, moves};
+use crate::journal::{Store, relocations};
 use crate::ops::error::{OpsError, OpsErrorKind};
 use crate::ops::session::Session;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub async fn connect(
     let resolved = super::resolve(session, &target, &secrets)?;
     let vm = resolved
         .vm()
-        .map(|vm| moves::current_vm(&*store, &name, &vm))
+        .map(|vm| relocations::current_vm(&*store, &name, &vm))
         .transpose()?;
     let world = resolved.world(WorldParts {
         target: name,

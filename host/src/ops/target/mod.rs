@@ -15,7 +15,7 @@ use super::session::{self, Session};
 use crate::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
 use crate::config::{self, HostKey, TargetConfig, VersTarget};
 use crate::ids::{TargetName, VmId};
-use crate::journal::{Store, StoreError, moves};
+use crate::journal::{Store, StoreError, relocations};
 use crate::local::{LocalError, read_endpoints, read_vms};
 use crate::vers::VersConfig;
 use ssh_target::ResolvedServer;
@@ -86,7 +86,7 @@ impl ResolvedTarget {
             Self::Server(resolved) => Ok(resolved.address()),
             Self::Vm(_) | Self::Given(_) => {
                 let vm = self.vm().unwrap_or_else(|| "none".into());
-                Ok(format!("VM {}", moves::first_vm(store, target, &vm)?))
+                Ok(format!("VM {}", relocations::first_vm(store, target, &vm)?))
             }
         }
     }

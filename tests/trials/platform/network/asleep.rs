@@ -176,7 +176,7 @@ fn resumed(world: &World) -> Result<()> {
 /// It does not say what is on a target that somebody else had since.
 fn knows_no_state(ran: &Ran) -> Result<()> {
     let message = text(&ran.event("run-finished")?, "message")?;
-    let says = message.contains("who had it since may have");
+    let says = message.contains("a later lease holder may have");
     ensure!(says && !message.contains("is unchanged"), "{message}");
     Ok(())
 }

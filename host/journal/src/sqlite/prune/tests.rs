@@ -1,8 +1,8 @@
 use crate::doubles::FailsAfter;
-use crate::prune::{Choice, Filter, Hold, Surveyed, Why, choose};
+use crate::prune::{Choice, Filter, Hold, KeepReason, PruneCandidate, choose};
 use crate::sqlite::SqliteStore;
 use crate::store::{Compacted, RunRecord, Store};
-use crate::{Entry, StoreError, breaks, moves};
+use crate::{Entry, StoreError, lease_breaks, relocations};
 use rusqlite::Connection;
 use serde_json::Value;
 use std::path::Path;
@@ -83,7 +83,7 @@ fn chosen(store: &dyn Store, keep: u32) -> Choice {
     choose(store.survey(None).unwrap(), &filter, 1_000_000)
 }
 
-fn ids(runs: &[Surveyed]) -> Vec<&str> {
+fn ids(runs: &[PruneCandidate]) -> Vec<&str> {
     runs.iter().map(|run| run.id.as_str()).collect()
 }
 
@@ -102,7 +102,7 @@ fn left(store: &dyn Store) -> Vec<(String, usize)> {
         .collect()
 }
 
-fn surveyed(store: &dyn Store, id: &str) -> Surveyed {
+fn surveyed(store: &dyn Store, id: &str) -> PruneCandidate {
     let runs = store.survey(None).unwrap();
     runs.into_iter().find(|run| run.id.as_str() == id).unwrap()
 }
@@ -119,7 +119,7 @@ fn a_survey_sees_what_matters() {
         from: Some(from.into()),
         to: "vm-9".into(),
     };
-    moves::remember(&store, &infra(), &"vm-1".into(), &"vm-9".into()).unwrap();
+    relocations::record(&store, &infra(), &"vm-1".into(), &"vm-9".into()).unwrap();
     let back = RunRecord {
         rolls_back: Some("01A".into()),
         ..record("01B", 2)
@@ -139,9 +139,9 @@ fn a_survey_sees_what_matters() {
     assert!(a.bytes > 200_000, "{}", a.bytes);
     let b = surveyed(&store, "01B");
     assert_eq!(b.rolls_back, Some("01A".into()));
-    assert!(b.changed && b.unsettled && b.untold_move.is_none());
+    assert!(b.changed && b.unsettled && b.unrecorded_relocation.is_none());
     let c = surveyed(&store, "01C");
-    assert_eq!(c.untold_move, Some("vm-9".into()));
+    assert_eq!(c.unrecorded_relocation, Some("vm-9".into()));
     assert!(c.unsettled);
     let word = Entry::Abandoned {
         by: "me".to_owned(),
@@ -180,7 +180,7 @@ fn a_removed_run_leaves_nothing_and_takes_nothing_else_along() {
     let lease = store.acquire_lease(&infra(), &run, "me", TTL).unwrap();
     store.break_lease(&infra(), &run, "ada", "gone").unwrap();
     drop(lease);
-    let newest = breaks::newest(&store, &infra()).unwrap();
+    let newest = lease_breaks::newest(&store, &infra()).unwrap();
     store
         .set_fact(&infra(), "recipe:default", Some("1"))
         .unwrap();
@@ -198,9 +198,9 @@ fn a_removed_run_leaves_nothing_and_takes_nothing_else_along() {
     let count = "SELECT count(*) FROM journal WHERE run = '01A'";
     let rows: i64 = store.db().query_row(count, [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 0);
-    assert_eq!(breaks::of_run(&store, &infra(), &run).unwrap(), None);
+    assert_eq!(lease_breaks::of_run(&store, &infra(), &run).unwrap(), None);
 
-    assert_eq!(breaks::newest(&store, &infra()).unwrap(), newest);
+    assert_eq!(lease_breaks::newest(&store, &infra()).unwrap(), newest);
     let fact = store.fact(&infra(), "recipe:default").unwrap();
     assert_eq!(fact.as_deref(), Some("1"));
     let state = store.plugin_state(&plugin, &infra(), key).unwrap();
@@ -273,7 +273,7 @@ fn a_run_at_work_is_not_disturbed_by_the_removal_of_ended_ones() {
     let choice = chosen(&store, 0);
     assert_eq!(ids(&choice.remove), ["01A"]);
     let why: Vec<_> = choice.kept.iter().map(|(_, why)| why.clone()).collect();
-    assert_eq!(why, [Why::AtWork, Why::Rollback]);
+    assert_eq!(why, [KeepReason::AtWork, KeepReason::Rollback]);
     assert!(store.remove_run(&choice.remove[0]).unwrap());
     store.renew_lease(&lease, TTL).unwrap();
     let seq = store.append(&record.id, Some(&lease), &finished(Outcome::RolledBack));
@@ -384,7 +384,7 @@ fn the_order_of_what_stays_is_that_of_before() {
     for (id, at) in [("01A", 1), ("01D", 9), ("01B", 5), ("01C", 3)] {
         deploy(&store, id, at);
     }
-    let first = |run: &Surveyed| run.id.as_str() == "01A";
+    let first = |run: &PruneCandidate| run.id.as_str() == "01A";
     let survey = store.survey(None).unwrap();
     assert!(
         store

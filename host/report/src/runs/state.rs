@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use vdeploy_core::event::Outcome;
 use vdeploy_core::ids::RunId;
-use vdeploy_journal::standing;
+use vdeploy_journal::effective;
 use vdeploy_journal::store::RunSummary;
 
 /// How a run stands.
@@ -61,7 +61,7 @@ impl State {
     /// Whether what the run has changed may be live, as far as it knows itself.
     fn stands(self) -> bool {
         match self {
-            Self::Ended(outcome) => standing::stands(Some(outcome)),
+            Self::Ended(outcome) => effective::leaves_changes(Some(outcome)),
             Self::Killed | Self::Abandoned => true,
             Self::Running | Self::Reverted | Self::Undone => false,
         }
@@ -80,7 +80,7 @@ pub struct Standing<'a> {
 }
 
 impl Standing<'_> {
-    pub(super) fn of(&self, run: &RunSummary) -> State {
+    pub(crate) fn of(&self, run: &RunSummary) -> State {
         let state = match self.abandoned.contains(&run.id) {
             true => State::Abandoned,
             false => State::of(run.outcome, self.running.contains(&run.id)),
@@ -89,7 +89,7 @@ impl Standing<'_> {
     }
 
     /// What has become of a run that its journal says this of.
-    pub(super) fn seen_from_now(
+    pub(crate) fn seen_from_now(
         &self,
         run: &RunId,
         rolls_back: Option<&RunId>,
@@ -103,7 +103,7 @@ impl Standing<'_> {
     }
 
     /// The rollback that has undone it.
-    pub(super) fn undone_by(&self, run: &RunId, state: State) -> Option<&RunId> {
+    pub(crate) fn undone_by(&self, run: &RunId, state: State) -> Option<&RunId> {
         self.by(run).filter(|_| state == State::Undone)
     }
 

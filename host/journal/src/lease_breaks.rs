@@ -29,7 +29,6 @@ pub struct LeaseBreak {
     /// Milliseconds since 1970.
     pub at: u64,
     /// Its fencing token in the store; 0 for one on the target itself.
-    #[serde(default)]
     pub token: u64,
 }
 
@@ -48,7 +47,7 @@ pub fn of_run(
 }
 
 /// Remembers one that was kept elsewhere: on the target itself.
-pub fn remember(
+pub fn record(
     store: &dyn Store,
     target: &TargetName,
     broken: &LeaseBreak,
@@ -102,8 +101,8 @@ mod tests {
             token: 0,
         };
         assert_eq!(newest(&store, &infra).unwrap(), None);
-        remember(&store, &infra, &broken("01A")).unwrap();
-        remember(&store, &infra, &broken("01B")).unwrap();
+        record(&store, &infra, &broken("01A")).unwrap();
+        record(&store, &infra, &broken("01B")).unwrap();
         assert_eq!(newest(&store, &infra).unwrap(), Some(broken("01B")));
         let of = |run: &str| of_run(&store, &infra, &run.into()).unwrap();
         assert_eq!(of("01A"), Some(broken("01A")));

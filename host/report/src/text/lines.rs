@@ -1,36 +1,32 @@
-//! Turns events into lines for people. Pure: the same lines for every screen,
-//! in three amounts of detail.
+//! Turns events into lines for people, in three amounts of detail. Pure.
 
-use super::ending;
-use super::story::Story;
-use super::text::{self, Tone, duration};
+use super::{Tone, duration, summary};
+use crate::{RunModel, wording};
 use std::fmt::Write as _;
 use vdeploy_core::capability::ssh::Stream;
 use vdeploy_core::clean;
-use vdeploy_core::event::RunEvent;
-use vdeploy_core::event::{CheckStatus, Level, Phase};
+use vdeploy_core::event::{CheckStatus, Level, Phase, RunEvent};
 use vdeploy_journal::moment::moment;
 
-/// How much is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Detail {
-    /// For a terminal that shows what is going on by a live line.
+    /// For a terminal with a live line, which shows what is running.
     Live,
-    /// One line for each thing that matters.
+    /// A line for each thing that matters.
     Plain,
     /// Everything: calls, output, debug logs.
     Verbose,
 }
 
-/// One line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Line {
-    /// Stands before the text and carries the colour if it is not empty.
-    pub mark: &'static str,
-    pub tone: Tone,
+    /// Stands before the text. If it is not empty, it has the colour and the
+    /// text has none.
+    mark: &'static str,
+    tone: Tone,
     pub text: String,
-    /// Belongs to the final block, which stands for itself.
-    pub last: bool,
+    /// Part of the final block, which has no times.
+    pub is_summary: bool,
 }
 
 impl Line {
@@ -39,7 +35,7 @@ impl Line {
             mark: "",
             tone,
             text: clean::line(text.as_ref()).into_owned(),
-            last: false,
+            is_summary: false,
         }
     }
 
@@ -50,16 +46,14 @@ impl Line {
         }
     }
 
-    /// A line of the final block.
-    pub fn ending(tone: Tone, text: impl AsRef<str>) -> Self {
+    pub fn summary(tone: Tone, text: impl AsRef<str>) -> Self {
         Self {
-            last: true,
+            is_summary: true,
             ..Self::new(tone, text)
         }
     }
 
-    /// As it is written to a screen.
-    pub fn render(&self, colour: bool) -> String {
+    pub fn paint(&self, colour: bool) -> String {
         if self.mark.is_empty() {
             self.tone.paint(&self.text, colour).into_owned()
         } else {
@@ -68,38 +62,41 @@ impl Line {
     }
 }
 
-/// Tells one run.
+/// Renders the events of one run.
 #[derive(Debug)]
-pub(super) struct Narrator {
-    pub story: Story,
+pub(super) struct LineRenderer {
     detail: Detail,
-    /// Number and total milliseconds of the checks that passed so far, until
-    /// they are summed up in one line.
+    /// Steps whose check passed, and their milliseconds: one line for all.
     checked: (usize, u64),
 }
 
-impl Narrator {
+impl LineRenderer {
     pub fn new(detail: Detail) -> Self {
         Self {
-            story: Story::default(),
             detail,
             checked: (0, 0),
         }
     }
 
-    /// The lines that `event` adds.
-    pub fn tell(&mut self, event: &RunEvent) -> Vec<Line> {
-        // A dry run shows the change that was not made: its action is known
-        // only until the story hears that the call is over.
-        let action = self.story.attempt.call.clone();
-        self.story.hear(event);
+    /// The lines that `event` adds; `model` has it already.
+    pub fn render(&mut self, model: &RunModel, event: &RunEvent) -> Vec<Line> {
         let mut lines = Vec::new();
         self.sum_up_checks(event, &mut lines);
-        self.lines(event, action, &mut lines);
+        match event {
+            RunEvent::RunStarted { .. }
+            | RunEvent::RunResumed { .. }
+            | RunEvent::SnapshotTaken { .. }
+            | RunEvent::TargetMoved { .. }
+            | RunEvent::RollbackStarted { .. } => run_lines(event, &mut lines),
+            RunEvent::RunFinished { .. } => lines.extend(summary::lines(model)),
+            RunEvent::CallStarted { .. }
+            | RunEvent::CallFinished { .. }
+            | RunEvent::Output { .. } => self.call_lines(model, event, &mut lines),
+            _ => self.step_lines(model, event, &mut lines),
+        }
         lines
     }
 
-    /// On a live screen the preflight of all steps is one line.
     fn sum_up_checks(&mut self, event: &RunEvent, lines: &mut Vec<Line>) {
         if self.detail != Detail::Live {
             return;
@@ -129,72 +126,14 @@ impl Narrator {
         }
     }
 
-    fn lines(&self, event: &RunEvent, action: Option<String>, lines: &mut Vec<Line>) {
-        let live = self.detail == Detail::Live;
+    fn call_lines(&self, model: &RunModel, event: &RunEvent, lines: &mut Vec<Line>) {
         let verbose = self.detail == Detail::Verbose;
         match event {
-            RunEvent::RunStarted {
-                run,
-                plan,
-                target,
-                vm,
-                steps,
-                dry_run,
-            } => {
-                let dry = if *dry_run { "dry " } else { "" };
-                let vm = vm.as_ref().map_or(String::new(), |vm| format!(" ({vm})"));
-                lines.push(Line::new(
-                    Tone::Plain,
-                    format!("{dry}run {run}: plan {plan} on {target}{vm}"),
-                ));
-                let steps: Vec<_> = steps.iter().map(|step| step.as_str()).collect();
-                lines.push(Line::new(Tone::Dim, format!("steps: {}", steps.join(", "))));
-            }
-            RunEvent::RunResumed {
-                finished,
-                step,
-                recorded,
-                in_doubt,
-                ..
-            } => {
-                let names: Vec<_> = finished.iter().map(|step| step.as_str()).collect();
-                let mut text = match names.is_empty() {
-                    true => "going on with the run; no step had finished".to_owned(),
-                    false => format!(
-                        "going on with the run; finished before: {}",
-                        names.join(", ")
-                    ),
-                };
-                if let Some(step) = step {
-                    let _ = write!(text, "; cut off in {step}, {recorded} calls recorded");
-                }
-                if *in_doubt > 0 {
-                    let _ = write!(text, ", {in_doubt} in doubt");
-                }
-                lines.push(Line::new(Tone::Plain, text));
-            }
-            RunEvent::Doing { text } if !live => lines.push(Line::new(Tone::Plain, text)),
-            RunEvent::StepStarted {
-                step,
-                section,
-                phase,
-                attempt,
-            } if !live => {
-                let (list, phase) = (text::section(*section), text::phase(*phase));
-                let again = match attempt {
-                    0 | 1 => String::new(),
-                    _ => format!(", attempt {attempt}"),
-                };
-                lines.push(Line::new(
-                    Tone::Plain,
-                    format!("{list}{step}: {phase}{again}"),
-                ));
-            }
             RunEvent::CallStarted { call, action, .. } if verbose => {
                 lines.push(Line::new(Tone::Dim, format!("  call {call}: {action}")));
             }
             RunEvent::CallFinished { not_made: true, .. } => {
-                let action = action.unwrap_or_default();
+                let action = &model.attempt.action;
                 lines.push(Line::new(Tone::Plain, format!("  would do: {action}")));
             }
             RunEvent::CallFinished {
@@ -219,6 +158,31 @@ impl Narrator {
                 let line = clean::output(line);
                 lines.push(Line::new(Tone::Dim, format!("  {bar} {line}")));
             }
+            _ => {}
+        }
+    }
+
+    fn step_lines(&self, model: &RunModel, event: &RunEvent, lines: &mut Vec<Line>) {
+        let live = self.detail == Detail::Live;
+        let verbose = self.detail == Detail::Verbose;
+        match event {
+            RunEvent::Doing { text } if !live => lines.push(Line::new(Tone::Plain, text)),
+            RunEvent::StepStarted {
+                step,
+                section,
+                phase,
+                attempt,
+            } if !live => {
+                let (list, phase) = (wording::section(*section), wording::phase(*phase));
+                let again = match attempt {
+                    0 | 1 => String::new(),
+                    _ => format!(", attempt {attempt}"),
+                };
+                lines.push(Line::new(
+                    Tone::Plain,
+                    format!("{list}{step}: {phase}{again}"),
+                ));
+            }
             RunEvent::Log {
                 step,
                 level,
@@ -232,7 +196,7 @@ impl Narrator {
                     Level::Trace if verbose => (Tone::Dim, "trace: "),
                     _ => return,
                 };
-                // Elsewhere the step stands in the line above.
+                // Elsewhere the line above names the step.
                 let step = match step {
                     Some(step) if live => format!("{step}: "),
                     _ => String::new(),
@@ -269,12 +233,12 @@ impl Narrator {
                 duration_ms,
                 ..
             } => {
-                let (list, took) = (text::section(*section), duration(*duration_ms));
+                let (list, took) = (wording::section(*section), duration(*duration_ms));
                 let quiet = *phase == Phase::Check && summary.is_none();
                 if live && *phase != Phase::Check {
-                    let rest = self.rest(summary.as_deref());
+                    let result = step_result(model, summary.as_deref());
                     let undone = if *phase == Phase::Undo { " undone" } else { "" };
-                    let text = format!("{list}{step}{undone}  {took}{rest}");
+                    let text = format!("{list}{step}{undone}  {took}{result}");
                     lines.push(Line::marked("✓", Tone::Good, text));
                 } else if !live && (verbose || !quiet) {
                     let how = match phase {
@@ -297,7 +261,7 @@ impl Narrator {
                 retry_in_ms,
                 duration_ms,
             } => {
-                let (list, phase) = (text::section(*section), text::phase(*phase));
+                let (list, phase) = (wording::section(*section), wording::phase(*phase));
                 let (took, error) = (duration(*duration_ms), &failure.error);
                 let tone = if retry_in_ms.is_some() {
                     Tone::Warn
@@ -315,63 +279,104 @@ impl Narrator {
                     lines.push(Line::new(Tone::Dim, format!("    {line}")));
                 }
                 if error.maybe_applied {
-                    let text = "    the change may have happened all the same";
+                    let text = "    the change may have happened anyway";
                     lines.push(Line::new(Tone::Warn, text));
                 }
                 if let Some(ms) = retry_in_ms {
-                    let text = format!("{list}{step}: next attempt in {}", duration(*ms));
+                    let text = format!("{list}{step}: retrying in {}", duration(*ms));
                     lines.push(Line::new(Tone::Plain, text));
                 }
             }
-            RunEvent::SnapshotTaken {
-                snapshot, provider, ..
-            } => {
-                let by = provider
-                    .as_ref()
-                    .map_or(String::new(), |plugin| format!(" by the plugin {plugin}"));
-                lines.push(Line::new(
-                    Tone::Plain,
-                    format!("  snapshot {snapshot} taken{by}"),
-                ));
-            }
-            RunEvent::TargetMoved { from, to } => {
-                let from = from
-                    .as_ref()
-                    .map_or(String::new(), |vm| format!(", was {vm}"));
-                lines.push(Line::new(
-                    Tone::Plain,
-                    format!("  the target is {to} now{from}"),
-                ));
-            }
-            RunEvent::RollbackStarted { cause, undoes } => {
-                let why = match (cause, undoes) {
-                    (Some(step), _) => format!("{step} failed"),
-                    (None, None) => "asked for".to_owned(),
-                    (None, Some(undone)) => format!(
-                        "it undoes run {} (plan {}, {})",
-                        undone.run,
-                        undone.plan,
-                        moment(undone.started_at)
-                    ),
-                };
-                lines.push(Line::new(Tone::Warn, format!("rollback begins: {why}")));
-            }
-            RunEvent::RunFinished { .. } => lines.extend(ending::block(&self.story, event)),
             _ => {}
         }
     }
+}
 
-    /// What follows the time of a finished step.
-    fn rest(&self, summary: Option<&str>) -> String {
-        if let Some(summary) = summary {
-            return format!("  {summary}");
+fn run_lines(event: &RunEvent, lines: &mut Vec<Line>) {
+    match event {
+        RunEvent::RunStarted {
+            run,
+            plan,
+            target,
+            vm,
+            steps,
+            dry_run,
+        } => {
+            let dry = if *dry_run { "dry " } else { "" };
+            let vm = vm.as_ref().map_or(String::new(), |vm| format!(" ({vm})"));
+            lines.push(Line::new(
+                Tone::Plain,
+                format!("{dry}run {run}: plan {plan} on {target}{vm}"),
+            ));
+            let steps: Vec<_> = steps.iter().map(|step| step.as_str()).collect();
+            lines.push(Line::new(Tone::Dim, format!("steps: {}", steps.join(", "))));
         }
-        let attempt = &self.story.attempt;
-        match (attempt.passed, attempt.failed()) {
-            (0, 0) => String::new(),
-            (1, 0) => "  1 check passed".to_owned(),
-            (passed, 0) => format!("  {passed} checks passed"),
-            (passed, failed) => format!("  {passed} checks passed, {failed} failed"),
+        RunEvent::RunResumed {
+            finished,
+            step,
+            recorded,
+            in_doubt,
+            ..
+        } => {
+            let names: Vec<_> = finished.iter().map(|step| step.as_str()).collect();
+            let mut text = match names.is_empty() {
+                true => "resuming the run; no step had finished".to_owned(),
+                false => format!("resuming the run; finished before: {}", names.join(", ")),
+            };
+            if let Some(step) = step {
+                let _ = write!(text, "; interrupted in {step}, {recorded} calls recorded");
+            }
+            if *in_doubt > 0 {
+                let _ = write!(text, ", {in_doubt} in doubt");
+            }
+            lines.push(Line::new(Tone::Plain, text));
         }
+        RunEvent::SnapshotTaken {
+            snapshot, provider, ..
+        } => {
+            let by = provider
+                .as_ref()
+                .map_or(String::new(), |plugin| format!(" by the plugin {plugin}"));
+            lines.push(Line::new(
+                Tone::Plain,
+                format!("  snapshot {snapshot} taken{by}"),
+            ));
+        }
+        RunEvent::TargetMoved { from, to } => {
+            let from = from
+                .as_ref()
+                .map_or(String::new(), |vm| format!(" (was {vm})"));
+            lines.push(Line::new(
+                Tone::Plain,
+                format!("  the target is now {to}{from}"),
+            ));
+        }
+        RunEvent::RollbackStarted { cause, undoes } => {
+            let reason = match (cause, undoes) {
+                (Some(step), _) => format!("{step} failed"),
+                (None, None) => "requested by the operator".to_owned(),
+                (None, Some(undone)) => format!(
+                    "it undoes run {} (plan {}, {})",
+                    undone.run,
+                    undone.plan,
+                    moment(undone.started_at)
+                ),
+            };
+            lines.push(Line::new(Tone::Warn, format!("rollback begins: {reason}")));
+        }
+        _ => {}
+    }
+}
+
+fn step_result(model: &RunModel, summary: Option<&str>) -> String {
+    if let Some(summary) = summary {
+        return format!("  {summary}");
+    }
+    let attempt = &model.attempt;
+    match (attempt.passed_checks, attempt.failed_checks.len()) {
+        (0, 0) => String::new(),
+        (1, 0) => "  1 check passed".to_owned(),
+        (passed, 0) => format!("  {passed} checks passed"),
+        (passed, failed) => format!("  {passed} checks passed, {failed} failed"),
     }
 }

@@ -1,90 +1,76 @@
-//! Which change of a target stands: what `vdeploy rollback` undoes where no run
-//! is named, and what pruning must keep for it.
+//! Which change of a target is in effect: what `vdeploy rollback` undoes where no
+//! run is named, and what pruning must keep for it.
 //!
-//! Pure: walks through the runs of one target, the one that was stored last
-//! first.
+//! Pure: one fold over the runs of a target, the one that was stored last first.
 
 use super::store::RunSummary;
 use std::collections::BTreeMap;
 use vdeploy_core::event::Outcome;
 use vdeploy_core::ids::{RunId, TargetName};
 
-/// A walk through the runs of one target.
+/// What a run means for its target now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RunEffect {
+    /// It left nothing.
+    None,
+    /// A rollback that ended well.
+    Reverts,
+    /// A newer rollback that ended well has undone it.
+    Undone,
+    /// What it changed is in effect, if it changed something.
+    InEffect,
+}
+
+/// The fold over the runs of one target.
 #[derive(Debug, Default)]
-pub struct Walk {
+pub struct Effects {
     /// Everything down to this run is undone.
     undone_to: Option<RunId>,
 }
 
-/// What matters of a run here.
-#[derive(Clone, Copy, Debug)]
-pub struct Passed<'a> {
-    /// Its id.
-    pub id: &'a RunId,
-    /// The run that it rolls back.
-    pub rolls_back: Option<&'a RunId>,
-    /// How it ended.
-    pub outcome: Option<Outcome>,
-    /// Whether no change was made.
-    pub dry_run: bool,
-}
-
-impl<'a> From<&'a RunSummary> for Passed<'a> {
-    fn from(run: &'a RunSummary) -> Self {
-        Self {
-            id: &run.id,
-            rolls_back: run.rolls_back.as_ref(),
-            outcome: run.outcome,
-            dry_run: run.dry_run,
-        }
-    }
-}
-
-/// What such a run is to the target.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Is {
-    /// It left nothing.
-    Nothing,
-    /// A rollback that ended well.
-    Back,
-    /// A newer rollback that ended well has undone it.
-    Undone,
-    /// What it has changed stands, if it changed something.
-    Stands,
-}
-
-impl Walk {
-    /// The next older one. A rollback that ended well undoes its run and
-    /// whatever came after that.
-    pub fn next(&mut self, run: Passed<'_>) -> Is {
+impl Effects {
+    /// The effect of the next older run. A rollback that ended well undoes its
+    /// run and whatever came after that.
+    pub fn next(
+        &mut self,
+        run: &RunId,
+        rolls_back: Option<&RunId>,
+        outcome: Option<Outcome>,
+        dry_run: bool,
+    ) -> RunEffect {
         if let Some(first) = &self.undone_to {
-            if run.id == first {
+            if run == first {
                 self.undone_to = None;
             }
-            return Is::Undone;
+            return RunEffect::Undone;
         }
-        match run.rolls_back {
-            _ if run.dry_run => Is::Nothing,
-            Some(first) if run.outcome == Some(Outcome::Deployed) => {
+        match rolls_back {
+            _ if dry_run => RunEffect::None,
+            Some(first) if outcome == Some(Outcome::Deployed) => {
                 self.undone_to = Some(first.clone());
-                Is::Back
+                RunEffect::Reverts
             }
-            None if stands(run.outcome) => Is::Stands,
-            _ => Is::Nothing,
+            None if leaves_changes(outcome) => RunEffect::InEffect,
+            _ => RunEffect::None,
         }
+    }
+
+    /// The same of a run as the store lists it.
+    pub fn next_run(&mut self, run: &RunSummary) -> RunEffect {
+        self.next(&run.id, run.rolls_back.as_ref(), run.outcome, run.dry_run)
     }
 }
 
 /// The runs that were undone, each with the newest rollback that did it. `runs`
 /// of one target or more, newest first.
 pub fn undone(runs: &[RunSummary]) -> BTreeMap<RunId, RunId> {
-    let mut walks: BTreeMap<&TargetName, (Walk, Option<&RunId>)> = BTreeMap::new();
+    let mut targets: BTreeMap<&TargetName, (Effects, Option<&RunId>)> = BTreeMap::new();
     let mut undone = BTreeMap::new();
     for run in runs {
-        let (walk, by) = walks.entry(&run.target).or_default();
-        match walk.next(run.into()) {
-            Is::Back => *by = Some(&run.id),
-            Is::Undone if !run.dry_run => {
+        let (effects, by) = targets.entry(&run.target).or_default();
+        match effects.next_run(run) {
+            RunEffect::Reverts => *by = Some(&run.id),
+            RunEffect::Undone if !run.dry_run => {
                 undone.extend(by.map(|by| (run.id.clone(), by.clone())));
             }
             _ => {}
@@ -93,9 +79,8 @@ pub fn undone(runs: &[RunSummary]) -> BTreeMap<RunId, RunId> {
     undone
 }
 
-/// Whether what a run with this outcome has changed was not taken back by the
-/// run itself.
-pub fn stands(outcome: Option<Outcome>) -> bool {
+/// Whether a run with this outcome did not take back itself what it changed.
+pub fn leaves_changes(outcome: Option<Outcome>) -> bool {
     !matches!(
         outcome,
         Some(Outcome::RolledBack | Outcome::FailedUnchanged | Outcome::Refused)
@@ -107,17 +92,17 @@ mod tests {
     use super::*;
 
     /// Newest first: id, the run that it rolls back, how it ended.
-    fn walked(runs: &[(&str, Option<&str>, Outcome)]) -> Vec<Is> {
-        let mut walk = Walk::default();
+    fn walked(runs: &[(&str, Option<&str>, Outcome)]) -> Vec<RunEffect> {
+        let mut effects = Effects::default();
         runs.iter()
             .map(|(id, rolls_back, outcome)| {
                 let rolls_back: Option<RunId> = rolls_back.map(RunId::from);
-                walk.next(Passed {
-                    id: &RunId::from(*id),
-                    rolls_back: rolls_back.as_ref(),
-                    outcome: Some(*outcome),
-                    dry_run: false,
-                })
+                effects.next(
+                    &RunId::from(*id),
+                    rolls_back.as_ref(),
+                    Some(*outcome),
+                    false,
+                )
             })
             .collect()
     }
@@ -133,7 +118,13 @@ mod tests {
                 ("2", None, Deployed),
                 ("1", None, Deployed),
             ]),
-            [Is::Nothing, Is::Back, Is::Undone, Is::Undone, Is::Stands]
+            [
+                RunEffect::None,
+                RunEffect::Reverts,
+                RunEffect::Undone,
+                RunEffect::Undone,
+                RunEffect::InEffect
+            ]
         );
         // Of two in a row the newer one counts: it brought 2 back.
         assert_eq!(
@@ -143,7 +134,12 @@ mod tests {
                 ("3", None, Deployed),
                 ("2", None, Deployed),
             ]),
-            [Is::Back, Is::Undone, Is::Undone, Is::Stands]
+            [
+                RunEffect::Reverts,
+                RunEffect::Undone,
+                RunEffect::Undone,
+                RunEffect::InEffect
+            ]
         );
         // Of each target by itself.
         let run = |id: &str, target: &str, rolls_back: Option<&str>, dry_run| RunSummary {
@@ -173,7 +169,7 @@ mod tests {
                 ("2", None, Deployed),
                 ("1", None, Deployed),
             ]),
-            [Is::Nothing, Is::Stands, Is::Stands]
+            [RunEffect::None, RunEffect::InEffect, RunEffect::InEffect]
         );
     }
 }

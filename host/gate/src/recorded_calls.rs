@@ -10,7 +10,7 @@ use vdeploy_core::ids::StepId;
 
 /// A call that was made before.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Recorded {
+pub struct RecordedCall {
     /// The step that made it.
     pub step: StepId,
     /// For example `ssh.exec`.
@@ -18,12 +18,12 @@ pub struct Recorded {
     /// The arguments as they were journaled.
     pub request: Value,
     /// What came of it.
-    pub came: Came,
+    pub outcome: CallOutcome,
 }
 
 /// What is known of how it ended.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Came {
+pub enum CallOutcome {
     /// The result is in the journal.
     Result(Result<Value, EffectError>),
     /// It ended well, as another entry shows; its own result is missing.
@@ -35,18 +35,18 @@ pub enum Came {
 
 /// The calls by number.
 #[derive(Clone, Debug, Default)]
-pub struct Tape {
-    calls: BTreeMap<u64, Recorded>,
+pub struct RecordedCalls {
+    calls: BTreeMap<u64, RecordedCall>,
 }
 
-impl Tape {
+impl RecordedCalls {
     /// Keeps what is known of a call.
-    pub fn keep(&mut self, call: u64, recorded: Recorded) {
+    pub fn keep(&mut self, call: u64, recorded: RecordedCall) {
         self.calls.insert(call, recorded);
     }
 
     /// What was kept of it, to be completed.
-    pub fn get_mut(&mut self, call: u64) -> Option<&mut Recorded> {
+    pub fn get_mut(&mut self, call: u64) -> Option<&mut RecordedCall> {
         self.calls.get_mut(&call)
     }
 
@@ -56,7 +56,7 @@ impl Tape {
     }
 
     /// Every call, in order.
-    pub fn calls(&self) -> impl Iterator<Item = (u64, &Recorded)> {
+    pub fn calls(&self) -> impl Iterator<Item = (u64, &RecordedCall)> {
         self.calls.iter().map(|(call, recorded)| (*call, recorded))
     }
 
@@ -71,7 +71,7 @@ impl Tape {
     }
 
     /// The call with this number, which is asked for again. Given once.
-    pub(super) fn take(&mut self, call: u64) -> Option<Recorded> {
+    pub(super) fn take(&mut self, call: u64) -> Option<RecordedCall> {
         self.calls.remove(&call)
     }
 }

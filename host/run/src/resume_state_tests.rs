@@ -1,9 +1,11 @@
 use super::*;
 use crate::machine::{Action, Traits, next};
+use serde_json::json;
 use std::time::Duration;
-use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::event::StepFailure;
 use vdeploy_core::plan::{OnFailure, Retry, RollbackTo, Step};
-use vdeploy_journal::sqlite::SqliteStore;
+use vdeploy_journal::Entry;
 
 fn step(id: &str) -> Step {
     Step {
@@ -33,7 +35,7 @@ fn record() -> RunRecord {
     }
 }
 
-fn read(entries: Vec<Entry>) -> SoFar {
+fn read(entries: Vec<Entry>) -> ResumeState {
     let stored: Vec<Stored> = (1..)
         .zip(entries)
         .map(|(seq, entry)| Stored {
@@ -42,17 +44,17 @@ fn read(entries: Vec<Entry>) -> SoFar {
             entry,
         })
         .collect();
-    so_far(&record(), &stored)
+    ResumeState::of(&record(), &stored)
 }
 
-fn action(so_far: &SoFar) -> Action {
+fn action(state: &ResumeState) -> Action {
     let traits = Traits {
         undoable: [1].into(),
         may_change: [0, 1].into(),
         is_rollback: false,
     };
-    let mut history = so_far.history.clone();
-    history.observe(so_far.gate.target_changed, false);
+    let mut history = state.history.clone();
+    history.observe(state.gate.target_changed, false);
     next(&record().plan, &traits, &history)
 }
 
@@ -150,7 +152,7 @@ fn nothing_recorded_is_the_beginning() {
     let sum = read(Vec::new());
     assert_eq!(action(&sum), Action::Check(place(Section::Steps, 0)));
     assert_eq!(sum.vm, Some("vm-1".into()));
-    assert_eq!((sum.gate.calls, sum.open), (0, None));
+    assert_eq!((sum.gate.calls, sum.in_flight), (0, None));
 }
 
 #[test]
@@ -164,19 +166,19 @@ fn a_call_is_known_or_in_doubt() {
     let at = 1000 * entries.len() as u64;
     let sum = read(entries);
     assert_eq!(action(&sum), Action::Run(place(Section::Steps, 1), 1));
-    assert_eq!(sum.open.unwrap().step.as_str(), "deploy");
+    assert_eq!(sum.in_flight.unwrap().step.as_str(), "deploy");
     assert_eq!(sum.gate.calls, 1, "the next call of the step is number 2");
-    let calls: Vec<(u64, Came)> = sum
+    let calls: Vec<(u64, CallOutcome)> = sum
         .gate
-        .tape
+        .recorded
         .calls()
-        .map(|(call, recorded)| (call, recorded.came.clone()))
+        .map(|(call, recorded)| (call, recorded.outcome.clone()))
         .collect();
     assert_eq!(
         calls,
         [
-            (2, Came::Result(Ok(json!("built")))),
-            (3, Came::InDoubt(at))
+            (2, CallOutcome::Result(Ok(json!("built")))),
+            (3, CallOutcome::InDoubt(at))
         ]
     );
     assert!(sum.gate.target_changed);
@@ -209,9 +211,12 @@ fn an_entry_of_the_effect_stands_for_a_missing_result() {
     // Cut off between the snapshot's own entry and the call's result.
     entries.truncate(11);
     let sum = read(entries);
-    let (call, recorded) = sum.gate.tape.calls().next().unwrap();
+    let (call, recorded) = sum.gate.recorded.calls().next().unwrap();
     assert_eq!(call, 1);
-    assert_eq!(recorded.came, Came::Done(json!({ "snapshot": "s-1" })));
+    assert_eq!(
+        recorded.outcome,
+        CallOutcome::Done(json!({ "snapshot": "s-1" }))
+    );
     assert_eq!(sum.gate.snapshots.by_label["pre"], "s-1".into());
 
     let mut entries = until_deploy();
@@ -228,10 +233,10 @@ fn an_entry_of_the_effect_stands_for_a_missing_result() {
         },
     ]);
     let sum = read(entries);
-    let recorded = sum.gate.tape.calls().next().unwrap().1;
-    assert_eq!(recorded.came, Came::Done(json!({ "vm": "vm-2" })));
+    let recorded = sum.gate.recorded.calls().next().unwrap().1;
+    assert_eq!(recorded.outcome, CallOutcome::Done(json!({ "vm": "vm-2" })));
     assert_eq!(sum.vm, Some("vm-2".into()));
-    assert_eq!(sum.moves, [("vm-1".into(), "vm-2".into())]);
+    assert_eq!(sum.relocations, [("vm-1".into(), "vm-2".into())]);
     assert_eq!(sum.gate.as_of, Some("vm-1".into()), "as the plugin saw it");
 }
 
@@ -250,7 +255,11 @@ fn a_step_that_was_only_stopped_goes_on() {
     ]);
     let sum = read(entries.clone());
     assert_eq!(action(&sum), Action::Run(place(Section::Steps, 1), 1));
-    assert_eq!(sum.gate.tape.len(), 1, "the call that was refused is free");
+    assert_eq!(
+        sum.gate.recorded.len(),
+        1,
+        "the call that was refused is free"
+    );
     assert!(sum.problems.is_empty());
 
     // Not so when the rollback has begun: it goes on.
@@ -300,32 +309,6 @@ fn a_second_interruption_is_read_like_the_first() {
         intent(3, "deploy", "ssh.exec", json!("swap")),
     ]);
     let sum = read(entries);
-    assert_eq!(sum.gate.tape.len(), 2);
+    assert_eq!(sum.gate.recorded.len(), 2);
     assert_eq!(sum.gate.calls, 1);
-}
-
-#[test]
-fn what_format_1_wrote_is_read() {
-    let store = SqliteStore::in_memory().unwrap();
-    let old = r#"{"id":"01A","plan":{"name":"default","summary":"","steps":[],"rollback":[],
-        "finally":[],"on-failure":"rollback","rollback-to":"in-place"},"target":"infra","vm":null,
-        "plugins":{},"rolls-back":null,"started-by":"me","started-at":1,"host-version":"0.1.0",
-        "dry-run":false}"#;
-    let plan_as_stored = serde_json::to_value(record().plan).unwrap();
-    let mut old: Value = serde_json::from_str(old).unwrap();
-    old["plan"] = plan_as_stored;
-    store.execute(&format!(
-        "INSERT INTO run (id, format, target, plan, started_by, started_at, dry_run, record)
-         VALUES ('01A', 1, 'infra', 'default', 'me', 1, 0, '{old}');
-         INSERT INTO journal (run, seq, at, format, entry) VALUES ('01A', 1, 5, 1,
-         '{{\"entry\":\"step-started\",\"step\":\"deploy\",\"section\":\"steps\",\"phase\":\"run\",\"attempt\":1}}');"
-    ));
-    use vdeploy_journal::Store as _;
-    let read = store.run("01A").unwrap();
-    assert!(read.configs.is_empty());
-    let journal = store.journal(&"01A".into()).unwrap();
-    assert_eq!(
-        so_far(&read, &journal).open.unwrap().step.as_str(),
-        "deploy"
-    );
 }

@@ -15,7 +15,7 @@ impl Gate {
     /// Waits until the run surely holds its target, as long as that is not
     /// known and the run is not being stopped. A lease that was lost closes the
     /// gate.
-    pub(super) async fn surely_held(&self) -> Result<(), EffectError> {
+    pub(super) async fn ensure_lease_valid(&self) -> Result<(), EffectError> {
         let shared = &self.shared;
         let leases = &shared.world.leases;
         if !leases.are_sure() && leases.lost().is_none() {

@@ -3,15 +3,15 @@
 //!
 //! Pure: does no I/O. Who repeats a run goes through them.
 
-use super::earlier::only_stopped;
 use super::machine::{self, Place};
 use serde_json::Value;
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::event::{Phase, StepFailure};
 use vdeploy_core::ids::StepId;
 use vdeploy_core::plan::Plan;
-use vdeploy_gate::{Came, Recorded, Track};
+use vdeploy_gate::{CallOutcome, RecordedCall, Segment};
 use vdeploy_journal::Entry;
+use vdeploy_journal::run_view::only_stopped;
 use vdeploy_journal::store::Stored;
 
 /// A function of a plugin that was called.
@@ -26,7 +26,7 @@ pub struct Function {
     /// From 1.
     pub attempt: u32,
     /// Its calls.
-    pub track: Track,
+    pub segment: Segment,
     /// How it ended; none when the run was cut off in it.
     pub ended: Option<Ending>,
     /// The rollback began right before it, for this step.
@@ -64,7 +64,7 @@ pub fn functions(plan: &Plan, journal: &[Stored]) -> Vec<Function> {
     }
     let mut functions = reader.functions;
     for function in &mut functions {
-        function.track.cut_off = function.ended.as_ref().is_none_or(Ending::is_cut);
+        function.segment.cut_off = function.ended.as_ref().is_none_or(Ending::is_cut);
     }
     functions
 }
@@ -106,7 +106,7 @@ impl Reader<'_> {
                     place,
                     phase: *phase,
                     attempt: *attempt,
-                    track: Track::default(),
+                    segment: Segment::default(),
                     ended: None,
                     rollback: self.rollback.take(),
                 });
@@ -122,15 +122,15 @@ impl Reader<'_> {
                     return;
                 };
                 if !changes_target && function == "ssh.exec" {
-                    last.track.prepared.insert(*call);
+                    last.segment.prepared.insert(*call);
                 }
-                let recorded = Recorded {
+                let recorded = RecordedCall {
                     step: step.clone(),
                     function: function.clone(),
                     request: request.clone(),
-                    came: Came::InDoubt(stored.at),
+                    outcome: CallOutcome::InDoubt(stored.at),
                 };
-                last.track.tape.keep(*call, recorded);
+                last.segment.calls.keep(*call, recorded);
             }
             Entry::Result {
                 call,
@@ -169,17 +169,19 @@ impl Reader<'_> {
         let Some(last) = self.functions.last_mut() else {
             return;
         };
-        let came = Came::Result(response.clone());
-        match last.track.tape.get_mut(call) {
+        let outcome = CallOutcome::Result(response.clone());
+        match last.segment.calls.get_mut(call) {
             // A change has its arguments in its intent.
-            Some(known) if matches!(known.came, Came::InDoubt(_)) => known.came = came,
-            _ => last.track.tape.keep(
+            Some(known) if matches!(known.outcome, CallOutcome::InDoubt(_)) => {
+                known.outcome = outcome
+            }
+            _ => last.segment.calls.keep(
                 call,
-                Recorded {
+                RecordedCall {
                     step: step.clone(),
                     function: function.to_owned(),
                     request: request.clone(),
-                    came,
+                    outcome,
                 },
             ),
         }
@@ -202,18 +204,20 @@ impl Reader<'_> {
         };
         last.ended = None;
         let refused: Vec<u64> = last
-            .track
-            .tape
+            .segment
+            .calls
             .calls()
-            .filter(|(_, call)| matches!(&call.came, Came::Result(Err(e)) if only_stopped(e)))
+            .filter(
+                |(_, call)| matches!(&call.outcome, CallOutcome::Result(Err(e)) if only_stopped(e)),
+            )
             .map(|(number, _)| number)
             .collect();
         for number in refused {
-            last.track.tape.forget(number);
+            last.segment.calls.forget(number);
         }
     }
 }
 
 #[cfg(test)]
-#[path = "recorded_tests.rs"]
+#[path = "trace_tests.rs"]
 mod tests;

@@ -10,7 +10,7 @@ use vdeploy_core::event::{Phase, Section};
 impl Execution {
     /// Looks, step after step; `between` is called after each. Returns what
     /// failed, one problem a step.
-    pub async fn look(&self, mut between: impl FnMut()) -> Vec<StepProblem> {
+    pub async fn preview(&self, mut between: impl FnMut()) -> Vec<StepProblem> {
         let mut progress = Progress::default();
         let sections = [Section::Steps, Section::Rollback, Section::Finally];
         for (place, step) in sections

@@ -106,16 +106,16 @@ fn each_function_has_its_own_calls_and_its_end() {
     ]);
     let names: Vec<&str> = found.iter().map(|f| f.step.as_str()).collect();
     assert_eq!(names, ["a", "b", "a"]);
-    let calls = |at: usize| -> Vec<u64> { found[at].track.tape.calls().map(|c| c.0).collect() };
+    let calls = |at: usize| -> Vec<u64> { found[at].segment.calls.calls().map(|c| c.0).collect() };
     assert_eq!((calls(0), calls(1)), (vec![1], vec![2]));
     // A change has its arguments in its intent.
-    let (_, call) = found[0].track.tape.calls().next().unwrap();
+    let (_, call) = found[0].segment.calls.calls().next().unwrap();
     assert_eq!(call.request, json!({ "program": "x" }));
-    assert!(found[0].track.prepared.contains(&1));
-    assert!(found[1].track.prepared.is_empty());
-    assert!(!found[1].track.cut_off);
+    assert!(found[0].segment.prepared.contains(&1));
+    assert!(found[1].segment.prepared.is_empty());
+    assert!(!found[1].segment.cut_off);
     assert_eq!(found[2].rollback, Some(Some("b".into())));
-    assert!(found[2].track.cut_off && found[2].ended.is_none());
+    assert!(found[2].segment.cut_off && found[2].ended.is_none());
 }
 
 #[test]
@@ -138,13 +138,13 @@ fn a_function_that_another_process_went_on_with_is_one() {
         finished("a"),
     ]);
     assert_eq!(found.len(), 1);
-    let answers: Vec<Came> = found[0]
-        .track
-        .tape
+    let answers: Vec<CallOutcome> = found[0]
+        .segment
+        .calls
         .calls()
-        .map(|(_, call)| call.came.clone())
+        .map(|(_, call)| call.outcome.clone())
         .collect();
-    let ok = |text: &str| Came::Result(Ok(json!(text)));
+    let ok = |text: &str| CallOutcome::Result(Ok(json!(text)));
     assert_eq!(answers, [ok("one"), ok("two")]);
     assert!(matches!(found[0].ended, Some(Ending::Finished(_))));
 }
@@ -171,5 +171,5 @@ fn a_function_whose_time_was_over_may_have_unanswered_calls() {
         intent(1, "a", true),
         failed("a", ErrorKind::Failed, "plugin.deadline"),
     ]);
-    assert!(found[0].track.cut_off);
+    assert!(found[0].segment.cut_off);
 }

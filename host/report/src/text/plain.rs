@@ -1,9 +1,8 @@
-//! Lines for a place without a live terminal: one a happening, each with the
-//! time since the start. `verbose` adds calls, output and debug logs.
+//! Lines for a stream that is no live terminal: one an event, each with the time
+//! since the start. `verbose` adds calls, output and debug logs.
 
-use super::narrator::{Detail, Line, Narrator};
-use super::text;
-use super::{Reporter, Sink};
+use super::lines::{Detail, Line, LineRenderer};
+use crate::{Reporter, RunModel, Sink};
 use std::fmt;
 use std::time::Instant;
 use vdeploy_core::event::RunEvent;
@@ -11,9 +10,8 @@ use vdeploy_core::event::RunEvent;
 /// Milliseconds since the run started.
 type Elapsed = Box<dyn Fn() -> u64 + Send>;
 
-/// Writes lines for people.
 pub struct PlainReporter {
-    narrator: Narrator,
+    lines: LineRenderer,
     elapsed: Elapsed,
     sink: Sink,
 }
@@ -27,39 +25,35 @@ impl fmt::Debug for PlainReporter {
 }
 
 impl PlainReporter {
-    /// Writes to `sink`; the time counts from now.
+    /// The time counts from now.
     pub fn new(sink: Sink, verbose: bool) -> Self {
         let start = Instant::now();
         let elapsed = move || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         Self::with_clock(sink, verbose, Box::new(elapsed))
     }
 
-    pub(super) fn with_clock(sink: Sink, verbose: bool, elapsed: Elapsed) -> Self {
+    pub(crate) fn with_clock(sink: Sink, verbose: bool, elapsed: Elapsed) -> Self {
         let detail = if verbose {
             Detail::Verbose
         } else {
             Detail::Plain
         };
         Self {
-            narrator: Narrator::new(detail),
+            lines: LineRenderer::new(detail),
             elapsed,
             sink,
         }
     }
 
-    pub(super) fn narrator(&self) -> &Narrator {
-        &self.narrator
-    }
-
-    /// Writes a line as it is.
-    pub(super) fn raw(&mut self, line: &str) {
+    /// Without the time.
+    pub(crate) fn raw(&mut self, line: &str) {
         self.sink.line(line);
     }
 
-    pub(super) fn tell(&mut self, event: &RunEvent) -> Vec<String> {
-        let at = text::elapsed((self.elapsed)());
-        let lines = self.narrator.tell(event);
-        let stamped = |line: &Line| match line.last {
+    pub(crate) fn render(&mut self, model: &RunModel, event: &RunEvent) -> Vec<String> {
+        let at = super::elapsed((self.elapsed)());
+        let lines = self.lines.render(model, event);
+        let stamped = |line: &Line| match line.is_summary {
             true => line.text.clone(),
             false => format!("[{at}] {}", line.text),
         };
@@ -68,8 +62,8 @@ impl PlainReporter {
 }
 
 impl Reporter for PlainReporter {
-    fn event(&mut self, event: &RunEvent) {
-        for line in self.tell(event) {
+    fn event(&mut self, model: &RunModel, event: &RunEvent) {
+        for line in self.render(model, event) {
             self.sink.line(&line);
         }
     }

@@ -1,61 +1,58 @@
-//! A live terminal: finished steps stand, and one line at the bottom shows
-//! what is going on, for how long. The line is cut to the terminal's width.
+//! A live terminal: finished steps stay, and one line at the bottom shows what
+//! runs, and for how long. The line is cut to the terminal's width.
 //!
-//! The progress bar draws the live line alone and drops errors; what stands
-//! goes through a [`Sink`]. So a terminal that goes away ends the show and not
-//! the run.
+//! The progress bar draws only the live line and drops errors; the lines that
+//! stay go through a [`Sink`]. So a terminal that goes away ends the display and
+//! not the run.
 
-use super::narrator::{Detail, Narrator};
-use super::{Reporter, Sink};
+use super::lines::{Detail, LineRenderer};
+use crate::{Reporter, RunModel, Sink, wording};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt;
 use std::time::Duration;
 use vdeploy_core::clean;
-use vdeploy_core::event::RunEvent;
-use vdeploy_core::event::{Phase, Section};
+use vdeploy_core::event::{Phase, RunEvent, Section};
 use vdeploy_core::ids::StepId;
 
-/// Between two pictures of the spinner.
+/// Between two frames of the spinner.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Shows a run on a terminal.
-pub struct HumanReporter {
-    narrator: Narrator,
+pub struct LiveReporter {
+    lines: LineRenderer,
     colour: bool,
     bar: ProgressBar,
     sink: Sink,
-    /// What the live line says, from left to right.
+    /// The parts of the live line, from left to right.
     place: String,
     action: String,
     output: String,
 }
 
-impl fmt::Debug for HumanReporter {
+impl fmt::Debug for LiveReporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HumanReporter")
+        f.debug_struct("LiveReporter")
             .field("place", &self.place)
             .finish_non_exhaustive()
     }
 }
 
-impl HumanReporter {
-    /// Draws on standard output.
+impl LiveReporter {
     pub fn stdout(colour: bool, verbose: bool) -> Self {
         let target = ProgressDrawTarget::stdout();
         Self::new(target, Sink::stdout(), colour, verbose)
     }
 
-    /// Draws the live line on `target` and writes what stands to `sink`, which
-    /// must be the same terminal. With `verbose` every line of the plain form stands.
+    /// Draws the live line on `target` and writes all other lines to `sink`: the
+    /// same terminal. With `verbose` the lines are those of the plain form.
     pub fn new(target: ProgressDrawTarget, sink: Sink, colour: bool, verbose: bool) -> Self {
         let bar = ProgressBar::with_draw_target(None, target);
-        // The template is fixed and known to be good.
+        // The template is a constant, and a test draws it.
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
             bar.set_style(style.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
         }
         bar.enable_steady_tick(TICK);
         Self {
-            narrator: Narrator::new(if verbose {
+            lines: LineRenderer::new(if verbose {
                 Detail::Verbose
             } else {
                 Detail::Live
@@ -69,7 +66,7 @@ impl HumanReporter {
         }
     }
 
-    fn follow(&mut self, event: &RunEvent) {
+    fn update_live_line(&mut self, model: &RunModel, event: &RunEvent) {
         match event {
             RunEvent::Doing { text } => {
                 self.place = clean::line(text).into_owned();
@@ -83,7 +80,7 @@ impl HumanReporter {
                 phase,
                 attempt,
             } => {
-                self.place = self.place_of(step, *section, *phase, *attempt);
+                self.place = place_of(model, step, *section, *phase, *attempt);
                 self.action.clear();
                 self.output.clear();
                 self.bar.reset_elapsed();
@@ -103,7 +100,7 @@ impl HumanReporter {
                 retry_in_ms: Some(_),
                 ..
             } => {
-                self.action = "waits before the next attempt".to_owned();
+                self.action = "waiting to retry".to_owned();
                 self.output.clear();
             }
             RunEvent::StepFinished { .. } | RunEvent::StepFailed { .. } => {
@@ -119,48 +116,49 @@ impl HumanReporter {
         let message: Vec<_> = parts.iter().map(|part| part.as_str()).collect();
         self.bar.set_message(message.join(" · "));
     }
-
-    /// For example `[2/7] git-pull` or `rollback verify`.
-    fn place_of(&self, step: &StepId, section: Section, phase: Phase, attempt: u32) -> String {
-        let steps = &self.narrator.story.steps;
-        let mut place = match steps.iter().position(|id| id == step) {
-            Some(index) if section == Section::Steps && phase != Phase::Undo => {
-                format!("[{}/{}] ", index + 1, steps.len())
-            }
-            _ => super::text::section(section).to_owned(),
-        };
-        match phase {
-            Phase::Check => place.push_str("check "),
-            Phase::Undo => place.push_str("undo "),
-            Phase::Run => {}
-        }
-        place.push_str(step.as_str());
-        if attempt > 1 {
-            place.push_str(&format!(" (attempt {attempt})"));
-        }
-        place
-    }
 }
 
-impl Reporter for HumanReporter {
-    fn event(&mut self, event: &RunEvent) {
-        let lines = self.narrator.tell(event);
+/// For example `[2/7] git-pull` or `rollback verify`.
+fn place_of(
+    model: &RunModel,
+    step: &StepId,
+    section: Section,
+    phase: Phase,
+    attempt: u32,
+) -> String {
+    let mut place = match model.position(step) {
+        Some((number, count)) if section == Section::Steps && phase != Phase::Undo => {
+            format!("[{number}/{count}] ")
+        }
+        _ => wording::section(section).to_owned(),
+    };
+    match phase {
+        Phase::Check => place.push_str("check "),
+        Phase::Undo => place.push_str("undo "),
+        Phase::Run => {}
+    }
+    place.push_str(step.as_str());
+    if attempt > 1 {
+        place.push_str(&format!(" (attempt {attempt})"));
+    }
+    place
+}
+
+impl Reporter for LiveReporter {
+    fn event(&mut self, model: &RunModel, event: &RunEvent) {
+        let lines = self.lines.render(model, event);
         if let RunEvent::RunFinished { .. } = event {
             self.bar.finish_and_clear();
         }
         if !lines.is_empty() {
             let (bar, sink, colour) = (&self.bar, &mut self.sink, self.colour);
-            bar.suspend(|| {
-                lines
-                    .iter()
-                    .for_each(|line| sink.line(&line.render(colour)))
-            });
+            bar.suspend(|| lines.iter().for_each(|line| sink.line(&line.paint(colour))));
         }
-        self.follow(event);
+        self.update_live_line(model, event);
     }
 }
 
-impl Drop for HumanReporter {
+impl Drop for LiveReporter {
     fn drop(&mut self) {
         // A bar that panicked panics again, and twice is an abort.
         if !std::thread::panicking() {
@@ -172,7 +170,7 @@ impl Drop for HumanReporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script;
+    use crate::script::{self, Show as _};
     use indicatif::TermLike;
     use std::io;
     use std::sync::{Arc, Mutex};
@@ -266,20 +264,17 @@ mod tests {
         }
     }
 
-    fn reporter(screen: &Screen, colour: bool) -> HumanReporter {
+    fn reporter(screen: &Screen, colour: bool) -> LiveReporter {
         let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 255);
-        HumanReporter::new(target, Sink::new(screen.clone()), colour, false)
+        LiveReporter::new(target, Sink::new(screen.clone()), colour, false)
     }
 
     fn show(screen: &Screen, events: &[RunEvent], colour: bool) {
-        let mut reporter = reporter(screen, colour);
-        for event in events {
-            reporter.event(event);
-        }
+        reporter(screen, colour).show(events);
     }
 
     #[test]
-    fn what_stands_at_the_end() {
+    fn the_lines_that_stay() {
         let screen = Screen::new(100);
         show(&screen, &script::success(), false);
         let expected = "\
@@ -291,8 +286,8 @@ steps: git-pull, smoke
 ✓ git-pull  1.2s  abc123 to def456
 ✓ smoke  1.2s  1 check passed
 
-done: what is live is verified
-  live      what this run left, verified
+done: the live version is verified
+  live      the result of this run, verified
   vm        vm-1
   snapshot  c-1
   url       https://vm-1.example
@@ -309,7 +304,7 @@ done: what is live is verified
         for expected in [
             "\x1b[31m✗\x1b[0m smoke: run failed",
             "\x1b[31m  FAIL auth (35ms): expected 401, found 200\x1b[0m",
-            "\x1b[33mrolled back: the target is as before the run, verified\x1b[0m",
+            "\x1b[33mrolled back: the target is as it was before the run, verified\x1b[0m",
         ] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
@@ -331,9 +326,11 @@ done: what is live is verified
     fn the_live_line_fits() {
         let screen = Screen::new(40);
         let mut reporter = reporter(&screen, false);
-        reporter.event(&script::run_started(&["a", "smoke"], false));
-        reporter.event(&script::started("smoke", Section::Steps, Phase::Run));
-        reporter.event(&script::call("smoke", 1, &"very long ".repeat(20)));
+        reporter.show(&[
+            script::run_started(&["a", "smoke"], false),
+            script::started("smoke", Section::Steps, Phase::Run),
+            script::call("smoke", 1, &"very long ".repeat(20)),
+        ]);
         reporter.bar.force_draw();
         let drawn = screen.drawn.lock().unwrap();
         let live = drawn.iter().rfind(|text| text.contains("[2/2] smoke"));
@@ -347,9 +344,11 @@ done: what is live is verified
         for action in ["漢字".repeat(30), "🚀".repeat(60), "e\u{301}".repeat(80)] {
             let screen = Screen::new(40);
             let mut reporter = reporter(&screen, false);
-            reporter.event(&script::run_started(&["a", "smoke"], false));
-            reporter.event(&script::started("smoke", Section::Steps, Phase::Run));
-            reporter.event(&script::call("smoke", 1, &action));
+            reporter.show(&[
+                script::run_started(&["a", "smoke"], false),
+                script::started("smoke", Section::Steps, Phase::Run),
+                script::call("smoke", 1, &action),
+            ]);
             reporter.bar.force_draw();
             let drawn = screen.drawn.lock().unwrap();
             let live = drawn.iter().rfind(|text| text.contains("[2/2] smoke"));

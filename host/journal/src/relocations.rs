@@ -49,7 +49,7 @@ fn follow(
 }
 
 /// Remembers that a restore moved the target.
-pub fn remember(
+pub fn record(
     store: &dyn Store,
     target: &TargetName,
     from: &VmId,
@@ -70,8 +70,8 @@ mod tests {
         let target = TargetName::from("infra");
         let (a, b, c) = (VmId::from("a"), VmId::from("b"), VmId::from("c"));
         assert_eq!(current_vm(&store, &target, &a).unwrap(), a);
-        remember(&store, &target, &a, &b).unwrap();
-        remember(&store, &target, &b, &c).unwrap();
+        record(&store, &target, &a, &b).unwrap();
+        record(&store, &target, &b, &c).unwrap();
         assert_eq!(current_vm(&store, &target, &a).unwrap(), c);
         for vm in [&a, &b, &c] {
             assert_eq!(first_vm(&store, &target, vm).unwrap(), a);
@@ -84,8 +84,8 @@ mod tests {
         let store = SqliteStore::in_memory().unwrap();
         let target = TargetName::from("infra");
         let (a, b) = (VmId::from("a"), VmId::from("b"));
-        remember(&store, &target, &a, &b).unwrap();
-        remember(&store, &target, &b, &a).unwrap();
+        record(&store, &target, &a, &b).unwrap();
+        record(&store, &target, &b, &a).unwrap();
         assert!(current_vm(&store, &target, &a).is_err());
         assert!(first_vm(&store, &target, &a).is_err());
     }

@@ -1,9 +1,8 @@
 use super::*;
-use crate::script;
+use crate::script::{self, Show as _};
 use crate::sink::tests::Kept;
 use std::sync::atomic::{AtomicU64, Ordering};
-use vdeploy_core::event::Outcome;
-use vdeploy_core::event::{Phase, Section};
+use vdeploy_core::event::{Outcome, Phase, Section};
 
 /// The text of a run in which each event comes a second after the other.
 fn text(events: &[RunEvent], verbose: bool) -> String {
@@ -12,9 +11,7 @@ fn text(events: &[RunEvent], verbose: bool) -> String {
     let elapsed = move || clock.fetch_add(1_000, Ordering::Relaxed);
     let sink = Sink::new(kept.clone());
     let mut reporter = PlainReporter::with_clock(sink, verbose, Box::new(elapsed));
-    for event in events {
-        reporter.event(event);
-    }
+    reporter.show(events);
     kept.text()
 }
 
@@ -35,8 +32,8 @@ fn success() {
 [00:16]   skip outside (35ms): no url is set
 [00:17] smoke: done (1.2s)
 
-done: what is live is verified
-  live      what this run left, verified
+done: the live version is verified
+  live      the result of this run, verified
   vm        vm-1
   snapshot  c-1
   url       https://vm-1.example
@@ -73,8 +70,8 @@ fn failure_with_rollback() {
 [00:08]   FAIL auth (35ms): expected 401, found 500
 [00:09] smoke: run failed (2.0s): 1 of 2 checks failed (smoke.checks)
 [00:09]     last call: http GET /board
-[00:09]     the change may have happened all the same
-[00:09] smoke: next attempt in 2.0s
+[00:09]     the change may have happened anyway
+[00:09] smoke: retrying in 2.0s
 [00:10] smoke: run
 [00:11]   pass health (35ms)
 [00:12]   FAIL auth (35ms): expected 401, found 200
@@ -84,14 +81,14 @@ fn failure_with_rollback() {
 [00:15] git-pull: undo
 [00:16] git-pull: undone (1.2s)
 [00:17] rollback verify: run
-[00:18]   the target is vm-2 now, was vm-1
+[00:18]   the target is now vm-2 (was vm-1)
 [00:19]   pass health (35ms)
 [00:20] rollback verify: done (1.2s)
 
-rolled back: the target is as before the run, verified
+rolled back: the target is as it was before the run, verified
   cause     smoke: 1 of 2 checks failed (smoke.checks)
             check auth: expected 401, found 200
-  live      what was there before the run, verified
+  live      the version from before the run, verified
   vm        vm-2 (was vm-1)
   url       https://vm-1.example
   run       01K0RUN (1m 05s, exit code 11)
@@ -109,7 +106,7 @@ fn unchanged() {
 [00:01] git-pull: run
 [00:02] git-pull: done (1.2s): def456 stands
 
-unchanged: this version was live already, verified
+unchanged: this version was already live, and it is verified
   infra runs def456 already
   live      the same version as before, verified
   vm        vm-1
@@ -192,10 +189,10 @@ fn a_failed_rollback_has_a_row_of_its_own() {
     ];
     let text = text(&events, false);
     let expected = "
-ROLLBACK FAILED: nobody knows what is live
+ROLLBACK FAILED: it is unknown what is live
   cause     smoke: 1 of 2 checks failed (smoke.checks)
   rollback  rollback verify: 1 of 2 checks failed (smoke.checks)
-  live      unknown: look at the target now
+  live      unknown: check the target now
 ";
     assert!(text.contains(expected), "{text}");
 }
@@ -255,10 +252,10 @@ fn a_rollback_that_was_asked_for_brought_the_version_from_before() {
     ];
     let ending = ending_of(events, last);
     assert!(
-        ending.starts_with("rolled back: the version from before is live and verified\n"),
+        ending.starts_with("rolled back: the previous version is live and verified\n"),
         "{ending}"
     );
-    assert!(ending.contains("live      the version from before, verified"));
+    assert!(ending.contains("live      the previous version, verified"));
 }
 
 #[test]
@@ -305,9 +302,9 @@ fn a_resumed_run_ends_in_the_words_of_one_that_was_not_cut_off() {
     assert_eq!(
         ending,
         "\
-done: what is live is verified
+done: the live version is verified
   deployed and verified
-  live      what this run left, verified
+  live      the result of this run, verified
   vm        vm-1 (was vm-0)
   snapshot  before
   url       https://vm-1.example
@@ -316,10 +313,10 @@ done: what is live is verified
     );
     let ending = ending_of(vec![resumed(true, true, false)], last.clone());
     assert!(
-        ending.starts_with("rolled back: the version from before is live and verified\n"),
+        ending.starts_with("rolled back: the previous version is live and verified\n"),
         "{ending}"
     );
-    assert!(ending.contains("live      the version from before, verified\n"));
+    assert!(ending.contains("live      the previous version, verified\n"));
     let ending = ending_of(vec![resumed(false, false, false)], last);
     assert!(ending.starts_with("verified: nothing was changed\n"));
 }
@@ -385,7 +382,7 @@ fn what_is_live_is_known_where_nothing_was_changed_and_only_there() {
     }
     let ending = ending_of(Vec::new(), refused);
     assert!(
-        ending.contains("live      not known: run 01K0CUT was cut off"),
+        ending.contains("live      unknown: run 01K0CUT was interrupted"),
         "{ending}"
     );
 }

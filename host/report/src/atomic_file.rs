@@ -1,4 +1,4 @@
-//! Files that a program reads when a command has ended: whole or not there.
+//! Atomic file writes: readers see the whole file or none.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write as _};
@@ -6,29 +6,29 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// Names that are tried for the file beside; others are in the way only when
-/// somebody puts them there.
+/// Names tried for the temporary file. A taken name is left by a killed process
+/// with this pid, or put there by somebody.
 const TRIES: u32 = 16;
 
-/// Who is to read a file.
+/// Who may read a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Readers {
-    /// The owner alone (0600), whatever was there: it has what commands printed.
+    /// The owner only (0600), also where another mode was: it has the output of
+    /// commands.
     Owner,
-    /// Whoever the umask lets, as with any report; a file that is there keeps its
-    /// mode.
+    /// As the umask says, as for any report; an existing file keeps its mode.
     Others,
 }
 
-/// Writes it beside and renames it, so that a reader never sees half a file and
-/// a full disk costs nothing that was there. What is no file, such as a pipe, is
-/// written to as it is. A link in its place is replaced, not followed.
+/// Writes a temporary file beside `path` and renames it, so a full disk does not
+/// cost the old content. A pipe or device is written directly. A symbolic link is
+/// replaced, not followed.
 pub fn write(path: &Path, text: &str, readers: Readers) -> io::Result<()> {
     if path.metadata().is_ok_and(|there| !there.is_file()) {
         return fs::write(path, text);
     }
     let there = path.symlink_metadata().ok().filter(|seen| seen.is_file());
-    let (beside, mut file) = make_beside(path, readers)?;
+    let (temporary, mut file) = create_temporary(path, readers)?;
     let kept = there.filter(|_| readers == Readers::Others);
     let written = file
         .write_all(text.as_bytes())
@@ -36,15 +36,15 @@ pub fn write(path: &Path, text: &str, readers: Readers) -> io::Result<()> {
             Some(seen) => file.set_permissions(Permissions::from_mode(seen.permissions().mode())),
             None => Ok(()),
         })
-        .and_then(|()| fs::rename(&beside, path));
+        .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        let _ = fs::remove_file(&beside);
+        let _ = fs::remove_file(&temporary);
     }
     written
 }
 
-/// A new file: what somebody else has put there is neither written nor followed.
-fn make_beside(path: &Path, readers: Readers) -> io::Result<(PathBuf, File)> {
+/// `create_new` neither writes nor follows what somebody has put there.
+fn create_temporary(path: &Path, readers: Readers) -> io::Result<(PathBuf, File)> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(match readers {
         Readers::Owner => 0o600,
@@ -52,10 +52,10 @@ fn make_beside(path: &Path, readers: Readers) -> io::Result<(PathBuf, File)> {
     });
     let mut last = io::Error::from(ErrorKind::AlreadyExists);
     for n in 0..TRIES {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(format!(".{}-{n}.part", std::process::id()));
-        match options.open(&beside) {
-            Ok(file) => return Ok((beside.into(), file)),
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(format!(".{}-{n}.part", std::process::id()));
+        match options.open(&temporary) {
+            Ok(file) => return Ok((temporary.into(), file)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => last = error,
             Err(error) => return Err(error),
         }
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_the_owner_is_so_over_a_file_that_was_not() {
+    fn an_owner_only_file_replaces_one_that_others_could_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run.jsonl");
         write(&path, "1", Readers::Owner).unwrap();
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_keeps_the_mode_of_the_file_that_is_there() {
+    fn a_report_keeps_the_mode_of_an_existing_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("junit.xml");
         fs::write(&path, "1").unwrap();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_the_way_is_neither_written_nor_followed() {
+    fn a_file_in_the_way_is_neither_written_nor_followed() {
         let dir = tempfile::tempdir().unwrap();
         let other = dir.path().join("other");
         fs::write(&other, "untouched").unwrap();

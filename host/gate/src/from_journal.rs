@@ -1,6 +1,6 @@
 //! Answers of calls, back from the form that they have in the journal.
 
-use super::pass::Answer;
+use super::pass::CallResult;
 use base64::Engine as _;
 use serde_json::{Value, json};
 use vdeploy_core::capability::http::Response;
@@ -9,12 +9,12 @@ use vdeploy_core::capability::ssh::Output;
 use vdeploy_core::ids::{SnapshotId, VmId};
 
 /// An answer that the journal can give again.
-pub(super) trait Recall: Sized {
+pub(super) trait FromJournal: Sized {
     /// From what was journaled; none when the journal does not have it whole.
-    fn recall(journal: &Value) -> Option<Self>;
+    fn from_journal(journal: &Value) -> Option<Self>;
     /// Whether the journal never has it: then the call is made again, which
     /// changes nothing.
-    const NEVER: bool = false;
+    const NEVER_RECORDED: bool = false;
 }
 
 /// Bytes for the journal, masked before: text as it is, anything else as
@@ -40,8 +40,8 @@ fn bytes_back(journal: &Value) -> Option<Vec<u8>> {
 }
 
 /// What the journal keeps of a command's output.
-pub(super) fn output(output: Output) -> Answer<Output> {
-    Answer {
+pub(super) fn output(output: Output) -> CallResult<Output> {
+    CallResult {
         journal: json!({
             "exit-code": output.exit_code,
             "signal": output.signal,
@@ -53,8 +53,8 @@ pub(super) fn output(output: Output) -> Answer<Output> {
     }
 }
 
-impl Recall for Output {
-    fn recall(journal: &Value) -> Option<Self> {
+impl FromJournal for Output {
+    fn from_journal(journal: &Value) -> Option<Self> {
         let exit_code = match journal.get("exit-code")? {
             Value::Null => None,
             code => Some(u32::try_from(code.as_u64()?).ok()?),
@@ -70,8 +70,8 @@ impl Recall for Output {
 }
 
 /// What the journal keeps of a response.
-pub(super) fn response(response: Response) -> Answer<Response> {
-    Answer {
+pub(super) fn response(response: Response) -> CallResult<Response> {
+    CallResult {
         journal: json!({
             "status": response.status,
             "headers": response.headers,
@@ -81,8 +81,8 @@ pub(super) fn response(response: Response) -> Answer<Response> {
     }
 }
 
-impl Recall for Response {
-    fn recall(journal: &Value) -> Option<Self> {
+impl FromJournal for Response {
+    fn from_journal(journal: &Value) -> Option<Self> {
         Some(Self {
             status: u16::try_from(journal.get("status")?.as_u64()?).ok()?,
             headers: serde_json::from_value(journal.get("headers")?.clone()).ok()?,
@@ -91,8 +91,8 @@ impl Recall for Response {
     }
 }
 
-impl Recall for Option<Vec<u8>> {
-    fn recall(journal: &Value) -> Option<Self> {
+impl FromJournal for Option<Vec<u8>> {
+    fn from_journal(journal: &Value) -> Option<Self> {
         match journal {
             Value::Null => Some(None),
             other => bytes_back(other).map(Some),
@@ -100,50 +100,50 @@ impl Recall for Option<Vec<u8>> {
     }
 }
 
-impl Recall for () {
-    fn recall(_: &Value) -> Option<Self> {
+impl FromJournal for () {
+    fn from_journal(_: &Value) -> Option<Self> {
         Some(())
     }
 }
 
-impl Recall for u64 {
-    fn recall(journal: &Value) -> Option<Self> {
+impl FromJournal for u64 {
+    fn from_journal(journal: &Value) -> Option<Self> {
         journal.as_u64()
     }
 }
 
-impl Recall for bool {
-    fn recall(journal: &Value) -> Option<Self> {
+impl FromJournal for bool {
+    fn from_journal(journal: &Value) -> Option<Self> {
         journal.as_bool()
     }
 }
 
-impl Recall for SnapshotId {
-    fn recall(journal: &Value) -> Option<Self> {
+impl FromJournal for SnapshotId {
+    fn from_journal(journal: &Value) -> Option<Self> {
         journal.get("snapshot")?.as_str().map(Self::new)
     }
 }
 
-impl Recall for VmId {
-    fn recall(journal: &Value) -> Option<Self> {
+impl FromJournal for VmId {
+    fn from_journal(journal: &Value) -> Option<Self> {
         journal.get("vm")?.as_str().map(Self::new)
     }
 }
 
 /// No secret is in the journal.
-impl Recall for Secret {
-    fn recall(_: &Value) -> Option<Self> {
+impl FromJournal for Secret {
+    fn from_journal(_: &Value) -> Option<Self> {
         None
     }
-    const NEVER: bool = true;
+    const NEVER_RECORDED: bool = true;
 }
 
 /// A revealed secret.
-impl Recall for String {
-    fn recall(_: &Value) -> Option<Self> {
+impl FromJournal for String {
+    fn from_journal(_: &Value) -> Option<Self> {
         None
     }
-    const NEVER: bool = true;
+    const NEVER_RECORDED: bool = true;
 }
 
 #[cfg(test)]
@@ -166,27 +166,27 @@ mod tests {
                 truncated: true,
             };
             let journal = output(seen.clone()).journal;
-            assert_eq!(Output::recall(&journal), Some(seen));
+            assert_eq!(Output::from_journal(&journal), Some(seen));
         }
         let killed = Output {
             signal: Some("KILL".to_owned()),
             ..Output::default()
         };
         let journal = output(killed.clone()).journal;
-        assert_eq!(Output::recall(&journal), Some(killed));
+        assert_eq!(Output::from_journal(&journal), Some(killed));
         let seen = Response {
             status: 404,
             headers: vec![("content-type".to_owned(), "text/html".to_owned())],
             body: b"<p>no".to_vec(),
         };
-        let back = Response::recall(&response(seen.clone()).journal).unwrap();
+        let back = Response::from_journal(&response(seen.clone()).journal).unwrap();
         assert_eq!(
             (back.status, &back.headers, &back.body),
             (seen.status, &seen.headers, &seen.body)
         );
         for value in [None, Some(Vec::new()), Some(vec![0xff])] {
             let journal = value.as_deref().map_or(Value::Null, bytes);
-            assert_eq!(Option::<Vec<u8>>::recall(&journal), Some(value));
+            assert_eq!(Option::<Vec<u8>>::from_journal(&journal), Some(value));
         }
     }
 
@@ -194,8 +194,8 @@ mod tests {
     fn what_is_not_whole_does_not_come_back() {
         let cut = json!({ "exit-code": 0, "signal": null, "stderr": "", "truncated": false,
             "stdout": { "first": "a", "last": "z", "bytes": 9 } });
-        assert_eq!(Output::recall(&cut), None);
-        assert_eq!(u64::recall(&Value::Null), None);
-        assert_eq!(SnapshotId::recall(&json!({})), None);
+        assert_eq!(Output::from_journal(&cut), None);
+        assert_eq!(u64::from_journal(&Value::Null), None);
+        assert_eq!(SnapshotId::from_journal(&json!({})), None);
     }
 }
