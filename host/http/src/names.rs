@@ -1,7 +1,6 @@
-//! Name resolution for HTTP clients: names under `localhost` stay on this
-//! machine, and a name that leads into its network is not followed by itself.
-//! A client connects to the addresses that were checked, with no second
-//! question in between.
+//! Name resolution for HTTP clients. Names under `localhost` stay on this machine; a
+//! name that resolves into its network is refused. A client connects to the
+//! addresses that were checked: the name is not resolved a second time.
 
 use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -16,7 +15,7 @@ pub(super) enum NameError {
     Unknown(#[from] io::Error),
     #[error("it leads to {ip}, {}", inside(*.ip).unwrap_or("an address that was not asked for"))]
     Inside {
-        /// The first one that is not public.
+        /// The first address that is not public.
         ip: IpAddr,
         /// Every address of the name.
         all: Vec<SocketAddr>,
@@ -36,25 +35,25 @@ impl Resolve for LocalNames {
     }
 }
 
-/// Who is asked for the addresses of a name; the port comes from the URL.
+/// Resolves a name; the port comes from the URL.
 pub(super) type Lookup = fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
 
-/// Asks as everything else here does.
+/// The resolver of every outgoing connection.
 pub(super) fn of_this_machine(name: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
     Box::pin(async move { resolve::resolve(&name, 0).await })
 }
 
-/// Which addresses a name may not have.
+/// The addresses that a name must not have.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Refuses {
     /// Link-local ones: for the target and its platform.
     LinkLocal,
-    /// All that are not public: for everybody else. Names under `localhost`
-    /// say themselves where they lead.
+    /// All that are not public: for all other hosts. Names under `localhost` are
+    /// explicit about their address.
     Inside,
 }
 
-/// Resolves names, and refuses one that has any address that it may not have.
+/// Refuses a name that has any forbidden address.
 #[derive(Debug)]
 pub(super) struct CheckedNames(pub(super) Refuses, pub(super) Lookup);
 

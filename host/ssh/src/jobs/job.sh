@@ -1,42 +1,42 @@
-# Starts a job on this machine, or finds it, and shows what it prints. POSIX
-# sh with head, tail, split, cat, wc, setsid and /proc.
+# Starts a job on this machine or attaches to it, and shows its output. POSIX sh
+# with head, tail, split, cat, wc, setsid and /proc.
 #
-# A job is one change of one run. It outlives the connection: its output goes
-# to files, its status is kept, and who comes back finds both. Its files are
+# A job is one change of one run. It outlives the connection: its output and its
+# status are in files, for whoever reconnects:
 # ~/.vdeploy/jobs/<run>/<number>.*
 #
-#   run    made once and never over (noclobber): whoever makes it starts the
-#          job. First line: process, its start time and the boot id of the
-#          recorder; second line: process and start time of the command
+#   run    created once, never overwritten (noclobber): whoever creates it starts
+#          the job. First line: process id, start time and boot id of the
+#          recorder; second line: process id and start time of the command
 #   in.*   its standard input, removed as soon as the command has it open
-#   out    what it prints (err: on standard error)
-#   end    its status and who stopped it; counts with its line end only. Blank
-#          until then: the status is written where there is room already
-#   sym    the same as a symbolic link, which a full disk still takes
-#   room   made and removed to see whether there is room for output
-#   stop   who stops it: `host`, or `limit` when nobody was there to do it
-#   dog    the process that waits for the limit, as a symbolic link too
+#   out    its standard output (err: its standard error)
+#   end    its status and who stopped it; valid only with its line end. Blank
+#          until then, so that the status needs no new disk space
+#   sym    the same as a symbolic link, which a full disk still accepts
+#   room   created and removed to check for disk space
+#   stop   who stops it: `host`, or `limit` when no host was connected
+#   dog    the process that waits for the limit, as a symbolic link
 #
-# On a full disk the way back must still be able to start its jobs. So the first
-# job of a run puts some room aside in ~/.vdeploy/jobs/<run>/reserve, and the
-# first one that finds no room for its files gives it up.
+# A rollback must be able to start jobs on a full disk. So the first job of a run
+# reserves some space in ~/.vdeploy/jobs/<run>/reserve, and the first job without
+# space for its files releases it.
 #
-# How the command begins is in launch.sh, which stands before this text, and so
-# do `vd_secrets` and `vd_become`, made for the one command by the host.
+# The host puts launch.sh before this text, and `vd_secrets` and `vd_become`, which
+# it generates for the command.
 #
 # Processes: this shell shows the output and ends with the connection; the
 # listener reads the lines of the host; the recorder waits for the command; the
-# command has a session of its own; the dog is there while the job lasts, and
-# not for short ones. Only this shell and the listener hold the connection.
+# command has a session of its own; the dog (watchdog) lives as long as the job,
+# and short jobs have none. Only this shell and the listener hold the connection.
 #
 # Arguments: MODE RUN NUMBER MARK OUT ERR LIMIT INPUT ALL WORD...
-# MODE is `start` (start or find), `attach` (only find) or `stop`. OUT and ERR
-# say how many bytes of both outputs were seen before. LIMIT is in seconds.
-# ALL bytes follow on standard input: lines with secrets, then INPUT bytes for
-# the command. Then the host says MARK tick (is there more?) or MARK stop.
-# `again` means that nothing has begun and that it may begin now: send it all
-# once more. Whatever this script says is a line that begins with MARK, on both outputs;
-# what comes before `begin` is noise of the login shell.
+# MODE is `start` (start or attach), `attach` or `stop`. OUT and ERR are the bytes
+# of both outputs that the host has. LIMIT is in seconds. ALL bytes follow on
+# standard input: lines with secrets, then INPUT bytes for the command. Then the
+# host sends `MARK tick` (is there more output?) or `MARK stop`.
+# Every line of this script begins with MARK, on both outputs; bytes before `begin`
+# are noise of the login shell. `again` means: nothing has started and it may start
+# now, so send everything once more.
 vd_mode=$1 vd_run=$2 vd_dir=$HOME/.vdeploy/jobs/$2 vd_mark=$4 vd_out=$5 vd_err=$6
 vd_limit=$7 vd_input=$8 vd_all=$9
 vd_j=$vd_dir/$3 vd_recorder='' vd_command=''
@@ -52,15 +52,15 @@ vd_fail() {
     exit
 }
 
-# Puts room aside: in pieces, for a disk may have no files left instead of no
-# blocks; of random bytes, for a disk may compress. A part of it is good too.
+# Reserves disk space: in pieces, since a disk may run out of inodes instead of
+# blocks; random bytes, since a disk may compress. A part of it helps too.
 vd_put_aside() {
     mkdir "$vd_dir/reserve" &&
         head -c 524288 /dev/urandom | split -b 16384 - "$vd_dir/reserve/"
 } 2>/dev/null
 
-# Nothing of the command has begun and there is no room for it to begin, for the
-# reason $1. The input has been read, so only the host has all of it.
+# There is no space to start the command, for the reason $1. The input has been
+# read, so only the host has all of it.
 vd_full() {
     [ "$vd_spool" = /dev/null ] || rm -f "$vd_spool"
     if [ -d "$vd_dir/reserve" ] && rm -rf "$vd_dir/reserve"; then
@@ -70,8 +70,8 @@ vd_full() {
     vd_fail "$1; is the disk full?"
 }
 
-# Sets vd_me: this very process and its start time. `$$` does not know
-# subshells.
+# Sets vd_me: the id of this process and its start time. In a subshell `$$` is
+# that of the parent.
 vd_self() {
     read -r vd_line </proc/self/stat
     vd_me=${vd_line%% *}
@@ -92,8 +92,7 @@ vd_look() {
     vd_state=$1 vd_group=$3 vd_born=${20}
 }
 
-# Whether process $1 that began at $2 still runs. One that only waits to be
-# reaped does not.
+# Whether process $1 with the start time $2 still runs. A zombie does not.
 vd_alive() {
     vd_look "${1:-none}"
     [ -n "$vd_born" ] && [ "$vd_born" = "${2:-}" ] || return 1
@@ -123,7 +122,7 @@ vd_group_alive() {
 
 # Sets vd_recorder and vd_command from the file.
 vd_find() {
-    # Who has seen it once does not need the file any more.
+    # Once read, the file is not needed any more.
     [ -e "$vd_j.run" ] || return 0
     vd_recorder='' vd_command=''
     {
@@ -141,7 +140,7 @@ vd_ended() {
     [ -L "$vd_j.sym" ] && vd_end=$(readlink "$vd_j.sym")
 }
 
-# Calls the dog off.
+# Ends the watchdog.
 vd_undog() {
     [ -L "$vd_j.dog" ] || return 0
     vd_dog=$(readlink "$vd_j.dog")
@@ -150,17 +149,17 @@ vd_undog() {
     return 0
 }
 
-# Waits for the limit where no host does. It may be called for more than once.
+# Starts the watchdog, which waits for the limit when no host does. Safe to repeat.
 vd_watch() {
     [ -L "$vd_j.dog" ] && return
     (
         trap '' HUP
         trap 'kill $! 2>/dev/null; exit' TERM
         vd_self
-        # Who sees the dog may remove the files: it knows the command before that.
+        # Who sees the link may remove the files, so read the command before that.
         vd_find
         ln -s "$vd_me" "$vd_j.dog" || exit
-        # The recorder looks for the dog after it has written the end.
+        # The recorder ends the watchdog after it has written the end.
         vd_ended && exit
         vd_find
         sleep "$vd_limit" &
@@ -169,8 +168,8 @@ vd_watch() {
     ) </dev/null >/dev/null 2>&1 3<&- 4<&- 5<&- &
 }
 
-# Ends the command with its whole group, for the reason $1: asks, then does not
-# ask. What the command left running when it ended by itself is not touched.
+# Stops the command with its whole group, for the reason $1: TERM, then KILL.
+# Processes that the command left running when it ended by itself stay.
 vd_stop() {
     vd_result=gone
     if [ ! -e "$vd_j.stop" ] && vd_ended; then
@@ -183,14 +182,14 @@ vd_stop() {
             vd_turn=$((vd_turn + 1))
             vd_find
             if [ -z "$vd_command" ]; then
-                # It is just being started, or nothing is there to start it.
+                # It is just starting, or its recorder is dead.
                 # shellcheck disable=SC2086 # split into words
                 vd_alive $vd_recorder || break 2
             else
                 # shellcheck disable=SC2086 # split into words
                 set -- $vd_command
                 vd_look "$1"
-                # Another process may have its number by now.
+                # Another process may have its id by now.
                 [ -z "$vd_born" ] || [ "$vd_born" = "$2" ] || break 2
                 vd_alive "$1" "$2" || vd_group_alive "$1" || break 2
                 if [ -z "$vd_sent" ]; then
@@ -205,8 +204,8 @@ vd_stop() {
     vd_undog
 }
 
-# Makes room for the status, and sees whether there is some for what the command
-# prints: it may fail when it cannot say that it did well.
+# Allocates the status, and checks for space for the output: without it a command
+# may fail because it cannot print.
 vd_has_room() {
     if [ -d "$vd_dir/reserve" ]; then
         # A file of its own: one that is cut short goes to the disk at once.
@@ -214,21 +213,21 @@ vd_has_room() {
         vd_code=$?
         rm -f "$vd_j.room" &
         [ "$vd_code" = 0 ] || return
-        # For the last words of a command that fills the disk. Not every target
-        # has the program, and that of busybox cannot do it. It gets the open
-        # file: by its name it would make one that was removed meanwhile.
+        # For the last lines of a command that fills the disk. Not every target has
+        # the program, and busybox's cannot do it. It gets the open file: by name it
+        # would recreate one that was removed meanwhile.
         { /usr/bin/fallocate -n -l 8192 /proc/self/fd/7 & } 7>>"$vd_j.err"
     fi
     printf '%32s' '' >"$vd_j.end"
 }
 
-# Waits for the command and keeps its status. Ends with 3 when another recorder
-# was first, with 4 when the disk takes nothing, with 5 when another run has
-# taken this machine. Who takes it makes the mark and then looks for jobs to
-# end, so a job that sees no mark here is found there.
+# Waits for the command and records its status. Exits with 3 when another recorder
+# was first, with 4 when the disk is full, with 5 when the run is fenced. Whoever
+# fences it makes the mark and then searches for jobs to stop, so a job that sees
+# no mark here is found there.
 vd_record() {
     trap '' HUP INT QUIT TERM
-    # Here and not where it is called: some shells keep what they replace there.
+    # Here and not at the call: some shells keep the replaced files open there.
     exec </dev/null >/dev/null 2>&1 3<&- 4<&- 5<&-
     vd_self
     set -C
@@ -241,8 +240,8 @@ vd_record() {
         rm -f "$vd_j.run"
         exit 5
     fi
-    # Who goes on with a run is told who has changed something here since. Said
-    # once a run: one that another has come after is not gone on with.
+    # Whoever resumes a run learns who has changed this machine since. Once per run:
+    # a run that another one followed is not resumed.
     if [ ! -L "$vd_dir/changed" ]; then
         ln -sf "$vd_run" "$HOME/.vdeploy-lease/changed" && ln -s told "$vd_dir/changed"
     fi
@@ -261,7 +260,7 @@ vd_record() {
         vd_become "$@"
     ) <&6 >>"$vd_j.out" 2>>"$vd_j.err" 6<&-
     vd_end=$?
-    # What was begun beside it has long ended.
+    # The background children above have long ended.
     wait
     if [ "$vd_end" = 125 ] && vd_find && [ -z "$vd_command" ]; then
         rm -f "$vd_j.run" "$vd_j.end"
@@ -276,8 +275,8 @@ vd_record() {
     vd_undog
 }
 
-# The recorder of this shell has begun nothing. Where another one was first, its
-# job is found as if it had been there before.
+# The recorder of this shell has started nothing. If another one was first, attaches
+# to its job.
 vd_other_first() {
     kill "$vd_listener" 2>/dev/null
     if [ ! -e "$vd_j.run" ]; then
@@ -287,7 +286,7 @@ vd_other_first() {
     [ "$vd_spool" = /dev/null ] || rm -f "$vd_spool"
 }
 
-# Reads what the host says while this shell waits for the recorder.
+# Reads the host's lines while this shell waits for the recorder.
 vd_listen() {
     trap '' HUP
     exec <&5 3<&- 4<&- 5<&-
@@ -311,8 +310,8 @@ vd_heard() {
     esac 2>/dev/null
 }
 
-# Shows what is new. Both files stay open, so each `cat` goes on where the one
-# before stopped.
+# Shows new output. Both files stay open, so each `cat` resumes where the last one
+# stopped.
 vd_show() {
     [ -s "$vd_j.out" ] && cat <&3
     [ -s "$vd_j.err" ] && cat <&4 >&2
@@ -329,7 +328,7 @@ fi
 vd_spool=/dev/null vd_recording='' vd_listener=''
 case $vd_mode in
     stop)
-        # Whoever makes the file decides: now nobody can start it any more.
+        # Whoever creates the file decides: now nobody can start it any more.
         set -C
         if { true >"$vd_j.run"; } 2>/dev/null; then
             vd_result=gone
@@ -349,7 +348,7 @@ case $vd_mode in
                 vd_fail 'there is no program `setsid` (package util-linux)'
             # shellcheck disable=SC2034 # used by vd_become
             vd_setsid=$vd_path
-            # An end of the input before its time ends it: the host is gone.
+            # Input that ends too early ends the script: the host is gone.
             vd_secrets
             if [ "$vd_input" != 0 ]; then
                 vd_spool=$vd_j.in.$$
@@ -380,14 +379,14 @@ while [ -n "$vd_recording" ]; do
     vd_ended
     vd_show
     [ -z "$vd_end" ] || break
-    # Ends early for a tick. Some shells have asked already and know.
+    # A tick interrupts it. Some shells have reaped the child already and know.
     wait "$vd_recording"
     vd_code=$?
     if [ "$vd_code" = 3 ] || [ "$vd_code" = 4 ] || [ "$vd_code" = 5 ]; then
         vd_other_first
         vd_recording=
     elif [ -n "$vd_gone" ]; then
-        # bash can lose its status to a tick. The file says whose the job is.
+        # bash can lose its status to a tick. The file names the job's recorder.
         vd_find
         [ "${vd_recorder%% *}" != "$vd_recording" ] && [ -d "$vd_dir" ] || break
         vd_other_first
@@ -413,7 +412,7 @@ if [ -z "$vd_recording" ]; then
         # shellcheck disable=SC2086 # split into words
         set -- $vd_recorder
         if [ -z "${3:-}" ]; then
-            # It is just being started, or was when this machine went down.
+            # It is just starting, or was when this machine went down.
             vd_looks=$((vd_looks + 1))
             [ "$vd_looks" -lt 30 ] || vd_gone=yes
         elif [ "$3" != "$vd_boot" ] || ! vd_alive "$1" "$2"; then
@@ -444,7 +443,7 @@ else
         vd_say lost
     fi
 fi
-# Who asked for a stop is told how it went.
+# Report the result of a stop to whoever asked for it.
 if [ -e "$vd_j.stop" ] && [ -n "$vd_listener" ]; then
     wait "$vd_listener"
 elif [ -n "$vd_listener" ]; then
