@@ -1,6 +1,6 @@
 //! Errors of a request, with the contract's codes.
 
-use super::names::NameError;
+use super::resolver::NameError;
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use url::{Host, Url};

@@ -4,10 +4,10 @@
 //! grants.
 
 mod failure;
-mod names;
+mod resolver;
 mod send;
 #[cfg(test)]
 mod tests;
 
-pub use names::LocalNames;
+pub use resolver::LocalNames;
 pub use send::ReqwestHttp;

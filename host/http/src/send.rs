@@ -3,7 +3,7 @@
 use super::failure::{
     classify, denied, inside_addresses, invalid, leads_inside, literal, shown, timed_out, too_large,
 };
-use super::names::{CheckedNames, Lookup, Refuses, of_this_machine};
+use super::resolver::{CheckedNames, Lookup, Refuses, of_this_machine};
 use async_trait::async_trait;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder};

@@ -1,6 +1,6 @@
 //! Why a connection to a target failed, with what to do about it.
 
-use crate::auth::login::Refused;
+use crate::auth::login::LoginFailure;
 use crate::auth::rsa::ONLY_SHA1;
 use crate::connection::connect::Peer;
 use crate::host_key::{Mismatch, Refusal, fingerprint};
@@ -67,11 +67,11 @@ pub(super) enum ConnectError {
     Auth { host: String, user: String },
     #[error("{host}: {ONLY_SHA1}")]
     WeakUserKey { host: String },
-    #[error("{}", login_text(host, user, refused))]
+    #[error("{}", login_text(host, user, failure))]
     Login {
         host: String,
         user: String,
-        refused: Box<Refused>,
+        failure: Box<LoginFailure>,
     },
 }
 
@@ -118,12 +118,12 @@ fn host_key_text(host: &str, key: &Mismatch) -> String {
     }
 }
 
-fn login_text(host: &str, user: &str, refused: &Refused) -> String {
-    let Refused {
+fn login_text(host: &str, user: &str, failure: &LoginFailure) -> String {
+    let LoginFailure {
         tried,
         remarks,
         ended,
-    } = refused;
+    } = failure;
     let mut text = match tried.is_empty() {
         true => format!("there is no key to log in at {host} as `{user}` with"),
         false => format!(

@@ -6,7 +6,7 @@
 mod api;
 mod commits;
 mod lineage;
-mod names;
+mod name_check;
 mod progress;
 mod reconcile;
 mod registry;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// Why the login failed.
 #[derive(Debug, Default)]
-pub(crate) struct Refused {
+pub(crate) struct LoginFailure {
     /// Keys that the server did not accept.
     pub(crate) tried: Vec<String>,
     /// Why other keys could not be tried.
@@ -41,45 +41,45 @@ pub(crate) async fn log_in(
     } = tokio::task::spawn_blocking(move || reading.read())
         .await
         .unwrap_or_default();
-    let mut refused = Refused {
+    let mut failure = LoginFailure {
         remarks,
-        ..Refused::default()
+        ..LoginFailure::default()
     };
     let binding = client.agent_session_binding().cloned();
     let agent = match AgentKeys::ask(&identities.agent, binding).await {
         Ok(agent) => Some(agent),
         Err(why) => {
-            refused.remarks.push(why);
+            failure.remarks.push(why);
             None
         }
     };
-    let queue = in_order(found, agent.as_ref(), identities.only);
+    let queue = login_order(found, agent.as_ref(), identities.only);
     let mut login = Login {
         client,
         user,
         identities,
         agent,
-        refused,
+        failure,
         rsa_hash: None,
     };
     for identity in queue {
-        if login.with(identity).await {
+        if login.try_identity(identity).await {
             return Ok(());
         }
-        if login.refused.ended.is_some() {
+        if login.failure.ended.is_some() {
             break;
         }
     }
     Err(ConnectError::Login {
         host: peer.host.clone(),
         user: user.to_owned(),
-        refused: Box::new(login.refused),
+        failure: Box::new(login.failure),
     })
 }
 
 /// OpenSSH's order: keys of the files that the agent has, the agent's other keys,
 /// the other files.
-fn in_order(found: Vec<Identity>, agent: Option<&AgentKeys>, only: bool) -> Vec<Identity> {
+fn login_order(found: Vec<Identity>, agent: Option<&AgentKeys>, only: bool) -> Vec<Identity> {
     let (mut held, mut rest) = (Vec::new(), Vec::new());
     for mut identity in found {
         let has_it = match (&identity.public, agent) {
@@ -116,14 +116,14 @@ struct Login<'l> {
     user: &'l str,
     identities: &'l Identities,
     agent: Option<AgentKeys>,
-    refused: Refused,
+    failure: LoginFailure,
     /// The hash that the server wants RSA keys to sign with, once known.
     rsa_hash: Option<UserHash>,
 }
 
 impl Login<'_> {
     /// Tries one identity, with its certificate first; true if it logged in.
-    async fn with(&mut self, identity: Identity) -> bool {
+    async fn try_identity(&mut self, identity: Identity) -> bool {
         let Identity {
             label,
             public,
@@ -140,13 +140,13 @@ impl Login<'_> {
                 match opened.unwrap_or_else(|e| Err(format!("cannot be opened: {e}"))) {
                     Ok(key) => Some(Arc::new(key)),
                     Err(why) => {
-                        self.refused.remarks.push(format!("{label} {why}"));
+                        self.failure.remarks.push(format!("{label} {why}"));
                         return false;
                     }
                 }
             }
             Private::Elsewhere => {
-                self.refused.remarks.push(format!(
+                self.failure.remarks.push(format!(
                     "{label}: the private key is not there, and no SSH agent has it"
                 ));
                 return false;
@@ -156,14 +156,14 @@ impl Login<'_> {
             return false;
         };
         if let Some(certificate) = certificate {
-            let label = format!("{label} with {}", words_of(&certificate));
+            let label = format!("{label} with {}", describe(&certificate));
             if self
                 .attempt(label, &public, Some(certificate), key.as_ref())
                 .await
             {
                 return true;
             }
-            if self.refused.ended.is_some() {
+            if self.failure.ended.is_some() {
                 return false;
             }
         }
@@ -182,7 +182,7 @@ impl Login<'_> {
             true => match self.rsa_hash().await {
                 UserHash::Sha2(hash) => Some(hash),
                 UserHash::OnlySha1 => {
-                    self.refused.remarks.push(format!("{label}: {ONLY_SHA1}"));
+                    self.failure.remarks.push(format!("{label}: {ONLY_SHA1}"));
                     return false;
                 }
             },
@@ -210,16 +210,16 @@ impl Login<'_> {
                 remaining_methods,
                 partial_success,
             }) => {
-                self.refused.ended =
-                    after(&remaining_methods, partial_success, self.client.is_closed());
-                self.refused.tried.push(label);
+                self.failure.ended =
+                    end_reason(&remaining_methods, partial_success, self.client.is_closed());
+                self.failure.tried.push(label);
             }
             Err(SigningError::Connection) => {
-                self.refused.ended = after(&MethodSet::empty(), false, true);
-                self.refused.tried.push(label);
+                self.failure.ended = end_reason(&MethodSet::empty(), false, true);
+                self.failure.tried.push(label);
             }
             Err(SigningError::Key(why)) => self
-                .refused
+                .failure
                 .remarks
                 .push(format!("{label} cannot sign: {why}")),
         }
@@ -240,7 +240,7 @@ impl Login<'_> {
 }
 
 /// Why the server allows no further key, if it does not.
-fn after(methods: &MethodSet, partly: bool, closed: bool) -> Option<String> {
+fn end_reason(methods: &MethodSet, partly: bool, closed: bool) -> Option<String> {
     let names: Vec<String> = methods.iter().map(String::from).collect();
     let names = names.join(", ");
     match (
@@ -264,7 +264,7 @@ fn after(methods: &MethodSet, partly: bool, closed: bool) -> Option<String> {
 }
 
 /// The certificate as messages name it.
-fn words_of(certificate: &Certificate) -> String {
+fn describe(certificate: &Certificate) -> String {
     let id = certificate.key_id();
     let ended = certificate
         .valid_before_time()

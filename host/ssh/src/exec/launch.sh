@@ -1,10 +1,10 @@
-# Becomes the program of a command. POSIX sh. What the plugin sets must reach
-# this program only: so program, `env` and `setsid` are found first, by the
-# environment of the login, and from then on only positional parameters count,
-# which no variable can change.
+# Becomes the program of a command. POSIX sh. The plugin's variables must reach this
+# program only: so the program, `env` and `setsid` are located first, with the
+# environment of the login. From then on only positional parameters are used, which
+# no variable can change.
 
-# Sets vd_path to the program $1. A relative entry of PATH does not count: what it
-# means depends on the directory, and that is the plugin's choice.
+# Sets vd_path to the program $1. Skips relative entries of PATH: they depend on the
+# working directory, which the plugin chooses.
 vd_locate() {
     vd_path=$1
     case $1 in
@@ -27,14 +27,14 @@ vd_locate() {
     return 1
 }
 
-# The same for a command that has to end where there is none.
+# The same; exits when there is none.
 vd_need() {
     vd_locate "$1" && return
     printf 'sh: %s: not found\n' "$1" >&2
     exit 127
 }
 
-# `env` takes a program with `=` in its path for a variable.
+# `env` would parse a program with `=` in its path as a variable.
 vd_no_equals() {
     case $1 in
         *=*)

@@ -1,4 +1,4 @@
-//! What the tests connect to.
+//! Servers and clients of the tests.
 
 use super::processes;
 use super::traffic::Traffic;

@@ -1,5 +1,5 @@
-//! How many round trips things take on a real OpenSSH server, where nothing
-//! else keeps a connection busy: keepalives come once an hour here.
+//! Counts round trips on a real OpenSSH server. Keepalives come once an hour here, so
+//! nothing else is on the connection.
 
 use crate::testing::fixture::{Client, Sshd, client_with, shell};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Ways to a server: known hosts, agent, certificates, jump hosts, a program.
-//! Every server and every agent is a real one of OpenSSH.
+//! Logins at a server: known hosts, agent, certificates, jump hosts, a
+//! `ProxyCommand`. Every server and every agent is a real one of OpenSSH.
 
 use crate::openssh::KnownFiles;
 use crate::testing::fixture::{
