@@ -1,5 +1,5 @@
-//! `vdeploy runs prune`: what was removed, what stays and why, as text and as
-//! JSON. Pure.
+//! `vdeploy runs prune`: the removed runs, and the kept ones with the reason, as
+//! text and as JSON. Pure.
 
 use super::runs::State;
 use crate::text::{age, size, table};
@@ -12,20 +12,19 @@ use vdeploy_journal::prune::{Hold, KeepReason, PruneCandidate};
 /// Version of the JSON form.
 pub const FORMAT: u32 = 1;
 
-/// What came of it.
+/// The result of a prune.
 #[derive(Clone, Copy, Debug)]
 pub struct Pruned<'a> {
-    /// Whether it was only looked at.
     pub dry_run: bool,
-    /// Removed, or to be removed.
+    /// In a dry run: to be removed.
     pub removed: &'a [PruneCandidate],
-    /// They match and stay.
+    /// Runs that match and are kept.
     pub kept: &'a [(PruneCandidate, KeepReason)],
-    /// Bytes that the store took.
+    /// Bytes of the store before.
     pub before: u64,
-    /// Bytes that it takes now.
+    /// Bytes of the store now.
     pub after: u64,
-    /// Why it has not become smaller.
+    /// Why the store is not smaller.
     pub not_smaller: Option<&'a str>,
 }
 
@@ -41,30 +40,30 @@ impl Pruned<'_> {
     }
 }
 
-/// For people. `now` is in milliseconds since 1970.
+/// `now` is in milliseconds since 1970.
 pub fn text(pruned: &Pruned<'_>, now: u64) -> String {
     let Pruned { removed, kept, .. } = pruned;
     let mut out = String::new();
-    let stays = match kept.len() {
+    let also_kept = match kept.len() {
         0 => String::new(),
-        1 => ", 1 that matches stays".to_owned(),
-        many => format!(", {many} that match stay"),
+        1 => ", 1 matching run kept".to_owned(),
+        many => format!(", {many} matching runs kept"),
     };
     let runs = match removed.len() {
         1 => "1 run".to_owned(),
         many => format!("{many} runs"),
     };
     let _ = match (pruned.dry_run, removed.is_empty() && kept.is_empty()) {
-        (_, true) => writeln!(out, "no run matches; nothing is removed"),
+        (_, true) => writeln!(out, "no run matches; nothing was removed"),
         (true, _) => writeln!(
             out,
-            "dry run: {runs} would be removed (about {}){stays}",
+            "dry run: {runs} would be removed (about {}){also_kept}",
             size(pruned.removed_bytes())
         ),
-        (false, _) => writeln!(out, "{runs} removed{stays}"),
+        (false, _) => writeln!(out, "{runs} removed{also_kept}"),
     };
     if pruned.dry_run && !removed.is_empty() {
-        let _ = write!(out, "\nto be removed\n{}", table(&rows(removed, now), "  "));
+        let _ = write!(out, "\nto remove\n{}", table(&rows(removed, now), "  "));
     }
     if !kept.is_empty() {
         let rows: Vec<_> = kept
@@ -80,7 +79,7 @@ pub fn text(pruned: &Pruned<'_>, now: u64) -> String {
                 ]
             })
             .collect();
-        let _ = write!(out, "\nstays\n{}", table(&rows, "  "));
+        let _ = write!(out, "\nkept\n{}", table(&rows, "  "));
     }
     if pruned.dry_run {
         return out;
@@ -88,7 +87,7 @@ pub fn text(pruned: &Pruned<'_>, now: u64) -> String {
     if !removed.is_empty() || pruned.given_back() > 0 || pruned.not_smaller.is_some() {
         let _ = writeln!(
             out,
-            "{} given back; the store takes {}",
+            "{} freed; the store has {}",
             size(pruned.given_back()),
             size(pruned.after)
         );
@@ -96,7 +95,7 @@ pub fn text(pruned: &Pruned<'_>, now: u64) -> String {
     if let Some(why) = pruned.not_smaller {
         let _ = writeln!(
             out,
-            "what the removed runs took is not given back yet, but used for the next ones: {}",
+            "the space of the removed runs is not freed yet; later runs reuse it: {}",
             clean::line(why)
         );
     }
@@ -126,35 +125,35 @@ fn state(run: &PruneCandidate) -> &'static str {
     state.word()
 }
 
-/// Why it stays, and what to do where something can be done.
+/// Why a run is kept, and what the operator can do about it.
 fn sentence(run: &PruneCandidate, why: &KeepReason) -> String {
     let id = &run.id;
     match why {
-        KeepReason::AtWork => "it is at work".to_owned(),
+        KeepReason::AtWork => "it is running".to_owned(),
         KeepReason::RanOut => {
-            "nobody has had its target since it was cut off: its process may still be there"
+            "its lease expired and nobody took its target since: its process may still run"
                 .to_owned()
         }
         KeepReason::CutOff => format!(
-            "it was cut off: `vdeploy resume {id}`, `vdeploy rollback {}` or `vdeploy abandon \
+            "it was interrupted: `vdeploy resume {id}`, `vdeploy rollback {}` or `vdeploy abandon \
              {id} --reason \"REASON\"`",
             run.rolls_back.as_ref().unwrap_or(id)
         ),
         KeepReason::Rollback => "`vdeploy rollback` would undo it".to_owned(),
         KeepReason::LastChange => "the last change of its target".to_owned(),
-        KeepReason::Verified => "the last that ended verified".to_owned(),
-        KeepReason::RolledBackBy(by) => format!("run {by}, which stays, rolls it back"),
-        KeepReason::Move(vm) => format!("only it knows that its target went to VM {vm}"),
+        KeepReason::Verified => "the last verified run of its target".to_owned(),
+        KeepReason::RolledBackBy(by) => format!("run {by}, which is kept, rolls it back"),
+        KeepReason::Move(vm) => format!("only it records that its target moved to VM {vm}"),
         KeepReason::Beginning => "a run begins on its target; try again".to_owned(),
-        KeepReason::Meanwhile => "another process came to need it; try again".to_owned(),
+        KeepReason::Meanwhile => "another process needs it; try again".to_owned(),
     }
 }
 
 fn word(why: &KeepReason) -> &'static str {
     match why {
-        KeepReason::AtWork => "at-work",
-        KeepReason::RanOut => "ran-out",
-        KeepReason::CutOff => "cut-off",
+        KeepReason::AtWork => "running",
+        KeepReason::RanOut => "expired",
+        KeepReason::CutOff => "interrupted",
         KeepReason::Rollback => "rollback",
         KeepReason::LastChange => "last-change",
         KeepReason::Verified => "verified",
@@ -165,7 +164,6 @@ fn word(why: &KeepReason) -> &'static str {
     }
 }
 
-/// For programs.
 pub fn json(pruned: &Pruned<'_>) -> Value {
     let kept: Vec<_> = pruned
         .kept

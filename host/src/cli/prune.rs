@@ -20,8 +20,8 @@ const EXAMPLES: &str = "Examples:
   vdeploy runs prune --older-than 30d --dry-run    show what would be removed
   vdeploy runs prune --keep 20 --older-than 30d    only what is both
 
-At least one of --keep and --older-than is needed. A run stays, and the reason is
-told, while a later command needs it: one that is at work or was cut off in a
+At least one of --keep and --older-than is needed. A run is kept, and the reason is
+printed, while a later command needs it: one that is running or was interrupted in a
 change; the one that `vdeploy rollback` would undo, the last change and the last
 verified run of each target; one that is rolled back by a run that stays; one that
 alone knows where its target went. What is removed cannot be rolled back or

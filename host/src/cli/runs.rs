@@ -62,17 +62,17 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
         } => {
             let target = target.map(TargetName::new);
             let list = history::runs(store, target.as_ref(), limit)?;
-            let standing = render::Standing {
+            let context = render::Context {
                 running: &list.running,
                 abandoned: &list.abandoned,
                 undone: Some(&list.undone),
             };
             if json {
-                let value = render::list_json(&list.runs, standing);
+                let value = render::list_json(&list.runs, context);
                 terminal::give_json(&value.to_string())?;
                 return Ok(ExitCode::Success);
             }
-            render::list(&list.runs, standing, now)
+            render::list(&list.runs, target.as_ref(), context, now)
         }
         RunsCommand::Export(args) => return export::main(store, &args),
         RunsCommand::Prune(args) => return prune::main(store, &args, now, &flags),
@@ -80,14 +80,14 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
             let details = history::run(store, &run)?;
             let (record, journal) = (&details.record, &details.journal);
             let running = details.is_running.then(|| record.id.clone());
-            let standing = render::Standing {
+            let context = render::Context {
                 running: running.as_slice(),
                 undone: Some(&details.undone),
-                ..render::Standing::default()
+                ..render::Context::default()
             };
             let broken = details.lease_break.as_ref();
             if json {
-                let mut value = render::show_json(record, journal, standing);
+                let mut value = render::show_json(record, journal, context);
                 if let Some(next) = value.get_mut("next").and_then(Value::as_array_mut) {
                     for command in next {
                         *command = flags.complete(command.as_str().unwrap_or_default()).into();
@@ -99,7 +99,7 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
                 terminal::give_json(&value.to_string())?;
                 return Ok(ExitCode::Success);
             }
-            let mut text = render::show(record, journal, standing, now);
+            let mut text = render::show(record, journal, context, now);
             text = flags.complete(&text).into_owned();
             if let Some(broken) = broken {
                 let word = super::lease::render::sentence(broken);

@@ -170,7 +170,7 @@ fn cut_off(base: &Base) -> Result<()> {
     };
     ensure!(*run == cut.run && *stands == second && rollback == "rollback");
     // Right after the kill its lease has not run out yet.
-    ensure!(why == "cut-off" || why == "at-work", "{answer}");
+    ensure!(why == "interrupted" || why == "running", "{answer}");
     gate.open()?;
     site.vdeploy(&["resume", "--json"])?.expect_code(0)?;
     ensure!(site.version().as_deref() == Some(gated::NEW));
@@ -188,7 +188,7 @@ fn beside_a_run(base: &Base) -> Result<()> {
     let mut begun = UnderWay::until(gated::deploy(&site), builds)?;
     let answer = prune(&site, &["--keep", "0"])?;
     ensure!(ids(&answer, "removed")? == [first], "{answer}");
-    let reasons = [(&*begun.run, "at-work"), (&*second, "rollback")];
+    let reasons = [(&*begun.run, "running"), (&*second, "rollback")];
     let reasons = reasons.map(|(id, why)| (id.to_owned(), why.to_owned()));
     ensure!(kept(&answer)? == reasons, "{answer}");
     let why = text(&answer, "not-smaller")?;

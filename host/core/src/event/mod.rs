@@ -1,5 +1,5 @@
-//! What happens in a run and how it ends, as plain data. Written by `run` and
-//! `gate`, read by `journal` and `report`; knows none of them.
+//! The events of a run and its outcome, as plain data. `run` and `gate` write
+//! them; `journal` and `report` read them.
 
 pub mod outcome;
 mod run_event;

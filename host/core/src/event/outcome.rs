@@ -1,41 +1,39 @@
-//! How a run ended.
+//! How a run ends.
 
 use serde::{Deserialize, Serialize};
 
-/// The one answer every run ends with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The plan finished: the new version is live and verified. Also when
-    /// nothing had to change.
+    /// The plan finished and the live version is verified. Also when nothing had
+    /// to change, and at the end of a rollback that the operator requested.
     Deployed,
-    /// A dry run went through: every change was shown and none was made.
+    /// A dry run finished: every change was shown and none was made.
     Rehearsed,
-    /// Refused before anything changed: preflight, missing secret.
+    /// Before anything changed: a failed preflight, a missing secret.
     Refused,
     /// A step failed before anything changed on the target.
     FailedUnchanged,
     /// A step failed; the old version is live and verified.
     RolledBack,
-    /// A step failed and the rollback failed or could not be verified.
+    /// A step failed, and the rollback failed or could not be verified.
     RollbackFailed,
-    /// A step failed and the target is kept as it is, by policy.
+    /// A step failed; the target is kept as it is, because the plan says so.
     Kept,
-    /// Another run holds the target.
+    /// Another run holds the target's lease.
     Held,
-    /// The target cannot be reached, or its host key is not the pinned one.
+    /// No connection to the target, or its host key is not the pinned one.
     Unreachable,
-    /// A plugin was refused: missing grant, incompatible, not loadable.
+    /// A plugin lacks a grant, is incompatible, or cannot be loaded.
     PluginRefused,
-    /// Stopped by a signal, a lost store or a lost lease.
+    /// Stopped by a signal, or because the store or the lease was lost.
     Interrupted,
     /// vdeploy itself failed.
     Internal,
 }
 
 impl Outcome {
-    /// The number of this outcome in events and as the program's exit code. It
-    /// never changes.
+    /// Also the number in events. It never changes.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Deployed | Self::Rehearsed => 0,

@@ -1,6 +1,5 @@
-//! What happens in a run, one value a happening. Every report (terminal, plain
-//! lines, JSON, JUnit) derives from these events alone. Texts are masked
-//! before they get here.
+//! The events of a run. Every report (terminal, plain lines, JSON, JUnit) derives
+//! from them alone. Their texts are masked.
 
 use super::outcome::Outcome;
 use crate::capability::EffectError;
@@ -9,27 +8,23 @@ use crate::ids::{PlanName, PluginName, RunId, SnapshotId, StepId, TargetName, Vm
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Which of a plugin's functions is called.
+/// A function of a plugin.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// Preflight without effects.
+    /// Preflight, without changes.
     Check,
-    /// Do it.
     Run,
-    /// Compensate it.
+    /// Compensates a `run`.
     Undo,
 }
 
-/// Which list of the plan a step stands in.
+/// The list of the plan that has a step.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Section {
-    /// The plan's steps.
     Steps,
-    /// The rollback steps.
     Rollback,
-    /// The finally steps.
     Finally,
 }
 
@@ -37,15 +32,12 @@ pub enum Section {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
-    /// Finest.
     Trace,
     /// For the plugin's author.
     Debug,
-    /// Progress.
     Info,
-    /// Shown at once.
+    /// Also shown on a terminal, as an error is.
     Warn,
-    /// Shown at once.
     Error,
 }
 
@@ -53,25 +45,23 @@ pub enum Level {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckStatus {
-    /// As expected.
     Passed,
-    /// Not as expected.
     Failed,
-    /// Not looked at.
+    /// Not checked.
     Skipped,
 }
 
 /// Why a step failed.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct StepFailure {
-    /// The error as reported by the plugin or the host.
+    /// From the plugin or the host.
     pub error: EffectError,
     /// Further lines: panic message, guest frames, last log lines, last call.
     pub context: Vec<String>,
 }
 
-/// Whether a step's output says that the first deploy was taken away, so that
-/// nothing is live.
+/// Whether a step's output says that it removed the first deploy, so that nothing
+/// is live.
 pub fn says_no_live_version(output: &Value) -> bool {
     output.get("no-live-version") == Some(&Value::Bool(true))
 }
@@ -86,15 +76,12 @@ pub fn command_ok(answer: &Value) -> Option<bool> {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Undoes {
-    /// The run.
     pub run: RunId,
-    /// Its plan.
     pub plan: PlanName,
-    /// When it began, in milliseconds since 1970.
+    /// Milliseconds since 1970.
     pub started_at: u64,
 }
 
-/// One happening.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(
     tag = "type",
@@ -104,78 +91,65 @@ pub struct Undoes {
 pub enum RunEvent {
     /// First event of a run.
     RunStarted {
-        /// The run.
         run: RunId,
-        /// The plan.
         plan: PlanName,
-        /// The target.
         target: TargetName,
-        /// The VM, if it is one.
+        /// None for a target that is no VM.
         vm: Option<VmId>,
-        /// Ids of the plan's steps, in order.
+        /// Those of `Section::Steps`, in order.
         steps: Vec<StepId>,
-        /// Whether no change is made.
         dry_run: bool,
     },
-    /// Another process goes on with the run.
+    /// Another process continues an interrupted run. Comes after `RunStarted`.
     RunResumed {
-        /// The run.
         run: RunId,
-        /// The steps that had finished, in order; they are not run again.
+        /// Finished steps in order; they are not run again.
         finished: Vec<StepId>,
-        /// The step that was cut off.
+        /// The interrupted step.
         step: Option<StepId>,
-        /// Calls of it whose results are known: they are not made again.
+        /// Calls of that step with a known result; they are not made again.
         recorded: usize,
-        /// Changes of it that may have happened; what came of each is found out
-        /// first.
+        /// Changes of that step that may have happened. Each is reconciled first.
         in_doubt: usize,
-        /// Whether the run has changed the target, or may have.
+        /// The run has changed the target, or may have.
         target_changed: bool,
-        /// The snapshot that was taken before it did.
+        /// Taken before the run changed the target.
         snapshot: Option<SnapshotId>,
-        /// Whether the run is a rollback that a person asked for.
+        /// The run is a rollback that the operator requested.
         operator_requested: bool,
-        /// Whether the run has taken the first deploy away, so that nothing is
-        /// live.
+        /// The run removed the first deploy: nothing is live.
         no_live_version: bool,
         /// The VM that was the target at the run's start, if it is another now.
         moved_from: Option<VmId>,
     },
-    /// The host does something of its own: connects, waits for a lease.
+    /// The host itself does something: connects, waits for a lease.
     Doing {
         /// Present tense, one line.
         text: String,
     },
     /// A plugin function is called.
     StepStarted {
-        /// The step.
         step: StepId,
-        /// Its list.
         section: Section,
-        /// The function.
         phase: Phase,
         /// From 1.
         attempt: u32,
     },
     /// A capability call begins.
     CallStarted {
-        /// The step.
         step: StepId,
         /// Number of the call within the run.
         call: u64,
-        /// What is done, for example `ssh git fetch origin`.
+        /// For example `ssh git fetch origin`.
         action: String,
-        /// Whether it may change something.
+        /// It may change something.
         change: bool,
     },
     /// A capability call ended.
     CallFinished {
-        /// The step.
         step: StepId,
         /// Number of the call within the run.
         call: u64,
-        /// Whether it succeeded.
         ok: bool,
         /// In a dry run: the change was shown and not made.
         not_made: bool,
@@ -183,117 +157,88 @@ pub enum RunEvent {
         /// its command not: the plugin decides what the code means.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         command_ok: Option<bool>,
-        /// In milliseconds.
         duration_ms: u64,
     },
     /// A line of a command's output.
     Output {
-        /// The step.
         step: StepId,
-        /// Which stream.
         stream: Stream,
         /// Without the line end.
         line: String,
     },
     /// A plugin's log line.
     Log {
-        /// The step; none for the host itself.
+        /// None for the host itself.
         step: Option<StepId>,
-        /// Importance.
         level: Level,
-        /// The line.
         message: String,
     },
     /// A named result inside a step.
     Check {
-        /// The step.
         step: StepId,
-        /// Its name.
         name: String,
-        /// Its result.
         status: CheckStatus,
-        /// In milliseconds.
         duration_ms: u64,
-        /// Expected and found.
+        /// What was expected and what was found.
         detail: Option<String>,
     },
     /// A plugin function returned.
     StepFinished {
-        /// The step.
         step: StepId,
-        /// Its list.
         section: Section,
-        /// The function.
         phase: Phase,
         /// The output's `summary`, if it has one.
         summary: Option<String>,
         /// What `run` returned.
         output: Option<Value>,
-        /// In milliseconds.
         duration_ms: u64,
     },
     /// A plugin function failed.
     StepFailed {
-        /// The step.
         step: StepId,
-        /// Its list.
         section: Section,
-        /// The function.
         phase: Phase,
-        /// Why.
         failure: StepFailure,
-        /// Whether it is tried again, and after how many milliseconds.
+        /// None: it is not retried.
         retry_in_ms: Option<u64>,
-        /// In milliseconds.
         duration_ms: u64,
     },
-    /// The rollback point stands.
+    /// A snapshot of the target exists.
     SnapshotTaken {
-        /// Its id.
         snapshot: SnapshotId,
-        /// The plugin that made it by its own means; none for one of the
-        /// platform.
+        /// The plugin that made it itself; none for one of the platform.
         #[serde(skip_serializing_if = "Option::is_none")]
         provider: Option<PluginName>,
-        /// Whether it was taken before the run changed the target.
+        /// Taken before the run changed the target: the rollback point.
         before_changes: bool,
     },
     /// The run's target is another VM from now on.
-    TargetMoved {
-        /// The VM before.
-        from: Option<VmId>,
-        /// The VM now.
-        to: VmId,
-    },
-    /// The rollback begins.
+    TargetMoved { from: Option<VmId>, to: VmId },
     RollbackStarted {
-        /// The step that failed; none when a person asked for it.
+        /// The step that failed; none when the operator requested the rollback.
         cause: Option<StepId>,
-        /// The run that a person wants undone.
+        /// The run that the operator wants undone.
         #[serde(skip_serializing_if = "Option::is_none")]
         undoes: Option<Undoes>,
     },
     /// Last event of a run.
     RunFinished {
-        /// The run.
         run: RunId,
-        /// How it ended.
         outcome: Outcome,
         /// Nothing had to change.
         unchanged: bool,
-        /// Whether the run has changed the target, or may have.
+        /// The run has changed the target, or may have.
         target_changed: bool,
-        /// A run that was cut off on the target and that nobody has settled.
+        /// An interrupted run on the target that nobody has settled.
         blocking_run: Option<RunId>,
-        /// The process's exit code.
+        /// Of the process.
         exit_code: u8,
-        /// One or more lines for a person: the cause and the state.
+        /// Lines for people: the cause and the state.
         message: String,
-        /// Commands a person may want next.
+        /// Recommended commands.
         next: Vec<String>,
-        /// Where the service is reached.
+        /// Of the service.
         url: Option<String>,
-        /// In milliseconds.
         duration_ms: u64,
     },
 }

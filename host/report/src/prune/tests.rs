@@ -22,7 +22,7 @@ fn run(id: &str) -> PruneCandidate {
 }
 
 #[test]
-fn it_says_what_went_what_stays_and_what_was_given_back() {
+fn the_removed_the_kept_and_the_freed_space_are_listed() {
     let pruned = Pruned {
         dry_run: false,
         removed: &[run("01A"), run("01B")],
@@ -33,8 +33,8 @@ fn it_says_what_went_what_stays_and_what_was_given_back() {
     };
     assert_eq!(
         text(&pruned, NOW),
-        "2 runs removed, 1 that matches stays\n\nstays\n  01C  1m  infra  deployed  `vdeploy \
-         rollback` would undo it\n2.0 MiB given back; the store takes 1.0 MiB\n"
+        "2 runs removed, 1 matching run kept\n\nkept\n  01C  1m  infra  deployed  `vdeploy \
+         rollback` would undo it\n2.0 MiB freed; the store has 1.0 MiB\n"
     );
     let value = json(&pruned);
     assert_eq!(value["given-back"], 2 << 20);
@@ -47,18 +47,18 @@ fn it_says_what_went_what_stays_and_what_was_given_back() {
     let later = Pruned {
         after: 3 << 20,
         kept: &[],
-        not_smaller: Some("run 01D is at work"),
+        not_smaller: Some("run 01D is running"),
         ..pruned
     };
     assert_eq!(
         text(&later, NOW),
-        "2 runs removed\n0 B given back; the store takes 3.0 MiB\nwhat the removed runs took is \
-         not given back yet, but used for the next ones: run 01D is at work\n"
+        "2 runs removed\n0 B freed; the store has 3.0 MiB\nthe space of the removed runs is not freed \
+         yet; later runs reuse it: run 01D is running\n"
     );
 }
 
 #[test]
-fn a_dry_run_lists_what_would_go() {
+fn a_dry_run_lists_what_would_be_removed() {
     let pruned = Pruned {
         dry_run: true,
         removed: &[run("01A")],
@@ -69,7 +69,7 @@ fn a_dry_run_lists_what_would_go() {
     };
     assert_eq!(
         text(&pruned, NOW),
-        "dry run: 1 run would be removed (about 400.0 KiB)\n\nto be removed\n  01A  1m  default  \
+        "dry run: 1 run would be removed (about 400.0 KiB)\n\nto remove\n  01A  1m  default  \
          infra  deployed\n"
     );
     let none = Pruned {
@@ -77,11 +77,11 @@ fn a_dry_run_lists_what_would_go() {
         removed: &[],
         ..pruned
     };
-    assert_eq!(text(&none, NOW), "no run matches; nothing is removed\n");
+    assert_eq!(text(&none, NOW), "no run matches; nothing was removed\n");
 }
 
 #[test]
-fn each_reason_is_told_in_its_own_words() {
+fn each_reason_has_its_own_word_and_sentence() {
     let reasons = [
         KeepReason::AtWork,
         KeepReason::RanOut,
@@ -105,7 +105,7 @@ fn each_reason_is_told_in_its_own_words() {
 }
 
 #[test]
-fn a_rollback_that_was_cut_off_is_begun_again_by_the_run_that_it_rolls_back() {
+fn an_interrupted_rollback_is_repeated_by_the_run_that_it_rolls_back() {
     let first = sentence(&run("01A"), &KeepReason::CutOff);
     assert!(first.contains("`vdeploy rollback 01A`"), "{first}");
     let back = PruneCandidate {

@@ -1,4 +1,5 @@
-//! How a run stands: how it ended, and what later runs have made of it.
+//! The state of a stored run: how it ended, and what later runs changed about
+//! that.
 
 use std::collections::BTreeMap;
 use vdeploy_core::event::Outcome;
@@ -6,25 +7,23 @@ use vdeploy_core::ids::RunId;
 use vdeploy_journal::effective;
 use vdeploy_journal::store::RunSummary;
 
-/// How a run stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
-    /// It ended with this outcome.
     Ended(Outcome),
-    /// It holds its target's lease.
+    /// It holds its target's lease, and its process is not known to be gone.
     Running,
-    /// It neither ended nor runs: killed.
+    /// It has no end and is not running.
     Killed,
-    /// It was cut off, and a person or a later run has settled it.
+    /// It was interrupted, and the operator or a later run has settled it.
     Abandoned,
-    /// A rollback that a person asked for, and that is done.
+    /// A finished rollback that the operator requested.
     Reverted,
-    /// A later run has brought back what was live before it.
+    /// A later rollback restored the version from before it.
     Undone,
 }
 
 impl State {
-    /// From the outcome stored, if any, and whether the run holds a lease.
+    /// From the stored outcome, if any.
     pub fn of(outcome: Option<Outcome>, running: bool) -> Self {
         match outcome {
             Some(outcome) => Self::Ended(outcome),
@@ -33,7 +32,7 @@ impl State {
         }
     }
 
-    /// One word, the same in text and JSON.
+    /// The same in text and JSON.
     pub fn word(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -58,8 +57,8 @@ impl State {
         }
     }
 
-    /// Whether what the run has changed may be live, as far as it knows itself.
-    fn stands(self) -> bool {
+    /// Whether the changes of the run may be in effect, by its own journal.
+    fn is_effective(self) -> bool {
         match self {
             Self::Ended(outcome) => effective::leaves_changes(Some(outcome)),
             Self::Killed | Self::Abandoned => true,
@@ -68,42 +67,36 @@ impl State {
     }
 }
 
-/// What cannot be seen in a run itself.
+/// What the journal of a run does not have.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Standing<'a> {
-    /// The runs that are at work.
+pub struct Context<'a> {
+    /// The runs that are running.
     pub running: &'a [RunId],
-    /// Those that were cut off and abandoned.
+    /// The interrupted runs that were abandoned.
     pub abandoned: &'a [RunId],
-    /// The runs that were undone, each with the rollback that did it.
+    /// The undone runs, each with the rollback that did it.
     pub undone: Option<&'a BTreeMap<RunId, RunId>>,
 }
 
-impl Standing<'_> {
-    pub(crate) fn of(&self, run: &RunSummary) -> State {
+impl Context<'_> {
+    pub(super) fn state_of(&self, run: &RunSummary) -> State {
         let state = match self.abandoned.contains(&run.id) {
             true => State::Abandoned,
             false => State::of(run.outcome, self.running.contains(&run.id)),
         };
-        self.seen_from_now(&run.id, run.rolls_back.as_ref(), state)
+        self.state_now(&run.id, run.rolls_back.as_ref(), state)
     }
 
-    /// What has become of a run that its journal says this of.
-    pub(crate) fn seen_from_now(
-        &self,
-        run: &RunId,
-        rolls_back: Option<&RunId>,
-        state: State,
-    ) -> State {
+    /// From the state that the journal of the run tells.
+    pub(super) fn state_now(&self, run: &RunId, rolls_back: Option<&RunId>, state: State) -> State {
         match state {
             State::Ended(Outcome::Deployed) if rolls_back.is_some() => State::Reverted,
-            state if state.stands() && self.by(run).is_some() => State::Undone,
+            state if state.is_effective() && self.by(run).is_some() => State::Undone,
             state => state,
         }
     }
 
-    /// The rollback that has undone it.
-    pub(crate) fn undone_by(&self, run: &RunId, state: State) -> Option<&RunId> {
+    pub(super) fn undone_by(&self, run: &RunId, state: State) -> Option<&RunId> {
         self.by(run).filter(|_| state == State::Undone)
     }
 

@@ -1,14 +1,14 @@
 use super::*;
 use std::collections::BTreeMap;
 use vdeploy_core::capability::{EffectError, ErrorKind};
-use vdeploy_core::event::{Section, StepFailure};
+use vdeploy_core::event::{Phase, Section, StepFailure};
 use vdeploy_core::ids::RunId;
 use vdeploy_core::plan::Plan;
 use vdeploy_journal::Entry;
 
 const START: u64 = 1_700_000_000_000;
 
-fn record() -> RunRecord {
+pub(super) fn record() -> RunRecord {
     RunRecord {
         id: "01K0RUN".into(),
         configs: Default::default(),
@@ -40,7 +40,7 @@ fn summary(id: &str, outcome: Option<Outcome>) -> RunSummary {
 }
 
 /// Entries a second apart.
-fn journal(entries: Vec<Entry>) -> Vec<Stored> {
+pub(super) fn journal(entries: Vec<Entry>) -> Vec<Stored> {
     (1..)
         .zip(entries)
         .map(|(seq, entry)| Stored {
@@ -51,7 +51,7 @@ fn journal(entries: Vec<Entry>) -> Vec<Stored> {
         .collect()
 }
 
-fn started(step: &str, section: Section, attempt: u32) -> Entry {
+pub(super) fn started(step: &str, section: Section, attempt: u32) -> Entry {
     Entry::StepStarted {
         step: step.into(),
         section,
@@ -60,7 +60,7 @@ fn started(step: &str, section: Section, attempt: u32) -> Entry {
     }
 }
 
-fn intent(call: u64, step: &str) -> Entry {
+pub(super) fn intent(call: u64, step: &str) -> Entry {
     Entry::Intent {
         call,
         step: step.into(),
@@ -134,16 +134,20 @@ RUN    AGE  PLAN     TARGET  OUTCOME                TOOK    WHO
 01K0B  5m   default  infra   killed                 -       me@here
 01K0A  5m   default  infra   rolled-back (dry run)  1m 05s  me@here
 ";
-    let standing = Standing {
+    let context = Context {
         running: &["01K0C".into()],
-        ..Standing::default()
+        ..Context::default()
     };
-    assert_eq!(list(&runs, standing, START + 300_000), expected);
+    assert_eq!(list(&runs, None, context, START + 300_000), expected);
     assert_eq!(
-        list(&[], Standing::default(), START),
+        list(&[], None, Context::default(), START),
         "no runs yet; `vdeploy run --plan default` starts one\n"
     );
-    let json = list_json(&runs, standing);
+    assert_eq!(
+        list(&[], Some(&"nope".into()), Context::default(), START),
+        "no runs on the target `nope`; `vdeploy runs list` shows the runs of every target\n"
+    );
+    let json = list_json(&runs, context);
     assert_eq!(json["runs"][0]["state"], "running");
     assert_eq!(json["runs"][1]["state"], "killed");
     assert_eq!(json["runs"][2]["state"], "rolled-back");
@@ -160,7 +164,7 @@ target    infra (vm-1)
 started   2023-11-14 22:13:20 UTC, 1h ago, by me@here
 vdeploy   0.1.0
 snapshot  c-1 (before the changes)
-outcome   none: it was killed before its end
+outcome   none: the process was killed
 
 steps
   ✓  git-pull         run              6.0s
@@ -180,7 +184,7 @@ next
     let shown = show(
         &record(),
         &journal(failed_run()),
-        Standing::default(),
+        Context::default(),
         START + 3_600_000,
     );
     assert_eq!(shown, expected);
@@ -194,24 +198,24 @@ fn an_abandoned_run_says_who_and_why() {
         reason: "looked at it".to_owned(),
     });
     let entries = journal(entries);
-    let shown = show(&record(), &entries, Standing::default(), START + 3_600_000);
+    let shown = show(&record(), &entries, Context::default(), START + 3_600_000);
     for line in [
-        "left      by you@there\n",
-        "outcome   abandoned: it was cut off and is not gone on with\n          looked at it\n",
+        "abandoned by you@there\n",
+        "outcome   abandoned: it was interrupted and will not be resumed\n          looked at it\n",
         "next\n  vdeploy rollback 01K0RUN\n",
     ] {
         assert!(shown.contains(line), "no `{line}` in\n{shown}");
     }
-    let json = show_json(&record(), &entries, Standing::default());
+    let json = show_json(&record(), &entries, Context::default());
     assert_eq!(json["state"], "abandoned");
     assert_eq!(json["message"], "looked at it");
     let runs = [summary("01K0B", Some(Outcome::Interrupted))];
-    let standing = Standing {
+    let context = Context {
         abandoned: &["01K0B".into()],
-        ..Standing::default()
+        ..Context::default()
     };
-    assert!(list(&runs, standing, START).contains("abandoned"));
-    assert_eq!(list_json(&runs, standing)["runs"][0]["state"], "abandoned");
+    assert!(list(&runs, None, context, START).contains("abandoned"));
+    assert_eq!(list_json(&runs, context)["runs"][0]["state"], "abandoned");
 }
 
 #[test]
@@ -224,7 +228,7 @@ fn an_ended_run_shows_its_outcome_and_message() {
     let shown = show(
         &record(),
         &journal(entries.clone()),
-        Standing::default(),
+        Context::default(),
         START,
     );
     let expected = "\
@@ -233,9 +237,9 @@ outcome   ROLLBACK FAILED: it is unknown what is live (13.0s)
           look at vm-1
 ";
     assert!(shown.contains(expected), "{shown}");
-    assert!(shown.ends_with("\nnext\n  vdeploy rollback 01K0RUN\n"));
+    assert!(shown.ends_with("\nnext\n  vdeploy rollback 01K0RUN --to snapshot\n"));
 
-    let json = show_json(&record(), &journal(entries), Standing::default());
+    let json = show_json(&record(), &journal(entries), Context::default());
     assert_eq!(json["state"], "rollback-failed");
     assert_eq!(json["finished-at"], START + 13_000);
     assert_eq!(json["steps"][0]["duration-ms"], 6_000);
@@ -246,24 +250,24 @@ outcome   ROLLBACK FAILED: it is unknown what is live (13.0s)
 
 #[test]
 fn a_run_that_changed_nothing_says_so() {
-    let standing = Standing {
+    let context = Context {
         running: &["01K0RUN".into()],
-        ..Standing::default()
+        ..Context::default()
     };
-    let shown = show(&record(), &[], standing, START);
-    assert!(shown.contains("it is running"), "{shown}");
+    let shown = show(&record(), &[], context, START);
+    assert!(shown.contains("the run is running"), "{shown}");
     assert!(shown.ends_with("\nchanges: none\n"), "{shown}");
 }
 
-/// Run 01K0RUN was cut off or went through, and 01K0BACK has undone it.
+/// Run 01K0RUN was interrupted or succeeded, and 01K0BACK has undone it.
 #[test]
 fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
     let (run, back) = (RunId::from("01K0RUN"), RunId::from("01K0BACK"));
     let undone = [(run.clone(), back.clone())].into();
-    let standing = Standing {
+    let context = Context {
         abandoned: &["01K0RUN".into()],
         undone: Some(&undone),
-        ..Standing::default()
+        ..Context::default()
     };
     let deployed = Some(Outcome::Deployed);
     for (outcome, expected) in [
@@ -275,31 +279,31 @@ fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
             Some(Outcome::Interrupted) => &["01K0RUN".into()],
             _ => &[],
         };
-        let standing = Standing {
+        let context = Context {
             abandoned,
-            ..standing
+            ..context
         };
         let rollback = RunSummary {
             rolls_back: Some(run.clone()),
             ..summary("01K0BACK", deployed)
         };
         let runs = [rollback, summary("01K0RUN", outcome)];
-        let text = list(&runs, standing, START);
+        let text = list(&runs, None, context, START);
         let lines: Vec<&str> = text.lines().skip(1).collect();
         assert!(lines[0].contains("reverted "), "{text}");
         assert!(lines[1].contains(expected), "{text}");
-        let json = list_json(&runs, standing);
+        let json = list_json(&runs, context);
         assert_eq!(json["runs"][0]["state"], "reverted");
         assert_eq!(json["runs"][0]["outcome"], "deployed");
         assert_eq!(json["runs"][0]["undoes"], "01K0RUN");
         assert_eq!(json["runs"][1]["state"], "undone");
         assert_eq!(json["runs"][1]["undone-by"], "01K0BACK");
     }
-    // It had brought back what was there before by itself.
+    // It had rolled back by itself.
     let runs = [summary("01K0RUN", Some(Outcome::RolledBack))];
-    let plain = Standing {
+    let plain = Context {
         abandoned: &[],
-        ..standing
+        ..context
     };
     assert_eq!(list_json(&runs, plain)["runs"][0]["state"], "rolled-back");
 
@@ -309,14 +313,14 @@ fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
         reason: "run 01K0BACK took its place".to_owned(),
     });
     let entries = journal(entries);
-    let shown = show(&record(), &entries, standing, START);
+    let shown = show(&record(), &entries, context, START);
     for line in [
-        "undone    by run 01K0BACK: what was live before was brought back\n",
+        "undone    by the rollback 01K0BACK, which restored the version from before it\n",
         "next\n  vdeploy run --plan default --target infra\n",
     ] {
         assert!(shown.contains(line), "no `{line}` in\n{shown}");
     }
-    assert_eq!(show_json(&record(), &entries, standing)["state"], "undone");
+    assert_eq!(show_json(&record(), &entries, context)["state"], "undone");
     let mut rollback = RunRecord {
         id: back,
         rolls_back: Some(run),
@@ -337,20 +341,20 @@ fn a_rollback_deployed_nothing_and_the_run_before_it_is_undone() {
         ])
     };
     let done = |output| ended(output, Outcome::Deployed);
-    let shown = show(&rollback, &done(json!({})), standing, START);
+    let shown = show(&rollback, &done(json!({})), context, START);
     assert!(
         shown.contains("outcome   rolled back: the previous version is live"),
         "{shown}"
     );
     let nothing = done(json!({ "no-live-version": true }));
-    let shown = show(&rollback, &nothing, standing, START);
+    let shown = show(&rollback, &nothing, context, START);
     assert!(
         shown.contains("outcome   rolled back: nothing was live before"),
         "{shown}"
     );
     rollback.dry_run = true;
     let rehearsed = ended(json!({ "no-live-version": true }), Outcome::Rehearsed);
-    let shown = show(&rollback, &rehearsed, standing, START);
+    let shown = show(&rollback, &rehearsed, context, START);
     assert!(shown.contains("outcome   dry run:"), "{shown}");
 }
 
@@ -368,7 +372,7 @@ fn a_snapshot_says_whether_it_has_the_new_version() {
         intent(2, "git-pull"),
         taken("after"),
     ]);
-    let shown = show(&record(), &entries, Standing::default(), START);
+    let shown = show(&record(), &entries, Context::default(), START);
     for line in [
         "snapshot  own (before the changes, by the plugin zfs)\n",
         "snapshot  still (before the changes)\n",

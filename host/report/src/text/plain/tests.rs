@@ -4,7 +4,7 @@ use crate::sink::tests::Kept;
 use std::sync::atomic::{AtomicU64, Ordering};
 use vdeploy_core::event::{Outcome, Phase, Section};
 
-/// The text of a run in which each event comes a second after the other.
+/// A second passes between two events.
 fn text(events: &[RunEvent], verbose: bool) -> String {
     let kept = Kept::default();
     let clock = AtomicU64::new(0);
@@ -129,7 +129,7 @@ fn a_failed_command_is_shown_with_its_last_lines() {
     events.extend((1..=7).map(|n| script::output("npm-build", &format!("line {n}"))));
     events.extend([
         script::called("npm-build", 2, false, false),
-        // A look around afterwards does not hide the command that failed.
+        // A later command does not hide the one that failed.
         script::call("npm-build", 3, "ssh df"),
         script::output("npm-build", "plenty of space"),
         script::called("npm-build", 3, true, false),
@@ -220,28 +220,28 @@ fn a_dry_run_shows_what_it_did_not_do() {
     assert!(text.contains("vdeploy changed nothing"), "{text}");
 }
 
-fn ending_of(events: Vec<RunEvent>, last: RunEvent) -> String {
+fn summary_of(events: Vec<RunEvent>, last: RunEvent) -> String {
     let mut all = vec![script::run_started(&["smoke"], false)];
     all.extend(events);
     all.push(last);
     let text = text(&all, false);
-    let (_, ending) = text.split_once("\n\n").unwrap();
-    ending.to_owned()
+    let (_, summary) = text.split_once("\n\n").unwrap();
+    summary.to_owned()
 }
 
 #[test]
-fn a_plan_that_only_looked_deployed_nothing() {
+fn a_plan_that_only_verifies_deployed_nothing() {
     let last = script::finished(Outcome::Deployed, 0, "plan smoke: verified", &[]);
-    let ending = ending_of(Vec::new(), last);
+    let summary = summary_of(Vec::new(), last);
     assert!(
-        ending.starts_with("verified: nothing was changed\n"),
-        "{ending}"
+        summary.starts_with("verified: nothing was changed\n"),
+        "{summary}"
     );
-    assert!(ending.contains("live      the same version as before, verified"));
+    assert!(summary.contains("live      the same version as before, verified"));
 }
 
 #[test]
-fn a_rollback_that_was_asked_for_brought_the_version_from_before() {
+fn a_requested_rollback_makes_the_previous_version_live() {
     let last = script::finished(Outcome::Deployed, 0, "rolled back and verified", &[]);
     let events = vec![
         RunEvent::RollbackStarted {
@@ -250,16 +250,16 @@ fn a_rollback_that_was_asked_for_brought_the_version_from_before() {
         },
         script::call("rollback", 1, "ssh sh -s -- restore"),
     ];
-    let ending = ending_of(events, last);
+    let summary = summary_of(events, last);
     assert!(
-        ending.starts_with("rolled back: the previous version is live and verified\n"),
-        "{ending}"
+        summary.starts_with("rolled back: the previous version is live and verified\n"),
+        "{summary}"
     );
-    assert!(ending.contains("live      the previous version, verified"));
+    assert!(summary.contains("live      the previous version, verified"));
 }
 
 #[test]
-fn the_snapshot_at_the_end_is_the_one_to_go_back_to() {
+fn the_summary_names_the_rollback_point() {
     let taken = |id: &str, before_changes| RunEvent::SnapshotTaken {
         snapshot: id.into(),
         provider: None,
@@ -267,14 +267,14 @@ fn the_snapshot_at_the_end_is_the_one_to_go_back_to() {
     };
     let last = script::finished(Outcome::Deployed, 0, "deployed", &[]);
     let events = vec![taken("before", true), taken("after", false)];
-    let ending = ending_of(events, last.clone());
-    assert!(ending.contains("snapshot  before\n"), "{ending}");
-    // None was taken before: there is none to go back to.
-    let ending = ending_of(vec![taken("after", false)], last);
-    assert!(!ending.contains("snapshot"), "{ending}");
+    let summary = summary_of(events, last.clone());
+    assert!(summary.contains("snapshot  before\n"), "{summary}");
+    // None was taken before the changes: there is no rollback point.
+    let summary = summary_of(vec![taken("after", false)], last);
+    assert!(!summary.contains("snapshot"), "{summary}");
 }
 
-/// What an earlier process of the run has come to.
+/// What an earlier process of the run did.
 fn resumed(target_changed: bool, operator_requested: bool, no_live_version: bool) -> RunEvent {
     RunEvent::RunResumed {
         run: script::RUN.into(),
@@ -291,16 +291,16 @@ fn resumed(target_changed: bool, operator_requested: bool, no_live_version: bool
 }
 
 #[test]
-fn a_resumed_run_ends_in_the_words_of_one_that_was_not_cut_off() {
+fn a_resumed_run_has_the_summary_of_one_that_was_not_interrupted() {
     let after = RunEvent::SnapshotTaken {
         snapshot: "after".into(),
         provider: None,
         before_changes: false,
     };
     let last = script::finished(Outcome::Deployed, 0, "deployed and verified", &[]);
-    let ending = ending_of(vec![resumed(true, false, false), after], last.clone());
+    let summary = summary_of(vec![resumed(true, false, false), after], last.clone());
     assert_eq!(
-        ending,
+        summary,
         "\
 done: the live version is verified
   deployed and verified
@@ -311,19 +311,19 @@ done: the live version is verified
   run       01K0RUN (1m 05s, exit code 0)
 "
     );
-    let ending = ending_of(vec![resumed(true, true, false)], last.clone());
+    let summary = summary_of(vec![resumed(true, true, false)], last.clone());
     assert!(
-        ending.starts_with("rolled back: the previous version is live and verified\n"),
-        "{ending}"
+        summary.starts_with("rolled back: the previous version is live and verified\n"),
+        "{summary}"
     );
-    assert!(ending.contains("live      the previous version, verified\n"));
-    let ending = ending_of(vec![resumed(false, false, false)], last);
-    assert!(ending.starts_with("verified: nothing was changed\n"));
+    assert!(summary.contains("live      the previous version, verified\n"));
+    let summary = summary_of(vec![resumed(false, false, false)], last);
+    assert!(summary.starts_with("verified: nothing was changed\n"));
 }
 
 #[test]
-fn a_first_deploy_that_was_taken_away_leaves_nothing_live() {
-    let took_away = || RunEvent::StepFinished {
+fn a_removed_first_deploy_leaves_nothing_live() {
+    let removed = || RunEvent::StepFinished {
         step: "rollback".into(),
         section: Section::Rollback,
         phase: Phase::Run,
@@ -331,33 +331,33 @@ fn a_first_deploy_that_was_taken_away_leaves_nothing_live() {
         output: Some(serde_json::json!({ "no-live-version": true })),
         duration_ms: 1,
     };
-    let asked = || RunEvent::RollbackStarted {
+    let requested = || RunEvent::RollbackStarted {
         cause: None,
         undoes: None,
     };
     let last = |outcome| script::finished(outcome, 0, "", &[]);
     let deployed = Outcome::Deployed;
-    let endings = [
-        ending_of(vec![asked(), took_away()], last(deployed)),
-        ending_of(vec![resumed(true, true, true)], last(deployed)),
-        ending_of(vec![took_away()], last(Outcome::RolledBack)),
+    let summaries = [
+        summary_of(vec![requested(), removed()], last(deployed)),
+        summary_of(vec![resumed(true, true, true)], last(deployed)),
+        summary_of(vec![removed()], last(Outcome::RolledBack)),
     ];
-    for ending in endings {
+    for summary in summaries {
         assert!(
-            ending.starts_with("rolled back: nothing was live before, and nothing is live now\n"),
-            "{ending}"
+            summary.starts_with("rolled back: nothing was live before, and nothing is live now\n"),
+            "{summary}"
         );
-        assert!(ending.contains("live      nothing"), "{ending}");
+        assert!(summary.contains("live      nothing"), "{summary}");
     }
 }
 
 #[test]
-fn what_is_live_is_known_where_nothing_was_changed_and_only_there() {
+fn what_is_live_is_known_only_where_nothing_was_changed() {
     let interrupted = || script::finished(Outcome::Interrupted, 40, "", &[]);
-    let ending = ending_of(Vec::new(), interrupted());
+    let summary = summary_of(Vec::new(), interrupted());
     assert!(
-        ending.contains("live      as before: this run changed nothing on the target\n"),
-        "{ending}"
+        summary.contains("live      as before: this run changed nothing on the target\n"),
+        "{summary}"
     );
     let mut changed = interrupted();
     if let RunEvent::RunFinished { target_changed, .. } = &mut changed {
@@ -372,23 +372,23 @@ fn what_is_live_is_known_where_nothing_was_changed_and_only_there() {
             script::finished(Outcome::Refused, 3, "", &[]),
         ),
     ] {
-        let ending = ending_of(events, last);
-        let live = ending.lines().find(|line| line.contains("  live "));
-        assert!(live.is_some_and(|l| l.contains("known")), "{ending}");
+        let summary = summary_of(events, last);
+        let live = summary.lines().find(|line| line.contains("  live "));
+        assert!(live.is_some_and(|l| l.contains("known")), "{summary}");
     }
     let mut refused = script::finished(Outcome::Refused, 3, "", &[]);
     if let RunEvent::RunFinished { blocking_run, .. } = &mut refused {
         *blocking_run = Some("01K0CUT".into());
     }
-    let ending = ending_of(Vec::new(), refused);
+    let summary = summary_of(Vec::new(), refused);
     assert!(
-        ending.contains("live      unknown: run 01K0CUT was interrupted"),
-        "{ending}"
+        summary.contains("live      unknown: run 01K0CUT was interrupted"),
+        "{summary}"
     );
 }
 
 #[test]
-fn the_output_of_a_command_is_no_cause_of_a_stop() {
+fn the_output_of_a_command_does_not_explain_a_stop() {
     let mut stopped = script::failed("smoke", Section::Steps, Phase::Run, None);
     if let RunEvent::StepFailed { failure, .. } = &mut stopped {
         failure.error.code = "gate.cancelled".to_owned();
@@ -401,7 +401,7 @@ fn the_output_of_a_command_is_no_cause_of_a_stop() {
     ];
     let message = "the run was asked to stop: SIGTERM\nthe run is being stopped";
     let last = script::finished(Outcome::RolledBack, 11, message, &[]);
-    let ending = ending_of(events, last);
-    assert!(ending.contains("asked to stop: SIGTERM"), "{ending}");
-    assert!(!ending.contains("npm ci"), "{ending}");
+    let summary = summary_of(events, last);
+    assert!(summary.contains("asked to stop: SIGTERM"), "{summary}");
+    assert!(!summary.contains("npm ci"), "{summary}");
 }
