@@ -154,12 +154,12 @@ impl Judge {
                 _ => PathBuf::from("."),
             };
             let above = dir.metadata()?;
-            if let Err(found) = self.by_nobody_else(&dir, &above) {
+            if let Err(found) = self.check_writers(&dir, &above) {
                 return Ok(Err(found));
             }
             let link = at.symlink_metadata()?;
             if !link.is_symlink() {
-                return Ok(self.by_nobody_else(&at, &seen).map(|()| open));
+                return Ok(self.check_writers(&at, &seen).map(|()| open));
             }
             if !self.trusts(&link) {
                 return Ok(Err(self.untrusted(&at, &link, Why::Owner)));
@@ -177,7 +177,7 @@ impl Judge {
     /// It is not trusted.
     pub fn named_file(&self, file: &Path) -> Result<(), Untrusted> {
         match self.walk(file)? {
-            Some((path, seen)) => self.by_nobody_else(&path, &seen),
+            Some((path, seen)) => self.check_writers(&path, &seen),
             None => Ok(()),
         }
     }
@@ -240,7 +240,7 @@ impl Judge {
     }
 
     /// The owner is trusted, and it is not world-writable.
-    fn by_nobody_else(&self, path: &Path, seen: &Metadata) -> Result<(), Untrusted> {
+    fn check_writers(&self, path: &Path, seen: &Metadata) -> Result<(), Untrusted> {
         if !self.trusts(seen) {
             return Err(self.untrusted(path, seen, Why::Owner));
         }
@@ -252,7 +252,7 @@ impl Judge {
 
     /// The same, and no group with other members can write it.
     fn only_ours(&self, path: &Path, seen: &Metadata) -> Result<(), Untrusted> {
-        self.by_nobody_else(path, seen)?;
+        self.check_writers(path, seen)?;
         // Root decides who is in root's group.
         let gid = seen.gid();
         if seen.mode() & BY_GROUP == 0 || gid == 0 || self.users.is_private_group(gid, self.me) {

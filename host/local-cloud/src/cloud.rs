@@ -56,7 +56,7 @@ pub struct VmSummary {
     pub parent_commit_id: Option<String>,
 }
 
-/// A running cloud. Dropping it stops the listeners; processes on its VMs go on.
+/// A running cloud. Dropping it stops the listeners; processes on its VMs keep running.
 pub struct Cloud {
     core: Arc<Core>,
     endpoints: Endpoints,
@@ -158,7 +158,7 @@ impl Cloud {
         let core = Arc::clone(&self.core);
         let id = tokio::task::spawn_blocking(move || core.new_root(Default::default()))
             .await
-            .map_err(|_| LocalError::CutOff)??;
+            .map_err(|_| LocalError::Interrupted)??;
         Ok(id.to_string())
     }
 
@@ -221,7 +221,7 @@ fn summary(root: &Path, id: Uuid, record: VmRecord) -> VmSummary {
 /// Opens a loopback listener on the port `asked`, else on `kept`, else on any free port.
 async fn listen(asked: u16, kept: u16) -> Result<(TcpListener, u16), LocalError> {
     let ports: &[u16] = if asked != 0 { &[asked] } else { &[kept, 0] };
-    let mut last = LocalError::CutOff;
+    let mut last = LocalError::Interrupted;
     for port in ports {
         match TcpListener::bind(("127.0.0.1", *port)).await {
             Ok(listener) => {

@@ -87,9 +87,9 @@ pub enum LocalError {
     /// The system has no `/proc`, which the cloud needs to find processes.
     #[error("the local cloud needs Linux with /proc")]
     Unsupported,
-    /// A background task of the cloud was cut off, for example because the runtime shuts down.
-    #[error("a background task of the local cloud was cut off")]
-    CutOff,
+    /// A background task of the cloud was interrupted, for example because the runtime shuts down.
+    #[error("a background task of the local cloud was interrupted")]
+    Interrupted,
 }
 
 impl LocalError {

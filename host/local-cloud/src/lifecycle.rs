@@ -246,7 +246,7 @@ impl Core {
     /// # Errors
     /// Unknown commit, or VMs restored from it still live.
     pub(super) async fn delete_commit(&self, id: Uuid) -> Result<(), LocalError> {
-        let _nobody_restores = self.commits_in_use.write().await;
+        let _no_restores = self.commits_in_use.write().await;
         self.commit_record(id)?;
         let vms = self
             .records()
@@ -268,7 +268,7 @@ impl Core {
             let noted = Arc::clone(&vm);
             let services = tokio::task::spawn_blocking(move || ServiceList::of(&noted))
                 .await
-                .map_err(|_| LocalError::CutOff)?;
+                .map_err(|_| LocalError::Interrupted)?;
             if services.len() > 0 {
                 write_private(&vm.parked_file(), &services)?;
             }

@@ -124,10 +124,9 @@ impl VersSnapshot {
         Ok(new)
     }
 
-    /// Has the VM write everything to its disk: what a process has written and
-    /// the kernel has not can be lost in a snapshot. Gives whether it was done;
-    /// a VM that cannot is snapshotted all the same, since the snapshot may be
-    /// wanted because the VM is broken.
+    /// Runs `sync` on the VM: a snapshot can lose data that is only in the kernel's
+    /// cache. Returns whether it succeeded; the caller takes the snapshot either way,
+    /// since a broken VM may be its reason.
     async fn sync(&self, vm: &VmId, progress: &dyn Progress) -> bool {
         let mut command = Command::new("sync");
         command.timeout = SYNC_TIMEOUT;
@@ -149,9 +148,9 @@ impl VersSnapshot {
         false
     }
 
-    /// Some versions leave the VM paused after a commit, and a connection does
-    /// not always outlive the standstill.
-    async fn kept_running(
+    /// Resumes the VM if the commit left it paused, as some versions do, and reconnects
+    /// if the connection did not survive the pause.
+    async fn ensure_running(
         &self,
         vm: &VmId,
         id: SnapshotId,
@@ -198,7 +197,7 @@ impl Snapshot for VersSnapshot {
         if let Some((_, _, id)) = taken.iter().find(|(v, l, _)| *v == vm && l == label) {
             let id = id.clone();
             drop(taken);
-            return self.kept_running(&vm, id, false, progress).await;
+            return self.ensure_running(&vm, id, false, progress).await;
         }
         let (name, description) = self.name_and_description(label);
         let reached = self.sync(&vm, progress).await;
@@ -210,7 +209,7 @@ impl Snapshot for VersSnapshot {
             .map_err(|e| failed(e, true))?;
         taken.push((vm.clone(), label.to_owned(), id.clone()));
         drop(taken);
-        self.kept_running(&vm, id, reached, progress).await
+        self.ensure_running(&vm, id, reached, progress).await
     }
 
     async fn restore(&self, id: &SnapshotId, progress: &dyn Progress) -> Result<VmId, EffectError> {
@@ -241,7 +240,9 @@ impl Snapshot for VersSnapshot {
         let mut taken = self.taken.lock().await;
         taken.push((vm.clone(), label.to_owned(), id.clone()));
         drop(taken);
-        self.kept_running(&vm, id, false, progress).await.map(Some)
+        self.ensure_running(&vm, id, false, progress)
+            .await
+            .map(Some)
     }
 
     async fn restored(

@@ -87,7 +87,7 @@ where
     F: Future<Output = Result<T, LocalError>> + Send + 'static,
 {
     let done = tokio::spawn(work).await;
-    Ok(done.map_err(|_| LocalError::CutOff)??)
+    Ok(done.map_err(|_| LocalError::Interrupted)??)
 }
 
 fn created(value: Value) -> Answer {

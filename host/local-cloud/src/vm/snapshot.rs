@@ -64,7 +64,7 @@ impl Snapshot {
         let noted = Arc::clone(vm);
         let services = tokio::task::spawn_blocking(move || ServiceList::of(&noted))
             .await
-            .map_err(|_| LocalError::CutOff)?;
+            .map_err(|_| LocalError::Interrupted)?;
         write_private(&partial.join("services.json"), &services)?;
         copy(&[vm.home(), vm.tmp(), vm.host_key_file()], partial, path).await?;
         tokio::fs::rename(partial, &self.dir)

@@ -32,7 +32,7 @@ pub(crate) async fn members(vm: &Arc<Vm>) -> Result<BTreeSet<ProcessId>, LocalEr
     let vm = Arc::clone(vm);
     tokio::task::spawn_blocking(move || process::of_vm(&vm))
         .await
-        .map_err(|_| LocalError::CutOff)
+        .map_err(|_| LocalError::Interrupted)
 }
 
 /// Stops all processes of a VM, including those that start meanwhile.

@@ -103,7 +103,7 @@ impl JobGuard {
         stopped
     }
 
-    /// The channel is of no use any more; the job keeps running.
+    /// The channel is no longer usable; the job keeps running.
     pub(super) fn release_channel(&mut self) {
         self.follower = None;
     }

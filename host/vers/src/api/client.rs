@@ -30,9 +30,9 @@ pub struct VersConfig {
     pub call_timeout: Duration,
     /// For a commit and a restore.
     pub commit_timeout: Duration,
-    /// How long a commit or restore without an answer is looked for.
+    /// How long to search for the effect of a commit or restore without an answer.
     pub reconcile_for: Duration,
-    /// What must be held while a change is asked for; nothing by default.
+    /// The leases that must be valid while a change is sent; none by default.
     pub leases: Leases,
 }
 
