@@ -22,7 +22,7 @@ const MAY_READ_ENVIRONMENT: &[(&str, &str)] = &[
         "a test looks for the machine's sshd on the PATH",
     ),
     (
-        "ssh/job/script_tests/variables.rs",
+        "ssh/jobs/script_tests/variables.rs",
         "a test puts a directory before the PATH",
     ),
 ];

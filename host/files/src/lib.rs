@@ -1,11 +1,9 @@
-//! Whose files these are. What somebody else has put there, or can replace, is
-//! not trusted. Owns the question only: what is refused because of the answer,
-//! and in which words it ends, is for the caller.
+//! Decides whether a file can be trusted: nobody else owns it or can replace it.
+//! Callers decide what to refuse, and with which message.
 //!
-//! Trusted are the caller (the effective user) and root, who can do everything
-//! anyway. A directory above belongs to whom it will: what lies in it is judged
-//! by its own owner. Only one that everybody can write is refused there too,
-//! unless its sticky bit keeps what lies in it in place.
+//! The caller (the effective user) and root are trusted. The owner of a parent
+//! directory does not matter: its entries are judged by their own owners. But a
+//! world-writable parent without the sticky bit is refused.
 
 pub mod users;
 
@@ -17,7 +15,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Component, Path, PathBuf};
 use users::Users;
 
-/// Symbolic links on one way, as the kernel counts them.
+/// Symbolic links in one path; the kernel's limit.
 const MAX_LINKS: usize = 40;
 const STICKY: u32 = 0o1000;
 const BY_EVERYBODY: u32 = 0o002;
@@ -26,7 +24,7 @@ const BY_GROUP: u32 = 0o020;
 /// Something that is not trusted, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Untrusted {
-    /// The path that was asked for, or one above it.
+    /// The checked path, or a parent of it.
     pub path: PathBuf,
     /// What is wrong with it.
     pub why: Why,
@@ -34,16 +32,15 @@ pub struct Untrusted {
     mode: u32,
 }
 
-/// Why something is not trusted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Why {
     /// Somebody else owns it.
     Owner,
     /// Everybody can write it.
     Everybody,
-    /// A group that other people are in can write it.
+    /// A group with other members can write it.
     Group(String),
-    /// It is a symbolic link where none is followed, or one of too many.
+    /// It is a symbolic link where none is allowed, or one of too many.
     Link,
     /// It is neither a file nor a directory.
     Kind,
@@ -69,7 +66,7 @@ impl fmt::Display for Untrusted {
 }
 
 impl Untrusted {
-    /// The command that mends it; None where it depends on what it is.
+    /// The command that fixes it; `None` where that depends on the file.
     pub fn mend(&self) -> Option<String> {
         let path = self.path.to_string_lossy();
         let path = shlex::try_quote(&path).ok()?;
@@ -81,7 +78,7 @@ impl Untrusted {
     }
 }
 
-/// Whom this process trusts.
+/// The users that this process trusts.
 #[derive(Clone, Debug)]
 pub struct Judge {
     me: u32,
@@ -107,21 +104,21 @@ impl Judge {
         self
     }
 
-    /// A directory whose content is believed, such as the state directory: it
-    /// is trusted, and so is every link on the way to it. It may be missing:
-    /// then it could be made there by nobody else.
+    /// Checks a directory whose content is trusted, such as the state directory, and
+    /// every link on its path. It may be missing: then nobody else may be able to
+    /// create it.
     ///
     /// # Errors
-    /// What is not trusted: the directory, or what lies above it.
+    /// What is not trusted: the directory or a parent.
     pub fn private_dir(&self, dir: &Path) -> Result<(), Untrusted> {
         match self.walk(dir)? {
             Some((path, seen)) if seen.is_dir() => self.only_ours(&path, &seen),
-            // What is no directory is named when it is used.
+            // A file in place of the directory is reported on use.
             _ => Ok(()),
         }
     }
 
-    /// A file in a private directory; it may be missing. No link is followed.
+    /// Checks a file in a private directory; it may be missing. Follows no link.
     ///
     /// # Errors
     /// It is not trusted.
@@ -133,14 +130,14 @@ impl Judge {
         }
     }
 
-    /// A file that was found and not named, such as a project file above: it,
-    /// its directory and what it links to belong to somebody trusted, and not
-    /// everybody can write them. Gives it back open, for reading what was judged.
+    /// Opens a file that was found by search, such as a project file in a parent. It,
+    /// its directory and its link target must belong to a trusted user and not be
+    /// world-writable. Returns it open, so that what was checked is what is read.
     ///
     /// # Errors
     /// From opening it; inside, that it is not trusted.
     pub fn open_found(&self, file: &Path) -> io::Result<Result<File, Untrusted>> {
-        // A pipe is not waited for.
+        // Does not block on a pipe.
         let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
         let open = OpenOptions::new()
             .read(true)
@@ -157,12 +154,12 @@ impl Judge {
                 _ => PathBuf::from("."),
             };
             let above = dir.metadata()?;
-            if let Err(found) = self.by_nobody_else(&dir, &above) {
+            if let Err(found) = self.check_writers(&dir, &above) {
                 return Ok(Err(found));
             }
             let link = at.symlink_metadata()?;
             if !link.is_symlink() {
-                return Ok(self.by_nobody_else(&at, &seen).map(|()| open));
+                return Ok(self.check_writers(&at, &seen).map(|()| open));
             }
             if !self.trusts(&link) {
                 return Ok(Err(self.untrusted(&at, &link, Why::Owner)));
@@ -172,21 +169,21 @@ impl Judge {
         Ok(Err(self.untrusted(file, &seen, Why::Link)))
     }
 
-    /// A file that a trusted file names, whose content is run: it belongs to
-    /// somebody trusted, and neither it nor what lies above can be written or
-    /// replaced by everybody. It may be missing.
+    /// Checks a file that a trusted file names and whose content is executed: a trusted
+    /// user owns it, and not everybody can write or replace it or a parent. It may be
+    /// missing.
     ///
     /// # Errors
     /// It is not trusted.
     pub fn named_file(&self, file: &Path) -> Result<(), Untrusted> {
         match self.walk(file)? {
-            Some((path, seen)) => self.by_nobody_else(&path, &seen),
+            Some((path, seen)) => self.check_writers(&path, &seen),
             None => Ok(()),
         }
     }
 
-    /// Follows `path` from the root, link by link; gives where it leads, None
-    /// when nothing is there.
+    /// Follows `path` from the root, link by link. Returns the final path, `None` when
+    /// nothing is there.
     fn walk(&self, path: &Path) -> Result<Option<(PathBuf, Metadata)>, Untrusted> {
         let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let mut ahead: Vec<OsString> = steps(&whole);
@@ -221,8 +218,7 @@ impl Judge {
         Ok(at.metadata().ok().map(|seen| (at, seen)))
     }
 
-    /// Nobody who is not trusted can replace what lies in `dir`, or put it there
-    /// where nothing is.
+    /// No untrusted user can create or replace entries of `dir`.
     fn keeps(&self, dir: &Path, entry: Option<(&Path, &Metadata)>) -> Result<(), Untrusted> {
         let Ok(seen) = dir.metadata() else {
             return Ok(());
@@ -243,8 +239,8 @@ impl Judge {
         self.trusted.contains(&seen.uid())
     }
 
-    /// The owner is trusted, and not everybody can write it.
-    fn by_nobody_else(&self, path: &Path, seen: &Metadata) -> Result<(), Untrusted> {
+    /// The owner is trusted, and it is not world-writable.
+    fn check_writers(&self, path: &Path, seen: &Metadata) -> Result<(), Untrusted> {
         if !self.trusts(seen) {
             return Err(self.untrusted(path, seen, Why::Owner));
         }
@@ -254,10 +250,10 @@ impl Judge {
         }
     }
 
-    /// The same, and no group of others can write it either.
+    /// The same, and no group with other members can write it.
     fn only_ours(&self, path: &Path, seen: &Metadata) -> Result<(), Untrusted> {
-        self.by_nobody_else(path, seen)?;
-        // Who is in root's group was put there by root.
+        self.check_writers(path, seen)?;
+        // Root decides who is in root's group.
         let gid = seen.gid();
         if seen.mode() & BY_GROUP == 0 || gid == 0 || self.users.is_private_group(gid, self.me) {
             return Ok(());
@@ -297,18 +293,18 @@ fn steps(path: &Path) -> Vec<OsString> {
     names
 }
 
-/// Makes a directory, and those above it that are missing, for the caller alone
-/// (0700). One that is there stays as it is.
+/// Makes a directory and its missing parents, for the caller alone (0700). An
+/// existing one is not changed.
 ///
 /// # Errors
-/// As the file system says.
+/// From the file system.
 pub fn make_private_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-/// Opens a private file for reading: it is no link, it belongs to the caller or
-/// to root, and nobody else can read or write it. What is read is what was
-/// judged, whatever happens to the name meanwhile.
+/// Opens a private file for reading: no link, owned by the caller or root, and closed
+/// to all others. What was checked is what is read, whatever happens to the name
+/// meanwhile.
 ///
 /// # Errors
 /// From opening it; `PermissionDenied` with the reason when it is not private.

@@ -1,4 +1,4 @@
-//! Users and groups of this machine, as `/etc/passwd` and `/etc/group` say.
+//! Users and groups of this machine, from `/etc/passwd` and `/etc/group`.
 
 /// Text of the two files; empty where there is none.
 #[derive(Clone, Debug, Default)]
@@ -8,7 +8,7 @@ pub struct Users {
 }
 
 impl Users {
-    /// As this machine has them.
+    /// From the files of this machine.
     pub fn of_machine() -> Self {
         Self {
             passwd: std::fs::read_to_string("/etc/passwd").unwrap_or_default(),
@@ -16,14 +16,12 @@ impl Users {
         }
     }
 
-    /// The name of a user id.
     pub fn name_of(&self, uid: u32) -> Option<&str> {
         self.users()
             .find(|(_, id, _)| *id == uid)
             .map(|(name, ..)| name)
     }
 
-    /// The name of a group id.
     pub fn group_name(&self, gid: u32) -> Option<&str> {
         self.groups()
             .find(|(_, id, _)| *id == gid)
@@ -52,8 +50,8 @@ impl Users {
             }
             named |= !members.is_empty();
         }
-        // A directory service has them: by convention the private group has the
-        // number of its user.
+        // Users of a directory service are not in the files: by convention a private
+        // group has the id of its user.
         named || gid == uid
     }
 

@@ -1,6 +1,6 @@
-//! What went wrong with a request, in the contract's codes.
+//! Errors of a request, with the contract's codes.
 
-use super::names::NameError;
+use super::resolver::NameError;
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use url::{Host, Url};
@@ -10,7 +10,7 @@ use vdeploy_core::codes;
 use vdeploy_net::resolve::inside;
 use vdeploy_net::tls::{cause, find_rustls_error};
 
-/// An address without what may be private: query, fragment, user.
+/// An address without its private parts: query, fragment, user.
 pub(super) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
@@ -28,7 +28,7 @@ pub(super) fn denied(message: String) -> EffectError {
     EffectError::new(ErrorKind::Denied, codes::HTTP_DENIED, message)
 }
 
-/// A change whose answer is missing may have been made.
+/// A change without an answer is in doubt.
 fn maybe(request: &Request, error: EffectError) -> EffectError {
     match request.is_probe() {
         true => error,
@@ -60,8 +60,8 @@ pub(super) fn too_large(request: &Request, url: &Url) -> EffectError {
     )
 }
 
-/// The host of `url` is, or leads to, an address that is not public.
-/// `line` would allow it.
+/// The host of `url` resolves to an address that is not public. The grant `line`
+/// would allow it.
 pub(super) fn leads_inside(url: &Url, ip: IpAddr, line: &str) -> EffectError {
     let host = url.host_str().unwrap_or_default();
     let what = inside(ip).unwrap_or("no public address");
@@ -75,8 +75,8 @@ pub(super) fn leads_inside(url: &Url, ip: IpAddr, line: &str) -> EffectError {
     ))
 }
 
-/// An error of the HTTP library. `by_target` says that the target's own TLS
-/// settings counted.
+/// An error of the HTTP library. `by_target`: the target's own TLS settings
+/// applied.
 pub(super) fn classify(
     request: &Request,
     url: &Url,
@@ -116,7 +116,7 @@ pub(super) fn classify(
         };
         let text = format!("TLS with {at} failed ({why}); {help}");
         let error = EffectError::new(ErrorKind::Failed, codes::HTTP_TLS, text);
-        // The handshake comes before the request; a later failure does not.
+        // The handshake precedes the request; later failures do not.
         return match why {
             rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_) => error,
             _ => maybe(request, error),
@@ -133,7 +133,7 @@ pub(super) fn classify(
         return timed_out(request, url);
     }
     let text = format!(
-        "{at} ended the connection before its answer was whole ({})",
+        "{at} closed the connection before its answer was complete ({})",
         cause(error)
     );
     maybe(request, unavailable(codes::HTTP_CLOSED, text))
@@ -148,7 +148,7 @@ pub(super) fn literal(url: &Url) -> Option<IpAddr> {
     }
 }
 
-/// Every address of a name that leads inside.
+/// Every address of a name that resolves to an internal one.
 pub(super) fn inside_addresses(error: &reqwest::Error) -> Option<&[SocketAddr]> {
     match find::<NameError>(error)? {
         NameError::Inside { all, .. } => Some(all),

@@ -1,13 +1,13 @@
-//! HTTP from the host: plugins' requests with a policy asked before each hop.
+//! Sends plugins' HTTP requests from the host. A policy decides on each hop.
 //!
-//! Owns redirects, address checks and limits. What a grant means is the
-//! policy's business.
+//! Owns redirects, address checks and limits; the policy owns the meaning of
+//! grants.
 
 mod failure;
-mod names;
+mod resolver;
 mod send;
 #[cfg(test)]
 mod tests;
 
-pub use names::LocalNames;
+pub use resolver::LocalNames;
 pub use send::ReqwestHttp;

@@ -1,9 +1,9 @@
-//! Sending one request, hop by hop.
+//! Sends one request, hop by hop.
 
 use super::failure::{
     classify, denied, inside_addresses, invalid, leads_inside, literal, shown, timed_out, too_large,
 };
-use super::names::{CheckedNames, Lookup, Refuses, of_this_machine};
+use super::resolver::{CheckedNames, Lookup, Refuses, of_this_machine};
 use async_trait::async_trait;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder};
@@ -23,8 +23,8 @@ use zeroize::Zeroizing;
 /// Redirects followed for one probe.
 const MOST_REDIRECTS: usize = 5;
 
-/// Headers that belong to the connection or decide which site is asked; a
-/// plugin must not set them past its grant.
+/// Headers of the connection, or that choose the site; a plugin must not set them
+/// past its grant.
 const RESERVED: [&str; 9] = [
     "connection",
     "content-length",
@@ -37,19 +37,19 @@ const RESERVED: [&str; 9] = [
     "upgrade",
 ];
 
-/// Headers that are not for another site, even in the clear.
+/// Headers that are never sent on to another site, even without a secret.
 const PRIVATE: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
 /// Sends requests over the network. Uses no proxy and keeps no cookies.
 #[derive(Clone, Debug)]
 pub struct ReqwestHttp {
-    /// For every host but those below: the machine's certificates, and names
-    /// that lead to public addresses.
+    /// For all other hosts: the machine's certificates, and names that resolve to
+    /// public addresses.
     strict: Client,
-    /// For the target and its platform: the target's TLS settings, and names
-    /// that lead anywhere but to link-local addresses.
+    /// For the target and its platform: the target's TLS settings, and names that
+    /// resolve to any but link-local addresses.
     target: Client,
-    /// Besides the target, what the target's settings are for.
+    /// Further hosts that the target's settings apply to.
     platform: Vec<Origin>,
     /// Of the strict client.
     tls: Tls,
@@ -73,14 +73,13 @@ fn cannot_start(error: reqwest::Error) -> EffectError {
 }
 
 impl ReqwestHttp {
-    /// Talks by `target` to the run's target and to the addresses in
-    /// `platform`, and to everybody else by `tls`; fails only if the library
-    /// cannot start.
+    /// Uses `target` for the run's target and the addresses in `platform`, and `tls`
+    /// for all other hosts. Fails only if the library cannot start.
     pub fn new(tls: &Tls, target: &Tls, platform: &[Url]) -> Result<Self, EffectError> {
         Self::with_names(tls, target, platform, of_this_machine)
     }
 
-    /// The same with names of somebody else.
+    /// The same with another resolver.
     pub(super) fn with_names(
         tls: &Tls,
         target: &Tls,
@@ -101,12 +100,12 @@ impl ReqwestHttp {
         })
     }
 
-    /// Whether the target's settings count for `url`.
+    /// Whether the target's settings apply to `url`.
     fn is_targets(&self, url: &Url, policy: &dyn HopPolicy) -> bool {
         policy.nearness(url) == Nearness::Origin || self.platform.contains(&url.origin())
     }
 
-    /// Sends one request without following where it is redirected to.
+    /// Sends one request without following a redirect.
     async fn hop(
         &self,
         request: &Request,
@@ -134,8 +133,8 @@ impl ReqwestHttp {
         for address in all.iter().filter(|a| inside(a.ip()).is_some()) {
             check_address(request, policy, url, address.ip())?;
         }
-        // A client of its own: another plugin's request to that name must not
-        // find its connection, and the name is not asked for again.
+        // A separate client: another plugin's request to that name must not reuse
+        // the connection, and the name is not resolved again.
         let pinned = builder(&self.tls)
             .resolve_to_addrs(host, all)
             .build()
@@ -201,9 +200,8 @@ fn prepared(
         .body(request.body.clone())
 }
 
-/// Whether a request may go to `ip`, which the host of `url` is or leads to.
-/// The target's host is the operator's choice; that its name leads to metadata
-/// is not.
+/// Whether a request may go to `ip`, the address of the host of `url`. The operator
+/// chooses the target's host, but not that its name resolves to a metadata service.
 fn check_address(
     request: &Request,
     policy: &dyn HopPolicy,
@@ -222,7 +220,6 @@ fn check_address(
         .map_err(|line| leads_inside(url, ip, &line))
 }
 
-/// Whether the address is one that can be asked.
 fn check(url: &Url) -> Result<(), EffectError> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(invalid(format!(
@@ -239,8 +236,8 @@ fn check(url: &Url) -> Result<(), EffectError> {
     Ok(())
 }
 
-/// The headers for this hop. On a later hop a secret that may not go there is
-/// left out; on the first one that is an error.
+/// The headers for this hop. A secret that may not go there is an error on the
+/// first hop, and left out on later ones.
 fn headers(
     request: &Request,
     url: &Url,
@@ -289,7 +286,7 @@ fn headers(
     Ok(headers)
 }
 
-/// Where a probe is sent on to.
+/// The target of a redirect that a probe follows.
 fn redirect(request: &Request, url: &Url, response: &reqwest::Response) -> Option<Url> {
     if !request.is_probe() || !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;

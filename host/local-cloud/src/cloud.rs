@@ -11,26 +11,26 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
-use super::certs::Certificates;
 use super::core::Core;
 use super::endpoints::{Endpoints, PublishedEndpoints, RootLock};
 use super::error::LocalError;
+use super::listeners::certs::Certificates;
+use super::listeners::{gateway, router};
 use super::state_file::{ListenPorts, Records, VmRecord, write_private_bytes};
 use super::vm::Vm;
-use super::{VM_DOMAIN, api, gateway, router};
+use super::{VM_DOMAIN, api};
 use vdeploy_files::make_private_dir;
 
 /// How long open connections may take to end at a shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
-/// What a cloud is started with.
 #[derive(Clone)]
 pub struct CloudOptions {
-    /// Where everything of the cloud is kept; made if it is not there.
+    /// The cloud's directory; created if missing.
     pub root: PathBuf,
-    /// The bearer key of the REST API; `None`: made at the first start and kept (mode 0600).
+    /// The bearer key of the REST API; `None` creates one at the first start (mode 0600).
     pub api_key: Option<String>,
-    /// Port of the REST API; 0: the one of the last start if it is free, else any free one.
+    /// Port of the REST API; 0 is the port of the last start if it is free, else any free port.
     pub api_port: u16,
     /// Port of the gateway (SSH in TLS); 0 as above.
     pub gateway_port: u16,
@@ -38,7 +38,7 @@ pub struct CloudOptions {
     pub router_port: u16,
 }
 
-/// One VM, for showing.
+/// One VM, for display.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct VmSummary {
@@ -56,13 +56,13 @@ pub struct VmSummary {
     pub parent_commit_id: Option<String>,
 }
 
-/// A running cloud. Dropping it stops the listeners; processes on its VMs go on.
+/// A running cloud. Dropping it stops the listeners; processes on its VMs keep running.
 pub struct Cloud {
     core: Arc<Core>,
     endpoints: Endpoints,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
-    // The file goes before the lock: nobody may see another cloud's file as ours.
+    // Dropped before the lock, so that the file never belongs to another cloud.
     _published: PublishedEndpoints,
     _lock: RootLock,
 }
@@ -146,12 +146,11 @@ impl Cloud {
         })
     }
 
-    /// Where the cloud can be reached.
     pub fn endpoints(&self) -> &Endpoints {
         &self.endpoints
     }
 
-    /// Makes an empty VM and answers its id.
+    /// Creates an empty VM and returns its id.
     ///
     /// # Errors
     /// No port is free, or its directory cannot be made.
@@ -159,7 +158,7 @@ impl Cloud {
         let core = Arc::clone(&self.core);
         let id = tokio::task::spawn_blocking(move || core.new_root(Default::default()))
             .await
-            .map_err(|_| LocalError::CutOff)??;
+            .map_err(|_| LocalError::Interrupted)??;
         Ok(id.to_string())
     }
 
@@ -178,14 +177,13 @@ impl Cloud {
                 server.abort();
             }
         }
-        self.core.settle().await;
+        self.core.wait_idle().await;
         if stop_vms {
             self.core.park_all().await?;
         }
         Ok(())
     }
 
-    /// All VMs.
     pub async fn vms(&self) -> Vec<VmSummary> {
         let records = self.core.vm_records();
         records
@@ -196,7 +194,7 @@ impl Cloud {
     }
 }
 
-/// The VMs of the cloud in `root`, oldest first, as it last recorded them; the cloud need not run.
+/// The VMs of the cloud in `root`, oldest first, as last recorded; the cloud need not run.
 ///
 /// # Errors
 /// The records are there but cannot be read or understood.
@@ -220,10 +218,10 @@ fn summary(root: &Path, id: Uuid, record: VmRecord) -> VmSummary {
     }
 }
 
-/// Opens a loopback listener: the port that was asked for, else the kept one, else any free one.
+/// Opens a loopback listener on the port `asked`, else on `kept`, else on any free port.
 async fn listen(asked: u16, kept: u16) -> Result<(TcpListener, u16), LocalError> {
     let ports: &[u16] = if asked != 0 { &[asked] } else { &[kept, 0] };
-    let mut last = LocalError::CutOff;
+    let mut last = LocalError::Interrupted;
     for port in ports {
         match TcpListener::bind(("127.0.0.1", *port)).await {
             Ok(listener) => {
@@ -247,8 +245,8 @@ async fn listen(asked: u16, kept: u16) -> Result<(TcpListener, u16), LocalError>
     Err(last)
 }
 
-/// The API key made at the first start, in the shape of the platform: the owner's UUID, then 64
-/// hexadecimal digits.
+/// The API key of the first start, in the platform's format: the owner's UUID, then 64 hexadecimal
+/// digits.
 fn kept_api_key(root: &std::path::Path, owner_id: Uuid) -> Result<String, LocalError> {
     let file = root.join("api_key");
     match std::fs::read_to_string(&file) {
@@ -263,7 +261,7 @@ fn kept_api_key(root: &std::path::Path, owner_id: Uuid) -> Result<String, LocalE
     }
 }
 
-/// `PATH` of this machine, the only variable that sessions on VMs take over.
+/// `PATH` of this machine, the only variable that sessions on VMs inherit.
 fn machine_path() -> std::ffi::OsString {
     std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
 }

@@ -1,7 +1,7 @@
-//! The cloud behind its listeners: which VMs and commits there are.
+//! The cloud behind its listeners: its VMs and commits.
 //!
-//! Owns the records and the table of VMs that can be reached. What is done to them, `lifecycle`
-//! owns. Knows nothing of HTTP, TLS or SSH.
+//! Owns the records and the table of reachable VMs; `lifecycle` owns the operations on them. Knows
+//! nothing of HTTP, TLS or SSH.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -12,9 +12,9 @@ use tokio::sync::RwLock;
 use uuid::Uuid;
 
 use super::error::LocalError;
-use super::snapshot::Snapshot;
 use super::state_file::{CommitRecord, ListenPorts, Records, VmRecord, VmState};
 use super::vm::Vm;
+use super::vm::snapshot::Snapshot;
 
 /// The state of the whole cloud.
 pub(super) struct Core {
@@ -25,7 +25,7 @@ pub(super) struct Core {
     pub path: OsString,
     records: Mutex<Records>,
     vms: Mutex<HashMap<Uuid, Arc<Vm>>>,
-    /// Read by restores, written by the removal of a commit.
+    /// Read-locked by restores, write-locked by the removal of a commit.
     pub commits_in_use: RwLock<()>,
 }
 
@@ -38,7 +38,7 @@ impl Core {
         records: Records,
     ) -> Result<Core, LocalError> {
         let mut records = records;
-        // A cloud that was killed while it made a VM or a commit leaves half of one.
+        // A cloud that was killed while it made a VM or a commit leaves an unfinished one.
         let half_made = |vm: &VmRecord| vm.state == VmState::Booting;
         for (id, _) in records.vms.extract_if(.., |_, vm| half_made(vm)) {
             remove_half(&Vm::dir_of(&root, id));
@@ -61,17 +61,16 @@ impl Core {
         })
     }
 
-    /// The records, to read; change them through [`Core::change`].
+    /// For reading; changes go through [`Core::change`].
     pub(super) fn records(&self) -> MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The VMs that can be reached.
     pub(super) fn vm_table(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Vm>>> {
         self.vms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the records and writes them down.
+    /// Changes the records and saves them.
     pub(super) fn change<T>(
         &self,
         change: impl FnOnce(&mut Records) -> T,
@@ -92,24 +91,21 @@ impl Core {
         self.records().owner_id
     }
 
-    /// All VMs.
     pub(super) fn vm_records(&self) -> BTreeMap<Uuid, VmRecord> {
         self.records().vms.clone()
     }
 
-    /// One VM's record.
     pub(super) fn vm_record(&self, id: Uuid) -> Result<VmRecord, LocalError> {
         let found = self.records().vms.get(&id).cloned();
         found.ok_or(LocalError::NoSuchVm(id))
     }
 
-    /// One VM.
     pub(super) fn vm(&self, id: Uuid) -> Result<Arc<Vm>, LocalError> {
         let found = self.vm_table().get(&id).cloned();
         found.ok_or(LocalError::NoSuchVm(id))
     }
 
-    /// Whether the VM is there and not paused.
+    /// Whether the VM exists and is not paused.
     pub(super) fn is_running(&self, id: Uuid) -> bool {
         self.vm_record(id)
             .is_ok_and(|record| record.state == VmState::Running)
@@ -127,7 +123,6 @@ impl Core {
         commits
     }
 
-    /// One commit's record.
     pub(super) fn commit_record(&self, id: Uuid) -> Result<CommitRecord, LocalError> {
         let found = self.records().commits.get(&id).cloned();
         found.ok_or(LocalError::NoSuchCommit(id))

@@ -1,8 +1,7 @@
-//! Where a running cloud can be reached, written down for other processes.
+//! Publishes the addresses of a running cloud for other processes.
 //!
-//! Owns `<root>/endpoints.json` (there only while the cloud runs) and `<root>/cloud.lock` (held
-//! for as long as the cloud runs). The lock decides whether a cloud runs; a file left over by a
-//! killed cloud fools nobody.
+//! Owns `<root>/endpoints.json` (exists while the cloud runs) and `<root>/cloud.lock` (held while
+//! the cloud runs). The lock decides whether a cloud runs, so a stale file does no harm.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::error::LocalError;
 use super::state_file::{read_json, write_private};
 
-/// How a client reaches a running cloud. Holds the API key: never print it as a whole.
+/// The addresses of a running cloud, and its API key: never print it whole.
 #[derive(Serialize, Deserialize, Clone)]
 pub struct Endpoints {
     /// Process id of the cloud.
@@ -44,15 +43,15 @@ impl std::fmt::Debug for Endpoints {
     }
 }
 
-/// The file that says where the cloud of `root` can be reached (mode 0600).
+/// The file with the endpoints of the cloud of `root` (mode 0600).
 pub fn state_file(root: &Path) -> PathBuf {
     root.join("endpoints.json")
 }
 
-/// Reads where the cloud of `root` can be reached; `None` when no cloud runs there.
+/// The endpoints of the cloud of `root`; `None` when no cloud runs there.
 ///
 /// # Errors
-/// The lock or the file is there but cannot be read.
+/// The lock or the file exists but cannot be read.
 pub fn read_endpoints(root: &Path) -> Result<Option<Endpoints>, LocalError> {
     let lock_path = lock_path(root);
     let lock = match File::open(&lock_path) {
@@ -114,7 +113,6 @@ pub(super) struct PublishedEndpoints {
 }
 
 impl PublishedEndpoints {
-    /// Writes the file.
     pub(super) fn publish(root: &Path, endpoints: &Endpoints) -> Result<Self, LocalError> {
         let path = state_file(root);
         write_private(&path, endpoints)?;

@@ -11,19 +11,14 @@ pub enum LocalError {
     /// A file or directory of the cloud could not be used.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried, as a verb: "read", "write", "create" ...
+        /// A verb: "read", "write", "create" ...
         action: &'static str,
-        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
         source: io::Error,
     },
     /// Another cloud holds the same root directory.
     #[error("a local cloud already runs on {}: stop it, or choose another root directory", root.display())]
-    AlreadyRunning {
-        /// The root directory.
-        root: PathBuf,
-    },
+    AlreadyRunning { root: PathBuf },
     /// A listener could not be opened.
     #[error(
         "cannot listen on 127.0.0.1:{port}: {source}; choose another port, or 0 for any free one"
@@ -31,7 +26,6 @@ pub enum LocalError {
     Listen {
         /// The port that was asked for.
         port: u16,
-        /// What the system said.
         source: io::Error,
     },
     /// Every port of the range for VMs is taken.
@@ -49,23 +43,18 @@ pub enum LocalError {
     Certificate {
         /// Where the certificates are kept.
         dir: PathBuf,
-        /// What was wrong.
         reason: String,
     },
     /// An SSH key could not be made or read.
     #[error("cannot use the ssh key {}: {source}", path.display())]
     SshKey {
-        /// The key file.
         path: PathBuf,
-        /// What was wrong.
         source: russh::keys::ssh_key::Error,
     },
-    /// A state file is there but does not hold what it should.
+    /// A state file does not parse.
     #[error("{} is damaged: {source}; restore it, or start with another root directory", path.display())]
     Damaged {
-        /// The state file.
         path: PathBuf,
-        /// What was wrong.
         source: serde_json::Error,
     },
     /// No VM has this id.
@@ -79,14 +68,10 @@ pub enum LocalError {
     CommitExists(Uuid),
     /// VMs restored from the commit still live.
     #[error("commit still has {vms} active VM(s)")]
-    CommitInUse {
-        /// How many VMs.
-        vms: usize,
-    },
+    CommitInUse { vms: usize },
     /// The files of a VM could not be copied.
     #[error("copying {} failed: {reason}", from.display())]
     Copy {
-        /// What was copied.
         from: PathBuf,
         /// The end of what `cp` said.
         reason: String,
@@ -94,19 +79,17 @@ pub enum LocalError {
     /// Processes did not do what a signal asked for before the deadline.
     #[error("{count} process(es) of VM {vm} did not {what} in time")]
     Stuck {
-        /// The VM.
         vm: Uuid,
-        /// How many processes.
         count: usize,
-        /// What they should have done: "stop" or "end".
+        /// "stop" or "end".
         what: &'static str,
     },
     /// The system has no `/proc`, which the cloud needs to find processes.
     #[error("the local cloud needs Linux with /proc")]
     Unsupported,
-    /// A background task of the cloud was cut off, for example because the runtime shuts down.
-    #[error("a background task of the local cloud was cut off")]
-    CutOff,
+    /// A background task of the cloud was interrupted, for example because the runtime shuts down.
+    #[error("a background task of the local cloud was interrupted")]
+    Interrupted,
 }
 
 impl LocalError {

@@ -1,7 +1,7 @@
-//! What can be done to VMs and commits as a whole: make, copy, restore, pause, end.
+//! Operations on whole VMs and commits: create, commit, restore, branch, pause, delete.
 //!
-//! Every operation that changes a VM holds that VM's `lifecycle` lock. Each leaves either its
-//! result or, when it fails, the state before it.
+//! Each operation that changes a VM holds the VM's `lifecycle` lock. A failed operation restores
+//! the state before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use uuid::Uuid;
 
 use super::core::Core;
 use super::error::LocalError;
-use super::freeze::{self, freeze};
 use super::ports;
-use super::service::ServiceList;
-use super::snapshot::{Snapshot, remove_dir};
 use super::state_file::{CommitRecord, VmRecord, VmState, read_json, write_private};
 use super::vm::Vm;
+use super::vm::service::ServiceList;
+use super::vm::snapshot::{Snapshot, remove_dir};
+use super::vm::suspend::{self, suspend};
 
-/// Name, text and id that a client may give a commit.
+/// What a client may choose for a commit.
 #[derive(Default)]
-pub(super) struct CommitWish {
+pub(super) struct CommitRequest {
     pub id: Option<Uuid>,
     pub name: Option<String>,
     pub description: Option<String>,
@@ -41,7 +41,7 @@ impl Core {
         Ok(vm.id)
     }
 
-    /// Makes the directory and the record of a VM. It can be reached only after [`Core::show`].
+    /// Makes the directory and the record of a VM. It is reachable only after [`Core::show`].
     fn add_vm(
         &self,
         snapshot: Option<&Snapshot>,
@@ -78,15 +78,15 @@ impl Core {
         self.note_state(vm.id, VmState::Running)
     }
 
-    /// Takes a snapshot of a VM while its processes stand still.
+    /// Takes a snapshot of a VM while it is suspended.
     ///
     /// # Errors
-    /// Unknown VM, a commit id that is taken, a copy that failed; the VM goes on as before.
+    /// Unknown VM, a commit id that is taken, a failed copy; the VM continues as before.
     pub(super) async fn commit(
         &self,
         vm_id: Uuid,
         keep_paused: bool,
-        wish: CommitWish,
+        wish: CommitRequest,
     ) -> Result<Uuid, LocalError> {
         let vm = self.vm(vm_id)?;
         let _lifecycle = vm.lifecycle.lock().await;
@@ -109,18 +109,18 @@ impl Core {
         Ok(id)
     }
 
-    /// Freezes the VM, copies it, and lets it go on unless it was or shall be paused.
+    /// Freezes the VM, copies it, and resumes it unless it was paused or `keep_paused`.
     async fn copy_out(&self, vm: &Arc<Vm>, id: Uuid, keep_paused: bool) -> Result<(), LocalError> {
-        let frozen = freeze(vm).await?;
+        let suspended = suspend(vm).await?;
         let copied = Snapshot::at(&self.root, id).take(vm, &self.path).await;
         if keep_paused && copied.is_ok() {
             return self.note_state(vm.id, VmState::Paused);
         }
-        frozen.thaw();
+        suspended.resume();
         copied
     }
 
-    /// Makes new VMs from a commit and starts the services that ran when it was made.
+    /// Makes new VMs from a commit and starts its services.
     pub(super) async fn restore(
         &self,
         commit_id: Uuid,
@@ -196,25 +196,24 @@ impl Core {
         Ok(made)
     }
 
-    /// Pauses a VM: its processes stand still and it cannot be reached.
+    /// Suspends the processes of a VM; it is not reachable meanwhile.
     pub(super) async fn pause(&self, id: Uuid) -> Result<(), LocalError> {
         let vm = self.vm(id)?;
         let _lifecycle = vm.lifecycle.lock().await;
-        // The state first: no new command starts while the processes are being stopped.
+        // Set the state first, so that no new command starts while the processes stop.
         let before = self.vm_record(id)?.state;
         self.note_state(id, VmState::Paused)?;
-        if let Err(error) = freeze(&vm).await {
+        if let Err(error) = suspend(&vm).await {
             self.note_state(id, before)?;
             return Err(error);
         }
         Ok(())
     }
 
-    /// Lets a paused VM go on.
     pub(super) async fn resume(&self, id: Uuid) -> Result<(), LocalError> {
         let vm = self.vm(id)?;
         let _lifecycle = vm.lifecycle.lock().await;
-        freeze::resume(&vm).await?;
+        suspend::resume(&vm).await?;
         self.note_state(id, VmState::Running)?;
         self.unpark(&vm)
     }
@@ -235,7 +234,7 @@ impl Core {
             return Err(LocalError::NoSuchVm(id));
         }
         vm.cut.send_replace(true);
-        freeze::end(&vm).await?;
+        suspend::end(&vm).await?;
         self.forget(&vm).await
     }
 
@@ -244,12 +243,10 @@ impl Core {
         remove_dir(&vm.dir).await
     }
 
-    /// Removes a commit.
-    ///
     /// # Errors
     /// Unknown commit, or VMs restored from it still live.
     pub(super) async fn delete_commit(&self, id: Uuid) -> Result<(), LocalError> {
-        let _nobody_restores = self.commits_in_use.write().await;
+        let _no_restores = self.commits_in_use.write().await;
         self.commit_record(id)?;
         let vms = self
             .records()
@@ -264,28 +261,28 @@ impl Core {
         Snapshot::at(&self.root, id).remove().await
     }
 
-    /// Ends the processes of every VM, noting the services for the next start.
+    /// Records the services of every VM for the next start, and ends all processes.
     pub(super) async fn park_all(&self) -> Result<(), LocalError> {
         for vm in self.all_vms() {
             let _lifecycle = vm.lifecycle.lock().await;
             let noted = Arc::clone(&vm);
             let services = tokio::task::spawn_blocking(move || ServiceList::of(&noted))
                 .await
-                .map_err(|_| LocalError::CutOff)?;
+                .map_err(|_| LocalError::Interrupted)?;
             if services.len() > 0 {
                 write_private(&vm.parked_file(), &services)?;
             }
-            freeze::end(&vm).await?;
+            suspend::end(&vm).await?;
         }
         Ok(())
     }
 
-    /// Brings the VMs back after a start: running ones go on (a cloud that was killed in the middle
-    /// of a commit left them stopped) and services that were stopped with the cloud start again.
+    /// After a start: resumes running VMs (a cloud that was killed during a commit left them
+    /// suspended), and restarts the services that stopped with the cloud.
     pub(super) async fn revive_all(&self) -> Result<(), LocalError> {
         for vm in self.all_vms() {
             if self.is_running(vm.id) {
-                freeze::resume(&vm).await?;
+                suspend::resume(&vm).await?;
                 self.unpark(&vm)?;
             }
         }
@@ -301,8 +298,8 @@ impl Core {
         Ok(())
     }
 
-    /// Waits until no operation on a VM is under way.
-    pub(super) async fn settle(&self) {
+    /// Waits until no operation on a VM is in progress.
+    pub(super) async fn wait_idle(&self) {
         for vm in self.all_vms() {
             drop(vm.lifecycle.lock().await);
         }

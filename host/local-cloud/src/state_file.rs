@@ -1,7 +1,7 @@
-//! What the cloud remembers between two starts: `<root>/cloud.json`.
+//! The state of the cloud on disk: `<root>/cloud.json`.
 //!
-//! Owns the shape of the records and the way private files are written (whole or not at all,
-//! readable by the owner only). Knows nothing of processes or sockets.
+//! Owns the format of the records, and atomic writes of private files. Knows nothing of processes or
+//! sockets.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,15 +19,14 @@ use super::error::LocalError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum VmState {
-    /// Its files are being made.
+    /// Its files are being copied.
     Booting,
-    /// Processes run and the VM can be reached.
+    /// Processes run and the VM is reachable.
     Running,
-    /// Processes stand still and SSH is refused.
+    /// Processes are suspended and SSH is refused.
     Paused,
 }
 
-/// What is remembered of a VM.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct VmRecord {
     pub created_at: Timestamp,
@@ -42,7 +41,6 @@ pub(super) struct VmRecord {
     pub labels: BTreeMap<String, String>,
 }
 
-/// What is remembered of a commit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct CommitRecord {
     pub name: String,
@@ -54,7 +52,7 @@ pub(super) struct CommitRecord {
     pub grandparent_commit_id: Option<Uuid>,
 }
 
-/// The ports that were chosen at the first start; 0 when none was chosen yet.
+/// The ports of the first start; 0 before it.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct ListenPorts {
     pub api: u16,
@@ -62,7 +60,7 @@ pub(super) struct ListenPorts {
     pub router: u16,
 }
 
-/// Everything in `cloud.json`.
+/// The content of `cloud.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Records {
     pub owner_id: Uuid,
@@ -75,7 +73,7 @@ impl Records {
     /// Reads the records of `root`, or makes the first ones.
     ///
     /// # Errors
-    /// The file is there but cannot be read or understood.
+    /// The file exists but cannot be read or parsed.
     pub(super) fn load(root: &Path) -> Result<Records, LocalError> {
         Ok(read_json(&records_path(root))?.unwrap_or_else(|| Records {
             owner_id: Uuid::new_v4(),

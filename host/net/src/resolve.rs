@@ -1,5 +1,4 @@
-//! Names to addresses, the same way for SSH, for the Vers API and for plugins'
-//! requests. Names under `localhost` never leave this machine (RFC 6761).
+//! Resolves names in the same way for SSH, the Vers API and plugins' requests. Names under `localhost` never leave this machine (RFC 6761).
 
 mod inside;
 
@@ -22,7 +21,7 @@ pub fn is_localhost(host: &str) -> bool {
 }
 
 /// The addresses of `host`: a literal address is itself (brackets allowed), a
-/// name under `localhost` is the loopback, anything else is asked for.
+/// name under `localhost` is the loopback, any other is resolved.
 pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let bare = host
         .strip_prefix('[')

@@ -26,12 +26,11 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
-/// How servers are checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlsOptions {
     /// PEM file with CA certificates trusted in addition to the machine's.
     pub ca_file: Option<PathBuf>,
-    /// False accepts any certificate. Only for a network that is trusted.
+    /// False accepts any certificate. Only for a trusted network.
     pub verify: bool,
 }
 
@@ -137,9 +136,9 @@ pub fn find_rustls_error<'a>(
     None
 }
 
-/// What the end of an error's chain of causes says: the outer ones only repeat
-/// the address. Where the other end went away in the middle, TLS libraries talk
-/// of their protocol and of their documentation; an operator needs neither.
+/// The last error of a chain of causes: the outer ones only repeat the address. Where
+/// the other end closed the connection, TLS libraries quote their protocol and their
+/// documentation; an operator needs neither.
 pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut last = error;
     loop {

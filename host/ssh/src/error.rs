@@ -1,9 +1,10 @@
-//! Why a connection to a target cannot be made, in words that say what to do.
+//! Why a connection to a target failed, with what to do about it.
 
-use super::connect::Peer;
-use super::host_key::{Mismatch, Refusal, fingerprint};
-use super::login::Refused;
-use super::rsa::ONLY_SHA1;
+use crate::auth::login::LoginFailure;
+use crate::auth::rsa::ONLY_SHA1;
+use crate::connection::connect::Peer;
+use crate::host_key::{Mismatch, Refusal, fingerprint};
+use crate::transport::Endpoint;
 use russh::AlgorithmKind;
 use std::io;
 use std::time::Duration;
@@ -11,7 +12,6 @@ use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::codes;
 use vdeploy_net::tls::cause;
 
-/// What stopped a connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error("the target has no VM to connect to; name one in the project file")]
@@ -34,7 +34,7 @@ pub(super) enum ConnectError {
     Tls {
         peer: Peer,
         why: String,
-        /// The other end ended the connection.
+        /// The other end closed the connection.
         closed: bool,
     },
     #[error("{peer} did not answer within {} s; {}", .after.as_secs_f64(), .peer.advice)]
@@ -43,7 +43,7 @@ pub(super) enum ConnectError {
     Handshake {
         peer: Peer,
         why: String,
-        /// The other end ended the connection.
+        /// The other end closed the connection.
         closed: bool,
     },
     #[error(
@@ -68,17 +68,17 @@ pub(super) enum ConnectError {
     Auth { host: String, user: String },
     #[error("{host}: {ONLY_SHA1}")]
     WeakUserKey { host: String },
-    #[error("{}", login_text(host, user, refused))]
+    #[error("{}", login_text(host, user, failure))]
     Login {
         host: String,
         user: String,
-        refused: Box<Refused>,
+        failure: Box<LoginFailure>,
     },
 }
 
 fn host_key_text(host: &str, key: &Mismatch) -> String {
     let shown = fingerprint(&key.shown);
-    let between = "somebody may be in between: compare with the key on the target (`ssh-keygen -lf \
+    let between = "this may be a man in the middle: compare with the key on the target (`ssh-keygen -lf \
                    /etc/ssh/ssh_host_ed25519_key.pub`)";
     match &key.why {
         Refusal::Other { expected } => format!(
@@ -93,7 +93,7 @@ fn host_key_text(host: &str, key: &Mismatch) -> String {
             let kind = key.shown.algorithm();
             let file = file.as_ref().map(|f| f.display().to_string());
             let line = key.shown.to_openssh().unwrap_or_default();
-            // The comment is none of the server's.
+            // Leave out the comment: the server did not send it.
             let line: Vec<&str> = line.split(' ').take(2).collect();
             format!(
                 "the host key of {host} is not known: it shows {shown} ({kind}); compare with the \
@@ -119,12 +119,12 @@ fn host_key_text(host: &str, key: &Mismatch) -> String {
     }
 }
 
-fn login_text(host: &str, user: &str, refused: &Refused) -> String {
-    let Refused {
+fn login_text(host: &str, user: &str, failure: &LoginFailure) -> String {
+    let LoginFailure {
         tried,
         remarks,
         ended,
-    } = refused;
+    } = failure;
     let mut text = match tried.is_empty() {
         true => format!("there is no key to log in at {host} as `{user}` with"),
         false => format!(
@@ -150,7 +150,7 @@ fn login_text(host: &str, user: &str, refused: &Refused) -> String {
 }
 
 impl ConnectError {
-    /// The connection broke before anybody was logged in.
+    /// The connection broke before the login.
     pub(super) fn handshake(peer: &Peer, error: &russh::Error) -> Self {
         if let russh::Error::NoCommonAlgo {
             kind: AlgorithmKind::Key,
@@ -161,8 +161,8 @@ impl ConnectError {
         {
             return ConnectError::WeakHostKey { peer: peer.clone() };
         }
-        // Whether what was sent to it had been read makes the difference between
-        // an end and a reset.
+        // An end and a reset mean the same: they differ only in whether the other
+        // end had read everything.
         let closed = match error {
             russh::Error::IO(error) => is_end(error),
             russh::Error::HUP | russh::Error::Disconnect => true,
@@ -180,16 +180,16 @@ impl ConnectError {
         }
     }
 
-    /// Whether the other end broke off before it knew who was there. A server
-    /// with many logins under way does that to some (`MaxStartups`).
-    pub(super) fn is_broken_off(&self) -> bool {
+    /// Whether the server cut the connection before the login. A server with many
+    /// logins in progress does that (`MaxStartups`).
+    pub(super) fn is_handshake_cut(&self) -> bool {
         matches!(
             self,
             ConnectError::Handshake { closed: true, .. } | ConnectError::Tls { closed: true, .. }
         )
     }
 
-    /// Whether trying again cannot help.
+    /// Whether a retry cannot help.
     pub(super) fn is_final(&self) -> bool {
         matches!(
             self,
@@ -203,14 +203,28 @@ impl ConnectError {
             if !matches!(e.kind, ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::NotFound))
     }
 
-    /// Whether nobody was let in: a server that has just started may change
-    /// its mind.
+    /// Whether the login was refused: a server that boots may refuse for a
+    /// moment.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self, ConnectError::Auth { .. } | ConnectError::Login { .. })
     }
 }
 
-/// Whether the connection ended at the other end.
+/// Nothing was run.
+pub(super) fn too_many_sessions(
+    endpoint: &Endpoint,
+    reason: &russh::ChannelOpenFailure,
+) -> EffectError {
+    EffectError::new(
+        ErrorKind::Unavailable,
+        "ssh.refused",
+        format!(
+            "{endpoint} refused one more session ({reason:?}); check MaxSessions of its SSH server"
+        ),
+    )
+}
+
+/// Whether the other end closed the connection.
 pub(super) fn is_end(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,9 +1,8 @@
-//! Which host key a target may show: a pinned fingerprint, one of the files of
-//! known hosts, or the one stored when the target was first reached. Where
-//! stored fingerprints live is the caller's business; the user's own files are
-//! only read.
+//! Which host key a target may show: a pinned fingerprint, one from the
+//! `known_hosts` files, or the one stored on first use. Callers choose where
+//! fingerprints are stored; the user's own files are only read.
 
-use crate::openssh::{Known, KnownFiles, Verdict};
+use crate::openssh::{HostKeyStatus, Known, KnownFiles};
 use russh::client;
 use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 use std::fmt::Debug;
@@ -15,12 +14,11 @@ use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::codes;
 use vdeploy_core::ids::VmId;
 
-/// Keeps fingerprints between runs, each under the name of what has the key:
-/// a VM id, or a server's name as files of known hosts write it.
+/// Keeps fingerprints between runs, each under the name of the key's owner: a VM
+/// id, or a server's name as `known_hosts` writes it.
 pub trait HostKeyStore: Send + Sync + Debug {
     /// The stored fingerprint (`SHA256:…`), if there is one.
     fn get(&self, name: &str) -> Result<Option<String>, EffectError>;
-    /// Stores a fingerprint.
     fn set(&self, name: &str, fingerprint: &str) -> Result<(), EffectError>;
 }
 
@@ -40,7 +38,6 @@ impl HostKeyStore for MemoryHostKeys {
     }
 }
 
-/// How a host key is checked.
 #[derive(Clone, Debug)]
 pub enum HostKeyPolicy {
     /// Only this fingerprint (`SHA256:…`), on every VM of the target: a
@@ -48,24 +45,23 @@ pub enum HostKeyPolicy {
     Pinned(String),
     /// The fingerprint stored for the VM.
     Stored {
-        /// Where it is stored.
         store: Arc<dyn HostKeyStore>,
-        /// Whether the key of a VM without a stored fingerprint is taken and
-        /// stored. False refuses it and says the fingerprint.
+        /// Trust on first use: accepts and stores the key of a VM without a
+        /// stored fingerprint. False refuses it and reports the fingerprint.
         first_use: bool,
     },
-    /// One that the files of known hosts have.
+    /// A key from the `known_hosts` files.
     Known {
-        /// The files, and what the server is called there.
+        /// The files, and the server's name in them.
         files: KnownFiles,
-        /// Where the key of a server is stored that they do not have; None
-        /// refuses it.
+        /// Stores the key of a server that the files do not have; `None` refuses
+        /// it.
         store: Option<Arc<dyn HostKeyStore>>,
     },
 }
 
 impl HostKeyPolicy {
-    /// What the holder of `name` must show.
+    /// What the server called `name` must show.
     pub(super) fn expected(&self, name: &str) -> Result<Expected, EffectError> {
         Ok(match self {
             HostKeyPolicy::Known { files, store } => {
@@ -89,8 +85,7 @@ impl HostKeyPolicy {
         })
     }
 
-    /// Stores what was shown under a name without a stored fingerprint, once
-    /// it has let us in.
+    /// Stores a new key after the login has succeeded.
     pub(super) fn learn(&self, name: &str, shown: &Shown) -> Result<(), EffectError> {
         let store = match self {
             HostKeyPolicy::Stored { store, .. } => Some(store),
@@ -103,7 +98,7 @@ impl HostKeyPolicy {
         }
     }
 
-    /// `to` was made from `from` and has its host key.
+    /// `to` was restored from `from` and has its host key.
     pub(super) fn carry(&self, from: &VmId, to: &VmId) -> Result<(), EffectError> {
         if let HostKeyPolicy::Stored { store, .. } = self
             && let Some(fingerprint) = store.get(from.as_str())?
@@ -114,14 +109,13 @@ impl HostKeyPolicy {
     }
 }
 
-/// What one connection must show.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Expected {
     Exactly(String),
     Anything,
     Nothing,
-    /// What the files know; where they know nothing, the fingerprint that is
-    /// stored, or any where none is. The outer None accepts nothing else.
+    /// What the files know. Where they know nothing: the stored fingerprint, or
+    /// any key if none is stored. The outer `None` accepts nothing else.
     Known {
         known: Box<Known>,
         otherwise: Option<Option<String>>,
@@ -132,7 +126,6 @@ pub(super) enum Expected {
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Shown {
     pub(super) fingerprint: String,
-    /// Nothing was known of it.
     pub(super) is_new: bool,
 }
 
@@ -146,23 +139,23 @@ pub(super) struct Mismatch {
 /// Why a key was refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Refusal {
-    /// It is not the one that is pinned or was stored.
+    /// It is not the pinned or stored one.
     Other { expected: String },
-    /// It is not known, and nothing says that it may be taken.
+    /// It is unknown, and trust on first use is off.
     NotStored,
-    /// The files of known hosts do not have the server, which they would
-    /// write as `name`.
+    /// The `known_hosts` files do not have the server; they would write it as
+    /// `name`.
     Unknown { name: String, file: Option<PathBuf> },
-    /// They have it with another key.
+    /// The files have another key for it.
     Changed { place: String, expected: String },
-    /// They forbid the key.
+    /// The files revoke the key.
     Revoked { place: String },
-    /// The certificate of an authority that they have is not good.
+    /// Its certificate, of an authority in the files, is not valid.
     Certificate { place: String, why: String },
 }
 
 impl Expected {
-    /// Whether the key is accepted, and whether it is new.
+    /// Accepts or refuses the key; true if it is new.
     fn judge(&self, key: &PublicKey, shown: &PublicKeyOrCertificate) -> Result<bool, Refusal> {
         let found = fingerprint(key);
         let exactly = |expected: &String| match *expected == found {
@@ -179,18 +172,18 @@ impl Expected {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH);
                 let now = now.unwrap_or_default().as_secs();
                 match (known.judge(key, shown.certificate(), now), otherwise) {
-                    (Verdict::Known, _) => Ok(false),
-                    (Verdict::New, Some(None)) => Ok(true),
-                    (Verdict::New, Some(Some(stored))) => exactly(stored),
-                    (Verdict::New, None) => Err(Refusal::Unknown {
+                    (HostKeyStatus::Known, _) => Ok(false),
+                    (HostKeyStatus::New, Some(None)) => Ok(true),
+                    (HostKeyStatus::New, Some(Some(stored))) => exactly(stored),
+                    (HostKeyStatus::New, None) => Err(Refusal::Unknown {
                         name: known.written().to_owned(),
                         file: known.first_file().map(PathBuf::from),
                     }),
-                    (Verdict::Changed { place, expected }, _) => {
+                    (HostKeyStatus::Changed { place, expected }, _) => {
                         Err(Refusal::Changed { place, expected })
                     }
-                    (Verdict::Revoked { place }, _) => Err(Refusal::Revoked { place }),
-                    (Verdict::Certificate { place, why }, _) => {
+                    (HostKeyStatus::Revoked { place }, _) => Err(Refusal::Revoked { place }),
+                    (HostKeyStatus::Certificate { place, why }, _) => {
                         Err(Refusal::Certificate { place, why })
                     }
                 }
@@ -206,25 +199,25 @@ pub(super) fn fingerprint(key: &PublicKey) -> String {
 
 /// Why a connection's task ended.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum HandshakeError {
     HostKey(Box<Mismatch>),
     Ssh(russh::Error),
 }
 
-impl From<russh::Error> for Ended {
+impl From<russh::Error> for HandshakeError {
     fn from(error: russh::Error) -> Self {
-        Ended::Ssh(error)
+        HandshakeError::Ssh(error)
     }
 }
 
-/// Where the key stands once it was accepted.
+/// Holds the key once it was accepted.
 pub(super) type Accepted = Arc<Mutex<Shown>>;
 
-/// Told when the server has said which keys it has, as OpenSSH does once, right
-/// after the login.
+/// Notified when the server has announced its host keys, as OpenSSH does once,
+/// right after the login.
 pub(super) type Announced = Arc<Notify>;
 
-/// The client's side of one connection: it only checks the host key.
+/// Checks the host key of one connection.
 #[derive(Debug)]
 pub(super) struct HostKeyCheck {
     expected: Expected,
@@ -233,7 +226,7 @@ pub(super) struct HostKeyCheck {
 }
 
 impl HostKeyCheck {
-    /// A check, and where the key stands once it was accepted.
+    /// The check, and where it puts the accepted key.
     pub(super) fn new(expected: Expected) -> (Self, Accepted) {
         let accepted = Accepted::default();
         let check = Self {
@@ -249,15 +242,17 @@ impl HostKeyCheck {
     }
 }
 
-/// What was accepted.
 pub(super) fn shown(accepted: &Accepted) -> Shown {
     accepted.lock().unwrap_or_else(|e| e.into_inner()).clone()
 }
 
 impl client::Handler for HostKeyCheck {
-    type Error = Ended;
+    type Error = HandshakeError;
 
-    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Ended> {
+    async fn check_server_key(
+        &mut self,
+        shown: &PublicKeyOrCertificate,
+    ) -> Result<bool, HandshakeError> {
         let key = shown.public_key();
         match self.expected.judge(&key, shown) {
             Ok(is_new) => {
@@ -267,7 +262,10 @@ impl client::Handler for HostKeyCheck {
                 };
                 Ok(true)
             }
-            Err(why) => Err(Ended::HostKey(Box::new(Mismatch { shown: key, why }))),
+            Err(why) => Err(HandshakeError::HostKey(Box::new(Mismatch {
+                shown: key,
+                why,
+            }))),
         }
     }
 
@@ -275,7 +273,7 @@ impl client::Handler for HostKeyCheck {
         &mut self,
         _keys: Vec<PublicKey>,
         _session: &mut client::Session,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), HandshakeError> {
         self.announced.notify_one();
         Ok(())
     }

@@ -1,90 +1,71 @@
 //! SSH to the run's target: one connection, many commands.
 //!
-//! Owns the connection: it is made when first needed, kept alive, made again
-//! when it died or when the target moved to another VM. There are two ways: to
-//! the VMs of a platform, and to a server by plain TCP. Knows nothing of
-//! grants, journals or WASM; where a VM's keys come from is a [`KeySource`].
+//! Owns the connection: connects on first use, keeps it alive, and reconnects
+//! when it dies or when the target moves to another VM. Connects to the VMs of a
+//! platform, or to one server over plain TCP. Knows nothing of grants, journals
+//! or WASM; the keys of a VM come from a [`KeySource`].
 
-mod again;
-mod agent;
-mod ahead;
-mod capture;
-mod command_line;
-mod connect;
+mod auth;
+mod connection;
 mod error;
-mod group;
+mod exec;
 mod host_key;
-mod identity;
-mod job;
-mod limits;
-mod login;
+mod jobs;
 pub mod openssh;
-mod place;
-mod private_key;
-mod proxy;
-mod rsa;
-mod server;
-mod session;
-mod sessions;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;
-mod vm;
+mod transport;
 
+pub use auth::identity::{Agent, Identities, IdentityFile};
+pub use auth::private_key::KeySource;
+pub use connection::limits::ConnectionLimits;
+pub use connection::server::{Hop, ServerConfig};
+pub use connection::vm::SshConfig;
 pub use host_key::{HostKeyPolicy, HostKeyStore, MemoryHostKeys};
-pub use identity::{Agent, Identities, IdentityFile};
-pub use limits::Limits;
-pub use private_key::KeySource;
-pub use server::{Hop, ServerConfig};
-pub use vm::SshConfig;
 
-use again::Again;
-use ahead::NoSession;
 use async_trait::async_trait;
-use connect::Connection;
+use connection::connect::Connection;
+use connection::server::ServerDialer;
+use connection::vm::VmDialer;
 use error::ConnectError;
-use job::Abandoned;
-use place::Place;
-use server::ServerWay;
-use session::Ran;
-use sessions::{OpenSession, Unopened};
+use jobs::{DetachedJobs, Jobs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use transport::Endpoint;
 use vdeploy_core::backoff::{Backoff, Patience, deadline};
-use vdeploy_core::capability::snapshot::{NoProgress, Progress};
+use vdeploy_core::capability::snapshot::Progress;
 use vdeploy_core::capability::ssh::{Command, JobId, LiveOutput, Output, Ssh};
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::ids::{RunId, VmId};
 use vdeploy_core::target::TargetHandle;
-use vm::VmWay;
 
-/// How long a target that was reached before may be away.
+/// How long an outage of a target that has answered once is waited out.
 const OUTAGE: Duration = Duration::from_secs(60);
 
-/// So many handshakes in a row may be broken off before the target is said not to
-/// be reached; with the waits in between it takes 1.5 s.
-const BROKEN_OFF: usize = 5;
+/// Handshakes in a row that the server may cut before the target counts as
+/// unreachable; 1.5 s with the waits in between.
+const HANDSHAKE_TRIES: usize = 5;
 
-/// How the target is reached.
-enum Way {
-    Vm(VmWay),
-    Server(ServerWay),
+enum Dialer {
+    Vm(VmDialer),
+    Server(ServerDialer),
 }
 
 /// The connection to the run's target.
 pub struct RusshSsh {
     target: TargetHandle,
-    way: Way,
+    dialer: Dialer,
     /// Held while connecting, so that commands that start together share one
     /// connection.
     slot: Mutex<Slot>,
     /// Whether the target has answered once.
     reached: AtomicBool,
-    abandoned: Abandoned,
+    detached: DetachedJobs,
 }
 
 #[derive(Default)]
@@ -101,102 +82,111 @@ impl std::fmt::Debug for RusshSsh {
 }
 
 impl RusshSsh {
-    /// To the VMs of a platform. Nothing is connected before the first call.
+    /// To the VMs of a platform. Connects on the first call.
     pub fn new(
         target: TargetHandle,
         config: SshConfig,
         host_keys: HostKeyPolicy,
         keys: Arc<dyn KeySource>,
     ) -> Self {
-        let way = VmWay::new(config, host_keys, keys);
-        Self::by(target, Way::Vm(way))
+        let dialer = VmDialer::new(config, host_keys, keys);
+        Self::with_dialer(target, Dialer::Vm(dialer))
     }
 
-    /// To one server. Nothing is connected before the first call.
+    /// To one server. Connects on the first call.
     pub fn to_server(target: TargetHandle, config: ServerConfig) -> Self {
-        Self::by(target, Way::Server(ServerWay::new(config)))
+        Self::with_dialer(target, Dialer::Server(ServerDialer::new(config)))
     }
 
-    fn by(target: TargetHandle, way: Way) -> Self {
+    fn with_dialer(target: TargetHandle, dialer: Dialer) -> Self {
         Self {
             target,
-            way,
+            dialer,
             slot: Mutex::default(),
             reached: AtomicBool::new(false),
-            abandoned: Abandoned::default(),
+            detached: DetachedJobs::default(),
+        }
+    }
+
+    fn jobs(&self) -> Jobs<'_> {
+        Jobs {
+            transport: self,
+            detached: &self.detached,
         }
     }
 
     /// Where the target is now.
-    fn place(&self) -> Result<Place, ConnectError> {
-        match &self.way {
-            Way::Vm(_) => {
+    fn current_endpoint(&self) -> Result<Endpoint, ConnectError> {
+        match &self.dialer {
+            Dialer::Vm(_) => {
                 let vm = self.target.facts().vm.ok_or(ConnectError::NoVm)?;
-                Ok(Place::Vm(vm))
+                Ok(Endpoint::Vm(vm))
             }
-            Way::Server(way) => Ok(way.place()),
+            Dialer::Server(dialer) => Ok(dialer.endpoint()),
         }
     }
 
-    fn limits(&self) -> &Limits {
-        match &self.way {
-            Way::Vm(way) => &way.config.limits,
-            Way::Server(way) => way.limits(),
+    fn limits(&self) -> &ConnectionLimits {
+        match &self.dialer {
+            Dialer::Vm(dialer) => &dialer.config.limits,
+            Dialer::Server(dialer) => dialer.limits(),
         }
     }
 
-    /// Connects to the run's target, again and again until it answers or
-    /// `limit` is over.
+    /// Connects to the run's target, retrying until it answers or `limit` is
+    /// over.
     pub async fn wait_reachable(
         &self,
         limit: Duration,
         progress: &dyn Progress,
     ) -> Result<(), EffectError> {
-        self.wait_for(&self.place()?, limit, progress).await
+        self.wait_for(&self.current_endpoint()?, limit, progress)
+            .await
     }
 
-    /// The same for a VM that is not the target yet. The connection is kept
-    /// for the case that the target moves there.
+    /// The same for a VM that is not the target yet. Keeps the connection, since
+    /// the target is about to move there.
     pub async fn wait_reachable_vm(
         &self,
         vm: &VmId,
         limit: Duration,
         progress: &dyn Progress,
     ) -> Result<(), EffectError> {
-        self.wait_for(&Place::Vm(vm.clone()), limit, progress).await
+        self.wait_for(&Endpoint::Vm(vm.clone()), limit, progress)
+            .await
     }
 
     async fn wait_for(
         &self,
-        place: &Place,
+        endpoint: &Endpoint,
         limit: Duration,
         progress: &dyn Progress,
     ) -> Result<(), EffectError> {
-        const REFUSALS: usize = 5;
+        const MAX_REFUSALS: usize = 5;
         let deadline = deadline(limit);
         let mut backoff = Backoff::up_to(Duration::from_secs(2));
         let mut refusals = 0;
         let mut last: Option<ConnectError> = None;
         let mut patience = Patience::start();
-        let mut said = String::new();
-        progress.doing(&format!("waiting for SSH on {place}"));
+        let mut reported = String::new();
+        progress.doing(&format!("waiting for SSH on {endpoint}"));
         loop {
-            match timeout_at(deadline, self.connection_to(place)).await {
+            match timeout_at(deadline, self.connection_to(endpoint)).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => {
                     refusals += usize::from(error.is_refusal());
-                    if error.is_final() || refusals >= REFUSALS {
+                    if error.is_final() || refusals >= MAX_REFUSALS {
                         return Err(error.into());
                     }
-                    tracing::debug!(%place, %error, "not reachable yet");
+                    tracing::debug!(%endpoint, %error, "not reachable yet");
                     let now = error.to_string();
-                    if said != now || patience.is_due() {
+                    if reported != now || patience.is_due() {
                         let since = match patience.seconds() {
                             0 => String::new(),
                             seconds => format!(", for {seconds} s"),
                         };
-                        progress.doing(&format!("waiting for SSH on {place}{since}: {now}"));
-                        said = now;
+                        progress.doing(&format!("waiting for SSH on {endpoint}{since}: {now}"));
+                        reported = now;
                     }
                     last = Some(error);
                 }
@@ -212,30 +202,33 @@ impl RusshSsh {
         Err(EffectError::new(
             ErrorKind::Timeout,
             "ssh.unreachable",
-            format!("no SSH on {place} within {} s: {why}", limit.as_secs_f64()),
+            format!(
+                "no SSH on {endpoint} within {} s: {why}",
+                limit.as_secs_f64()
+            ),
         ))
     }
 
-    /// `to` was made from a snapshot of `from`: it has its host key.
+    /// `to` was restored from a snapshot of `from`, so it has its host key.
     pub fn carry_host_key(&self, from: &VmId, to: &VmId) -> Result<(), EffectError> {
-        match &self.way {
-            Way::Vm(way) => way.carry(from, to),
-            Way::Server(_) => Ok(()),
+        match &self.dialer {
+            Dialer::Vm(dialer) => dialer.carry(from, to),
+            Dialer::Server(_) => Ok(()),
         }
     }
 
     async fn connection(&self) -> Result<Arc<Connection>, ConnectError> {
-        self.connection_to(&self.place()?).await
+        self.connection_to(&self.current_endpoint()?).await
     }
 
-    /// A handshake that the other end breaks off is begun again a few times:
-    /// nothing was sent that could be done twice.
-    async fn first_connection(&self) -> Result<Arc<Connection>, ConnectError> {
+    /// Retries a handshake that the server cuts: nothing was sent that could
+    /// happen twice.
+    async fn connect_with_retry(&self) -> Result<Arc<Connection>, ConnectError> {
         let mut backoff = Backoff::up_to(Duration::from_secs(1));
-        for _ in 0..BROKEN_OFF {
+        for _ in 0..HANDSHAKE_TRIES {
             match self.connection().await {
-                Err(error) if error.is_broken_off() => {
-                    tracing::debug!(%error, "broken off, begun again");
+                Err(error) if error.is_handshake_cut() => {
+                    tracing::debug!(%error, "the server cut the handshake; retrying");
                     sleep(backoff.next_wait()).await;
                 }
                 connected => return connected,
@@ -244,18 +237,18 @@ impl RusshSsh {
         self.connection().await
     }
 
-    async fn connection_to(&self, place: &Place) -> Result<Arc<Connection>, ConnectError> {
+    async fn connection_to(&self, endpoint: &Endpoint) -> Result<Arc<Connection>, ConnectError> {
         let mut slot = self.slot.lock().await;
         if let Some(connection) = &slot.connection
-            && connection.place == *place
-            && !connection.handle.is_closed()
+            && connection.endpoint == *endpoint
+            && connection.is_alive()
         {
             return Ok(connection.clone());
         }
         slot.connection = None;
-        let opened = match (&self.way, place) {
-            (Way::Vm(way), Place::Vm(vm)) => way.open(vm).await?,
-            (Way::Server(way), Place::Server(_)) => way.open().await?,
+        let opened = match (&self.dialer, endpoint) {
+            (Dialer::Vm(dialer), Endpoint::Vm(vm)) => dialer.open(vm).await?,
+            (Dialer::Server(dialer), Endpoint::Server(_)) => dialer.open().await?,
             _ => return Err(ConnectError::NoVm),
         };
         let connection = Arc::new(opened);
@@ -264,163 +257,58 @@ impl RusshSsh {
         Ok(connection)
     }
 
-    /// Asks the target whether the connection still stands, however lately it
-    /// was heard, and makes it again when it does not.
-    pub async fn still_connected(&self) -> Result<(), EffectError> {
+    /// Pings the target, however recently it answered, and reconnects when the
+    /// connection is dead.
+    pub async fn verify_connection(&self) -> Result<(), EffectError> {
         let connection = self.connection().await?;
         let answered = timeout(self.limits().connect_timeout, connection.ping()).await;
         if !matches!(answered, Ok(Ok(()))) {
-            self.forget(&connection).await;
+            connection.mark_dead();
             self.connection().await?;
         }
         Ok(())
-    }
-
-    /// The next call connects anew.
-    async fn forget(&self, dead: &Arc<Connection>) {
-        let mut slot = self.slot.lock().await;
-        if slot
-            .connection
-            .as_ref()
-            .is_some_and(|c| Arc::ptr_eq(c, dead))
-        {
-            slot.connection = None;
-        }
-    }
-
-    /// A command that may be asked for again: one that only looks, or one of
-    /// the lease. A change is a job. While the connection is lost again and
-    /// again it is asked for as long as a target may be away.
-    async fn run_before(
-        &self,
-        command: &Command,
-        deadline: Instant,
-        live: &dyn LiveOutput,
-    ) -> Result<Output, EffectError> {
-        let late = || {
-            EffectError::new(
-                ErrorKind::Timeout,
-                "ssh.timeout",
-                format!(
-                    "`{}` could not be started within {} s",
-                    command.program,
-                    command.timeout.as_secs_f64()
-                ),
-            )
-        };
-        let line = command_line::build(command)?;
-        let nothing = |why: &str| {
-            EffectError::new(
-                ErrorKind::Unavailable,
-                "ssh.unreachable",
-                format!("no session on the target: {why}; nothing was run"),
-            )
-        };
-        let mut again = Again::until(deadline);
-        loop {
-            let connection = match timeout_at(deadline, self.connection()).await {
-                Err(_) => return Err(again.error().unwrap_or_else(late)),
-                Ok(Ok(connection)) => connection,
-                // It was there before: a short outage is waited out. Nothing
-                // was asked of the target yet, so this is safe.
-                Ok(Err(error)) if self.reached.load(Ordering::Relaxed) && !error.is_final() => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    self.wait_reachable(left.min(OUTAGE), &NoProgress).await?;
-                    timeout_at(deadline, self.connection())
-                        .await
-                        .map_err(|_| late())??
-                }
-                Ok(Err(error)) => return Err(error.into()),
-            };
-            let opened = match timeout_at(deadline, connection.session()).await {
-                Err(_) => return Err(again.error().unwrap_or_else(late)),
-                Ok(Ok(opened)) => opened.begin(),
-                Ok(Err(NoSession::Refused(reason))) => {
-                    return Err(EffectError::new(
-                        ErrorKind::Unavailable,
-                        "ssh.refused",
-                        format!(
-                            "{} refused one more session ({reason:?}); check MaxSessions of its \
-                             SSH server",
-                            connection.place
-                        ),
-                    ));
-                }
-                // Nothing was asked of the target yet: a new connection is safe.
-                Ok(Err(NoSession::Dead(why))) => {
-                    self.forget(&connection).await;
-                    again.after(nothing(&why)).await?;
-                    continue;
-                }
-            };
-            let ran = match opened {
-                Some((channel, _permit)) => {
-                    session::run(&connection, channel, &line, command, deadline, live).await
-                }
-                None => Ran::Nothing,
-            };
-            match ran {
-                // One that was opened ahead may have stood open for too long.
-                Ran::Nothing => {
-                    let why = "it was closed before the command";
-                    again.after(nothing(why)).await?;
-                }
-                Ran::Lost(error) => {
-                    self.forget(&connection).await;
-                    let doing = format!("{error}; asking again");
-                    again.after(error).await?;
-                    live.doing(&doing);
-                }
-                Ran::To(result) => {
-                    if result.is_ok() {
-                        connection.heard();
-                    }
-                    return result;
-                }
-            }
-        }
     }
 }
 
 #[async_trait]
 impl Ssh for RusshSsh {
     async fn connect(&self) -> Result<(), EffectError> {
-        let connection = self.first_connection().await?;
+        let connection = self.connect_with_retry().await?;
         match connection.is_quiet() {
             // A dead peer is noticed here instead of by the first command.
-            true => self.still_connected().await,
+            true => self.verify_connection().await,
             false => Ok(()),
         }
     }
 
     async fn run(&self, command: &Command, live: &dyn LiveOutput) -> Result<Output, EffectError> {
         if let Some(job) = &command.job {
-            return self.run_job(command, job, live).await;
+            return self.jobs().run(command, job, live).await;
         }
-        self.run_before(command, deadline(command.timeout), live)
+        self.run_probe(command, deadline(command.timeout), live)
             .await
     }
 
     fn expect_jobs(&self) {
-        self.abandoned.expect();
+        self.detached.expect();
     }
 
     async fn forget_jobs(&self, run: &RunId) -> Result<(), EffectError> {
-        self.remove_jobs(run).await
+        self.jobs().remove_files(run).await
     }
 
     async fn jobs_of(&self, run: &RunId) -> Result<Vec<u64>, EffectError> {
-        self.known_jobs(run).await
+        self.jobs().list(run).await
     }
 
     async fn end_jobs_of(&self, run: &RunId) -> Result<Vec<JobId>, EffectError> {
-        self.end_foreign(run).await
+        self.jobs().stop_orphans(run).await
     }
 
     async fn close(&self) {
-        self.settle_at_last().await;
+        self.jobs().close().await;
         let connection = self.slot.lock().await.connection.take();
-        if let Some(connection) = connection {
+        if let Some(connection) = connection.filter(|connection| connection.is_alive()) {
             let bye = russh::Disconnect::ByApplication;
             let _ = connection.handle.disconnect(bye, "done", "").await;
         }

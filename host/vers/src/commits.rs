@@ -1,11 +1,11 @@
-//! Calls about commits: take, find, list, trace.
+//! Calls about commits: take, find, list, ancestors.
 
-use super::client::VersClient;
-use super::earlier::Seek;
-use super::error::VersError;
-use super::progress::awaited;
-use super::request::Call;
-use super::types::{Commit, CommitId, CommitPage};
+use super::api::client::VersClient;
+use super::api::error::VersError;
+use super::api::request::Call;
+use super::api::types::{Commit, CommitId, CommitPage};
+use super::progress::with_progress;
+use super::reconcile::Poll;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -13,14 +13,14 @@ use vdeploy_core::backoff::deadline;
 use vdeploy_core::capability::snapshot::Progress;
 use vdeploy_core::ids::{SnapshotId, VmId};
 
-/// The largest page that the API gives.
+/// Commits per page; the API's maximum.
 const PAGE: usize = 100;
-/// Against a server that never says that a list is over.
-const MOST_PAGES: usize = 500;
+/// Pages; guards against a server that never ends a list.
+const MAX_PAGES: usize = 500;
 /// How far this machine's clock and the platform's may differ.
 pub(super) const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// What tells our commit from all others.
+/// Tells the run's commit from all others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CommitMark<'a> {
     pub(super) vm: &'a VmId,
@@ -45,20 +45,20 @@ impl CommitMark<'_> {
     }
 }
 
-/// What a look through the commits found.
+/// The result of a search through the commits.
 #[derive(Debug, Default)]
 struct Found {
     ours: Option<SnapshotId>,
-    /// Commits of the VM, made since the call began, that have no mark at all.
+    /// Commits of the VM, taken since the call began, without any mark.
     unmarked: Vec<SnapshotId>,
-    /// Whether any commit has a mark: then this server keeps them.
+    /// Whether any commit has a mark: then this server keeps marks.
     keeps_marks: bool,
 }
 
 impl VersClient {
-    /// Takes a commit of a VM. `description` must be unique to this call: when
-    /// no answer comes the commit is looked for by it. A call that may have had
-    /// its effect is never made again.
+    /// Takes a commit of a VM. `description` must be unique to this call: without
+    /// an answer the commit is searched by it. A call that may have had its effect
+    /// is never repeated.
     pub async fn commit(
         &self,
         vm: &VmId,
@@ -77,7 +77,7 @@ impl VersClient {
         let marked = json!({ "name": name, "description": description });
         let taking = async {
             match self.take(&call, vm, marked).await {
-                // Refused for its body: some versions know no such fields.
+                // The body was refused: some versions do not know these fields.
                 Err(VersError::Status {
                     status: 400 | 415 | 422,
                     ..
@@ -86,13 +86,13 @@ impl VersClient {
             }
         };
         let text = format!("taking a snapshot of VM {vm}");
-        let cause = match awaited(progress, &text, taking).await {
+        let cause = match with_progress(progress, &text, taking).await {
             Ok(id) => return Ok(id),
             Err(cause) if cause.maybe_applied() => cause,
             Err(error) => return Err(error),
         };
-        let text = format!("{cause}; looking for the snapshot, so that there is no second one");
-        match awaited(progress, &text, self.look_for(mark, begun)).await {
+        let text = format!("{cause}; looking for the snapshot, to avoid taking a second one");
+        match with_progress(progress, &text, self.look_for(mark, begun)).await {
             Ok(id) => Ok(id),
             Err(looked) => Err(VersError::InDoubt {
                 call,
@@ -117,19 +117,19 @@ impl VersClient {
         Ok(answer.json::<CommitId>()?.commit_id)
     }
 
-    /// Looks again and again. The error says what was found instead.
+    /// Polls for the commit. The error says what was found instead.
     async fn look_for(
         &self,
         mark: CommitMark<'_>,
         begun: Option<Timestamp>,
     ) -> Result<SnapshotId, String> {
-        let mut seek = Seek::until(deadline(self.reconcile_for));
+        let mut poll = Poll::until(deadline(self.reconcile_for));
         let mut last = String::new();
         loop {
             match self.look(mark, begun).await {
                 Ok(Found { ours: Some(id), .. }) => return Ok(id),
                 Ok(found) => match found.unmarked.as_slice() {
-                    // The server keeps no marks, so it can be nothing else.
+                    // The server keeps no marks, so it must be this one.
                     [only] if !found.keeps_marks => return Ok(only.clone()),
                     [] => last.clear(),
                     some => {
@@ -139,10 +139,10 @@ impl VersClient {
                 },
                 Err(error) => last = format!(" ({error})"),
             }
-            if !seek.again().await {
+            if !poll.wait().await {
                 return Err(format!(
-                    "no commit with the description `{}` appeared{last}; look at the commit list \
-                     before starting again",
+                    "no commit with the description `{}` appeared{last}; check the commit list before \
+                     you start again",
                     mark.description
                 ));
             }
@@ -172,8 +172,8 @@ impl VersClient {
         Ok(found)
     }
 
-    /// The commit with this mark that an earlier process asked for at `since`
-    /// (milliseconds since 1970), looked for as long as it may still appear.
+    /// Polls for the commit that an earlier process asked for at `since`
+    /// (milliseconds since 1970), as long as it may still appear.
     pub(super) async fn earlier_commit(
         &self,
         mark: CommitMark<'_>,
@@ -181,20 +181,20 @@ impl VersClient {
         progress: &dyn Progress,
     ) -> Result<Option<SnapshotId>, VersError> {
         let text = format!(
-            "looking whether the snapshot of VM {} was taken before the interruption",
+            "checking whether the snapshot of VM {} was taken before the interruption",
             mark.vm
         );
         let until = self.may_appear_until(since);
         let looking = async {
-            let mut seek = Seek::until(until);
+            let mut poll = Poll::until(until);
             loop {
                 let looked = self.look(mark, None).await.map(|found| found.ours);
-                if matches!(looked, Ok(Some(_))) || !seek.again().await {
+                if matches!(looked, Ok(Some(_))) || !poll.wait().await {
                     return looked;
                 }
             }
         };
-        awaited(progress, &text, looking).await
+        with_progress(progress, &text, looking).await
     }
 
     /// Every commit of the account.
@@ -208,12 +208,12 @@ impl VersClient {
         Ok(all)
     }
 
-    /// Pages through the commits until `take` gives false. Tolerates servers
-    /// that leave out the total, and such that ignore paging.
+    /// Pages through the commits until `take` returns false. Tolerates servers
+    /// without a total, and servers that ignore paging.
     async fn each_commit(&self, mut take: impl FnMut(Commit) -> bool) -> Result<(), VersError> {
         let mut offset = 0;
         let mut first_of_last_page = None;
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let query = [("limit", PAGE.to_string()), ("offset", offset.to_string())];
             let mut call = Call::get("list commits", &["commits"], self.call_timeout);
             call.query = &query;
@@ -236,7 +236,7 @@ impl VersClient {
         Ok(())
     }
 
-    /// The commit itself and then its ancestors, up to the root.
+    /// The commit and then its ancestors, up to the root.
     pub async fn parents(&self, commit: &SnapshotId) -> Result<Vec<Commit>, VersError> {
         let path = ["vm", "commits", commit.as_str(), "parents"];
         let call = Call::get(
@@ -247,7 +247,7 @@ impl VersClient {
         self.send(call).await?.json()
     }
 
-    /// Whether the platform knows the commit and lets us use it.
+    /// Whether the platform has the commit and allows its use.
     pub async fn has_commit(&self, commit: &SnapshotId) -> Result<bool, VersError> {
         Ok(self.line(commit).await?.is_some())
     }

@@ -1,14 +1,13 @@
-//! Which commits are those of a VM: taken of it, or of a VM that it stems from.
+//! Whether a commit belongs to a VM: taken of it, or of a VM that it descends from.
 
-use super::client::VersClient;
-use super::error::VersError;
-use super::types::Commit;
+use super::api::client::VersClient;
+use super::api::error::VersError;
+use super::api::types::Commit;
 use vdeploy_core::ids::{SnapshotId, VmId};
 
 impl VersClient {
-    /// Whether the commit was taken of `vm`, or of one that `vm` was restored
-    /// from, or is one that it was restored from. False where the platform does
-    /// not say it.
+    /// Whether the commit was taken of `vm` or of an ancestor, or is an ancestor of
+    /// `vm` itself. False where the platform does not tell.
     pub(super) async fn is_of_line(
         &self,
         commit: &SnapshotId,
@@ -32,11 +31,11 @@ impl VersClient {
         }))
     }
 
-    /// The commit and its ancestors; none when the platform does not know it.
+    /// The commit and its ancestors; `None` when the platform does not know it.
     pub(super) async fn line(&self, commit: &SnapshotId) -> Result<Option<Vec<Commit>>, VersError> {
         match self.parents(commit).await {
             Ok(line) => Ok(Some(line)),
-            // 400 and 422: this can be no commit's id.
+            // 400 and 422: this cannot be the id of a commit.
             Err(
                 VersError::NotFound { .. }
                 | VersError::NotYours { .. }

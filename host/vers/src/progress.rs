@@ -1,13 +1,13 @@
-//! Says what is waited for and since when, while it is waited for.
+//! Reports what a call waits for, and for how long.
 
 use std::pin::pin;
 use tokio::time::sleep_until;
 use vdeploy_core::backoff::Patience;
 use vdeploy_core::capability::snapshot::Progress;
 
-/// Awaits `what`, and says so with `text`: at once, and then again with the
-/// time that has passed.
-pub(super) async fn awaited<T>(
+/// Awaits `what` and reports `text`: at once, and then again with the time that has
+/// passed.
+pub(super) async fn with_progress<T>(
     progress: &dyn Progress,
     text: &str,
     what: impl Future<Output = T>,

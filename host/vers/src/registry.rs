@@ -1,10 +1,10 @@
-//! The VM of a service, from the registry that the service keeps. Asked for all
-//! entries: the registry's own search hides a VM without a heartbeat, and the
-//! platform knows better which VM is there.
+//! The VM of a service, from the service's own registry. Reads all entries: the
+//! registry's own search hides a VM without a heartbeat, and the platform knows
+//! better which VMs exist.
 
-use super::client::VersClient;
-use super::error::VersError;
-use super::types::VmState;
+use super::api::client::VersClient;
+use super::api::error::VersError;
+use super::api::types::VmState;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -16,28 +16,26 @@ use vdeploy_net::tls::find_rustls_error;
 const TRIES: usize = 3;
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
 
-/// Which registry is asked for what.
 #[derive(Clone, Debug)]
 pub struct RegistryQuery {
     /// The service's address, without a slash at the end.
     pub url: String,
-    /// Its token.
     pub token: SecretValue,
     /// The name of the secret with the token, for messages.
     pub token_name: String,
     /// The role of the VM.
     pub role: String,
-    /// What must run on it, by name.
+    /// The names of the services that must run on it.
     pub services: Vec<String>,
 }
 
 /// Why there is no VM.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// Nobody answers, so nothing is known.
+    /// No answer.
     #[error("{0}")]
     Unreachable(String),
-    /// There is an answer, and it does not say which VM.
+    /// An answer that does not name one VM.
     #[error("{0}")]
     Refused(String),
 }
@@ -66,7 +64,7 @@ struct Service {
 }
 
 impl Entry {
-    /// Why the registry's own words speak against it.
+    /// Why the registry's own data rules the entry out.
     fn objection(&self, query: &RegistryQuery, vm_domain: &str) -> Option<String> {
         let lacks: Vec<&str> = query
             .services
@@ -110,7 +108,7 @@ fn host_of(address: &str) -> &str {
     rest.split(['/', ':']).next().unwrap_or_default()
 }
 
-/// An entry, and what the platform says of its VM or why it was not asked.
+/// An entry, and the platform's state of its VM or why it was not asked.
 struct Candidate {
     entry: Entry,
     verdict: Result<VmState, String>,
@@ -126,7 +124,7 @@ impl Candidate {
     }
 }
 
-/// The one that runs; where none does, the one that is only frozen.
+/// The running one; if none runs, the suspended one.
 fn choose(candidates: &[Candidate]) -> Option<&Candidate> {
     let of = |wanted: fn(&VmState) -> bool| {
         let mut fit = candidates
@@ -145,7 +143,7 @@ fn choose(candidates: &[Candidate]) -> Option<&Candidate> {
 }
 
 impl VersClient {
-    /// The VM that the registry names, if it names one that is there.
+    /// The one existing VM that the registry names.
     pub async fn vm_from_registry(&self, query: &RegistryQuery) -> Result<VmId, RegistryError> {
         let listing = self.listing(query).await?;
         let mut candidates = Vec::new();
@@ -177,7 +175,7 @@ impl VersClient {
         )))
     }
 
-    /// What the platform says of a VM that the registry names.
+    /// The platform's state of a VM that the registry names.
     async fn standing(&self, vm: &VmId) -> Result<Result<VmState, String>, RegistryError> {
         match self.status(vm).await {
             Ok(vm) if vm.state == VmState::Dead => Ok(Err("the platform has it as dead".into())),

@@ -1,10 +1,10 @@
 //! Snapshots of the run's target as Vers commits.
 
-use super::client::VersClient;
+use super::api::client::VersClient;
+use super::api::error::VersError;
+use super::api::types::{PowerState, VmState};
 use super::commits::CommitMark;
-use super::error::VersError;
-use super::progress::awaited;
-use super::types::{PowerState, VmState};
+use super::progress::with_progress;
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,22 +17,21 @@ use vdeploy_core::ids::{RunId, SnapshotId, VmId};
 use vdeploy_core::target::TargetHandle;
 use vdeploy_ssh::RusshSsh;
 
-/// Characters of a label in a commit's name.
+/// Characters; the rest of a label is cut in a commit's name.
 const LONGEST_NAME: usize = 64;
 
-/// How long the VM may take to write everything to its disk.
-const SYNC_WITHIN: Duration = Duration::from_secs(120);
+/// For `sync` on the VM.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What a [`VersSnapshot`] needs to know.
 #[derive(Clone, Debug)]
 pub struct SnapshotConfig {
     /// Stored with each commit.
     pub run: RunId,
-    /// How long a VM may take to run.
+    /// How long a VM may take to start.
     pub running_within: Duration,
     /// How long a running VM may take to answer SSH.
     pub reached_within: Duration,
-    /// A name that a restored VM must be able to resolve; None is the API's.
+    /// A name that a restored VM must resolve; `None` is the API's.
     pub resolves: Option<String>,
 }
 
@@ -55,12 +54,12 @@ pub struct VersSnapshot {
     target: TargetHandle,
     pub(super) ssh: Arc<RusshSsh>,
     pub(super) config: SnapshotConfig,
-    /// Label and id of what this process took; also keeps two calls apart.
+    /// What this process took, with its label. The lock serialises calls.
     taken: Mutex<Vec<(VmId, String, SnapshotId)>>,
 }
 
 impl VersSnapshot {
-    /// `ssh` is the run's connection: after a restore it leads to the new VM.
+    /// `ssh` is the run's connection: after a restore it connects to the new VM.
     pub fn new(
         client: Arc<VersClient>,
         target: TargetHandle,
@@ -87,14 +86,13 @@ impl VersSnapshot {
     }
 
     /// Name and description of the commit for this label.
-    fn words(&self, label: &str) -> (String, String) {
+    fn name_and_description(&self, label: &str) -> (String, String) {
         let name = label.chars().take(LONGEST_NAME).collect();
         let description = format!("vdeploy run {}: {label}", self.config.run);
         (name, description)
     }
 
-    /// Waits until the VM that was made of a snapshot is reached, and moves the
-    /// target there.
+    /// Waits until a restored VM is reachable, and moves the target there.
     async fn move_to(
         &self,
         new: VmId,
@@ -113,10 +111,10 @@ impl VersSnapshot {
                 .wait_reachable_vm(&new, self.config.reached_within, progress)
                 .await
         };
-        // The target moves only once the new VM was reached.
+        // The target moves only when the new VM is reachable.
         reach.await.map_err(|mut e| {
             e.message = format!(
-                "VM {new} was made from snapshot {id}, but it is of no use yet ({}); the target is \
+                "VM {new} was made from snapshot {id}, but it is not usable yet ({}); the target is \
                  still VM {old}; delete VM {new} if it is not needed",
                 e.message
             );
@@ -127,15 +125,14 @@ impl VersSnapshot {
         Ok(new)
     }
 
-    /// Has the VM write everything to its disk: what a process has written and
-    /// the kernel has not can be lost in a snapshot. Gives whether it was done;
-    /// a VM that cannot is snapshotted all the same, since the snapshot may be
-    /// wanted because the VM is broken.
+    /// Runs `sync` on the VM: a snapshot can lose data that is only in the kernel's
+    /// cache. Returns whether it succeeded; the caller takes the snapshot either way,
+    /// since a broken VM may be its reason.
     async fn sync(&self, vm: &VmId, progress: &dyn Progress) -> bool {
         let mut command = Command::new("sync");
-        command.timeout = SYNC_WITHIN;
+        command.timeout = SYNC_TIMEOUT;
         let text = format!("writing everything to the disk of VM {vm}");
-        let done = awaited(progress, &text, self.ssh.run(&command, &NoLiveOutput)).await;
+        let done = with_progress(progress, &text, self.ssh.run(&command, &NoLiveOutput)).await;
         let why = match done {
             Ok(output) if output.exit_code == Some(0) => return true,
             Ok(Output {
@@ -152,9 +149,9 @@ impl VersSnapshot {
         false
     }
 
-    /// Some versions leave the VM paused after a commit, and a connection does
-    /// not always outlive the standstill.
-    async fn kept_running(
+    /// Resumes the VM if the commit left it paused, as some versions do, and reconnects
+    /// if the connection did not survive the pause.
+    async fn ensure_running(
         &self,
         vm: &VmId,
         id: SnapshotId,
@@ -168,7 +165,7 @@ impl VersSnapshot {
                 .wait_running(vm, within, progress)
                 .await
                 .map_err(|e| failed(e, true))?;
-            if was_reached && self.ssh.still_connected().await.is_err() {
+            if was_reached && self.ssh.verify_connection().await.is_err() {
                 let within = self.config.reached_within;
                 self.ssh.wait_reachable_vm(vm, within, progress).await?;
             }
@@ -201,9 +198,9 @@ impl Snapshot for VersSnapshot {
         if let Some((_, _, id)) = taken.iter().find(|(v, l, _)| *v == vm && l == label) {
             let id = id.clone();
             drop(taken);
-            return self.kept_running(&vm, id, false, progress).await;
+            return self.ensure_running(&vm, id, false, progress).await;
         }
-        let (name, description) = self.words(label);
+        let (name, description) = self.name_and_description(label);
         let reached = self.sync(&vm, progress).await;
         let _still = self.target.stand_still();
         let id = self
@@ -213,7 +210,7 @@ impl Snapshot for VersSnapshot {
             .map_err(|e| failed(e, true))?;
         taken.push((vm.clone(), label.to_owned(), id.clone()));
         drop(taken);
-        self.kept_running(&vm, id, reached, progress).await
+        self.ensure_running(&vm, id, reached, progress).await
     }
 
     async fn restore(&self, id: &SnapshotId, progress: &dyn Progress) -> Result<VmId, EffectError> {
@@ -230,7 +227,7 @@ impl Snapshot for VersSnapshot {
         progress: &dyn Progress,
     ) -> Result<Option<SnapshotId>, EffectError> {
         let vm = self.vm()?;
-        let (name, description) = self.words(label);
+        let (name, description) = self.name_and_description(label);
         let mark = CommitMark {
             vm: &vm,
             name: &name,
@@ -244,7 +241,9 @@ impl Snapshot for VersSnapshot {
         let mut taken = self.taken.lock().await;
         taken.push((vm.clone(), label.to_owned(), id.clone()));
         drop(taken);
-        self.kept_running(&vm, id, false, progress).await.map(Some)
+        self.ensure_running(&vm, id, false, progress)
+            .await
+            .map(Some)
     }
 
     async fn restored(

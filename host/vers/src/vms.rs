@@ -1,11 +1,11 @@
-//! Calls about VMs: list, look, pause, restore, branch, delete, key.
+//! Calls about VMs: list, state, pause, restore, branch, delete, SSH key.
 
-use super::client::VersClient;
-use super::earlier::Seek;
-use super::error::VersError;
-use super::progress::awaited;
-use super::request::{Answer, Call};
-use super::types::{Branched, KeyAnswer, PowerState, Vm, VmKey};
+use super::api::client::VersClient;
+use super::api::error::VersError;
+use super::api::request::{Answer, Call};
+use super::api::types::{Branched, KeyAnswer, PowerState, Vm, VmKey};
+use super::progress::with_progress;
+use super::reconcile::Poll;
 use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::json;
@@ -18,13 +18,13 @@ use vdeploy_core::ids::{SnapshotId, VmId};
 use vdeploy_ssh::KeySource;
 
 impl VersClient {
-    /// Every VM of the organisation, also those of other accounts in it.
+    /// Every VM of the organisation, including those of other accounts in it.
     pub async fn vms(&self) -> Result<Vec<Vm>, VersError> {
         match self
             .send(Call::get("list VMs", &["vms"], self.call_timeout))
             .await
         {
-            // Newer servers may know the other path only.
+            // Newer servers may have only the other path.
             Err(VersError::NotFound { .. } | VersError::Status { status: 405, .. }) => {
                 let call = Call::get("list VMs", &["vm"], self.call_timeout);
                 self.send(call).await?.json()
@@ -33,7 +33,6 @@ impl VersClient {
         }
     }
 
-    /// A VM with its state.
     pub async fn status(&self, vm: &VmId) -> Result<Vm, VersError> {
         let path = ["vm", vm.as_str(), "status"];
         let call = Call::get(format!("status of VM {vm}"), &path, self.call_timeout);
@@ -47,7 +46,6 @@ impl VersClient {
         self.send(call).await?.json()
     }
 
-    /// The key to log in with.
     pub async fn ssh_key(&self, vm: &VmId) -> Result<VmKey, VersError> {
         let path = ["vm", vm.as_str(), "ssh_key"];
         let call = Call::get(format!("SSH key of VM {vm}"), &path, self.call_timeout);
@@ -58,7 +56,7 @@ impl VersClient {
         })
     }
 
-    /// Asks for a state; `status` tells when it is reached.
+    /// Requests a state; `status` tells when it is reached.
     pub async fn set_state(&self, vm: &VmId, state: PowerState) -> Result<(), VersError> {
         let ask = |word: &'static str| async move {
             self.send(Call {
@@ -74,7 +72,7 @@ impl VersClient {
         };
         match state {
             PowerState::Running => ask("Running").await?,
-            // Some versions have another word for it.
+            // Some versions use another word.
             PowerState::Paused => match ask("Paused").await {
                 Err(VersError::Status { status: 422, .. }) => ask("Sleeping").await?,
                 other => other?,
@@ -85,7 +83,7 @@ impl VersClient {
 
     /// Deletes a VM for good. Commits of it remain.
     pub async fn delete(&self, vm: &VmId) -> Result<(), VersError> {
-        // Deleting an unknown VM is answered like a wrong key: look first.
+        // The answer for an unknown VM is that of a wrong key: check first.
         self.status(vm).await?;
         self.send(Call {
             name: format!("delete VM {vm}"),
@@ -117,8 +115,8 @@ impl VersClient {
         made_vms(&name, count as usize, &answer)
     }
 
-    /// Makes a VM from a commit. Without an answer the new VM is looked for
-    /// in the list; a call that may have had its effect is never made again.
+    /// Makes a VM from a commit. Without an answer it searches the list for the new
+    /// VM; a call that may have had its effect is never repeated.
     pub async fn restore(
         &self,
         commit: &SnapshotId,
@@ -140,7 +138,7 @@ impl VersClient {
             wakes: false,
         });
         let text = format!("making a VM from snapshot {commit}");
-        let made = awaited(progress, &text, restoring)
+        let made = with_progress(progress, &text, restoring)
             .await
             .and_then(|answer| made_vms(&name, 1, &answer));
         let cause = match made {
@@ -151,8 +149,8 @@ impl VersClient {
             Err(cause) if cause.maybe_applied() => cause,
             Err(error) => return Err(error),
         };
-        let text = format!("{cause}; looking for the new VM, so that there is no second one");
-        match awaited(progress, &text, self.find_restored(commit, &before)).await {
+        let text = format!("{cause}; looking for the new VM, to avoid making a second one");
+        match with_progress(progress, &text, self.find_restored(commit, &before)).await {
             Ok(vm) => Ok(vm),
             Err(looked) => Err(VersError::InDoubt {
                 call: name,
@@ -162,13 +160,13 @@ impl VersClient {
         }
     }
 
-    /// Looks again and again. The error says what was found instead.
+    /// Polls for the VM. The error says what was found instead.
     async fn find_restored(
         &self,
         commit: &SnapshotId,
         before: &BTreeSet<VmId>,
     ) -> Result<VmId, String> {
-        let mut seek = Seek::until(deadline(self.reconcile_for));
+        let mut poll = Poll::until(deadline(self.reconcile_for));
         let mut unrelated = BTreeSet::new();
         let mut last = String::new();
         loop {
@@ -179,7 +177,7 @@ impl VersClient {
                     many => {
                         let ids: Vec<&str> = many.iter().map(VmId::as_str).collect();
                         return Err(format!(
-                            "several new VMs stem from the commit ({}); delete those that are not \
+                            "several new VMs come from the commit ({}); delete those that are not \
                              needed and start again",
                             ids.join(", ")
                         ));
@@ -187,16 +185,16 @@ impl VersClient {
                 },
                 Err(error) => last = format!(" ({error})"),
             }
-            if !seek.again().await {
+            if !poll.wait().await {
                 return Err(format!(
-                    "no new VM of the commit appeared{last}; look at the VM list before starting \
+                    "no new VM of the commit appeared{last}; check the VM list before you start \
                      again"
                 ));
             }
         }
     }
 
-    /// New VMs that stem from the commit. `unrelated` remembers the others.
+    /// New VMs from the commit. `unrelated` remembers the others.
     async fn restored_since(
         &self,
         commit: &SnapshotId,
@@ -220,7 +218,7 @@ impl VersClient {
     }
 }
 
-/// The VMs that a call made, in whichever form they are told.
+/// The VMs that a call made, in either form of the answer.
 fn made_vms(call: &str, count: usize, answer: &Answer) -> Result<Vec<VmId>, VersError> {
     let vms: Vec<VmId> = match answer.json()? {
         Branched::One(vm) => vec![vm.vm_id],

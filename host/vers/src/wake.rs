@@ -1,13 +1,13 @@
-//! A target that does not answer: what the platform says of its VM, and having
-//! it go on where it is only frozen.
+//! A target that does not answer: asks the platform for its VM, and resumes it if
+//! it is suspended.
 
+use super::api::types::VmState;
 use super::snapshot::VersSnapshot;
-use super::types::VmState;
 use vdeploy_core::capability::snapshot::{Progress, Wake};
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::codes;
 
-/// What a target without an answer is reported under.
+/// The error code of a target that does not answer.
 const CODE: &str = codes::SSH_UNREACHABLE;
 
 impl VersSnapshot {
@@ -25,14 +25,14 @@ impl VersSnapshot {
         match &state {
             VmState::Running => {
                 return Ok(Wake::NotNeeded(format!(
-                    "the platform says that VM {vm} runs: look at its SSH server and its network"
+                    "the platform says that VM {vm} runs: check its SSH server and its network"
                 )));
             }
             VmState::Dead => {
                 return wrong(
                     ErrorKind::NotFound,
                     format!(
-                        "VM {vm} is dead: bring the old version back on a new VM \
+                        "VM {vm} is dead: restore the old version on a new VM \
                          (`vdeploy rollback --to snapshot`), or name another VM in the target"
                     ),
                 );
@@ -44,7 +44,7 @@ impl VersSnapshot {
                 );
             }
             VmState::Paused | VmState::Sleeping => progress.warn(&format!(
-                "VM {vm} was {state} and is resumed; if a rollback had left it for a new VM, stop \
+                "VM {vm} was {state} and is resumed; if a rollback had replaced it with a new VM, stop \
                  this run and name the new one in the target"
             )),
             _ => {}

@@ -1,5 +1,6 @@
 //! How each kind of entry changes the view.
 
+use vdeploy_core::capability::function::HostFunction;
 use super::{
     CallEnd, CallView, Ending, FunctionEnd, FunctionView, Relocation, RollbackView, RunEnd,
     RunView, SnapshotView,
@@ -45,7 +46,7 @@ impl<'a> RunView<'a> {
             } => {
                 if *changes_target {
                     self.target_changes.insert(*call);
-                } else if function == "ssh.exec" {
+                } else if HostFunction::SshExec.is(function) {
                     self.snapshot_owed_by = Some(step);
                 }
                 let end = CallEnd::InDoubt(stored.at);
@@ -99,13 +100,14 @@ impl<'a> RunView<'a> {
                     after_change: self.target_changed(),
                 });
                 let answer = json!({ "snapshot": snapshot });
-                self.done(&["snapshot.create", "snapshot.declare"], answer);
+                let makers = [HostFunction::SnapshotCreate, HostFunction::SnapshotDeclare];
+                self.done(&makers, answer);
             }
             Entry::SnapshotWaived { reason } => self.snapshot_waived = Some(reason),
             Entry::TargetMoved { from, to } => {
                 let from = from.as_ref();
                 self.relocations.push(Relocation { from, to });
-                self.done(&["snapshot.restore"], json!({ "vm": to }));
+                self.done(&[HostFunction::SnapshotRestore], json!({ "vm": to }));
             }
             Entry::LeftOut { steps } => self.left_out.extend(steps),
             Entry::Resumed { by, .. } => {
@@ -151,9 +153,9 @@ impl<'a> RunView<'a> {
 
     /// The newest call was made, if it is of one of these functions and in
     /// doubt: this entry is written between its intent and its result.
-    fn done(&mut self, functions: &[&str], answer: Value) {
+    fn done(&mut self, functions: &[HostFunction], answer: Value) {
         if let Some(mut newest) = self.calls.last_entry()
-            && functions.contains(&newest.get().function)
+            && functions.iter().any(|f| f.is(newest.get().function))
             && matches!(newest.get().end, CallEnd::InDoubt(_))
         {
             newest.get_mut().end = CallEnd::Done(answer);

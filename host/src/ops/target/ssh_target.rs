@@ -10,7 +10,8 @@ use crate::openssh::{
 };
 use crate::ops::error::{OpsError, OpsErrorKind};
 use crate::ssh::{
-    Agent, Hop, HostKeyPolicy, HostKeyStore, Identities, IdentityFile, Limits, ServerConfig,
+    Agent, ConnectionLimits, Hop, HostKeyPolicy, HostKeyStore, Identities, IdentityFile,
+    ServerConfig,
 };
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -86,7 +87,7 @@ impl ResolvedServer {
             hop.with(policy)
         });
         Ok(ServerConfig {
-            limits: Limits::default().with_keepalive(self.keepalive),
+            limits: ConnectionLimits::default().with_keepalive(self.keepalive),
             through: through.collect(),
             server: server.with(pinned),
             withheld: self.withheld,

@@ -1,82 +1,70 @@
-//! `ssh_config`: what it says of one host. The first value of an option counts;
-//! keys and certificates add up.
+//! `ssh_config` for one host. The first value of an option wins; keys and
+//! certificates add up.
 
-use super::block::{self, Matched, Subject};
-use super::words::{keyword, words};
+use super::host_match::{self, MatchContext, Matched};
+use super::lexer::{keyword, words};
 use super::{ConfigFile, FileProblem, Person, tokens};
 use std::path::{Path, PathBuf};
 
-/// As deep as OpenSSH follows `Include`.
+/// Levels of `Include`, as in OpenSSH.
 const DEEPEST: usize = 16;
-/// A longer file is no configuration.
+/// Bytes; a longer file is no configuration.
 const LONGEST: u64 = 4 * 1024 * 1024;
 
-/// What is asked, with what is said already and wins.
+/// The host, with values that win over the files.
 #[derive(Clone, Debug)]
 pub struct Given {
-    /// The host as it was named.
+    /// As the user named it.
     pub host: String,
-    /// TCP port.
     pub port: Option<u16>,
-    /// The user to log in as.
     pub user: Option<String>,
 }
 
-/// What the files say.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Settings {
     /// The host to dial.
     pub host_name: Option<String>,
-    /// TCP port.
     pub port: Option<u16>,
-    /// The user to log in as.
     pub user: Option<String>,
-    /// As written, each with where it stands.
+    /// As written, each with its `FILE:LINE`.
     pub identity_files: Vec<(String, String)>,
-    /// As written.
     pub certificate_files: Vec<String>,
-    /// Whether only those keys are offered.
+    /// Whether only those keys may be offered.
     pub identities_only: Option<bool>,
-    /// As written.
     pub identity_agent: Option<String>,
-    /// How the connection is made, if not by itself.
     pub proxy: Option<Proxy>,
-    /// As written.
     pub user_known_hosts: Option<Vec<String>>,
-    /// As written.
     pub global_known_hosts: Option<Vec<String>>,
-    /// What the host key is known under instead of the host's name.
+    /// The name of the host key in `known_hosts`, instead of the host's name.
     pub host_key_alias: Option<String>,
     /// A file of keys that are never accepted.
     pub revoked_host_keys: Option<String>,
-    /// What was not looked at, and where.
+    /// What vdeploy does not evaluate, with its `FILE:LINE`.
     pub warnings: Vec<String>,
 }
 
-/// How a connection is made, if not by itself.
+/// How the connection is made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Proxy {
-    /// By itself all the same.
+    /// Directly (`none`).
     None,
-    /// Through these hosts, nearest first.
+    /// Through these jump hosts, nearest first.
     Jump(Vec<JumpSpec>),
-    /// Through a program; as written.
+    /// Through a program, as written.
     Command(String),
 }
 
 /// `[USER@]HOST[:PORT]`
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JumpSpec {
-    /// The user to log in as.
     pub user: Option<String>,
-    /// A host, an address or an alias.
+    /// A name, an address or an alias.
     pub host: String,
-    /// TCP port.
     pub port: Option<u16>,
 }
 
 impl JumpSpec {
-    /// Reads one, or an `ssh://` URL.
+    /// Also reads an `ssh://` URL.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let text = text.strip_prefix("ssh://").unwrap_or(text);
@@ -107,7 +95,7 @@ impl JumpSpec {
     }
 }
 
-/// Reads the files, in their order, for one host.
+/// Reads the files in order, for one host.
 pub fn settings(
     files: &[ConfigFile],
     given: &Given,
@@ -135,7 +123,7 @@ pub fn settings(
     };
     read(&mut reader)?;
     if reader.asks_last {
-        // The host has its last name before the second reading.
+        // The host has its final name before the second pass.
         let name = reader.settings.host_name.take();
         let name = named(name.as_ref().unwrap_or(&given.host))?;
         reader.settings.host_name = Some(name.to_lowercase());
@@ -161,8 +149,8 @@ struct Reader<'r> {
 }
 
 impl Reader<'_> {
-    /// `active` is whether the lines at its beginning count; `may` is false
-    /// inside a block that does not, where no other block can.
+    /// `active`: whether the lines at its beginning apply. `may` is false inside a
+    /// block that does not apply: then no block in it can.
     fn file(
         &mut self,
         kind: &ConfigFile,
@@ -183,7 +171,7 @@ impl Reader<'_> {
             match word.as_str() {
                 "host" => {
                     let patterns = arguments(&word, rest).map_err(wrong)?;
-                    *active = may && block::host(&self.named, &patterns);
+                    *active = may && host_match::host(&self.named, &patterns);
                 }
                 "match" => *active = self.matched(rest, &place).map_err(wrong)? && may,
                 "include" => {
@@ -213,17 +201,17 @@ impl Reader<'_> {
             None => named.to_owned(),
         };
         let local_user = self.person.name().unwrap_or_default();
-        let subject = Subject {
+        let subject = MatchContext {
             named,
             host: &host,
             user: self.settings.user.as_deref().unwrap_or(local_user),
             local_user,
             last_pass: self.last_pass,
         };
-        match block::matched(rest, &subject, &mut self.asks_last)? {
+        match host_match::matched(rest, &subject, &mut self.asks_last)? {
             Matched::Yes => Ok(true),
             Matched::No => Ok(false),
-            Matched::NotLooked(what) => {
+            Matched::Unsupported(what) => {
                 self.settings.warnings.push(format!(
                     "{place}: vdeploy does not look at `Match {what}`, and this block does not \
                      count; if the target needs it, say it in the project file"
@@ -301,7 +289,7 @@ impl Reader<'_> {
     }
 }
 
-/// The first value counts.
+/// The first value wins.
 fn keep<T>(place: &mut Option<T>, active: bool, value: T) {
     if active && place.is_none() {
         *place = Some(value);
@@ -345,7 +333,7 @@ fn included(kind: &ConfigFile, name: &str, person: &dyn Person) -> Result<Vec<Pa
     Ok(found.filter_map(Result::ok).collect())
 }
 
-/// None if it is not there and need not be.
+/// `None` if it is missing and may be.
 fn read(
     kind: &ConfigFile,
     path: &Path,

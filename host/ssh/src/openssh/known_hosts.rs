@@ -1,4 +1,4 @@
-//! `known_hosts`: what is known of a server's host key.
+//! `known_hosts`: the known host keys of a server.
 
 use super::pattern;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -9,23 +9,23 @@ use sha1::Sha1;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A longer file is not one of known hosts.
+/// Bytes; a longer file is no `known_hosts`.
 const LONGEST: u64 = 64 * 1024 * 1024;
 
-/// Where it stands what is known of one server.
+/// The files for one server, and its name in them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KnownFiles {
-    /// The files; a new host belongs into the first.
+    /// In order; a new host belongs into the first.
     pub files: Vec<PathBuf>,
-    /// A file of keys that are never accepted, a key a line.
+    /// `RevokedHostKeys`: one key per line, never accepted.
     pub revoked: Option<PathBuf>,
     /// The server's name, or the alias of its host key.
     pub name: String,
-    /// Its port; None for an alias, which has none.
+    /// `None` for an alias, which has no port.
     pub port: Option<u16>,
 }
 
-/// What the files know of one server.
+/// The lines of the files about one server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Known {
     name: String,
@@ -33,7 +33,7 @@ pub struct Known {
     written: String,
     first_file: Option<PathBuf>,
     lines: Vec<Line>,
-    /// Lines for the name without a port: they may only confirm.
+    /// Lines for the name without a port: they may confirm a key, not refuse one.
     without_port: Vec<Line>,
 }
 
@@ -44,36 +44,35 @@ struct Line {
     key: PublicKey,
 }
 
-/// What is to be thought of a key that a server shows.
+/// How the files judge a key that a server shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// It is the server's.
+pub enum HostKeyStatus {
+    /// The files have it for this server.
     Known,
-    /// Nothing is known of this server.
+    /// The files do not have this server.
     New,
-    /// The server is known with another key.
+    /// The files have another key for this server.
     Changed {
         /// `FILE:LINE` of the other key.
         place: String,
-        /// Its fingerprint.
+        /// The fingerprint of the other key.
         expected: String,
     },
-    /// It must not be accepted.
+    /// The files revoke it.
     Revoked {
-        /// `FILE:LINE` that says so.
+        /// `FILE:LINE` of the revocation.
         place: String,
     },
-    /// Its certificate is of an authority for this server, but not good.
+    /// An authority for this server signed its certificate, which is not valid.
     Certificate {
         /// `FILE:LINE` of the authority.
         place: String,
-        /// What is wrong with it.
         why: String,
     },
 }
 
 impl KnownFiles {
-    /// As the files write the server: with its port unless that is SSH's own.
+    /// As the files write the server: with its port unless that is 22.
     pub fn written(&self) -> String {
         match self.port {
             Some(port) if port != 22 => format!("[{}]:{port}", self.name),
@@ -81,8 +80,10 @@ impl KnownFiles {
         }
     }
 
-    /// Reads the files; one that is not there is empty. The error names the
-    /// one that cannot be read.
+    /// Reads the files; a missing one counts as empty.
+    ///
+    /// # Errors
+    /// Names the file that cannot be read.
     pub fn read(&self) -> Result<Known, String> {
         let written = self.written();
         let mut known = Known {
@@ -121,24 +122,29 @@ impl Known {
         &self.written
     }
 
-    /// Where the server would be added.
+    /// Where a new server belongs.
     pub fn first_file(&self) -> Option<&Path> {
         self.first_file.as_deref()
     }
 
-    /// Whether a server with this kind of key is known.
+    /// Whether the files have a key of this kind for the server.
     pub fn has_kind(&self, kind: &Algorithm) -> bool {
         let same = |line: &&Line| same_kind(&line.key.algorithm(), kind);
         self.plain().any(|line| same(&line))
     }
 
-    /// Whether certificates are of use.
+    /// Whether the files have a certificate authority for the server.
     pub fn has_authority(&self) -> bool {
         self.authorities().next().is_some()
     }
 
-    /// What is to be thought of a key, at this second since 1970.
-    pub fn judge(&self, key: &PublicKey, certificate: Option<&Certificate>, now: u64) -> Verdict {
+    /// Judges a key; `now` is in seconds since 1970.
+    pub fn judge(
+        &self,
+        key: &PublicKey,
+        certificate: Option<&Certificate>,
+        now: u64,
+    ) -> HostKeyStatus {
         let same = |line: &Line, key: &PublicKey| line.key.key_data() == key.key_data();
         let signer = certificate.map(|c| PublicKey::new(c.signature_key().clone(), ""));
         let all = self.lines.iter().chain(&self.without_port);
@@ -146,22 +152,22 @@ impl Known {
         for line in revoked {
             if same(line, key) || signer.as_ref().is_some_and(|signer| same(line, signer)) {
                 let place = line.place.clone();
-                return Verdict::Revoked { place };
+                return HostKeyStatus::Revoked { place };
             }
         }
         if let (Some(certificate), Some(signer)) = (certificate, &signer)
             && let Some(line) = self.authorities().find(|line| same(line, signer))
         {
             return match self.certified(certificate, signer, now) {
-                Ok(()) => Verdict::Known,
-                Err(why) => Verdict::Certificate {
+                Ok(()) => HostKeyStatus::Known,
+                Err(why) => HostKeyStatus::Certificate {
                     place: line.place.clone(),
                     why,
                 },
             };
         }
         if self.plain().any(|line| same(line, key)) {
-            return Verdict::Known;
+            return HostKeyStatus::Known;
         }
         let of_this_name = || self.lines.iter().filter(|line| line.marker.is_none());
         let kind = key.algorithm();
@@ -169,15 +175,15 @@ impl Known {
             .find(|line| same_kind(&line.key.algorithm(), &kind))
             .or_else(|| of_this_name().next());
         match other {
-            Some(line) => Verdict::Changed {
+            Some(line) => HostKeyStatus::Changed {
                 place: line.place.clone(),
                 expected: line.key.fingerprint(HashAlg::Sha256).to_string(),
             },
-            None => Verdict::New,
+            None => HostKeyStatus::New,
         }
     }
 
-    /// Lines for the port go over those that name the host alone.
+    /// Lines with the port win over those that name the host alone.
     fn plain(&self) -> impl Iterator<Item = &Line> {
         let is_plain = |line: &&Line| line.marker.is_none();
         let lines = match self.lines.iter().any(|line| is_plain(&line)) {
@@ -221,13 +227,13 @@ impl Known {
     }
 }
 
-/// RSA is one kind, whatever it hashes with.
+/// RSA is one kind, whatever its hash.
 fn same_kind(a: &Algorithm, b: &Algorithm) -> bool {
     a == b || (a.clone().is_rsa() && b.clone().is_rsa())
 }
 
-/// A line of the file; comments, and keys of a kind that no server can show
-/// us, give nothing.
+/// A line of the file; `None` for comments and for kinds of keys that no server
+/// can show.
 fn entry(line: &str) -> Option<Entry> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
@@ -261,7 +267,8 @@ fn read(file: &Path) -> Result<Option<Arc<str>>, String> {
     }
 }
 
-/// RevokedHostKeys: a key a line. OpenSSH accepts nobody when it is not there.
+/// `RevokedHostKeys`: one key per line. OpenSSH accepts no host when the file is
+/// missing.
 fn revoked(file: &Path) -> Result<Vec<Line>, String> {
     let shown = file.display();
     let text = read(file)?.ok_or_else(|| {

@@ -1,54 +1,46 @@
-//! What OpenSSH's own files say of a host: `ssh_config` and `known_hosts`.
+//! OpenSSH's own files about a host: `ssh_config` and `known_hosts`.
 //!
 //! Reads them as OpenSSH does; writes nothing, runs nothing, connects nowhere.
-//! Own code, because the crates for it have other rules: in one `Match` is no
-//! block of its own, so that its options fall to the host above it; the reader
-//! of known hosts in the SSH library knows no patterns and no markers.
+//! Existing crates have other rules: one gives the options of a `Match` block to
+//! the host above it; the SSH library reads `known_hosts` without patterns and
+//! markers.
 
-mod block;
 mod config;
+mod host_match;
 mod known_hosts;
+mod lexer;
 mod pattern;
 mod tokens;
-mod words;
 
 #[cfg(test)]
-mod config_tests;
-#[cfg(test)]
-mod known_tests;
-
+mod tests;
 pub use config::{Given, JumpSpec, Proxy, Settings, settings};
-pub use known_hosts::{Known, KnownFiles, Verdict};
+pub use known_hosts::{HostKeyStatus, Known, KnownFiles};
 pub use tokens::Tokens;
 
 use std::path::{Path, PathBuf};
 
-/// The person whose files are read.
+/// The user whose files are read.
 pub trait Person: Send + Sync {
-    /// The home directory.
     fn home(&self) -> &Path;
-    /// The login name on this machine, if it can be told.
+    /// The login name on this machine, if known.
     fn name(&self) -> Option<&str>;
-    /// The user id.
     fn uid(&self) -> u32;
-    /// A variable of the environment.
     fn variable(&self, name: &str) -> Option<String>;
 }
 
-/// A file of `ssh_config`, and the rules of the place it has.
+/// An `ssh_config` file, and the rules of its location.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigFile {
-    /// Where it is.
     pub path: PathBuf,
-    /// Where relative names of `Include` begin.
+    /// The base of relative names in `Include`.
     pub includes_from: PathBuf,
-    /// Whether others must not be able to change it.
+    /// Refused when others can write it.
     pub guarded: bool,
-    /// Whether it has to be there.
+    /// Whether it must exist.
     pub wanted: bool,
 }
 
-/// What is wrong with one of the files.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{place}: {message}")]
 pub struct FileProblem {

@@ -4,7 +4,7 @@
 pub(super) fn matches(text: &str, pattern: &str) -> bool {
     let (text, pattern): (Vec<char>, Vec<char>) =
         (text.chars().collect(), pattern.chars().collect());
-    // Where to go on when the last `*` has to take one character more.
+    // Where to resume when the last `*` must match one character more.
     let (mut t, mut p, mut retry) = (0, 0, None);
     while let Some(c) = text.get(t) {
         match pattern.get(p) {
@@ -28,7 +28,7 @@ pub(super) fn matches(text: &str, pattern: &str) -> bool {
     pattern.iter().skip(p).all(|c| *c == '*')
 }
 
-/// Whether `text` matches a list: one pattern of it and none with `!`.
+/// Whether `text` matches one pattern of a list, and none with `!`.
 pub(super) fn matches_list<'p>(text: &str, list: impl IntoIterator<Item = &'p str>) -> bool {
     let mut found = false;
     for pattern in list {

@@ -1,36 +1,34 @@
-//! `%h` and its like, `~` and `${VARIABLE}` in values of `ssh_config`.
+//! Expands tokens (`%h`), `~` and `${VARIABLE}` in values of `ssh_config`.
 
 use super::Person;
 use std::path::PathBuf;
 
-/// What the tokens stand for.
 pub struct Tokens<'t> {
-    /// Whose files they are.
     pub person: &'t dyn Person,
-    /// `%n`: the host as it was named.
+    /// `%n`: the host as the user named it.
     pub named: &'t str,
-    /// `%h`: the host that is dialled.
+    /// `%h`: the host to dial.
     pub host: &'t str,
     /// `%p`.
     pub port: u16,
     /// `%r`: the user to log in as.
     pub user: &'t str,
-    /// `%k`: what the host key is known under.
+    /// `%k`: the name of the host key in `known_hosts`.
     pub key_name: &'t str,
 }
 
 impl Tokens<'_> {
-    /// A value with its `%` tokens replaced. The error says which is unknown.
+    /// Expands the `%` tokens of a value. The error names an unknown one.
     pub fn percent(&self, text: &str) -> Result<String, String> {
         replace(text, |token| {
             self.value(token).ok_or_else(|| unknown(text, token))
         })
     }
 
-    /// A command for the shell with its tokens replaced. As in OpenSSH, no token
-    /// may bring more into it than a word: a name from elsewhere (a submodule, a
-    /// link) would otherwise be run. OpenSSH forbids some characters; here only
-    /// those of names are allowed.
+    /// Expands the tokens of a shell command. As in OpenSSH, a token may only
+    /// insert a word: a name from elsewhere (a submodule, a link) could otherwise
+    /// inject commands. OpenSSH forbids some characters; vdeploy allows only those
+    /// of names.
     pub fn command(&self, text: &str) -> Result<String, String> {
         replace(text, |token| {
             let value = self.value(token).ok_or_else(|| unknown(text, token))?;
@@ -60,8 +58,7 @@ impl Tokens<'_> {
         })
     }
 
-    /// A path: `~/` is the home directory, `${VARIABLE}` one of the
-    /// environment.
+    /// Expands a path: `~/` and `${VARIABLE}`.
     pub fn path(&self, text: &str) -> Result<PathBuf, String> {
         let text = self.variables(text)?;
         let text = self.percent(&text)?;
@@ -96,7 +93,7 @@ pub(super) fn host_name(text: &str, named: &str) -> Result<String, String> {
     })
 }
 
-/// Besides letters and digits, what no shell reads anything into.
+/// Besides letters and digits: characters without a meaning in shells.
 const WORD: &str = "- _ . : @ % + = , /";
 
 fn is_word(value: &str) -> bool {

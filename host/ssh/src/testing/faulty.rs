@@ -1,4 +1,4 @@
-//! A server that does what OpenSSH would not.
+//! A server that misbehaves as OpenSSH would not.
 
 use super::fixture::{Front, new_key};
 use russh::server::{self, Auth, Msg, Session, VerifiedPublicKey};

@@ -1,10 +1,10 @@
-//! What the tests connect to.
+//! Servers and clients of the tests.
 
 use super::processes;
 use super::traffic::Traffic;
 use crate::{
-    Agent, Hop, HostKeyPolicy, Identities, IdentityFile, KeySource, Limits, MemoryHostKeys,
-    RusshSsh, ServerConfig, SshConfig,
+    Agent, ConnectionLimits, Hop, HostKeyPolicy, Identities, IdentityFile, KeySource,
+    MemoryHostKeys, RusshSsh, ServerConfig, SshConfig,
 };
 use async_trait::async_trait;
 use russh::keys::ssh_key::LineEnding;
@@ -357,7 +357,7 @@ pub fn to_server(server: Hop) -> RusshSsh {
 /// The same through jump hosts.
 pub fn way_to(through: Vec<Hop>, server: Hop) -> RusshSsh {
     let config = ServerConfig {
-        limits: Limits::default(),
+        limits: ConnectionLimits::default(),
         through,
         server,
         withheld: Vec::new(),

@@ -1,4 +1,4 @@
-//! Processes of this machine, as the tests look at them.
+//! Inspects processes of this machine.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What passes between a client and a server: counts, no contents.
+//! Counts the traffic between a client and a server.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

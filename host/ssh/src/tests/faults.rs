@@ -1,4 +1,4 @@
-//! Against a server that does what OpenSSH would not.
+//! Against a server that misbehaves as OpenSSH would not.
 
 use crate::testing::faulty::{Fault, counting, faulty};
 use crate::testing::fixture::{client, new_key, shell};

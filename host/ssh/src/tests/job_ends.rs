@@ -1,4 +1,4 @@
-//! How a change ends that does not end well, on a real OpenSSH server.
+//! Changes that fail, on a real OpenSSH server.
 
 use super::jobs::{Home, change, spawn, text, waiting};
 use crate::testing::fixture::{Sshd, Watch, shell};

@@ -4,9 +4,9 @@
 mod faults;
 mod job_ends;
 mod jobs;
+mod logins;
 mod openssh;
 mod round_trips;
 mod server;
 mod sha1;
 mod trust;
-mod way;

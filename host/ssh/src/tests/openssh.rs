@@ -210,7 +210,7 @@ async fn a_look_whose_connection_breaks_is_asked_again() {
         }
         let out = running.await.unwrap().unwrap();
         assert_eq!((out.exit_code, &*out.stdout), (Some(7), &b"again\n"[..]));
-        assert!(watch.wait().await.contains("asking again"));
+        assert!(watch.wait().await.contains("retrying"));
         assert_eq!(sshd.front.connections(), n + 1);
     }
 }

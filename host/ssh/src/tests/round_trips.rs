@@ -1,5 +1,5 @@
-//! How many round trips things take on a real OpenSSH server, where nothing
-//! else keeps a connection busy: keepalives come once an hour here.
+//! Counts round trips on a real OpenSSH server. Keepalives come once an hour here, so
+//! nothing else is on the connection.
 
 use crate::testing::fixture::{Client, Sshd, client_with, shell};
 use std::time::Duration;
@@ -18,7 +18,7 @@ async fn settled(sshd: &Sshd) -> Client {
     let c = client_with(&sshd.front, &sshd.user_key, rare, None);
     run(&c).await;
     // What was still under way when the command ended is before its answer.
-    c.ssh.still_connected().await.unwrap();
+    c.ssh.verify_connection().await.unwrap();
     c
 }
 
@@ -34,7 +34,7 @@ async fn a_question_ends_with_its_own_answer() {
         let c = settled(&sshd).await;
         let before = sshd.traffic.turns();
         for _ in 0..5 {
-            c.ssh.still_connected().await.unwrap();
+            c.ssh.verify_connection().await.unwrap();
         }
         assert_eq!(sshd.traffic.turns() - before, 5);
         assert_eq!(sshd.front.connections(), 1);
@@ -50,7 +50,7 @@ async fn a_command_after_a_pause_asks_once_and_runs_on_the_same_connection() {
         let c = settled(&sshd).await;
         for _ in 0..2 {
             // The server spoke last, and was not heard for longer than a second.
-            c.ssh.still_connected().await.unwrap();
+            c.ssh.verify_connection().await.unwrap();
             sleep(Duration::from_millis(1500)).await;
             let before = sshd.traffic.turns();
             run(&c).await;
@@ -71,7 +71,7 @@ async fn questions_at_once_are_all_answered() {
     let sshd = Sshd::start().await;
     timeout(LONG, async {
         let c = settled(&sshd).await;
-        let all = (0..20).map(|_| c.ssh.still_connected());
+        let all = (0..20).map(|_| c.ssh.verify_connection());
         for asked in futures_util::future::join_all(all).await {
             asked.unwrap();
         }

@@ -1,5 +1,4 @@
-//! A server by plain TCP, with the user's own keys, against a real OpenSSH
-//! server.
+//! A real OpenSSH server over plain TCP, with the user's own keys.
 
 use crate::testing::fixture::{Sshd, fingerprint, keys_in, new_key, shell, to_server};
 use crate::{HostKeyPolicy, HostKeyStore, MemoryHostKeys, RusshSsh};

@@ -1,4 +1,4 @@
-//! Signatures with SHA-1 (`ssh-rsa`): neither taken nor made.
+//! Signatures with SHA-1 (`ssh-rsa`): neither accepted nor made.
 
 use crate::testing::fixture::{Front, Sshd, client, new_key, shell, to_server};
 use crate::{HostKeyPolicy, MemoryHostKeys};

@@ -161,7 +161,7 @@ fn taken(world: &World) -> Result<()> {
 fn resumed(world: &World) -> Result<()> {
     let mut host = Asleep::in_a_commit(world, How::Held, &[])?;
     let other = host.place.vdeploy(&["resume", "--json"])?.expect_code(0)?;
-    let other = other.expect_text("looking whether the snapshot")?;
+    let other = other.expect_text("checking whether the snapshot")?;
     let counts = host.place.counts();
     let ran = host.wake()?;
     let judged = || {

@@ -1,0 +1,4 @@
+//! The SSH server of a VM.
+
+mod command;
+pub(crate) mod server;
