@@ -18,9 +18,7 @@ pub mod cli;
 pub mod ops;
 
 pub use vdeploy_config as config;
-pub use vdeploy_core::{
-    actor, backoff, capability, clean, codes, event, ids, plan, target,
-};
+pub use vdeploy_core::{actor, backoff, capability, clean, codes, event, ids, plan, target};
 pub use vdeploy_files as ownership;
 pub use vdeploy_gate as gate;
 pub use vdeploy_http as http;

@@ -5,6 +5,7 @@
 
 use super::machine::{self, Place};
 use serde_json::Value;
+use vdeploy_core::codes;
 use vdeploy_core::event::{Phase, StepFailure};
 use vdeploy_core::ids::StepId;
 use vdeploy_core::plan::Plan;

@@ -217,7 +217,7 @@ pub(super) fn too_many_sessions(
 ) -> EffectError {
     EffectError::new(
         ErrorKind::Unavailable,
-        "ssh.refused",
+        codes::SSH_REFUSED,
         format!(
             "{endpoint} refused one more session ({reason:?}); check MaxSessions of its SSH server"
         ),

@@ -1,6 +1,5 @@
 //! How each kind of entry changes the view.
 
-use vdeploy_core::capability::function::HostFunction;
 use super::{
     CallEnd, CallView, Ending, FunctionEnd, FunctionView, Relocation, RollbackView, RunEnd,
     RunView, SnapshotView,
@@ -8,6 +7,7 @@ use super::{
 use crate::entry::Entry;
 use crate::store::Stored;
 use serde_json::{Value, json};
+use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::event::Phase;
 use vdeploy_core::ids::StepId;
 

@@ -121,10 +121,7 @@ impl Prepared {
             Ok(keeper) => keeper,
             Err(finished) => return finished,
         };
-        shared
-            .recorder
-            .journal
-            .hold_lease(keeper.granted().clone());
+        shared.recorder.journal.hold_lease(keeper.granted().clone());
         shared
             .world
             .leases

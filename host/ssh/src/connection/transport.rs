@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::OwnedSemaphorePermit;
 use vdeploy_core::capability::ssh::{Command, NoLiveOutput, Output, Ssh as _, Stream};
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 
 #[async_trait]
 impl Transport for RusshSsh {
@@ -57,7 +58,7 @@ impl Transport for RusshSsh {
         Err(OpenError {
             error: EffectError::new(
                 ErrorKind::Unavailable,
-                "ssh.unreachable",
+                codes::SSH_UNREACHABLE,
                 format!("no session on the target: {why}"),
             ),
             is_final: false,

@@ -4,6 +4,7 @@ use super::capture::Capture;
 use vdeploy_core::capability::mask::{MaskedStream, Masker};
 use vdeploy_core::capability::ssh::Stream;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 
 /// One stream's output, masked before it is cut: half a secret is not hidden
 /// by a search for the whole.
@@ -52,7 +53,7 @@ impl MaskedCapture {
 pub(crate) fn refused() -> EffectError {
     EffectError::new(
         ErrorKind::Failed,
-        "ssh.refused",
+        codes::SSH_REFUSED,
         "the target's SSH server refused to run a command; check that the user has a shell and no \
          forced command",
     )

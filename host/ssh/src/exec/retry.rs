@@ -13,6 +13,7 @@ use vdeploy_core::backoff::Backoff;
 use vdeploy_core::capability::snapshot::NoProgress;
 use vdeploy_core::capability::ssh::{Command, LiveOutput, Output};
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 
 impl RusshSsh {
     /// Runs a command that is safe to repeat: a check, or one of the lease. A
@@ -26,7 +27,7 @@ impl RusshSsh {
         let late = || {
             EffectError::new(
                 ErrorKind::Timeout,
-                "ssh.timeout",
+                codes::SSH_TIMEOUT,
                 format!(
                     "`{}` could not be started within {} s",
                     command.program,
@@ -38,7 +39,7 @@ impl RusshSsh {
         let nothing = |why: &str| {
             EffectError::new(
                 ErrorKind::Unavailable,
-                "ssh.unreachable",
+                codes::SSH_UNREACHABLE,
                 format!("no session on the target: {why}; nothing was run"),
             )
         };

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use vdeploy_core::backoff::{Backoff, deadline};
 use vdeploy_core::capability::ssh::JobId;
 use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::codes;
 use vdeploy_core::ids::RunId;
 
 /// For detached jobs when the run ends.
@@ -35,7 +36,7 @@ impl Jobs<'_> {
             };
             return Err(EffectError::new(
                 ErrorKind::Unavailable,
-                "ssh.job",
+                codes::SSH_JOB,
                 format!(
                     "an earlier command of this run may still run on the target ({job}): {why}; \
                      nothing was started beside it"
@@ -101,13 +102,15 @@ impl Jobs<'_> {
                 Ok(Ok(0)) => return Ok(()),
                 Ok(Ok(status)) => {
                     let why = format!("rm ended with {status}");
-                    return Err(EffectError::new(ErrorKind::Failed, "ssh.job", why));
+                    return Err(EffectError::new(ErrorKind::Failed, codes::SSH_JOB, why));
                 }
                 Ok(Err(OpenError { error, is_final })) => match is_final {
                     true => return Err(error),
                     false => error,
                 },
-                Err(_) => EffectError::new(ErrorKind::Timeout, "ssh.timeout", "no answer in time"),
+                Err(_) => {
+                    EffectError::new(ErrorKind::Timeout, codes::SSH_TIMEOUT, "no answer in time")
+                }
             };
             let wait = backoff.next_wait();
             if Instant::now() + wait >= until {
@@ -131,7 +134,7 @@ impl Jobs<'_> {
         channel.link.mark_dead();
         let text = "the connection was lost while files of jobs were removed";
         Err(OpenError {
-            error: EffectError::new(ErrorKind::Unavailable, "ssh.closed", text),
+            error: EffectError::new(ErrorKind::Unavailable, codes::SSH_CLOSED, text),
             is_final: false,
         })
     }
