@@ -55,8 +55,7 @@ pub fn trials(cloud: &Shared<Base>) -> Vec<Trial> {
 fn session(recorded: &Recorded, plugins: PluginPool) -> Result<Session> {
     // What the program has compiled is not compiled again.
     let [(_, cache), (_, key)] = kept::plugins()?;
-    Ok(Session::open(SessionOptions {
-        project: Some(recorded.project.clone()),
+    let options = SessionOptions {
         code_cache: Some(cache),
         code_cache_key: Some(key),
         environment: [("VERS_AUTH_TOKEN", TOKEN)].into_iter().collect(),
@@ -64,5 +63,6 @@ fn session(recorded: &Recorded, plugins: PluginPool) -> Result<Session> {
         actor: Actor::named("the matrix"),
         plugins,
         ..SessionOptions::new("/", "/nonexistent")
-    })?)
+    };
+    Ok(Session::with_project(options, recorded.project.clone()))
 }

@@ -5,8 +5,9 @@ use crate::matrix::script::{Change, Script, word};
 use crate::matrix::target::{Target, read_back};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
+use vdeploy::config::Project;
 use vdeploy::journal::recording::Recording;
 use vdeploy::ops::Deploy;
 use vdeploy::plan::RollbackTo;
@@ -70,8 +71,8 @@ pub struct Recorded {
     pub vm: String,
     /// The program's exit code.
     pub code: u8,
-    /// The project file that it read.
-    pub project: PathBuf,
+    /// The project that it read.
+    pub project: Project,
     rollback_to: RollbackTo,
 }
 
@@ -106,7 +107,7 @@ impl Recorded {
             after,
             vm,
             code: deploy.code,
-            project: site.dir().join("vdeploy.toml"),
+            project: Project::load(Some(Path::new("vdeploy.toml")), site.dir())?,
             rollback_to: deploy.rollback_to,
         };
         let compared = recorded.compare_entries(&site);
