@@ -5,7 +5,7 @@
 use super::run_view::RunView;
 use super::store::{RunRecord, Store, StoreError};
 use vdeploy_core::event::Outcome;
-use vdeploy_core::ids::{StepId, TargetName};
+use vdeploy_core::ids::{RunId, StepId, TargetName};
 
 /// How many runs of a target are read.
 const LOOK_BACK: u32 = 100;
@@ -26,7 +26,25 @@ pub fn of_target(
     store: &dyn Store,
     target: &TargetName,
 ) -> Result<Option<Interrupted>, StoreError> {
-    let runs = store.runs(Some(target), LOOK_BACK)?;
+    find(store, target, None)
+}
+
+/// The same without the run `me`, which a process resumes.
+pub fn other_than(
+    store: &dyn Store,
+    target: &TargetName,
+    me: &RunId,
+) -> Result<Option<Interrupted>, StoreError> {
+    find(store, target, Some(me))
+}
+
+fn find(
+    store: &dyn Store,
+    target: &TargetName,
+    except: Option<&RunId>,
+) -> Result<Option<Interrupted>, StoreError> {
+    let mut runs = store.runs(Some(target), LOOK_BACK)?;
+    runs.retain(|run| except != Some(&run.id));
     if !runs
         .iter()
         .any(|run| !run.dry_run && is_interrupted(run.outcome))
@@ -64,7 +82,6 @@ mod tests {
     use crate::sqlite::SqliteStore;
     use serde_json::Value;
     use vdeploy_core::event::{Phase, Section};
-    use vdeploy_core::ids::RunId;
     use vdeploy_core::plan::Plan;
 
     fn run(store: &SqliteStore, id: &str, at: u64, entries: &[Entry]) {

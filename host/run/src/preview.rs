@@ -20,8 +20,10 @@ impl Execution {
             if !self.shared.dry_run || self.shared.cancellation.is_cancelled() {
                 break;
             }
-            let mut found = Progress::default();
-            found.outputs = std::mem::take(&mut progress.outputs);
+            let mut found = Progress {
+                outputs: std::mem::take(&mut progress.outputs),
+                ..Progress::default()
+            };
             self.call(step, place, Phase::Check, 1, None, &mut found)
                 .await;
             if self.only_probes(place) {

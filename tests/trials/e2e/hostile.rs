@@ -147,7 +147,7 @@ fn write_project(site: &Site<'_>) -> Result<()> {
     let text = toml_text(HOSTILE);
     site.write_project(&format!(
         "[plugins.evil]\npath = \"{}\"\n[plugins.evil.grants]\nssh = [\"probe:echo **\"]\n\
-         http = [\"GET target/**\"]\nsecrets = [\"auth-token@ssh\"]\nsnapshot = [\"create\", \"restore\", \"own\"]\n\
+         http = [\"GET target/**\"]\nsecrets = [\"auth-token@ssh\"]\nsnapshot = [\"create\", \"restore\", \"self-managed\"]\n\
          secrets-reveal = [\"auth-token\"]\nstate = true\n\
          [plans.evil]\nsummary = {text}\non-failure = \"keep\"\n\
          [[plans.evil.step]]\nid = \"evil\"\nplugin = \"evil\"\n\

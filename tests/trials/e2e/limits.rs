@@ -269,11 +269,11 @@ fn in_other_functions_of_a_resumed_run(base: &Base) -> Result<()> {
     Ok(())
 }
 
+/// The steps of a rollback that was asked for are not undone, so it calls no undo.
 fn in_rollback(base: &Base) -> Result<()> {
     for (computes, phase) in [
         ("spins-in-check", "check"),
         ("spins-in-run", "run"),
-        ("spins-in-undo", "undo"),
         ("spins-in-start", "check"),
     ] {
         let site = site_that_rolls_back_with(base, computes)?;

@@ -66,13 +66,16 @@ pub trait LeaseState: Send + Sync + Debug {
     async fn settled(&self);
 }
 
+/// A lease of this run, and where it is kept.
+type Held = (LeaseBackend, Arc<dyn LeaseState>);
+
 /// The leases that a run relies on; none where nothing is held. Clones are the
 /// same.
 #[derive(Clone, Debug, Default)]
-pub struct Leases(Arc<Mutex<Vec<(LeaseBackend, Arc<dyn LeaseState>)>>>);
+pub struct Leases(Arc<Mutex<Vec<Held>>>);
 
 impl Leases {
-    fn all(&self) -> MutexGuard<'_, Vec<(LeaseBackend, Arc<dyn LeaseState>)>> {
+    fn all(&self) -> MutexGuard<'_, Vec<Held>> {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 

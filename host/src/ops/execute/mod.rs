@@ -46,7 +46,7 @@ impl Prepared {
     pub async fn execute(self, events: UnboundedSender<RunEvent>, cancel: Cancel) -> Finished {
         let (run, last) = (self.assembly.run.clone(), events.clone());
         let began = Instant::now();
-        let executed = AssertUnwindSafe(self.to_its_end(events, cancel, began));
+        let executed = AssertUnwindSafe(self.run_to_end(events, cancel, began));
         match executed.catch_unwind().await {
             Ok(finished) => finished,
             Err(_) => {
@@ -58,7 +58,7 @@ impl Prepared {
         }
     }
 
-    async fn to_its_end(
+    async fn run_to_end(
         self,
         events: UnboundedSender<RunEvent>,
         cancel: Cancel,
@@ -301,7 +301,7 @@ impl Prepared {
             shared.recorder.journal.lease(),
         ) && let Err(error) = interrupted::replace(&*assembly.store, &granted, record)
         {
-            shared.cancellation.break_off(&error.to_string());
+            shared.cancellation.break_off(error.to_string());
         }
         let (store, target) = (assembly.store.clone(), assembly.target.clone());
         let finished = assembly.execution(shared).execute().await;

@@ -17,7 +17,7 @@ pub(in crate::ops) enum Origin {
         without_snapshot: Option<String>,
     },
     Rollback {
-        rolls_back: RolledBack,
+        rolls_back: Box<RolledBack>,
         without_snapshot: Option<String>,
     },
     /// A run of either kind that was interrupted.

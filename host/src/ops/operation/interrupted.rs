@@ -94,13 +94,13 @@ pub fn in_the_way(
     }))
 }
 
-/// The new run takes the place of what was cut off.
+/// The new run takes the place of what was interrupted, never its own.
 pub fn replace(
     store: &dyn Store,
     lease: &Granted,
     new: &RunRecord,
 ) -> Result<Option<RunId>, StoreError> {
-    let Some(found) = interrupted::of_target(store, &new.target)? else {
+    let Some(found) = interrupted::other_than(store, &new.target, &new.id)? else {
         return Ok(None);
     };
     let entry = Entry::Abandoned {

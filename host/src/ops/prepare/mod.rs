@@ -153,7 +153,7 @@ impl NewRun {
         };
         let origin = match self.rolls_back {
             Some(rolls_back) => Origin::Rollback {
-                rolls_back,
+                rolls_back: Box::new(rolls_back),
                 without_snapshot: self.without_snapshot,
             },
             None => Origin::Deploy {

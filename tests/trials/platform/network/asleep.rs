@@ -121,7 +121,7 @@ fn paused(world: &World) -> Result<()> {
     let judged = || {
         let run = interrupted(&ran)?;
         let message = text(&ran.event("run-finished")?, "message")?;
-        let way = format!("`vdeploy resume {run}` goes on");
+        let way = format!("`vdeploy resume {run}` continues");
         ensure!(message.contains(&way), "no way on: {message}");
         is_live(&host.place, OLD)?;
         let resumed = host.place.vdeploy(&["resume", &run, "--json"])?;
