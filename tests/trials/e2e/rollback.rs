@@ -140,7 +140,7 @@ fn what_served(base: &Base) -> Result<()> {
     let ran = site.deploy(&["--wait", "60"])?.expect_code(11)?;
     let short = |sha: &str| sha.chars().take(7).collect::<String>();
     ran.expect_text(&format!(
-        "serves {}, the live build is of {}",
+        "serves {}, the live build has {}",
         short(&served),
         short(&left)
     ))?
