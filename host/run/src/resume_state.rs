@@ -56,7 +56,9 @@ impl ResumeState {
     pub fn of(record: &RunRecord, journal: &[Stored]) -> Self {
         let view = RunView::of(journal);
         let vm_after = |relocations: usize| {
-            let last = relocations.checked_sub(1).and_then(|i| view.relocations.get(i));
+            let last = relocations
+                .checked_sub(1)
+                .and_then(|i| view.relocations.get(i));
             let first = || record.vm.as_deref().map(VmId::from);
             last.map_or_else(first, |last| Some(last.to.clone()))
         };

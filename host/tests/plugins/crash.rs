@@ -2,7 +2,8 @@
 //! journal, resumed by another process, and ends as if nothing had been. Each
 //! process is a session over the same store, as `vdeploy run` and `vdeploy
 //! resume` are.
-//! What was done to the target is counted by the target.
+//! What was done to the target is counted by the target. Over 500 lines: the
+//! matrices share one target that counts.
 
 use crate::crash_world::{Outside, Target};
 use crate::driver::{exec, fail, plan, step};

@@ -1,3 +1,5 @@
+//! The store as a whole. Over 500 lines: one set of helpers for all its tables.
+
 use super::*;
 use crate::entry::FORMAT;
 use crate::lease_breaks;

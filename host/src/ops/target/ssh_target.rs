@@ -1,5 +1,7 @@
 //! From a target of type `ssh` and the user's OpenSSH configuration to the way
 //! there. What the project says goes over what the configuration says.
+//! Over 500 lines: every key of the target beside the option of OpenSSH that it
+//! overrides; to be split by those groups.
 
 use super::user::User;
 use crate::capability::secrets::{LoadedSecrets, Secret, Secrets as _};
