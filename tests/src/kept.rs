@@ -51,8 +51,15 @@ pub fn builds() -> Result<PathBuf> {
     Ok(builds)
 }
 
-/// Writes an executable file in one go: another process may be running it.
+/// Writes an executable file in one go: another process may be running it. A file
+/// that has this text already is left alone: a process that is forked while it is
+/// written keeps it open, and starting it fails with "text file busy".
 pub fn write_program(path: &Path, text: &str) -> Result<()> {
+    static WRITES: Mutex<()> = Mutex::new(());
+    let _one = WRITES.lock().unwrap_or_else(PoisonError::into_inner);
+    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
     let name = path.file_name().context("no name")?.to_string_lossy();
     let directory = path.parent().context("no directory")?;
     let new = tempfile::Builder::new()
