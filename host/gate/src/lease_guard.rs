@@ -63,7 +63,7 @@ impl Gate {
     }
 
     /// Whether a call with this error has no result in the journal: a process
-    /// that goes on with the run finds out what came of it.
+    /// that resumes the run finds out what came of it.
     pub(super) fn is_left_open(&self, error: &EffectError) -> bool {
         error.code == codes::GATE_CUT
             || (error.maybe_applied && self.shared.world.leases.loss().is_some())

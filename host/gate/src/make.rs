@@ -50,7 +50,7 @@ impl Gate {
             // They are in the intent of the earlier process.
             asked.request = Value::Null;
         }
-        // Before the call, which can be cut off at the step's deadline.
+        // Before the call, which can be interrupted at the step's deadline.
         let was_changed = match changes_target {
             true => shared.snapshots.set_target_changed(true),
             false => true,

@@ -27,7 +27,7 @@ pub struct Situation {
     pub phase: Phase,
     /// Whether no change is to be made.
     pub dry_run: bool,
-    /// Whether a snapshot of the target stands in this run's journal, or was
+    /// Whether a snapshot of the target exists in this run's journal, or was
     /// waived on the command line.
     pub snapshot_stands: bool,
     /// Whether the plugin was granted to make a snapshot by its own means.
@@ -97,7 +97,7 @@ pub fn decide(call: &Call, now: Situation) -> Decision {
         return Decision::Refuse(EffectError::new(
             ErrorKind::Denied,
             codes::GATE_NO_SNAPSHOT,
-            "no snapshot of the target stands in this run, so it may not be changed; \
+            "no snapshot of the target exists in this run, so it may not be changed; \
              put a snapshot step before this one",
         ));
     }

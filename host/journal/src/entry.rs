@@ -107,14 +107,14 @@ pub enum Entry {
         /// The steps.
         steps: Vec<StepId>,
     },
-    /// Another process goes on with the run.
+    /// Another process resumes the run.
     Resumed {
         /// Who.
         by: String,
         /// Version of vdeploy.
         host_version: String,
     },
-    /// The run is not gone on with, by the word of a person or because another
+    /// The run is not resumed, by the word of a person or because another
     /// run has taken its place.
     Abandoned {
         /// Who.

@@ -39,7 +39,7 @@ pub struct PruneCandidate {
     pub rolls_back: Option<RunId>,
     /// Whether it changed the target, or may have.
     pub changed: bool,
-    /// Whether it was cut off so that somebody must settle it.
+    /// Whether it was interrupted so that somebody must settle it.
     pub unsettled: bool,
     /// What the lease on its target says of it.
     pub hold: Hold,
@@ -69,11 +69,11 @@ pub enum Hold {
 /// Why a run that was meant stays.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum KeepReason {
-    /// It is at work.
+    /// It is running.
     AtWork,
     /// Its process may still be there.
     RanOut,
-    /// It was cut off, and nobody has settled it.
+    /// It was interrupted, and nobody has settled it.
     CutOff,
     /// `vdeploy rollback` would undo it.
     Rollback,
@@ -168,7 +168,7 @@ fn needed(runs: &[PruneCandidate]) -> BTreeMap<RunId, KeepReason> {
         if run.unsettled {
             need(run, KeepReason::CutOff);
         }
-        // One that can still be gone on with may end in any way: whatever is
+        // One that can still be resumed may end in any way: whatever is
         // the newest without it is needed too.
         if run.unsettled || run.outcome.is_none() {
             continue;
@@ -177,7 +177,7 @@ fn needed(runs: &[PruneCandidate]) -> BTreeMap<RunId, KeepReason> {
         if undone.contains(&run.id) {
             need(run, KeepReason::Rollback);
         }
-        // It also settles what was cut off before it.
+        // It also settles what was interrupted before it.
         if run.changed && !interrupted::is_interrupted(run.outcome) && newest("change") {
             need(run, KeepReason::LastChange);
         }

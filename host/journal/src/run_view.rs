@@ -59,7 +59,7 @@ pub struct FunctionView<'a> {
     pub relocations_before: usize,
     /// Whether the target was changed before it.
     pub target_changed_before: bool,
-    /// None while it runs, or when the run was cut off in it.
+    /// None while it runs, or when the run was interrupted in it.
     pub end: Option<FunctionEnd<'a>>,
 }
 
@@ -202,7 +202,7 @@ impl<'a> RunView<'a> {
         }
     }
 
-    /// Index of the function that the run was cut off in: it has no end, or
+    /// Index of the function that the run was interrupted in: it has no end, or
     /// failed for nothing but the stop, and nothing began after it.
     pub fn in_flight(&self) -> Option<usize> {
         let last = self.functions.len().checked_sub(1)?;

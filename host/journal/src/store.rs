@@ -243,7 +243,7 @@ pub trait Store: Send + Sync + Debug {
     /// Bytes that the store takes.
     fn size(&self) -> Result<u64, StoreError>;
     /// Gives the room of what was removed back. It keeps everybody from writing
-    /// meanwhile, so it is not done while a run is at work.
+    /// meanwhile, so it is not done while a run is running.
     fn compact(&self) -> Result<Compacted, StoreError>;
 
     /// Takes the lease on `target` for `ttl`, unless somebody has it: then

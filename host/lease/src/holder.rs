@@ -98,7 +98,7 @@ impl LeaseHolder {
                     ),
                     Some(DeadRun::Early(resume)) => format!(
                         "{gone}, and it had begun no change. Its lease ends in {secs} s; start \
-                         again then, or go on with it now: `{resume}`"
+                         again then, or resume it now: `{resume}`"
                     ),
                     None => format!("{gone}. Its lease ends in {secs} s; start again then"),
                 }

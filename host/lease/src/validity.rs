@@ -86,7 +86,7 @@ impl LeaseValidity {
         self.become_if(State::Unknown, |_| true);
     }
 
-    /// Nobody else can take it now, or it is gone on without it.
+    /// Nobody else can take it now, or the run continues without it.
     pub fn not_needed(&self) {
         self.become_if(State::NotNeeded, |_| true);
     }

@@ -134,7 +134,7 @@ struct Left {
 struct Process<'a> {
     script: &'a Script,
     left: &'a mut Left,
-    /// Moments until it is cut off: each write has one before it and one after.
+    /// Moments until it is interrupted: each write has one before it and one after.
     moments: Option<usize>,
 }
 
@@ -311,7 +311,7 @@ fn through(script: &Script, crashes: &[usize]) -> (Outcome, Left) {
             Err(Crash) => stop = None,
         }
     }
-    panic!("the last process was not cut off")
+    panic!("the last process was not interrupted")
 }
 
 /// What every history must be, however it came about.

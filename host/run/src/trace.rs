@@ -26,7 +26,7 @@ pub struct Function {
     pub attempt: u32,
     /// Its calls.
     pub segment: Segment,
-    /// How it ended; none when the run was cut off in it.
+    /// How it ended; none when the run was interrupted in it.
     pub ended: Option<Ending>,
     /// The rollback began right before it, for this step.
     pub rollback: Option<Option<StepId>>,

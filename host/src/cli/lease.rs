@@ -68,7 +68,7 @@ async fn break_lease(session: &Session, args: &BreakArgs) -> Result<ExitCode, Cl
     let reason = args.reason.trim();
     if reason.is_empty() {
         return Err(CliError::usage("--reason is empty")
-            .hint("say why the run may be cut off; the one who started it reads it"));
+            .hint("say why the run may be interrupted; the one who started it reads it"));
     }
     if !args.yes && !terminal::can_ask() {
         return Err(CliError::usage(

@@ -102,9 +102,9 @@ pub enum Command {
     Plan(plan::PlanCommand),
     /// Bring back what was live before a run, and verify it
     Rollback(rollback::RollbackArgs),
-    /// Go on with a run that was cut off
+    /// Resume an interrupted run
     Resume(resume::ResumeArgs),
-    /// Leave a run that was cut off as it is; the reason is recorded
+    /// Leave an interrupted run as it is; the reason is recorded
     Abandon(abandon::AbandonArgs),
     /// Repeat a recorded run without its target, and show what differs
     Replay(replay::ReplayArgs),

@@ -11,8 +11,8 @@ use clap::Args;
 
 /// What to type.
 const EXAMPLES: &str = "Examples:
-  vdeploy resume             go on with the run that was cut off on the only target
-  vdeploy resume 01M856KE    go on with this one";
+  vdeploy resume             resume the interrupted run on the only target
+  vdeploy resume 01M856KE    resume this one";
 
 /// Arguments of `vdeploy resume`.
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! The crash matrix: a run is cut off before and after every write to its
+//! The crash matrix: a run is interrupted before and after every write to its
 //! journal, resumed by another process, and ends as if nothing had been. Each
 //! process is a session over the same store, as `vdeploy run` and `vdeploy
 //! resume` are.
@@ -165,7 +165,7 @@ impl Run {
         )
     }
 
-    /// Processes until one is not cut off; `cuts` are the writes that each of
+    /// Processes until one is not interrupted; `cuts` are the writes that each of
     /// the first ones gets, and whether the next one still gets there.
     async fn through(&self, cuts: &[(usize, bool)]) -> Option<Finished> {
         for (nth, (writes, late)) in cuts.iter().enumerate() {
@@ -273,7 +273,7 @@ async fn assert_repeatable(run: &Run, case: &str) {
     assert_eq!(again.cut_off, None, "{case}");
 }
 
-/// `seconds`: where the process that goes on is cut off in its turn.
+/// `seconds`: where the process that goes on is interrupted in its turn.
 async fn matrix(plan: Plan, outcome: Outcome, live: &str, seconds: &[Option<(usize, bool)>]) {
     let whole = Run::new(&plan);
     let (finished, _) = whole.process(whole.store.clone()).await;
@@ -286,7 +286,7 @@ async fn matrix(plan: Plan, outcome: Outcome, live: &str, seconds: &[Option<(usi
             let mut over = true;
             for late in [false, true] {
                 let cuts: Vec<(usize, bool)> = [(first, late)].into_iter().chain(*second).collect();
-                let case = format!("cut off at {cuts:?}");
+                let case = format!("interrupted at {cuts:?}");
                 let run = Run::new(&plan);
                 let Some(finished) = run.through(&cuts).await else {
                     continue;
@@ -422,7 +422,7 @@ fn posts_once(read_back: &str) -> Plan {
     plan([step("deploy", json!({ "run": [post] }))])
 }
 
-/// Cut off with the request in doubt, sent before or not, and gone on with. How
+/// Interrupted with the request in doubt, sent before or not, and resumed. How
 /// often it arrived, and what the plugin saw.
 async fn in_doubt(read_back: &str, arrived: bool) -> (usize, Value) {
     let plan = posts_once(read_back);

@@ -281,7 +281,7 @@ async fn a_stop_ends_a_sleep() {
         }
     });
     assert_eq!(code(&result.unwrap_err()), "gate.cancelled");
-    // It is slept to its end when the run is gone on with.
+    // It is slept to its end when the run is resumed.
     let slept = |entry: &Entry| matches!(entry, Entry::Result { function, .. } if function == "clock.sleep-ms");
     assert!(!stage.journal().iter().any(slept));
 }

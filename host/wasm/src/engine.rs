@@ -36,7 +36,7 @@ pub struct Limits {
     /// Bytes of log lines and named checks; what comes after is left out.
     pub log: usize,
     /// What a call may take beyond the step's deadline, so that the error of a
-    /// host call that ends at the deadline arrives before the call is cut off.
+    /// host call that ends at the deadline arrives before the call is interrupted.
     pub grace: Duration,
 }
 

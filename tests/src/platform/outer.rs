@@ -139,7 +139,7 @@ impl Server {
                         Kind::Npm => serve_package(&stream, &dir),
                     };
                     if let Err(error) = served {
-                        eprintln!("a client of the {kind:?} server was cut off: {error:#}");
+                        eprintln!("a client of the {kind:?} server was disconnected: {error:#}");
                     }
                 });
             }

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use vdeploy_tests::base::{TOKEN, text};
 use vdeploy_tests::{Base, Ran, Remote, Site, fixtures};
 
-/// A deploy and what must come of it, however often it is cut off.
+/// A deploy and what must come of it, however often it is interrupted.
 #[derive(Clone, Copy)]
 struct Deploy {
     name: &'static str,

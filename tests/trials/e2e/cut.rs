@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use vdeploy_tests::Site;
 use vdeploy_tests::base::text;
 
-/// A run that was cut off.
+/// A run that was interrupted.
 pub struct Cut {
     /// Its id.
     pub run: String,

@@ -157,7 +157,7 @@ fn written_down(base: &Base) -> Result<()> {
     let server = "[targets.db]\ntype = \"ssh\"\nhost = \"db.invalid\"\nssh-config = false\n";
     site.write_project(server)?;
     let ran = doctor(&site, &["--target", "db"])?.expect_code(3)?;
-    expect(&ran, None, "way back", "failed", "no way back")?;
+    expect(&ran, None, "rollback point", "failed", "no rollback point")?;
     expect(&ran, None, "connection", "failed", "db.invalid")?;
     ran.expect_text("--without-snapshot")?;
 

@@ -1,5 +1,5 @@
-//! What becomes of a run that was cut off: nothing is begun beside it, and it
-//! is gone on with, rolled back or abandoned.
+//! What becomes of a run that was interrupted: nothing is begun beside it, and it
+//! is resumed, rolled back or abandoned.
 
 use crate::e2e::Add;
 use crate::e2e::builds::{self, still_waits};
@@ -92,7 +92,7 @@ fn other_bytes(base: &Base) -> Result<()> {
     crate::e2e::hold::lease_is_free(&site)
 }
 
-/// A run that is gone on with by somebody who has another token.
+/// A run that is resumed by somebody who has another token.
 fn other_token(base: &Base) -> Result<()> {
     let site = base.site()?;
     site.remote.push_variant("good-v2")?;
@@ -200,7 +200,10 @@ fn rolled_back(base: &Base) -> Result<()> {
         let way = format!("vdeploy {way} {run}");
         ensure!(message.contains(&way), "no `{way}` in {message}");
     }
-    ensure!(message.contains("cut off in step `npm-build`"), "{message}");
+    ensure!(
+        message.contains("interrupted in step `npm-build`"),
+        "{message}"
+    );
     ensure!(world.counts(&site.vm)? == counts, "something was touched");
     ensure!(still_waits(&pid), "the refused run has ended the build");
 
@@ -266,7 +269,7 @@ fn abandoned(base: &Base) -> Result<()> {
         .expect_text(&format!("it was abandoned: {reason}"))?;
     site.vdeploy(&["resume"])?
         .expect_code(2)?
-        .expect_text("was cut off")?;
+        .expect_text("was interrupted")?;
     site.remote.push_variant("good-v2")?;
     let next = site.deploy(&QUICK)?.expect_code(0)?;
     ensure!(site.version().as_deref() == Some("2.0.0"));
@@ -296,7 +299,7 @@ fn abandoned_away(base: &Base) -> Result<()> {
     Ok(())
 }
 
-/// The run that was cut off can be resumed as long as its rollback has not got
+/// The run that was interrupted can be resumed as long as its rollback has not got
 /// to the target.
 fn rolled_back_away(base: &Base) -> Result<()> {
     let site = base.site()?;
@@ -328,7 +331,7 @@ fn held_elsewhere(base: &Base) -> Result<()> {
     ensure!(jobs.is_dir(), "{} is not there", jobs.display());
     site.vdeploy(&["resume", run])?
         .expect_code(20)?
-        .expect_text("was not gone on with, and is as it was")?;
+        .expect_text("was not resumed; nothing changed")?;
     ensure!(jobs.is_dir(), "the refused resume has removed the jobs");
     other.signal("INT")?;
     other.end()?.expect_code(40)?;

@@ -1,6 +1,6 @@
 //! The state directory fails: its disk is full, its database is locked, it
 //! cannot be written. The run ends with a clear error and code 40, the target
-//! is left alone from then on, and the run is gone on with when that is mended.
+//! is left alone from then on, and the run is resumed when that is mended.
 
 use crate::e2e::Add;
 use crate::e2e::counted::{Counted, Counts};
@@ -85,7 +85,7 @@ fn untouched(site: &Site<'_>, world: &Counted<'_, '_>, before: &Counts) -> Resul
     Ok(())
 }
 
-/// It is gone on with to the end that it has without a failure, and nothing is
+/// It is resumed to the end that it has without a failure, and nothing is
 /// done twice.
 fn goes_on(
     base: &Base,

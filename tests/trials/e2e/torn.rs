@@ -1,7 +1,7 @@
 //! What a disk has lost or spoilt of the store: the end of its write-ahead log
 //! after a crash, bytes in the middle of the database.
 //!
-//! A run is killed, its log is cut, and the run is gone on with. What is lost
+//! A run is killed, its log is cut, and the run is resumed. What is lost
 //! is decided by the journal that the cut log still gives, so each test knows
 //! what must come of it.
 

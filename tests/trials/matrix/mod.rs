@@ -4,7 +4,7 @@
 //! exported: a good app, a bad one that goes back by git, a bad one that goes
 //! back by its snapshot. Each recording becomes a target that does again, at
 //! once, what the real one did (`target`). On it the run is killed before and
-//! after every single write of its journal, gone on with, and killed again
+//! after every single write of its journal, resumed, and killed again
 //! right there. The recordings are of this build: there is no file that could
 //! be older than a plugin.
 //!

@@ -17,7 +17,7 @@ use vdeploy_tests::{Base, Remote, Site, fixtures};
 /// One setting of the deploys: a short stability window.
 const SET: &str = "smoke.stable-seconds=1";
 
-/// A deploy that is cut off everywhere.
+/// A deploy that is interrupted everywhere.
 #[derive(Clone, Copy)]
 pub struct Scenario {
     /// For the name of the trial.

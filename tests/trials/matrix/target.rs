@@ -111,7 +111,7 @@ impl Target {
         ))
     }
 
-    /// What a run that was cut off asks for, to find out whether a request of it
+    /// What a run that was interrupted asks for, to find out whether a request of it
     /// has arrived: the address that the request declares, or the entry of the
     /// ledger by its id. What the service said when it took the entry, or none
     /// inside when it has not. (The recorder compares this with the real

@@ -1,6 +1,6 @@
 //! How any server is reached and left: by an alias of the user's OpenSSH
 //! configuration, with a host key that is known or not, over a connection that
-//! breaks, and not at all where there would be no way back.
+//! breaks, and not at all where there would be no rollback point.
 
 use crate::platform::row::OLD;
 use anyhow::{Context as _, Result, ensure};

@@ -18,14 +18,14 @@ pub(super) fn size(db: &Connection, path: &str) -> Result<u64, Failure> {
 }
 
 /// Writes the database anew without its free pages. That takes the write lock
-/// for as long as it takes, which a run at work could not wait for.
+/// for as long as it takes, which a running run could not wait for.
 pub(super) fn compact(db: &Connection, now: u64, path: &str) -> Result<Compacted, Failure> {
     if pragma(db, "freelist_count")? == 0 {
         return Ok(Compacted::Done);
     }
     if let Some((run, target)) = at_work(db, now)? {
         return Ok(Compacted::Later(format!(
-            "run {run} is at work on `{target}`; try again when it has ended"
+            "run {run} is running on `{target}`; try again when it has ended"
         )));
     }
     let written = match db.execute_batch("VACUUM") {

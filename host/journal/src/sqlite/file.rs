@@ -61,7 +61,7 @@ impl Identity {
             _ => Err(StoreError::Database {
                 path: path.to_owned(),
                 message: "the file was removed or replaced while it was in use, and nothing more \
-                          is written to it; what a run had begun cannot be gone on with: bring \
+                          is written to it; what a run had begun cannot be resumed: bring \
                           the file back, or see what is live with `vdeploy doctor`"
                     .to_owned(),
             }),

@@ -257,7 +257,7 @@ impl Draft<'_> {
             "smoke",
             "{ health = \"/health\", health-expect = \"any\", endpoints = [], open-warning = \"\" }",
         );
-        let _ = writeln!(out, "\n# The way back starts the service in the same way.");
+        let _ = writeln!(out, "\n# The rollback starts the service in the same way.");
         let rollback = format!("{{ {start}{quiet} }}");
         entry_of(out, "rollback", "rollback", &rollback);
         entry_of(

@@ -35,7 +35,7 @@ pub fn as_text(
     }
     let how = match (until, &replayed.cut_off, recorded) {
         (_, Some(step), _) => {
-            format!("the recording ends in step `{step}`, where the run was cut off")
+            format!("the recording ends in step `{step}`, where the run was interrupted")
         }
         (Some(step), None, _) => format!("until step `{step}` had run"),
         (None, None, Some(outcome)) => {

@@ -179,12 +179,12 @@ pub fn rollback_readiness(
         plugin.is_some_and(|plugin| plugin.grants.allows_snapshot(scope))
     };
     match readiness::settle(&mut plan.clone(), &question, granted) {
-        Ok(_) if !question.changes => report.pass("way back", "the plan changes nothing"),
+        Ok(_) if !question.changes => report.pass("rollback point", "the plan changes nothing"),
         Ok(_) if question.takes_snapshots => {
-            report.pass("way back", "the platform takes snapshots")
+            report.pass("rollback point", "the platform takes snapshots")
         }
-        Ok(_) => report.pass("way back", "the plan keeps an archive"),
-        Err(error) => report.error("way back", &error),
+        Ok(_) => report.pass("rollback point", "the plan keeps an archive"),
+        Err(error) => report.error("rollback point", &error),
     }
 }
 

@@ -79,7 +79,7 @@ impl Prepared {
                 () = shared.cancellation.stopped() => return Ok(Reached::There(None)),
             },
         };
-        // Before the lease there is taken: that of the process which was cut off
+        // Before the lease there is taken: that of the process which was interrupted
         // tells the next run what to end.
         if let (Ok(()), Some(resumed)) = (&connected, origin.resumed()) {
             match resumed.lost_end(&*assembly.world.ssh).await {

@@ -326,7 +326,7 @@ async fn stopped_before_it_was_resumed(shared: &RunShared, lease: Option<OnTarge
         next: vec![format!("vdeploy resume {run}")],
         ..refused(
             Outcome::Interrupted,
-            format!("stopped before run {run} was gone on with"),
+            format!("stopped before run {run} was resumed"),
         )
     }
 }

@@ -130,7 +130,7 @@ impl Origin {
 }
 
 fn not_resumed(run: &RunId, outcome: Outcome, why: &str) -> Finished {
-    let message = format!("run {run} was not gone on with, and is as it was\n{why}");
+    let message = format!("run {run} was not resumed; nothing changed\n{why}");
     Finished {
         next: vec![format!("vdeploy resume {run}")],
         ..refused(outcome, message)

@@ -1,4 +1,4 @@
-//! What is said at the end of a run that another process has gone on with, or
+//! What is said at the end of a run that another process has resumed, or
 //! has settled, while this one had it or waited for it.
 
 use super::origin::refused;
@@ -25,7 +25,7 @@ pub(super) fn amend(store: &dyn Store, run: &RunId, me: &Actor, finished: Finish
     let how = match view.why_not_resumable() {
         Some(how) => format!("and {how}"),
         None => {
-            // It is at work, and then this is refused, or it was cut off too.
+            // It is running, and then this is refused, or it was interrupted too.
             next.push(format!("vdeploy resume {run}"));
             "and has not ended it yet".to_owned()
         }
@@ -41,7 +41,7 @@ pub(super) fn amend(store: &dyn Store, run: &RunId, me: &Actor, finished: Finish
     }
 }
 
-/// A run that is to be gone on with did so itself while it was waited for.
+/// A run that is to be resumed did so itself while it was waited for.
 pub(super) fn meanwhile(store: &dyn Store, run: &RunId) -> Finished {
     let ended = store
         .journal(run)

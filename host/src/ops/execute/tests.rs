@@ -2,7 +2,7 @@ use super::has_ended;
 use crate::event::Outcome;
 
 /// What a run's jobs left on the target is kept while the run may be at work
-/// elsewhere, or may be gone on with.
+/// elsewhere, or may be resumed.
 #[test]
 fn only_the_jobs_of_a_run_that_has_ended_are_removed() {
     for kept in [

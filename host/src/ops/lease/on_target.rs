@@ -127,7 +127,7 @@ pub fn after_a_move(claim: Claim, shared: &Arc<RunShared>) -> OnTarget {
     OnTarget::new(TargetLease::after_a_move(claim), shared).relied_on(shared)
 }
 
-/// Takes nothing, and warns when somebody else is at work.
+/// Takes nothing, and warns when another run holds it.
 pub async fn preview(claim: &Claim, shared: &RunShared) {
     let message = match target::holder(&*claim.ssh, claim.ttl).await {
         Ok(None) => return,

@@ -69,7 +69,7 @@ pub fn message(found: &Interrupted) -> String {
         false => "before it changed the target, but something it had begun may have happened",
     };
     format!(
-        "run {} (plan {}, {}) was cut off{at}, {state}; nothing new is begun before that is \
+        "run {} (plan {}, {}) was interrupted{at}, {state}; nothing new is begun before that is \
          settled. {}",
         record.id,
         record.plan.name,
@@ -111,10 +111,10 @@ pub fn replace(
     Ok(Some(found.record.id))
 }
 
-/// No run of the target was cut off; one of another target is named.
+/// No run of the target was interrupted; one of another target is named.
 fn none_cut_off(store: &dyn Store, target: &TargetName, what: &str) -> OpsError {
     let error = OpsError::usage(format!(
-        "no run on the target `{target}` was cut off; there is nothing to {what}"
+        "no run on the target `{target}` was interrupted; there is nothing to {what}"
     ));
     let runs = store.runs(None, u32::MAX).unwrap_or_default();
     let others: BTreeSet<&TargetName> = runs.iter().map(|run| &run.target).collect();
@@ -130,7 +130,7 @@ fn none_cut_off(store: &dyn Store, target: &TargetName, what: &str) -> OpsError 
         .collect();
     error.hint(match cut_off.is_empty() {
         true => "`vdeploy runs list` shows the runs".to_owned(),
-        false => format!("cut off was {}; name it", cut_off.join(", ")),
+        false => format!("interrupted is {}; name it", cut_off.join(", ")),
     })
 }
 

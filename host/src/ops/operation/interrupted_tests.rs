@@ -54,7 +54,7 @@ fn the_ways_of_a_run_whose_process_is_gone_are_named_at_once() {
     assert!(text.contains("  vdeploy rollback 010   bring"), "{text}");
     let text = said(&store_with("01A", "infra", None, &[]));
     assert!(
-        text.ends_with("ends in 7 s; start again then, or go on with it now: `vdeploy resume 01A`"),
+        text.ends_with("ends in 7 s; start again then, or resume it now: `vdeploy resume 01A`"),
         "{text}"
     );
     // One that has ended only has not given its lease back, and another store
@@ -81,7 +81,7 @@ fn a_run_that_was_cut_off_on_another_target_is_named() {
     let error = find(&store, None, &"infra".into(), "resume").unwrap_err();
     assert_eq!(
         error.hint.as_deref(),
-        Some("cut off was run 01A on the target `local`; name it")
+        Some("interrupted is run 01A on the target `local`; name it")
     );
     let found = find(&store, None, &"local".into(), "resume").unwrap();
     assert_eq!(found.id.as_str(), "01A");

@@ -90,7 +90,7 @@ fn not_running(store: &dyn Store, record: &RunRecord) -> Result<(), OpsError> {
     Err(OpsError::new(
         OpsErrorKind::Held,
         format!(
-            "run {run} was not cut off, it is at work: its process {pid} runs on this machine; \
+            "run {run} is not interrupted, it is running: its process {pid} runs on this machine; \
              nothing was begun"
         ),
     )
@@ -163,7 +163,7 @@ impl Resumed {
             OpsErrorKind::PluginRefused,
             format!(
                 "the bytes of these plugins are not those that run {run} began with: {}; what they \
-                 recorded may not fit, so the run is not gone on with",
+                 recorded may not fit, so the run is not resumed",
                 names.join(", ")
             ),
         )
@@ -185,7 +185,7 @@ impl Resumed {
         Err(OpsError::new(
             OpsErrorKind::Refused,
             format!(
-                "run {run} was on {}, and the target `{}` is {} now: it is not gone on with there",
+                "run {run} was on {}, and the target `{}` is {} now: it is not resumed there",
                 shown(then),
                 self.record.target,
                 shown(now)
@@ -197,7 +197,7 @@ impl Resumed {
         )))
     }
 
-    /// Why the run cannot be gone on with where the target knows more of it than
+    /// Why the run cannot be resumed where the target knows more of it than
     /// the journal: no job is begun before its intent is on the disk, so the end
     /// of the journal was lost, and with it what the next calls depend on.
     pub async fn lost_end(&self, ssh: &dyn Ssh) -> Result<Option<String>, EffectError> {
@@ -210,7 +210,7 @@ impl Resumed {
         }
         let calls: Vec<String> = jobs.iter().map(u64::to_string).collect();
         Ok(Some(format!(
-            "run {run} cannot be gone on with: the end of its journal is lost. The target \
+            "run {run} cannot be resumed: the end of its journal is lost. The target \
              `{target}` has begun commands of it that are not in the journal (call {calls}); was \
              the state directory copied back, or has its disk not kept what was written? Nothing \
              was touched now. Go back to what was live before it, or leave the target as it is:\n  \
@@ -220,14 +220,14 @@ impl Resumed {
         )))
     }
 
-    /// Why the run cannot be gone on with where `by` has changed the target
+    /// Why the run cannot be resumed where `by` has changed the target
     /// last: a run that began later has not left it as this one knows it. Ids
     /// of runs are in the order of their beginnings.
     pub fn overtaken(&self, by: &RunId) -> Option<String> {
         let run = &self.record.id;
         (by > run).then(|| {
             format!(
-                "run {run} cannot be gone on with: run {by}, which began later, has changed the \
+                "run {run} cannot be resumed: run {by}, which began later, has changed the \
                  target `{target}` since, so what this run knows of it is not true any more. \
                  Nothing was touched now. See what is live, and leave the target as it is, or go \
                  back to what was live before this run:\n  vdeploy abandon {run} --reason \
@@ -237,7 +237,7 @@ impl Resumed {
         })
     }
 
-    /// Whether another process of the run has gone on with it since.
+    /// Whether another process of the run has resumed it since.
     pub fn is_outdated(&self, store: &dyn Store) -> Result<bool, StoreError> {
         Ok(store.journal(&self.record.id)?.len() != self.entries)
     }

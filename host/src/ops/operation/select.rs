@@ -142,7 +142,7 @@ fn undone_by(back: &RunRecord) -> String {
     )
 }
 
-/// Refuses while a run is at work: which change is the newest is not known
+/// Refuses while a run is running: which change is the newest is not known
 /// before it has ended. One whose process is gone ends no more.
 pub(in crate::ops) fn settled(
     store: &dyn Store,

@@ -5,7 +5,7 @@ use crate::ids::{PluginName, StepId, TargetName};
 use crate::journal::store::RunRecord;
 use crate::ops::error::OpsError;
 
-/// The target must be in the project, and of a run that is gone on with its
+/// The target must be in the project, and of a run that is resumed its
 /// plugins, too.
 pub fn has_what_it_needs(
     project: &Project,

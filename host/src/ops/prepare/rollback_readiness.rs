@@ -118,7 +118,7 @@ fn no_snapshot(plan: &Plan, question: &Question<'_>) -> OpsError {
     let Question { target, .. } = question;
     let name = &plan.name;
     let message = format!(
-        "no platform takes snapshots of the target `{target}`, and no step of the plan `{name}` makes one of its own, so there would be no way back"
+        "no platform takes snapshots of the target `{target}`, and no step of the plan `{name}` makes one of its own, so there would be no rollback point"
     );
     let ways = match question.is_rollback {
         true => format!(
@@ -129,7 +129,7 @@ fn no_snapshot(plan: &Plan, question: &Question<'_>) -> OpsError {
         false => format!(
             "either let the plan archive the directories before it changes them: put into vdeploy.toml\n\
              \n[plans.{name}]\nextends = \"{}-ssh\"\n\
-             \nor go on without, which is recorded and leaves only git as the way back: add \
+             \nor go on without, which is recorded and leaves only git as the rollback point: add \
              `--without-snapshot \"REASON\"`",
             match name.as_str() {
                 "restart" => "restart",

@@ -46,7 +46,7 @@ impl HostState {
         if touches_target && !self.snapshot_taken {
             return Err(denied(
                 "gate.no-snapshot",
-                "no snapshot of the target stands in this run",
+                "no snapshot of the target exists in this run",
             ));
         }
         Ok(Passage::Perform)

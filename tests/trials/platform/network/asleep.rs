@@ -157,7 +157,7 @@ fn taken(world: &World) -> Result<()> {
     judged().with_context(|| format!("{}\n--- the other run\n{}", ran.text(), taker.text()))
 }
 
-/// Somebody goes on with the run on the machine whose first process sleeps.
+/// Somebody resumes the run on the machine whose first process sleeps.
 fn resumed(world: &World) -> Result<()> {
     let mut host = Asleep::in_a_commit(world, How::Held, &[])?;
     let other = host.place.vdeploy(&["resume", "--json"])?.expect_code(0)?;

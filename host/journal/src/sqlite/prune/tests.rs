@@ -248,7 +248,7 @@ fn what_is_needed_again_meanwhile_is_not_removed() {
     store.release_lease(&lease).unwrap();
     assert!(!store.remove_run(b).unwrap());
 
-    // The other one is gone on with: first it has the target only.
+    // The other one is resumed: first it has the target only.
     let lease = store
         .acquire_lease(&infra(), &"01A".into(), &"me".into(), TTL)
         .unwrap()
@@ -413,7 +413,7 @@ fn the_room_is_given_back_later_while_a_run_is_at_work() {
     let Compacted::Later(why) = store.compact().unwrap() else {
         panic!("it was done beside a run");
     };
-    assert!(why.contains("run 01B is at work on `infra`"), "{why}");
+    assert!(why.contains("run 01B is running on `infra`"), "{why}");
     store.release_lease(&lease).unwrap();
     let large = store.size().unwrap();
 

@@ -26,7 +26,7 @@ pub(super) enum Late {
     Question,
     /// Only what it says.
     Answer,
-    /// The command, and who has sent it is cut off at once.
+    /// The command, and who has sent it is disconnected at once.
     CutOff,
 }
 
@@ -210,7 +210,7 @@ impl Ssh for Homes {
         self.called.notify_one();
         if self.away.load(Ordering::SeqCst) {
             let kind = ErrorKind::Unavailable;
-            return Err(EffectError::new(kind, "ssh.unreachable", "cut off"));
+            return Err(EffectError::new(kind, "ssh.unreachable", "disconnected"));
         }
         if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
@@ -238,7 +238,7 @@ impl Ssh for Homes {
         });
         late.sent.add_permits(1);
         if late.what == Late::CutOff {
-            let error = EffectError::new(ErrorKind::Unavailable, "ssh.closed", "cut off");
+            let error = EffectError::new(ErrorKind::Unavailable, "ssh.closed", "disconnected");
             return Err(error.in_doubt());
         }
         doing.await.unwrap()
