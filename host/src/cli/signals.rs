@@ -52,7 +52,7 @@ fn leave(text: String, for_programs: bool) -> ! {
 fn last_words(run: &RunId) -> String {
     format!(
         "left at once; the target may be half changed, and a command of run {run} may still run \
-         there: `vdeploy runs show {run}` says how far it is, `vdeploy resume {run}` goes on with \
+         there: `vdeploy runs show {run}` says how far it is, `vdeploy resume {run}` resumes \
          it, `vdeploy rollback {run}` goes back, `vdeploy abandon {run} --reason \"REASON\"` \
          leaves the target as it is"
     )
