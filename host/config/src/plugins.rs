@@ -5,12 +5,7 @@ use super::nearest::did_you_mean;
 use super::parse::{At, TableReader};
 use super::span::Place;
 use std::path::{Path, PathBuf};
-use vdeploy_core::ids::{Digest, is_name};
-use vdeploy_scope::HttpScope;
-use vdeploy_scope::ScopeError;
-use vdeploy_scope::SecretScope;
-use vdeploy_scope::SnapshotScope;
-use vdeploy_scope::SshScope;
+use vdeploy_core::ids::Digest;
 use vdeploy_scope::{Capability, Grants};
 
 /// Where a plugin's bytes are.
@@ -82,29 +77,29 @@ impl RawPlugin {
             &format!("[plugins.{name}.grants]"),
             &Capability::ALL.map(Capability::name),
         );
-        let text = |e: ScopeError| e.message;
-        let ssh = table.read_all("ssh", |t| SshScope::parse(t).map_err(text));
-        self.grants.ssh = ssh.into_iter().map(|i| i.value).collect();
-        let http = table.read_all("http", |t| HttpScope::parse(t).map_err(text));
-        self.grants.http = http.into_iter().map(|i| i.value).collect();
-        for scope in table.read_all("secrets", |t| SecretScope::parse(t).map_err(text)) {
-            self.secrets.push(At {
-                value: scope.value.name().to_owned(),
-                place: scope.place,
-            });
-            self.grants.secrets.push(scope.value);
+        for capability in Capability::ALL {
+            let key = capability.name();
+            if !capability.has_scopes() {
+                if table.boolean(key) == Some(true) {
+                    // A capability without scopes takes the empty one.
+                    let _ = self.grants.add(capability, "");
+                }
+                continue;
+            }
+            let granted = |text: &str| {
+                let mut grants = Grants::default();
+                let added = grants.add(capability, text);
+                added.map(|()| grants).map_err(|error| error.message)
+            };
+            for one in table.read_all(key, granted) {
+                let names = one.value.secret_names().into_iter();
+                self.secrets.extend(names.map(|name| At {
+                    value: name.to_owned(),
+                    place: one.place.clone(),
+                }));
+                self.grants.merge(one.value);
+            }
         }
-        let reveal = table.read_all("secrets-reveal", |t| match is_name(t) {
-            true => Ok(t.to_owned()),
-            false => Err(format!("`{t}` is not a secret's name; write the name only")),
-        });
-        for name in reveal {
-            self.grants.secrets_reveal.push(name.value.clone());
-            self.secrets.push(name);
-        }
-        let snapshot = table.read_all("snapshot", |t| SnapshotScope::parse(t).map_err(text));
-        self.grants.snapshot = snapshot.into_iter().map(|i| i.value).collect();
-        self.grants.state = table.boolean("state").unwrap_or(false);
     }
 
     /// The plugin. Without a source of its own it adds grants to the built-in
@@ -117,12 +112,16 @@ impl RawPlugin {
                 grants: self.grants,
                 place: self.place,
             }),
-            (None, Some(builtin)) if self.adds => Some(PluginConfig {
-                source: builtin.source.clone(),
-                digest: self.digest.or_else(|| builtin.digest.clone()),
-                grants: add(&builtin.grants, self.grants),
-                place: self.place,
-            }),
+            (None, Some(builtin)) if self.adds => {
+                let mut grants = builtin.grants.clone();
+                grants.merge(self.grants);
+                Some(PluginConfig {
+                    source: builtin.source.clone(),
+                    digest: self.digest.or_else(|| builtin.digest.clone()),
+                    grants,
+                    place: self.place,
+                })
+            }
             // A wrong `source` was reported; keep the name known.
             (None, _) => (!self.adds).then(|| PluginConfig {
                 source: PluginSource::Builtin(String::new()),
@@ -131,26 +130,6 @@ impl RawPlugin {
                 place: self.place,
             }),
         }
-    }
-}
-
-fn add(base: &Grants, more: Grants) -> Grants {
-    fn join<T: Clone + PartialEq>(base: &[T], more: Vec<T>) -> Vec<T> {
-        let mut all = base.to_vec();
-        for item in more {
-            if !all.contains(&item) {
-                all.push(item);
-            }
-        }
-        all
-    }
-    Grants {
-        ssh: join(&base.ssh, more.ssh),
-        http: join(&base.http, more.http),
-        secrets: join(&base.secrets, more.secrets),
-        secrets_reveal: join(&base.secrets_reveal, more.secrets_reveal),
-        snapshot: join(&base.snapshot, more.snapshot),
-        state: base.state || more.state,
     }
 }
 

@@ -48,6 +48,11 @@ impl Capability {
         Self::ALL.into_iter().find(|c| c.name() == name)
     }
 
+    /// Whether it is granted scope by scope, and not by `true`.
+    pub const fn has_scopes(self) -> bool {
+        self.example().is_some()
+    }
+
     /// A scope to show to somebody who has none; `None` without scopes.
     pub(crate) const fn example(self) -> Option<&'static str> {
         match self {

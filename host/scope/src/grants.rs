@@ -128,6 +128,31 @@ impl Grants {
         Ok(())
     }
 
+    /// Adds what `more` has and these grants do not.
+    pub fn merge(&mut self, more: Self) {
+        fn join<T: PartialEq>(all: &mut Vec<T>, more: Vec<T>) {
+            for item in more {
+                if !all.contains(&item) {
+                    all.push(item);
+                }
+            }
+        }
+        let Self {
+            ssh,
+            http,
+            secrets,
+            secrets_reveal,
+            snapshot,
+            state,
+        } = more;
+        join(&mut self.ssh, ssh);
+        join(&mut self.http, http);
+        join(&mut self.secrets, secrets);
+        join(&mut self.secrets_reveal, secrets_reveal);
+        join(&mut self.snapshot, snapshot);
+        self.state |= state;
+    }
+
     /// Whether anything of this capability is granted. A secret that may be
     /// read may also be passed on.
     pub fn gives(&self, capability: Capability) -> bool {

@@ -2,8 +2,7 @@
 //! `vdeploy:manifest`: who the plugin is, what it asks for and how it is
 //! configured. Read without running any of its code.
 
-use super::capability::Capability;
-use super::grants::{Grants, ScopeError};
+use super::grants::Grants;
 use super::manifest_rules;
 pub use super::manifest_rules::OFFERED;
 use jsonschema::Validator;
@@ -28,6 +27,8 @@ pub struct Manifest {
     pub undo: bool,
     /// What it asks for; grants in the project file are what binds.
     pub requests: Vec<Request>,
+    /// The grants that cover all requests.
+    pub requested: Grants,
     /// JSON Schema of the configuration (an object).
     pub config: Map<String, Value>,
 }
@@ -48,23 +49,6 @@ impl Manifest {
     /// error has a line for each problem.
     pub fn parse(text: &str) -> Result<Self, String> {
         manifest_rules::read(text)
-    }
-
-    /// Grants for everything that the manifest asks for.
-    ///
-    /// # Errors
-    /// A scope that cannot be read; a parsed manifest has none.
-    pub fn requested(&self) -> Result<Grants, ScopeError> {
-        let mut grants = Grants::default();
-        for Request {
-            capability, scope, ..
-        } in &self.requests
-        {
-            let unknown = || ScopeError::new(format!("there is no capability `{capability}`"));
-            let capability = Capability::from_name(capability).ok_or_else(unknown)?;
-            grants.add(capability, scope)?;
-        }
-        Ok(grants)
     }
 
     /// The names of the configuration's keys.

@@ -55,6 +55,7 @@ pub(crate) fn read(text: &str) -> Result<Manifest, String> {
         problem(written.api.span(), what);
     }
     let mut requests = Vec::new();
+    let mut requested = Grants::default();
     for WrittenRequest {
         capability,
         scope,
@@ -73,7 +74,7 @@ pub(crate) fn read(text: &str) -> Result<Manifest, String> {
                 problem(capability.span(), what);
             }
             Some(capability) => {
-                if let Err(error) = Grants::default().add(capability, &scope) {
+                if let Err(error) = requested.add(capability, &scope) {
                     problem(span, error.message);
                 }
             }
@@ -96,6 +97,7 @@ pub(crate) fn read(text: &str) -> Result<Manifest, String> {
         api: written.api.into_inner(),
         undo: written.undo,
         requests,
+        requested,
         config: written.config.map(Spanned::into_inner).unwrap_or_default(),
     };
     if let Err(what) = check_schema(&manifest) {

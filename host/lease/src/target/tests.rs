@@ -138,10 +138,7 @@ async fn a_home_that_cannot_be_written_is_named() {
 async fn a_lease_is_renewed_until_it_is_released() {
     let homes = Homes::new();
     let ttl = Duration::from_secs(3);
-    let lease = TargetLease::acquire(homes.claim("01A", ttl))
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = homes.acquire("01A", ttl).await;
     homes.calls_beyond(3).await;
     let holder = holder(&*homes, LONG).await.unwrap().unwrap();
     assert_eq!(holder.run.as_str(), "01A");
@@ -156,10 +153,7 @@ async fn a_lease_is_renewed_until_it_is_released() {
 async fn a_foreign_token_is_a_loss() {
     let homes = Homes::new();
     let ttl = Duration::from_secs(6);
-    let lease = TargetLease::acquire(homes.claim("01A", ttl))
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = homes.acquire("01A", ttl).await;
     let dir = homes.home("one").join(".vdeploy-lease");
     std::fs::write(dir.join("who.01B"), "1\nwho of 01B\n").unwrap();
     let end = jiff::Timestamp::now().as_second() + 60;
@@ -180,10 +174,7 @@ async fn a_foreign_token_is_a_loss() {
 async fn a_broken_lease_is_a_loss_that_says_who_did_it() {
     let homes = Homes::new();
     let ttl = Duration::from_secs(6);
-    let lease = TargetLease::acquire(homes.claim("01A", ttl))
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = homes.acquire("01A", ttl).await;
     let (run, other) = (&RunId::from("01A"), &RunId::from("01B"));
     let by = "ada@desk pid 9 (its runner is gone)";
     // Only that of the run that was meant.
@@ -213,10 +204,7 @@ async fn a_target_that_is_cut_off_loses_the_lease() {
     for hangs in [true, false] {
         let homes = Homes::new();
         let ttl = Duration::from_secs(1);
-        let lease = TargetLease::acquire(homes.claim("01A", ttl))
-            .await
-            .unwrap()
-            .unwrap();
+        let lease = homes.acquire("01A", ttl).await;
         homes.hangs.store(hangs, Ordering::SeqCst);
         homes.away.store(!hangs, Ordering::SeqCst);
         let why = timeout(PATIENCE, lease.lost()).await.unwrap();
@@ -229,10 +217,7 @@ async fn a_target_that_is_cut_off_loses_the_lease() {
 async fn a_slow_target_keeps_the_lease() {
     let homes = Homes::new();
     let ttl = Duration::from_secs(8);
-    let lease = TargetLease::acquire(homes.claim("01A", ttl))
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = homes.acquire("01A", ttl).await;
     homes.slow.store(4_000, Ordering::SeqCst);
     assert!(timeout(ttl * 2, lease.lost()).await.is_err());
     assert!(matches!(homes.ask(Ask::Look).await, Answer::Held(_)));
@@ -272,8 +257,7 @@ async fn who_has_changed_the_target_last_is_told_to_the_taker() {
     homes.end_in("one", -2);
     homes.take("01C").await;
     homes.end_in("one", -2);
-    let lease = TargetLease::acquire(homes.claim("01A", LONG)).await;
-    let lease = lease.unwrap().unwrap();
+    let lease = homes.acquire("01A", LONG).await;
     assert_eq!(lease.changed_by(), Some(RunId::from("01B")));
     assert_eq!(lease.orphaned_runs(), [RunId::from("01C")]);
 }
@@ -321,10 +305,7 @@ async fn who_takes_a_broken_lease_settles_what_its_run_left() {
         .await
         .unwrap()
         .unwrap();
-    let lease = TargetLease::acquire(homes.claim("01B", LONG))
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = homes.acquire("01B", LONG).await;
     assert_eq!(lease.orphaned_runs(), [RunId::from("01A")]);
     lease.forget_orphans().await.unwrap();
     lease.release().await.unwrap();
@@ -335,10 +316,7 @@ async fn who_takes_a_broken_lease_settles_what_its_run_left() {
 async fn a_short_cut_does_no_harm() {
     let homes = Homes::new();
     let ttl = Duration::from_secs(9);
-    let lease = TargetLease::acquire(homes.claim("01A", ttl))
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = homes.acquire("01A", ttl).await;
     homes.away.store(true, Ordering::SeqCst);
     homes.calls_beyond(2).await;
     homes.away.store(false, Ordering::SeqCst);
@@ -352,10 +330,7 @@ async fn a_short_cut_does_no_harm() {
 async fn a_target_that_stands_still_for_a_snapshot_keeps_the_lease() {
     let homes = Homes::new();
     let ttl = Duration::from_secs(1);
-    let lease = TargetLease::acquire(homes.claim("01A", ttl))
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = homes.acquire("01A", ttl).await;
     let still = homes.target.stand_still();
     homes.hangs.store(true, Ordering::SeqCst);
     assert!(timeout(ttl * 2, lease.lost()).await.is_err());

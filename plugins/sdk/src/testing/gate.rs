@@ -55,14 +55,14 @@ impl HostState {
     /// Whether the manifest requests `snapshot = "self-managed"`.
     fn makes_snapshots(&self) -> bool {
         matches!(&self.manifest, Some(Ok(manifest))
-            if manifest.grants.allows_snapshot(SnapshotScope::SelfManaged))
+            if manifest.grants().allows_snapshot(SnapshotScope::SelfManaged))
     }
 
     /// What the manifest asks for; `None` without a manifest: all is granted.
     fn grants(&self) -> Result<Option<&Grants>, Error> {
         match &self.manifest {
             None => Ok(None),
-            Some(Ok(manifest)) => Ok(Some(&manifest.grants)),
+            Some(Ok(manifest)) => Ok(Some(manifest.grants())),
             Some(Err(error)) => Err(error.clone()),
         }
     }

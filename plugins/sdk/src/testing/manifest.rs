@@ -8,26 +8,26 @@ use crate::Error;
 
 /// A manifest that the host would load.
 #[derive(Debug, Clone)]
-pub(crate) struct Manifest {
-    manifest: vdeploy_scope::Manifest,
-    /// Everything that the manifest asks for.
-    pub grants: Grants,
-}
+pub(crate) struct Manifest(vdeploy_scope::Manifest);
 
 impl Manifest {
     /// Refuses what the host refuses to load (`testing.manifest`).
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        let refused = |problems: String| Error::invalid("testing.manifest", problems);
-        let manifest = vdeploy_scope::Manifest::parse(text).map_err(refused)?;
-        let grants = manifest.requested().map_err(|e| refused(e.to_string()))?;
-        Ok(Self { manifest, grants })
+        vdeploy_scope::Manifest::parse(text)
+            .map(Self)
+            .map_err(|problems| Error::invalid("testing.manifest", problems))
+    }
+
+    /// Everything that the manifest asks for.
+    pub(crate) fn grants(&self) -> &Grants {
+        &self.0.requested
     }
 
     /// Fills in defaults; `config.invalid` with every problem.
     pub(crate) fn complete(&self, config: &Value) -> Result<Value, Error> {
         let empty = serde_json::Map::new();
         let given = config.as_object().unwrap_or(&empty);
-        match self.manifest.complete(given) {
+        match self.0.complete(given) {
             Ok(complete) => Ok(Value::Object(complete)),
             Err(problems) => {
                 let problems: Vec<String> = problems.into_iter().map(|p| p.message).collect();

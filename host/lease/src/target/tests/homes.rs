@@ -146,6 +146,12 @@ impl Homes {
         }
     }
 
+    /// The lease of a run that gets it.
+    pub(super) async fn acquire(self: &Arc<Self>, run: &str, ttl: Duration) -> TargetLease {
+        let lease = TargetLease::acquire(self.claim(run, ttl)).await;
+        lease.unwrap().unwrap()
+    }
+
     /// Takes it for a process of the run that asks for the first time.
     pub(super) async fn take(&self, run: &str) -> Answer {
         let claim = ClaimId::generate();

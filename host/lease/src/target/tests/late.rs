@@ -14,13 +14,14 @@ async fn is_free_for_others(homes: &Homes) {
     assert!(left.is_empty(), "given back is not lost: {left:?}");
 }
 
-#[tokio::test]
-async fn a_renewal_on_its_way_does_not_bring_a_released_lease_back() {
+/// A question of the lease is on its way when it is released, and its answer is
+/// late. `begins` makes the lease ask.
+async fn stays_released(question: &'static str, begins: impl Fn(&Homes)) {
     for what in [Late::Question, Late::Answer] {
         let homes = Homes::new();
-        let lease = TargetLease::acquire(homes.claim("01A", SHORT)).await;
-        let lease = lease.unwrap().unwrap();
-        let late = homes.hold_back("renew", what);
+        let lease = homes.acquire("01A", SHORT).await;
+        let late = homes.hold_back(question, what);
+        begins(&homes);
         late.sent().await;
         if what == Late::Answer {
             late.done().await;
@@ -35,27 +36,15 @@ async fn a_renewal_on_its_way_does_not_bring_a_released_lease_back() {
     }
 }
 
+#[tokio::test]
+async fn a_renewal_on_its_way_does_not_bring_a_released_lease_back() {
+    stays_released("renew", |_| ()).await;
+}
+
 /// On a VM that was just restored: the lease was taken on the one before.
 #[tokio::test]
 async fn a_take_on_its_way_does_not_bring_a_released_lease_back() {
-    for what in [Late::Question, Late::Answer] {
-        let homes = Homes::new();
-        let lease = TargetLease::acquire(homes.claim("01A", SHORT)).await;
-        let lease = lease.unwrap().unwrap();
-        let late = homes.hold_back("take", what);
-        homes.target.move_to("two".into());
-        late.sent().await;
-        if what == Late::Answer {
-            late.done().await;
-        }
-        lease.release().await.unwrap();
-        assert_eq!(homes.ask(Ask::Look).await, Answer::Free, "{what:?}");
-        late.go();
-        if what == Late::Question {
-            late.done().await;
-        }
-        is_free_for_others(&homes).await;
-    }
+    stays_released("take", |homes| homes.target.move_to("two".into())).await;
 }
 
 /// The same where it was never held: the run had come for the snapshot only.
@@ -80,8 +69,7 @@ async fn who_has_given_it_back_breaks_no_lease_of_others_later() {
     homes.target.move_to("two".into());
     homes.take("00Z").await;
     homes.target.move_to("one".into());
-    let lease = TargetLease::acquire(homes.claim("01A", SHORT)).await;
-    let lease = lease.unwrap().unwrap();
+    let lease = homes.acquire("01A", SHORT).await;
     let late = homes.hold_back("break", Late::Question);
     homes.target.move_to("two".into());
     late.sent().await;
@@ -110,8 +98,7 @@ async fn a_run_that_was_cut_off_while_it_took_the_lease_does_not_get_it_later() 
 #[tokio::test]
 async fn a_take_that_arrives_twice_does_not_lose_the_lease_to_itself() {
     let homes = Homes::new();
-    let lease = TargetLease::acquire(homes.claim("01A", SHORT)).await;
-    let lease = lease.unwrap().unwrap();
+    let lease = homes.acquire("01A", SHORT).await;
     let late = homes.hold_back("take", Late::CutOff);
     homes.target.move_to("two".into());
     late.sent().await;
