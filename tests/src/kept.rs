@@ -3,9 +3,9 @@
 //! of what it was made of, so an old one is never taken for a new one.
 
 use crate::binary::find;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use std::fs::{DirBuilder, Permissions};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +18,9 @@ fn dir() -> Result<PathBuf> {
     let user = rustix::process::getuid().as_raw();
     let dir = std::env::temp_dir().join(format!("vdeploy-trials-{user}"));
     DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+    // What is in it is executed, and everybody can write beside it.
+    let owner = std::fs::symlink_metadata(&dir)?.uid();
+    ensure!(owner == user, "{} belongs to user {owner}", dir.display());
     Ok(dir)
 }
 

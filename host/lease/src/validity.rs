@@ -226,7 +226,7 @@ mod tests {
         target.unknown();
         ticks.notify_one();
         assert!(timeout(MOMENT, done(3)).await.is_err());
-        // LeaseValidity again: it goes on.
+        // Valid again: it continues.
         target.renewed(BootInstant::now(), LONG);
         timeout(PATIENCE, done(3)).await.unwrap();
         target.lose(LeaseLoss::for_good("it was taken"));

@@ -331,7 +331,7 @@ async fn a_rollback_that_is_cut_off_anywhere_brings_the_old_version_back_once() 
 /// The second cut comes right after the first, or a little later. The short run
 /// has it in the matrix of the plan `default` (`matrix::a_bad_app_back_by_git`).
 #[tokio::test]
-#[ignore = "only in the long run"]
+#[ignore = "long run: `cargo xtask test --all`"]
 async fn a_rollback_that_is_cut_off_twice_brings_the_old_version_back_once() {
     let seconds = [Some((0, true)), Some((1, false)), Some((3, true))];
     let plan = deploy(RollbackTo::InPlace, true);

@@ -148,7 +148,7 @@ fn broken_while_stopped(base: &Base) -> Result<()> {
     let mut first = UnderWay::until(site.command(&deploy), builds::waits(&world, &mut pid))?;
     let pid = pid.context("the build never ran")?;
     let run = first.run.clone();
-    // A running run is not abandoned.
+    // A run that is running is not abandoned.
     let abandon = ["abandon", &run, "--reason", "x"];
     site.vdeploy(&abandon)?
         .expect_code(20)?

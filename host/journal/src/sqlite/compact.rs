@@ -18,7 +18,7 @@ pub(super) fn size(db: &Connection, path: &str) -> Result<u64, Failure> {
 }
 
 /// Writes the database anew without its free pages. That takes the write lock
-/// for as long as it takes, which a running run could not wait for.
+/// for as long as it takes, which no run could wait for.
 pub(super) fn compact(db: &Connection, now: u64, path: &str) -> Result<Compacted, Failure> {
     if pragma(db, "freelist_count")? == 0 {
         return Ok(Compacted::Done);
