@@ -49,19 +49,11 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
         };
         bench(which)?;
     }
-    if named.is_empty() {
-        return bench(&[
-            "--package",
-            "vdeploy",
-            "--bench",
-            "host",
-            "--bench",
-            "target",
-        ]);
-    }
-    match named.contains(&DEPLOY) {
-        true => Ok(()),
-        false => bench(&["--package", "vdeploy"]),
+    let of_the_host: &[&str] = &["--package", "vdeploy-ops", "--package", "vdeploy"];
+    match named.is_empty() {
+        true => bench(&[of_the_host, &["--bench", "host", "--bench", "target"]].concat()),
+        false if named.contains(&DEPLOY) => Ok(()),
+        false => bench(of_the_host),
     }
 }
 

@@ -228,7 +228,7 @@ mod tests {
         let message = |test: bool| {
             json!({
                 "reason": "compiler-artifact",
-                "manifest_path": "/w/host/Cargo.toml",
+                "manifest_path": "/w/host/cli/Cargo.toml",
                 "target": { "name": "gate" },
                 "profile": { "test": test },
                 "executable": "/w/target/debug/deps/gate-1",
@@ -237,7 +237,7 @@ mod tests {
         let found = program(&message(true)).unwrap();
         assert_eq!(
             (found.name.as_str(), found.dir.as_path()),
-            ("gate", Path::new("/w/host"))
+            ("gate", Path::new("/w/host/cli"))
         );
         assert!(program(&message(false)).is_none());
         assert!(program(&json!({ "reason": "build-finished", "success": true })).is_none());

@@ -55,7 +55,8 @@ fn with_ignored(all: bool, args: &[String]) -> &'static [&'static str] {
 }
 
 /// What the build before the tests covers: the whole workspace, or the chosen
-/// packages and the program that their tests may start.
+/// packages and those of the programs that their tests may start: `vdeploy`, and
+/// the example of what embeds it.
 fn packages(args: &[String]) -> Vec<String> {
     let chosen = chosen(args);
     if chosen.is_empty() {
@@ -63,7 +64,7 @@ fn packages(args: &[String]) -> Vec<String> {
     }
     chosen
         .into_iter()
-        .chain(["vdeploy".to_owned()])
+        .chain(["vdeploy", "vdeploy-ops"].map(str::to_owned))
         .map(|name| format!("--package={name}"))
         .collect()
 }
@@ -126,7 +127,11 @@ mod tests {
             assert_eq!(all_unless_chosen(&words(args)), None, "{args}");
             assert_eq!(
                 packages(&words(args)),
-                ["--package=xtask", "--package=vdeploy"],
+                [
+                    "--package=xtask",
+                    "--package=vdeploy",
+                    "--package=vdeploy-ops"
+                ],
                 "{args}"
             );
         }

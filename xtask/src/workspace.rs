@@ -127,12 +127,12 @@ mod tests {
     fn the_plugins_are_in_the_target_directory_that_cargo_names() {
         let workspace = Workspace::parse(
             r#"{"workspace_root": "/c", "target_directory": "/t", "packages": [
-                {"name": "vdeploy", "version": "1.2.3", "manifest_path": "/c/host/Cargo.toml"}]}"#,
+                {"name": "vdeploy", "version": "1.2.3", "manifest_path": "/c/host/cli/Cargo.toml"}]}"#,
         )
         .unwrap();
         assert_eq!(workspace.plugins, Path::new("/t/vdeploy-plugins"));
         let host = workspace.member("vdeploy").unwrap();
-        assert_eq!(host.dir, Path::new("/c/host"));
+        assert_eq!(host.dir, Path::new("/c/host/cli"));
         assert_eq!(host.version, "1.2.3");
         assert!(workspace.member("other").is_err());
     }

@@ -4,9 +4,9 @@ use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::{options, terminal};
-use crate::capability::ssh::JobId;
-use crate::ops::abandon::{Abandon, Abandoned, LeftThere};
 use clap::Args;
+use vdeploy_core::capability::ssh::JobId;
+use vdeploy_ops::abandon::{Abandon, Abandoned, LeftThere};
 
 /// What to type.
 const EXAMPLES: &str = "Examples:

@@ -3,12 +3,12 @@
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::terminal;
-use crate::ops::Notice;
-use crate::ops::options::OnNotice;
-use crate::plugin::compiler::{self, ARGUMENT};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use vdeploy_ops::Notice;
+use vdeploy_ops::options::OnNotice;
+use vdeploy_wasm::compiler::{self, ARGUMENT};
 
 /// The exit code of this process, if it was started by another vdeploy to
 /// compile a plugin. Then that is all it does.

@@ -4,8 +4,8 @@
 use super::exit::ExitCode;
 use super::invocation::GlobalFlags;
 use super::terminal;
-use crate::ops::OpsError;
 use std::fmt;
+use vdeploy_ops::OpsError;
 
 /// Ends the process with a message.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use super::exit::ExitCode;
 use super::invocation::GlobalFlags;
 use super::output::{self, OutputArgs};
 use super::{Global, options, signals};
-use crate::ops::{Cancel, Operation};
+use vdeploy_ops::{Cancel, Operation};
 
 pub async fn execute(
     global: &Global,

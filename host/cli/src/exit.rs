@@ -1,10 +1,10 @@
 //! Exit codes: part of the interface, for scripts and CI jobs. A code never
 //! changes its meaning.
 
-use crate::event::Outcome;
-use crate::ops::OpsErrorKind;
 use serde::Serialize;
 use std::fmt::Write as _;
+use vdeploy_core::event::Outcome;
+use vdeploy_ops::OpsErrorKind;
 
 /// Every exit code of `vdeploy`. Its number is the code.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]

@@ -3,11 +3,11 @@
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::terminal;
-use crate::journal::Store;
-use crate::ops::recording::recording;
-use crate::report::atomic_file::{self, Readers};
 use clap::Args;
 use std::path::PathBuf;
+use vdeploy_journal::Store;
+use vdeploy_ops::recording::recording;
+use vdeploy_report::atomic_file::{self, Readers};
 
 /// What to type.
 const EXAMPLES: &str = "Examples:

@@ -7,10 +7,10 @@ use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::{options, terminal};
-use crate::ids::RunId;
-use crate::ops::Session;
-use crate::ops::lease::break_lease::{BreakableLease, BrokenLease};
 use clap::{Args, Subcommand};
+use vdeploy_core::ids::RunId;
+use vdeploy_ops::Session;
+use vdeploy_ops::lease::break_lease::{BreakableLease, BrokenLease};
 
 /// What to type.
 const EXAMPLES: &str = "Examples:

@@ -1,6 +1,6 @@
 //! The command line: arguments in, exit code out. One file a command: arguments,
-//! one call of `ops`, a report. Only this module and `report` print; only this
-//! module reads the environment.
+//! one call of `ops`, a report. Only this crate and `report` print; only this
+//! crate reads the environment.
 
 mod abandon;
 mod arguments;
@@ -9,7 +9,7 @@ mod core_dumps;
 mod doctor;
 mod error;
 mod execute;
-pub mod exit;
+mod exit;
 mod export;
 mod init;
 mod invocation;

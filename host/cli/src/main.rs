@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::time::Duration;
-use vdeploy::cli::{self, Arguments, CliError};
+use vdeploy::{Arguments, CliError};
 
 /// So long a task that does not end may hold up the end of the process.
 const LAST_TASKS: Duration = Duration::from_secs(5);
@@ -11,17 +11,17 @@ const LAST_TASKS: Duration = Duration::from_secs(5);
 const MIN_WORKERS: usize = 4;
 
 fn main() -> ExitCode {
-    if let Some(code) = cli::only_compiles() {
+    if let Some(code) = vdeploy::only_compiles() {
         return ExitCode::from(code);
     }
     let arguments = match Arguments::read() {
         Ok(arguments) => arguments,
         Err(exit) => return exit.into(),
     };
-    if let Err(error) = cli::forbid_core_dumps(&arguments.cli) {
+    if let Err(error) = vdeploy::forbid_core_dumps(&arguments.cli) {
         let message = format!("core dumps, which would hold secrets, cannot be forbidden: {error}");
-        CliError::new(cli::ExitCode::Internal, message).show(arguments.json);
-        return cli::ExitCode::Internal.into();
+        CliError::new(vdeploy::ExitCode::Internal, message).show(arguments.json);
+        return vdeploy::ExitCode::Internal.into();
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -32,11 +32,11 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             let message = format!("the runtime cannot be started: {error}");
-            CliError::new(cli::ExitCode::Internal, message).show(arguments.json);
-            return cli::ExitCode::Internal.into();
+            CliError::new(vdeploy::ExitCode::Internal, message).show(arguments.json);
+            return vdeploy::ExitCode::Internal.into();
         }
     };
-    let code = runtime.block_on(cli::main(arguments));
+    let code = runtime.block_on(vdeploy::main(arguments));
     runtime.shutdown_timeout(LAST_TASKS);
     code.into()
 }

@@ -4,10 +4,10 @@ use super::Global;
 use super::compiles;
 use super::error::CliError;
 use super::exit::ExitCode;
-use crate::lease::{LeaseTimes, process};
-use crate::ops::session::check_state_dir;
-use crate::ops::{Environment, Session, SessionOptions};
 use std::path::PathBuf;
+use vdeploy_lease::{LeaseTimes, process};
+use vdeploy_ops::session::check_state_dir;
+use vdeploy_ops::{Environment, Session, SessionOptions};
 
 /// How long a lease on a target lasts, in seconds.
 const LEASE_SECONDS: &str = "VDEPLOY_LEASE_SECONDS";

@@ -2,14 +2,14 @@
 
 use super::error::CliError;
 use super::invocation::GlobalFlags;
-use crate::event::RunEvent;
-use crate::report::{
-    EventBus, FILE_REPORTS, FileReport, FileReporter, GithubReporter, JsonReporter, LiveReporter,
-    OutputMode, PlainReporter, Reporter, Sink, TerminalInfo,
-};
 use clap::{Arg, ArgMatches, Args, FromArgMatches};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use vdeploy_core::event::RunEvent;
+use vdeploy_report::{
+    EventBus, FILE_REPORTS, FileReport, FileReporter, GithubReporter, JsonReporter, LiveReporter,
+    OutputMode, PlainReporter, Reporter, Sink, TerminalInfo,
+};
 
 /// How a run is reported.
 #[derive(Clone, Debug, Args)]

@@ -4,9 +4,9 @@ use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::{options, terminal};
-use crate::clean::line;
-use crate::ops::prepare::check_plan;
 use clap::Subcommand;
+use vdeploy_core::clean::line;
+use vdeploy_ops::prepare::check_plan;
 
 /// Subcommands of `vdeploy plan`.
 #[derive(Debug, Subcommand)]
@@ -39,7 +39,7 @@ pub async fn main(global: &Global, command: PlanCommand) -> Result<ExitCode, Cli
         }
         PlanCommand::Show { plan } => {
             let plan = session.plan(&plan)?;
-            terminal::give(crate::config::render_plan(&plan, session.project()).trim_end())?;
+            terminal::give(vdeploy_config::render_plan(&plan, session.project()).trim_end())?;
         }
         PlanCommand::Check { plan } => {
             let plans = match plan {

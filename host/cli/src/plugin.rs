@@ -3,13 +3,12 @@
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::terminal;
-use crate::ids::PluginName;
-use crate::ops::OpsError;
-use crate::ops::prepare::plugin_file;
-use crate::plugin::builtin;
-use crate::plugin::inspect::Inspection;
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
+use vdeploy_core::ids::PluginName;
+use vdeploy_ops::OpsError;
+use vdeploy_ops::prepare::plugin_file;
+use vdeploy_wasm::inspect::Inspection;
 
 /// Subcommands of `vdeploy plugin`.
 #[derive(Debug, Subcommand)]
@@ -41,8 +40,8 @@ pub fn main(command: PluginCommand) -> Result<ExitCode, CliError> {
 
 fn read(file: &str) -> Result<(String, Vec<u8>), CliError> {
     if let Some(name) = file.strip_prefix("builtin:") {
-        let known = || builtin::names().collect::<Vec<_>>().join(", ");
-        let bytes = builtin::bytes(name).ok_or_else(|| {
+        let known = || vdeploy_builtin::names().collect::<Vec<_>>().join(", ");
+        let bytes = vdeploy_builtin::bytes(name).ok_or_else(|| {
             CliError::usage(format!(
                 "no built-in plugin `{name}`; there are: {}",
                 known()

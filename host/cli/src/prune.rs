@@ -5,14 +5,14 @@ use super::error::CliError;
 use super::exit::ExitCode;
 use super::invocation::GlobalFlags;
 use super::terminal;
-use crate::config::duration;
-use crate::ids::TargetName;
-use crate::journal::Store;
-use crate::journal::prune::Filter;
-use crate::ops::prune::{Prune, prune};
-use crate::report::prune::{self as render, Pruned};
 use clap::Args;
 use std::time::Duration;
+use vdeploy_config::duration;
+use vdeploy_core::ids::TargetName;
+use vdeploy_journal::Store;
+use vdeploy_journal::prune::Filter;
+use vdeploy_ops::prune::{Prune, prune};
+use vdeploy_report::prune::{self as render, Pruned};
 
 /// What to type, and what stays whatever is typed.
 const EXAMPLES: &str = "Examples:

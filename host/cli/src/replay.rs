@@ -6,15 +6,15 @@ use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::{options, terminal};
-use crate::ids::PluginName;
-use crate::journal::RunView;
-use crate::journal::recording::Recording;
-use crate::ops::{Replay, Session};
-use crate::report::{EventBus, JsonReporter, PlainReporter, Reporter, Sink};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use vdeploy_core::ids::PluginName;
+use vdeploy_journal::RunView;
+use vdeploy_journal::recording::Recording;
+use vdeploy_ops::{Replay, Session};
+use vdeploy_report::{EventBus, JsonReporter, PlainReporter, Reporter, Sink};
 
 /// What to type.
 const EXAMPLES: &str = "Examples:

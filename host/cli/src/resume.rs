@@ -6,8 +6,8 @@ use super::execute::execute;
 use super::exit::ExitCode;
 use super::output::OutputArgs;
 use super::wait::WaitArgs;
-use crate::ops::{Operation, Resume};
 use clap::Args;
+use vdeploy_ops::{Operation, Resume};
 
 /// What to type.
 const EXAMPLES: &str = "Examples:

@@ -7,8 +7,8 @@ use super::exit::ExitCode;
 use super::output::OutputArgs;
 use super::run::RollbackToArg;
 use super::wait::WaitArgs;
-use crate::ops::{Operation, Rollback};
 use clap::Args;
+use vdeploy_ops::{Operation, Rollback};
 
 /// What to type.
 const EXAMPLES: &str = "Examples:

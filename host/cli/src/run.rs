@@ -6,9 +6,9 @@ use super::execute::execute;
 use super::exit::ExitCode;
 use super::output::OutputArgs;
 use super::wait::WaitArgs;
-use crate::ops::{Deploy, Operation};
-use crate::plan::{OnFailure, RollbackTo};
 use clap::{Args, ValueEnum};
+use vdeploy_core::plan::{OnFailure, RollbackTo};
+use vdeploy_ops::{Deploy, Operation};
 
 /// What to type.
 const EXAMPLES: &str = "Examples:

@@ -7,13 +7,13 @@ use super::export::{self, ExportArgs};
 use super::invocation::GlobalFlags;
 use super::prune::{self, PruneArgs};
 use super::{options, terminal};
-use crate::capability::clock::{Clock as _, SystemClock};
-use crate::clean::line;
-use crate::ids::TargetName;
-use crate::ops::{self, history};
-use crate::report::runs as render;
 use clap::Subcommand;
 use serde_json::Value;
+use vdeploy_core::capability::clock::{Clock as _, SystemClock};
+use vdeploy_core::clean::line;
+use vdeploy_core::ids::TargetName;
+use vdeploy_ops::history;
+use vdeploy_report::runs as render;
 
 /// Subcommands of `vdeploy runs`.
 #[derive(Debug, Subcommand)]
@@ -50,7 +50,7 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
     if let RunsCommand::Prune(args) = &command {
         args.check()?;
     }
-    let store = ops::session::open_store(&options::session_options(global)?)?;
+    let store = vdeploy_ops::session::open_store(&options::session_options(global)?)?;
     let store = &*store;
     let now = SystemClock.now_unix_ms();
     let flags = GlobalFlags::of(global);

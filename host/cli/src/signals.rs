@@ -7,12 +7,12 @@ use super::error::CliError;
 use super::exit::ExitCode;
 use super::invocation::GlobalFlags;
 use super::terminal;
-use crate::ids::RunId;
-use crate::ops::Cancel;
 use std::sync::mpsc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::AbortHandle;
+use vdeploy_core::ids::RunId;
+use vdeploy_ops::Cancel;
 
 /// So long a terminal may take for the last line.
 const LAST_WORDS: Duration = Duration::from_secs(1);

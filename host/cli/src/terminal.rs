@@ -3,12 +3,11 @@
 
 use super::error::CliError;
 use super::exit::ExitCode;
-use crate::clean;
-use crate::report;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal as _, Write};
 use tracing_subscriber::EnvFilter;
+use vdeploy_core::clean;
 
 /// Diagnostics of the host go to stderr: warnings by default, more with
 /// `--verbose` or `VDEPLOY_LOG`.
@@ -45,7 +44,7 @@ fn for_runner(text: Cow<'_, str>) -> Cow<'_, str> {
     if std::env::var("GITHUB_ACTIONS").is_ok_and(|v| v == "true") {
         let lines: Vec<_> = text
             .split('\n')
-            .map(report::escape_workflow_commands)
+            .map(vdeploy_report::escape_workflow_commands)
             .collect();
         return Cow::Owned(lines.join("\n"));
     }

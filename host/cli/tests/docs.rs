@@ -12,9 +12,9 @@ use clap::Parser as _;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use vdeploy::cli::{Cli, ExitCode};
-use vdeploy::config::Project;
-use vdeploy::config::builtin::BUILTIN_PLUGINS;
+use vdeploy::{Cli, ExitCode};
+use vdeploy_config::Project;
+use vdeploy_config::builtin::BUILTIN_PLUGINS;
 
 /// The documents for people at the top of the repository.
 const AT_THE_TOP: [&str; 6] = [
@@ -40,7 +40,7 @@ fn documents() -> Vec<String> {
 }
 
 fn top() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 fn read(path: &str) -> String {

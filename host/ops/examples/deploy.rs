@@ -2,12 +2,12 @@
 //! of JSON. The environment has the secrets that the project names.
 //!
 //!     vdeploy local up --detach
-//!     VERS_AUTH_TOKEN=… cargo run -p vdeploy --example deploy -- PROJECT_FILE STATE_DIR
+//!     VERS_AUTH_TOKEN=… cargo run -p vdeploy-ops --example deploy -- PROJECT_FILE STATE_DIR
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::sync::mpsc;
-use vdeploy::event::Outcome;
-use vdeploy::ops::{Cancel, Deploy, Operation, Session, SessionOptions};
+use vdeploy_core::event::Outcome;
+use vdeploy_ops::{Cancel, Deploy, Operation, Session, SessionOptions};
 
 #[tokio::main]
 async fn main() -> Result<()> {

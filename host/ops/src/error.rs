@@ -1,9 +1,9 @@
 //! An error of an operation: its kind, what is wrong, and what to do next.
 
-use crate::config::ConfigError;
-use crate::journal::StoreError;
-use crate::plugin::PluginError;
 use std::fmt;
+use vdeploy_config::ConfigError;
+use vdeploy_journal::StoreError;
+use vdeploy_wasm::PluginError;
 
 /// What kind of failure it is. A command line gives each an exit code of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -1,14 +1,14 @@
 //! Stored runs, with what the leases and later runs say of them.
 
 use super::error::OpsError;
-use crate::capability::clock::{Clock as _, SystemClock};
-use crate::event::Outcome;
-use crate::ids::{RunId, TargetName};
-use crate::journal::lease_breaks::{self, LeaseBreak};
-use crate::journal::store::{Holder, RunRecord, RunSummary, Stored};
-use crate::journal::{RunView, Store, effective};
-use crate::lease::LeaseHolder;
 use std::collections::BTreeMap;
+use vdeploy_core::capability::clock::{Clock as _, SystemClock};
+use vdeploy_core::event::Outcome;
+use vdeploy_core::ids::{RunId, TargetName};
+use vdeploy_journal::lease_breaks::{self, LeaseBreak};
+use vdeploy_journal::store::{Holder, RunRecord, RunSummary, Stored};
+use vdeploy_journal::{RunView, Store, effective};
+use vdeploy_lease::LeaseHolder;
 
 /// The newest runs, newest first.
 #[derive(Debug)]

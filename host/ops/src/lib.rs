@@ -21,7 +21,6 @@ pub mod replay;
 pub mod session;
 pub mod target;
 
-pub use crate::actor::Actor;
 pub use abandon::{Abandon, Abandoned};
 pub use error::{OpsError, OpsErrorKind};
 pub use execute::Cancel;
@@ -30,3 +29,4 @@ pub use options::{Environment, Notice, SessionOptions};
 pub use prepare::Prepared;
 pub use replay::{PreparedReplay, Replay};
 pub use session::Session;
+pub use vdeploy_core::actor::Actor;

@@ -3,15 +3,15 @@
 
 use super::prepare::plugins::PluginPool;
 use super::target::WorldFactory;
-use crate::actor::Actor;
-use crate::ids::PluginName;
-use crate::journal::Store;
-use crate::lease::{LeaseTimes, process};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use vdeploy_core::actor::Actor;
+use vdeploy_core::ids::PluginName;
+use vdeploy_journal::Store;
+use vdeploy_lease::{LeaseTimes, process};
 
 /// Environment variables.
 #[derive(Clone, Default)]
@@ -75,8 +75,8 @@ pub struct SessionOptions {
     pub environment: Environment,
     /// Whether programs may be started to get secrets.
     pub command_secrets: bool,
-    /// A program that calls `plugin::compiler::child` when it is started with
-    /// `plugin::compiler::ARGUMENT`: it compiles plugins outside this process.
+    /// A program that calls `vdeploy_wasm::compiler::child` when it is started with
+    /// `vdeploy_wasm::compiler::ARGUMENT`: it compiles plugins outside this process.
     /// Without it they are compiled here.
     pub helper: Option<PathBuf>,
     /// Where compiled plugins are kept [default: `compiled` in the state directory].

@@ -1,17 +1,17 @@
 //! A store that reads what is stored and keeps what is written to itself: a
 //! checkup sees pinned host keys, moves and leases, and leaves no trace.
 
-use crate::actor::Actor;
-use crate::ids::{PluginName, RunId, TargetName};
-use crate::journal::lease_breaks::LeaseBreak;
-use crate::journal::prune::PruneCandidate;
-use crate::journal::sqlite::SqliteStore;
-use crate::journal::store::{
-    Compacted, Granted, Holder, RunRecord, RunSummary, StoreError, Stored,
-};
-use crate::journal::{Entry, Store};
 use std::sync::Arc;
 use std::time::Duration;
+use vdeploy_core::actor::Actor;
+use vdeploy_core::ids::{PluginName, RunId, TargetName};
+use vdeploy_journal::lease_breaks::LeaseBreak;
+use vdeploy_journal::prune::PruneCandidate;
+use vdeploy_journal::sqlite::SqliteStore;
+use vdeploy_journal::store::{
+    Compacted, Granted, Holder, RunRecord, RunSummary, StoreError, Stored,
+};
+use vdeploy_journal::{Entry, Store};
 
 /// The store of the state directory with a layer above it.
 #[derive(Debug)]

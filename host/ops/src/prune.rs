@@ -1,11 +1,11 @@
 //! Deletes finished runs from the store on request, and gives their room back
 //! to the disk. Takes no lease.
 
-use crate::ids::TargetName;
-use crate::journal::prune::{self, Choice, Filter, KeepReason, PruneCandidate};
-use crate::journal::store::Compacted;
-use crate::journal::{Store, StoreError};
-use crate::ops::error::{OpsError, OpsErrorKind};
+use crate::error::{OpsError, OpsErrorKind};
+use vdeploy_core::ids::TargetName;
+use vdeploy_journal::prune::{self, Choice, Filter, KeepReason, PruneCandidate};
+use vdeploy_journal::store::Compacted;
+use vdeploy_journal::{Store, StoreError};
 
 /// Which runs may go.
 #[derive(Clone, Debug, Default)]

@@ -1,9 +1,9 @@
 //! One run of the store as one portable value, for a replay anywhere.
 
-use crate::journal::recording::{Recording, RolledBack};
-use crate::ops::error::OpsError;
-use crate::ops::operation::rollback;
-use crate::ops::session::Session;
+use crate::error::OpsError;
+use crate::operation::rollback;
+use crate::session::Session;
+use vdeploy_journal::recording::{Recording, RolledBack};
 
 impl Session {
     /// A run (an id, its beginning, or `latest`), with what it needs of another
@@ -20,7 +20,7 @@ impl Session {
 ///
 /// # Errors
 /// The store has no such run.
-pub fn recording(store: &dyn crate::journal::Store, run: &str) -> Result<Recording, OpsError> {
+pub fn recording(store: &dyn vdeploy_journal::Store, run: &str) -> Result<Recording, OpsError> {
     let record = store.run(run)?;
     let rolled_back = match &record.rolls_back {
         Some(run) => Some(RolledBack {

@@ -5,25 +5,27 @@ use super::error::{OpsError, OpsErrorKind};
 use super::execute::assembly::Assembly;
 use super::prepare::{plugin_file, plugins};
 use super::session::Session;
-use crate::capability::World;
-use crate::capability::clock::SimulatedClock;
-use crate::capability::doubles::{DenyHttp, DenySnapshot, DenySsh, DenyState, PlaceholderSecrets};
-use crate::capability::mask::Masker;
-use crate::event::{Level, RunEvent};
-use crate::gate::ReplaySource;
-use crate::ids::{PluginName, StepId, VmId};
-use crate::journal::recording::Recording;
-use crate::journal::store::RunRecord;
-use crate::journal::{SqliteStore, Store as _};
-use crate::plugin::Plugin;
-use crate::run::Replayed;
-use crate::run::prepare::{self, Configs, Plugins};
-use crate::run::trace::{self, Function};
-use crate::target::TargetHandle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
+use vdeploy_core::capability::World;
+use vdeploy_core::capability::clock::SimulatedClock;
+use vdeploy_core::capability::doubles::{
+    DenyHttp, DenySnapshot, DenySsh, DenyState, PlaceholderSecrets,
+};
+use vdeploy_core::capability::mask::Masker;
+use vdeploy_core::event::{Level, RunEvent};
+use vdeploy_core::ids::{PluginName, StepId, VmId};
+use vdeploy_core::target::TargetHandle;
+use vdeploy_gate::ReplaySource;
+use vdeploy_journal::recording::Recording;
+use vdeploy_journal::store::RunRecord;
+use vdeploy_journal::{SqliteStore, Store as _};
+use vdeploy_run::Replayed;
+use vdeploy_run::prepare::{self, Configs, Plugins};
+use vdeploy_run::trace::{self, Function};
+use vdeploy_wasm::Plugin;
 
 /// What is told first.
 const HEADLINE: &str =

@@ -3,15 +3,15 @@
 
 use super::error::{OpsError, OpsErrorKind};
 use super::options::SessionOptions;
-use crate::capability::secrets::LoadedSecrets;
-use crate::config::{self, ConfigError, Project, SecretNeeds, TargetConfig};
-use crate::ids::{PlanName, TargetName};
-use crate::journal::Store;
-use crate::journal::sqlite::SqliteStore;
-use crate::ownership::{Judge, Untrusted};
-use crate::plan::Plan;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use vdeploy_config::{ConfigError, Project, SecretNeeds, TargetConfig};
+use vdeploy_core::capability::secrets::LoadedSecrets;
+use vdeploy_core::ids::{PlanName, TargetName};
+use vdeploy_core::plan::Plan;
+use vdeploy_files::{Judge, Untrusted};
+use vdeploy_journal::Store;
+use vdeploy_journal::sqlite::SqliteStore;
 
 /// A project with its state. Opening one touches no target and makes no file.
 #[derive(Clone, Debug)]
@@ -96,10 +96,10 @@ impl Session {
     pub(super) async fn secrets(
         &self,
         needs: &SecretNeeds,
-    ) -> Result<LoadedSecrets, Vec<config::MissingSecret>> {
+    ) -> Result<LoadedSecrets, Vec<vdeploy_config::MissingSecret>> {
         let environment = &self.options.environment;
         let variable = |name: &str| environment.get(name).map(ToOwned::to_owned);
-        config::fetch_secrets(&self.project, needs, &variable).await
+        vdeploy_config::fetch_secrets(&self.project, needs, &variable).await
     }
 }
 

@@ -6,7 +6,7 @@
 //! one turn; the row is a line of the table in docs/performance.md.
 
 mod by_hand;
-#[path = "../../../host/benches/target/samples.rs"]
+#[path = "../../../host/cli/benches/target/samples.rs"]
 mod samples;
 
 use anyhow::{Context as _, Result, ensure};

@@ -8,13 +8,13 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
-use vdeploy::cli::ExitCode;
-use vdeploy::event::Outcome;
-use vdeploy::journal::doubles::FailsAfter;
-use vdeploy::journal::store::Stored;
-use vdeploy::journal::{Entry, RunView, relocations};
-use vdeploy::ops::Session;
-use vdeploy::run::Finished;
+use vdeploy::ExitCode;
+use vdeploy_core::event::Outcome;
+use vdeploy_journal::doubles::FailsAfter;
+use vdeploy_journal::store::Stored;
+use vdeploy_journal::{Entry, RunView, relocations};
+use vdeploy_ops::Session;
+use vdeploy_run::Finished;
 
 /// Where a process is killed.
 #[derive(Clone, Copy, Debug)]

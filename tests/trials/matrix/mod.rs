@@ -8,7 +8,7 @@
 //! right there. The recordings are of this build: there is no file that could
 //! be older than a plugin.
 //!
-//! Each process is a session of `vdeploy::ops` with the test's store and world.
+//! Each process is a session of `vdeploy_ops` with the test's store and world.
 //! Killed means here that its journal takes nothing more, that it reaches
 //! nothing more, and that its future is dropped: all that happens after a kill
 //! is what other processes do. The kills with a signal are in `e2e/crashes.rs`.
@@ -26,8 +26,8 @@ use crate::trial::Trial;
 use anyhow::{Context as _, Result};
 use cases::{Kills, Matrix};
 use record::{DEPLOYS, Recorded, Scenario};
-use vdeploy::ops::prepare::plugins::PluginPool;
-use vdeploy::ops::{Actor, Session, SessionOptions};
+use vdeploy_ops::prepare::plugins::PluginPool;
+use vdeploy_ops::{Actor, Session, SessionOptions};
 use vdeploy_tests::base::TOKEN;
 use vdeploy_tests::{Base, kept};
 

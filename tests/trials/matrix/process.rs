@@ -12,17 +12,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use tokio::sync::mpsc::unbounded_channel;
-use vdeploy::capability::World;
-use vdeploy::capability::clock::{Clock, SimulatedClock};
-use vdeploy::ids::VmId;
-use vdeploy::journal::doubles::FailsAfter;
-use vdeploy::journal::store::{RunRecord, Stored};
-use vdeploy::journal::{SqliteStore, Store, StoreState};
-use vdeploy::lease::LeaseTimes;
-use vdeploy::ops::target::{WorldFactory, WorldParts};
-use vdeploy::ops::{Cancel, Deploy, Operation, OpsError, Resume, Session};
-use vdeploy::run::Finished;
-use vdeploy::target::TargetHandle;
+use vdeploy_core::capability::World;
+use vdeploy_core::capability::clock::{Clock, SimulatedClock};
+use vdeploy_core::ids::VmId;
+use vdeploy_core::target::TargetHandle;
+use vdeploy_journal::doubles::FailsAfter;
+use vdeploy_journal::store::{RunRecord, Stored};
+use vdeploy_journal::{SqliteStore, Store, StoreState};
+use vdeploy_lease::LeaseTimes;
+use vdeploy_ops::target::{WorldFactory, WorldParts};
+use vdeploy_ops::{Cancel, Deploy, Operation, OpsError, Resume, Session};
+use vdeploy_run::Finished;
 
 /// A run and what outlives its processes: store, target, time.
 pub struct Run<'r> {

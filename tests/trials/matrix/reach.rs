@@ -7,13 +7,13 @@ use crate::matrix::target::Target;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use vdeploy::capability::http::{HeaderText, HopPolicy, Http, Request, Response};
-use vdeploy::capability::snapshot::{Progress, Snapshot};
-use vdeploy::capability::ssh::{Command, LiveOutput, Output, Ssh};
-use vdeploy::capability::{EffectError, ErrorKind};
-use vdeploy::ids::{SnapshotId, VmId};
-use vdeploy::journal::doubles::FailsAfter;
-use vdeploy::target::TargetHandle;
+use vdeploy_core::capability::http::{HeaderText, HopPolicy, Http, Request, Response};
+use vdeploy_core::capability::snapshot::{Progress, Snapshot};
+use vdeploy_core::capability::ssh::{Command, LiveOutput, Output, Ssh};
+use vdeploy_core::capability::{EffectError, ErrorKind};
+use vdeploy_core::ids::{SnapshotId, VmId};
+use vdeploy_core::target::TargetHandle;
+use vdeploy_journal::doubles::FailsAfter;
 
 /// One process and the target.
 #[derive(Clone, Debug)]

@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
-use vdeploy::config::Project;
-use vdeploy::journal::recording::Recording;
-use vdeploy::ops::Deploy;
-use vdeploy::plan::RollbackTo;
+use vdeploy_config::Project;
+use vdeploy_core::plan::RollbackTo;
+use vdeploy_journal::recording::Recording;
+use vdeploy_ops::Deploy;
 use vdeploy_tests::base::{TOKEN, text};
 use vdeploy_tests::{Base, Remote, Site, fixtures};
 

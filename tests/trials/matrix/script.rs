@@ -4,9 +4,9 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use vdeploy::capability::EffectError;
-use vdeploy::journal::Entry;
-use vdeploy::journal::recording::Recording;
+use vdeploy_core::capability::EffectError;
+use vdeploy_journal::Entry;
+use vdeploy_journal::recording::Recording;
 
 /// What came of a call, in the form that the journal has.
 pub type Answer = Result<Value, EffectError>;

@@ -20,7 +20,7 @@ use crate::matrix::script::{Answer, Change, Script, answered, shown, word};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use vdeploy::capability::{EffectError, ErrorKind};
+use vdeploy_core::capability::{EffectError, ErrorKind};
 
 /// What is there, and what was done to it.
 #[derive(Debug, Default)]

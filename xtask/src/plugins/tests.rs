@@ -31,7 +31,7 @@ fn checkout() -> Checkout {
         plugins: root.join("target/vdeploy-plugins"),
         target: root.join("target"),
         members: vec![
-            member("vdeploy", "host"),
+            member("vdeploy", "host/cli"),
             member("plugin-smoke", "plugins/smoke"),
             member("plugin-git-pull", "plugins/git-pull"),
             member("plugin-service", "plugins/service"),

@@ -13,7 +13,7 @@ mod output;
 mod row;
 mod samples;
 mod sshd;
-#[path = "../host/stage.rs"]
+#[path = "../../../ops/benches/host/stage.rs"]
 mod stage;
 mod start;
 mod theirs;

@@ -9,17 +9,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use vdeploy::capability::EffectError;
-use vdeploy::capability::secrets::SecretValue;
-use vdeploy::capability::ssh::{Command, Ssh as _};
-use vdeploy::event::Phase;
-use vdeploy::gate::Gate;
-use vdeploy::ids::VmId;
-use vdeploy::scope::Grants;
-use vdeploy::scope::SshScope;
-use vdeploy::ssh::{HostKeyPolicy, KeySource, MemoryHostKeys, RusshSsh, SshConfig};
-use vdeploy::target::TargetHandle;
-use vdeploy::tls::{Tls, TlsOptions};
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::secrets::SecretValue;
+use vdeploy_core::capability::ssh::{Command, Ssh as _};
+use vdeploy_core::event::Phase;
+use vdeploy_core::ids::VmId;
+use vdeploy_core::target::TargetHandle;
+use vdeploy_gate::Gate;
+use vdeploy_net::tls::{Tls, TlsOptions};
+use vdeploy_scope::Grants;
+use vdeploy_scope::SshScope;
+use vdeploy_ssh::{HostKeyPolicy, KeySource, MemoryHostKeys, RusshSsh, SshConfig};
 
 /// The key is in a file.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use super::child::{Needed, printing};
 use super::samples::{Samples, head, row};
 use super::sshd::Sshd;
 use anyhow::Result;
-use vdeploy::capability::quote::sh;
+use vdeploy_core::capability::quote::sh;
 
 #[derive(Default)]
 struct Side {

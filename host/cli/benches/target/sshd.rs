@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
-use vdeploy::backoff::Backoff;
+use vdeploy_core::backoff::Backoff;
 
 /// The key exchange of every connection that is measured, on both sides: the
 /// server offers no other, for the post-quantum ones cost more than all else.

@@ -149,7 +149,7 @@ fn first_effect(sshd: &Sshd, project: &Path, plan: &str) -> Result<First> {
 
 fn text(sshd: &Sshd, web: SocketAddr) -> String {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../target/vdeploy-fixtures")
+        .join("../../target/vdeploy-fixtures")
         .display()
         .to_string();
     format!(

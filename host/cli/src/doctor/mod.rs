@@ -8,9 +8,9 @@ use super::error::CliError;
 use super::exit::ExitCode;
 use super::invocation::GlobalFlags;
 use super::options;
-use crate::ops::doctor::{Doctor, diagnose};
 use clap::Args;
 use render::Renderer;
+use vdeploy_ops::doctor::{Doctor, diagnose};
 
 /// What to type.
 const EXAMPLES: &str = "Examples:

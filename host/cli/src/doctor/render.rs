@@ -1,14 +1,14 @@
 //! How a diagnosis is printed: a line a check and its fix for people, an object a
 //! check for programs.
 
-use crate::clean;
-use crate::cli::exit::ExitCode;
-use crate::cli::invocation::GlobalFlags;
-use crate::cli::terminal;
-use crate::ops::doctor::{Check, Status};
+use crate::exit::ExitCode;
+use crate::invocation::GlobalFlags;
+use crate::terminal;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
+use vdeploy_core::clean;
+use vdeploy_ops::doctor::{Check, Status};
 
 /// Longer details are for `--verbose` and `--json`.
 const MAX_DETAIL: usize = 300;

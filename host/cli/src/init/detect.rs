@@ -3,12 +3,12 @@
 //!
 //! Reads only, and starts nothing but git.
 
-use crate::local::read_endpoints;
-use crate::ops::session::local_cloud_dir;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use vdeploy_ops::session::local_cloud_dir;
+use vdeploy_ops::target::local_cloud;
 
 /// The service that the built-in plan's defaults are made for.
 const KNOWN_SERVICE: &str = "vers-agent-services";
@@ -59,7 +59,7 @@ impl Detected {
             package: package.ok().and_then(|text| Package::read(&text)),
             vers: set("VERS_API_KEY") || set("VDEPLOY_VM"),
             unset: names.into_iter().filter(|name| !set(name)).collect(),
-            local_cloud: cloud.is_some_and(|dir| matches!(read_endpoints(&dir), Ok(Some(_)))),
+            local_cloud: cloud.is_some_and(|dir| local_cloud::is_running(&dir)),
         }
     }
 

@@ -2,8 +2,8 @@
 //! comments. Pure.
 
 use super::detect::Detected;
-use crate::clean;
 use std::fmt::Write as _;
+use vdeploy_core::clean;
 
 /// Where it is to deploy.
 #[derive(Clone, PartialEq, Eq, Debug)]

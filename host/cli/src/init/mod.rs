@@ -8,14 +8,14 @@ use super::Global;
 use super::error::CliError;
 use super::exit::ExitCode;
 use super::{options, terminal};
-use crate::config::Project;
-use crate::config::project::FILE_NAME;
 use clap::{Args, ValueEnum};
 use detect::Detected;
 use draft::{Draft, More, Target};
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use vdeploy_config::Project;
+use vdeploy_config::project::FILE_NAME;
 
 /// What to type.
 const EXAMPLES: &str = "Examples:
@@ -212,7 +212,7 @@ fn checked(draft: &Draft<'_>, full_plan: bool, file: &Path) -> Result<String, Cl
     let text = format!(
         "{}\n{}",
         draft.head(),
-        crate::config::render_plan(plan, &project)
+        vdeploy_config::render_plan(plan, &project)
     );
     read(&text)?;
     Ok(text)

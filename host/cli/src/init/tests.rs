@@ -2,9 +2,9 @@
 
 use super::detect::{Detected, Package};
 use super::draft::{Draft, More, Target};
-use crate::config::{Project, TargetConfig, VmSource};
-use crate::plan::Plan;
 use std::path::Path;
+use vdeploy_config::{Project, TargetConfig, VmSource};
+use vdeploy_core::plan::Plan;
 
 fn draft(target: Target, detected: &Detected) -> Draft<'_> {
     Draft {

@@ -1,13 +1,13 @@
 //! What `vdeploy lease show` prints.
 
-use crate::clean::line;
-use crate::cli::exit::ExitCode;
-use crate::cli::terminal;
-use crate::journal::lease_breaks::LeaseBreak;
-use crate::lease::LeaseHolder;
-use crate::lease::process::Process;
-use crate::ops::lease::status::{LeaseStatus, OnTargetStatus};
+use crate::exit::ExitCode;
+use crate::terminal;
 use serde_json::{Value, json};
+use vdeploy_core::clean::line;
+use vdeploy_journal::lease_breaks::LeaseBreak;
+use vdeploy_lease::LeaseHolder;
+use vdeploy_lease::process::Process;
+use vdeploy_ops::lease::status::{LeaseStatus, OnTargetStatus};
 
 /// Version of the JSON form.
 const FORMAT: u32 = 1;
@@ -132,8 +132,8 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::store::Holder;
     use std::time::Duration;
+    use vdeploy_journal::store::Holder;
 
     fn looked(stored: bool, there: OnTargetStatus) -> LeaseStatus {
         LeaseStatus {

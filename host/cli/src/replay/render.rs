@@ -1,14 +1,14 @@
 //! What is said at the end of a replay, to people and to programs.
 
-use crate::clean;
-use crate::cli::exit::ExitCode;
-use crate::event::{Outcome, Phase, Section};
-use crate::journal::store::RunRecord;
-use crate::report::difference;
-use crate::run::Replayed;
-use crate::run::replay::{Asked, Difference, What};
-use crate::run::trace::Ending;
+use crate::exit::ExitCode;
 use serde_json::{Value, json};
+use vdeploy_core::clean;
+use vdeploy_core::event::{Outcome, Phase, Section};
+use vdeploy_journal::store::RunRecord;
+use vdeploy_report::difference;
+use vdeploy_run::Replayed;
+use vdeploy_run::replay::{Asked, Difference, What};
+use vdeploy_run::trace::Ending;
 
 /// For people.
 pub fn as_text(

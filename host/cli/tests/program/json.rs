@@ -17,7 +17,7 @@ struct Leaf {
 /// All of them, from the program's own definition.
 fn leaves() -> Vec<Leaf> {
     let mut found = Vec::new();
-    collect(&vdeploy::cli::Cli::command(), &[], &mut found);
+    collect(&vdeploy::Cli::command(), &[], &mut found);
     assert!(found.len() >= 18, "only {} commands", found.len());
     found
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use vdeploy::local::{Cloud, LocalError, read_endpoints, state_file};
+use vdeploy_local_cloud::{Cloud, LocalError, read_endpoints, state_file};
 
 use super::support::{NOBODY, Rig, options, plain_client, text_of};
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use vdeploy::local::Cloud;
+use vdeploy_local_cloud::Cloud;
 
 use super::support::{NOBODY, Rig, finish, lives, options, tls_to, until};
 

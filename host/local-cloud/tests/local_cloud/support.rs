@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use vdeploy::local::{Cloud, CloudOptions, Endpoints};
+use vdeploy_local_cloud::{Cloud, CloudOptions, Endpoints};
 
 pub const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
 

@@ -9,13 +9,13 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use vdeploy::capability::doubles::RecordingSsh;
-use vdeploy::capability::ssh::{Command, Output};
-use vdeploy::config::Project;
-use vdeploy::event::Phase;
-use vdeploy::plugin::{Invocation, Plugin, StepContext};
-use vdeploy::scope::Grants;
-use vdeploy::scope::SshScope;
+use vdeploy_config::Project;
+use vdeploy_core::capability::doubles::RecordingSsh;
+use vdeploy_core::capability::ssh::{Command, Output};
+use vdeploy_core::event::Phase;
+use vdeploy_scope::Grants;
+use vdeploy_scope::SshScope;
+use vdeploy_wasm::{Invocation, Plugin, StepContext};
 
 pub fn measure(criterion: &mut Criterion) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()

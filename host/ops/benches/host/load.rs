@@ -6,7 +6,7 @@ use anyhow::Result;
 use criterion::{BatchSize, Criterion};
 use std::time::Duration;
 use tempfile::TempDir;
-use vdeploy::config::Project;
+use vdeploy_config::Project;
 
 pub fn measure(criterion: &mut Criterion) -> Result<()> {
     let project = Project::builtin()?;

@@ -4,8 +4,8 @@
 use anyhow::Result;
 use criterion::{Criterion, Throughput};
 use std::hint::black_box;
-use vdeploy::capability::mask::Masker;
-use vdeploy::capability::secrets::SecretValue;
+use vdeploy_core::capability::mask::Masker;
+use vdeploy_core::capability::secrets::SecretValue;
 
 const SIZE: usize = 1 << 20;
 const LINE: &str = "src/server.ts(42,7): warning TS6133: 'unused' is declared but never read\n";

@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result};
 use std::path::Path;
-use vdeploy::config::Project;
-use vdeploy::ids::PluginName;
-use vdeploy::plugin::{CodeCache, Engine, Plugin, Setup, builtin};
+use vdeploy_config::Project;
+use vdeploy_core::ids::PluginName;
+use vdeploy_wasm::{CodeCache, Engine, Plugin, Setup};
 
 /// An engine that keeps its code in `cache`.
 pub fn engine(cache: &Path) -> Result<Engine> {
@@ -19,7 +19,7 @@ pub fn engine(cache: &Path) -> Result<Engine> {
 pub fn builtin_plugins(cache: &Path, project: &Project) -> Result<(Engine, Vec<Plugin>)> {
     let engine = engine(cache)?;
     let mut plugins = Vec::new();
-    for name in builtin::names() {
+    for name in vdeploy_builtin::names() {
         plugins.push(builtin_plugin(&engine, project, name)?);
     }
     Ok((engine, plugins))
@@ -27,7 +27,8 @@ pub fn builtin_plugins(cache: &Path, project: &Project) -> Result<(Engine, Vec<P
 
 /// One built-in plugin with the grants of the built-in project.
 pub fn builtin_plugin(engine: &Engine, project: &Project, name: &str) -> Result<Plugin> {
-    let bytes = builtin::bytes(name).with_context(|| format!("no built-in plugin `{name}`"))?;
+    let bytes =
+        vdeploy_builtin::bytes(name).with_context(|| format!("no built-in plugin `{name}`"))?;
     let name = PluginName::from(name);
     let grants = &project.plugin(&name)?.grants;
     Ok(Plugin::load(engine, &name, bytes, grants)?)

@@ -10,12 +10,12 @@ use super::error::{OpsError, OpsErrorKind};
 use super::operation::interrupted;
 use super::options::SessionOptions;
 use super::session::Session;
-use crate::capability::clock::{Clock as _, SystemClock};
-use crate::ids::{RunId, TargetName};
-use crate::journal::store::RunRecord;
-use crate::journal::{Entry, Store};
-use crate::lease::{LeaseHolder, StoreLease, reclaim};
 use std::sync::Arc;
+use vdeploy_core::capability::clock::{Clock as _, SystemClock};
+use vdeploy_core::ids::{RunId, TargetName};
+use vdeploy_journal::store::RunRecord;
+use vdeploy_journal::{Entry, Store};
+use vdeploy_lease::{LeaseHolder, StoreLease, reclaim};
 
 /// Which run is abandoned, and why.
 #[derive(Clone, Debug)]

@@ -2,18 +2,18 @@
 //! commands that still run are ended. A target that cannot be asked stops
 //! nothing: its next run does the same.
 
-use crate::capability::World;
-use crate::capability::ssh::JobId;
-use crate::ids::RunId;
-use crate::journal::Store;
-use crate::journal::store::RunRecord;
-use crate::lease::renew::Absence;
-use crate::lease::target::{self, Claim};
-use crate::lease::{LeaseHolder, TargetLease, orphans};
-use crate::ops::options::{Notice, SessionOptions};
-use crate::ops::session::Session;
-use crate::ops::target::connect::connect;
+use crate::options::{Notice, SessionOptions};
+use crate::session::Session;
+use crate::target::connect::connect;
 use std::sync::Arc;
+use vdeploy_core::capability::World;
+use vdeploy_core::capability::ssh::JobId;
+use vdeploy_core::ids::RunId;
+use vdeploy_journal::Store;
+use vdeploy_journal::store::RunRecord;
+use vdeploy_lease::renew::Absence;
+use vdeploy_lease::target::{self, Claim};
+use vdeploy_lease::{LeaseHolder, TargetLease, orphans};
 
 /// What came of it on the target.
 #[derive(Debug)]

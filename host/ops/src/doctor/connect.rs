@@ -2,16 +2,16 @@
 //! its home, and who holds it.
 
 use super::report::{Report, split_fix};
-use crate::capability::ssh::{Command, NoLiveOutput};
-use crate::capability::{EffectError, World};
-use crate::journal::StoreError;
-use crate::journal::store::Holder;
-use crate::lease::LeaseHolder;
-use crate::lease::target;
-use crate::ops::error::OpsErrorKind;
-use crate::ops::overlay::Overlay;
+use crate::error::OpsErrorKind;
+use crate::overlay::Overlay;
 use std::time::Duration;
+use vdeploy_core::capability::ssh::{Command, NoLiveOutput};
+use vdeploy_core::capability::{EffectError, World};
 use vdeploy_core::codes;
+use vdeploy_journal::StoreError;
+use vdeploy_journal::store::Holder;
+use vdeploy_lease::LeaseHolder;
+use vdeploy_lease::target;
 
 /// Connecting has deadlines of its own within this one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -188,7 +188,7 @@ pub(super) async fn lease(
 mod tests {
     use super::super::report::{Check, Status};
     use super::*;
-    use crate::capability::ErrorKind;
+    use vdeploy_core::capability::ErrorKind;
 
     #[test]
     fn a_clock_is_judged_by_the_span_in_which_it_was_asked() {

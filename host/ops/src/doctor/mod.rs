@@ -19,11 +19,11 @@ use super::overlay::Overlay;
 use super::prepare::state_owners;
 use super::session::{self, Session};
 use super::target::{self, ResolvedTarget, WorldParts, registry};
-use crate::capability::mask::Masker;
-use crate::ids::RunId;
-use crate::journal::{Store, relocations};
 use report::Report;
 use std::sync::Arc;
+use vdeploy_core::capability::mask::Masker;
+use vdeploy_core::ids::RunId;
+use vdeploy_journal::{Store, relocations};
 
 /// The run that is meant.
 #[derive(Clone, Debug)]

@@ -1,11 +1,11 @@
 //! The Vers API and the VM's state there.
 
 use super::report::{Report, split_fix};
-use crate::ids::VmId;
-use crate::ops::error::OpsErrorKind;
-use crate::ops::target::ResolvedVm;
-use crate::vers::{VersClient, VersError, VmState};
+use crate::error::OpsErrorKind;
+use crate::target::ResolvedVm;
 use std::time::{Duration, Instant};
+use vdeploy_core::ids::VmId;
+use vdeploy_vers::{VersClient, VersError, VmState};
 
 const API: &str = "Vers API";
 const VM: &str = "VM";
@@ -129,10 +129,10 @@ fn state(vm: &VmId, state: &VmState, report: &mut Report<'_>) -> Option<()> {
 mod tests {
     use super::super::report::{Check, Status};
     use super::*;
-    use crate::capability::secrets::SecretValue;
-    use crate::vers::VersConfig;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use vdeploy_core::capability::secrets::SecretValue;
+    use vdeploy_vers::VersConfig;
 
     /// Answers everything with this, for as long as the test lasts.
     async fn api(answer: &'static str) -> String {

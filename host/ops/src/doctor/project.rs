@@ -3,18 +3,18 @@
 
 use super::Doctor;
 use super::report::Report;
-use crate::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
-use crate::config::{self, ConfigError, Overrides, Project, SecretNeeds, TargetConfig};
-use crate::ids::{PlanName, TargetName};
-use crate::ops::error::OpsErrorKind;
-use crate::ops::options::SessionOptions;
-use crate::ops::prepare::{
+use crate::error::OpsErrorKind;
+use crate::options::SessionOptions;
+use crate::prepare::{
     plugins as loading, rollback_readiness as readiness, secrets_in_config, takes_ref,
     unverified_probes,
 };
-use crate::ops::session::{self, Session};
-use crate::plan::{Plan, Step};
-use crate::run::prepare::{self, Configs, Plugins};
+use crate::session::{self, Session};
+use vdeploy_config::{ConfigError, Overrides, Project, SecretNeeds, TargetConfig};
+use vdeploy_core::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
+use vdeploy_core::ids::{PlanName, TargetName};
+use vdeploy_core::plan::{Plan, Step};
+use vdeploy_run::prepare::{self, Configs, Plugins};
 
 /// The plan and where it is to run.
 pub struct Planned<'p> {
@@ -132,7 +132,9 @@ pub async fn plugins(
     let mut overrides = Overrides::default();
     if let Some(reference) = &doctor.reference {
         let takes_ref = |step: &Step| takes_ref(&plugins, step);
-        if let Err(error) = config::apply_ref(&mut plan, reference, &mut overrides, takes_ref) {
+        if let Err(error) =
+            vdeploy_config::apply_ref(&mut plan, reference, &mut overrides, takes_ref)
+        {
             problems("configuration", &error, report);
             return None;
         }

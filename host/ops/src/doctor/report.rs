@@ -3,9 +3,9 @@
 //!
 //! Knows the order of the looks; knows nothing of how one is made.
 
-use crate::capability::mask::Masker;
-use crate::ops::error::{OpsError, OpsErrorKind};
+use crate::error::{OpsError, OpsErrorKind};
 use serde::Serialize;
+use vdeploy_core::capability::mask::Masker;
 
 /// How one check ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn secrets_are_hidden_in_every_text() {
-        use crate::capability::secrets::SecretValue;
+        use vdeploy_core::capability::secrets::SecretValue;
         let mut report = quiet();
         let value = SecretValue::new("hunter22".to_owned());
         report.mask(Masker::new([&value]).unwrap());

@@ -1,15 +1,15 @@
 //! The state directory: can a run keep its journal there?
 
 use super::report::{Report, split_fix};
-use crate::ids::TargetName;
-use crate::journal::Store;
-use crate::journal::sqlite::SqliteStore;
-use crate::ops::error::OpsErrorKind;
-use crate::ops::options::SessionOptions;
-use crate::ops::session;
+use crate::error::OpsErrorKind;
+use crate::options::SessionOptions;
+use crate::session;
 use rustix::fs::{Access, access, statvfs};
 use std::path::Path;
 use std::sync::Arc;
+use vdeploy_core::ids::TargetName;
+use vdeploy_journal::Store;
+use vdeploy_journal::sqlite::SqliteStore;
 
 const DIRECTORY: &str = "state directory";
 const SPACE: &str = "space for state";

@@ -3,16 +3,16 @@
 
 use super::project::Prepared;
 use super::report::{Check, Report, Status};
-use crate::actor::Actor;
-use crate::capability::World;
-use crate::capability::mask::Masker;
-use crate::event::{CheckStatus, Level, RunEvent};
-use crate::ids::RunId;
-use crate::ops::execute::assembly::Assembly;
-use crate::ops::overlay::Overlay;
-use crate::run::driver::StepProblem;
+use crate::execute::assembly::Assembly;
+use crate::overlay::Overlay;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use vdeploy_core::actor::Actor;
+use vdeploy_core::capability::World;
+use vdeploy_core::capability::mask::Masker;
+use vdeploy_core::event::{CheckStatus, Level, RunEvent};
+use vdeploy_core::ids::RunId;
+use vdeploy_run::driver::StepProblem;
 
 /// A detail that begins so is of a check that holds and is odd.
 const WARNING: &str = "warning: ";

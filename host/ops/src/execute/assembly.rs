@@ -1,24 +1,24 @@
 //! The parts of one run, and what is made of them to execute, preview or replay
 //! its plan. Nothing else makes an [`Execution`].
 
-use crate::actor::Actor;
-use crate::capability::World;
-use crate::capability::mask::Masker;
-use crate::event::RunEvent;
-use crate::gate::RunShared;
-use crate::ids::{RunId, TargetName};
-use crate::journal::Store;
-use crate::journal::store::RunRecord;
-use crate::ops::operation::rollback::Outputs;
-use crate::plan::Plan;
-use crate::run::prepare::{self, Configs, Plugins};
-use crate::run::{Execution, ResumeState};
+use crate::operation::rollback::Outputs;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
+use vdeploy_core::actor::Actor;
+use vdeploy_core::capability::World;
+use vdeploy_core::capability::mask::Masker;
+use vdeploy_core::event::RunEvent;
+use vdeploy_core::ids::{RunId, TargetName};
+use vdeploy_core::plan::Plan;
+use vdeploy_gate::RunShared;
+use vdeploy_journal::Store;
+use vdeploy_journal::store::RunRecord;
+use vdeploy_run::prepare::{self, Configs, Plugins};
+use vdeploy_run::{Execution, ResumeState};
 
 /// Everything a run needs.
 #[derive(Debug)]
-pub(in crate::ops) struct Assembly {
+pub(crate) struct Assembly {
     pub run: RunId,
     pub target: TargetName,
     pub plan: Plan,

@@ -1,9 +1,9 @@
 //! Stopping a run from outside.
 
-use crate::gate::RunShared;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use vdeploy_gate::RunShared;
 
 /// Asks a run to stop: the call in flight ends, no new step begins, and what was
 /// changed is rolled back or kept by policy. Clones ask the same run.

@@ -1,19 +1,19 @@
 //! Connects to the target, and takes the lease on it.
 
 use super::wake;
-use crate::event::{Level, Outcome, RunEvent};
-use crate::gate::RunShared;
-use crate::ids::RunId;
-use crate::lease::renew::Absence;
-use crate::lease::target::Claim;
-use crate::lease::wait::Wait;
-use crate::ops::lease::on_target::{self, OnTarget};
-use crate::ops::prepare::Prepared;
-use crate::plan::RollbackTo;
-use crate::plugin::Plugin;
-use crate::run::prepare;
+use crate::lease::on_target::{self, OnTarget};
+use crate::prepare::Prepared;
 use std::sync::Arc;
 use vdeploy_core::codes;
+use vdeploy_core::event::{Level, Outcome, RunEvent};
+use vdeploy_core::ids::RunId;
+use vdeploy_core::plan::RollbackTo;
+use vdeploy_gate::RunShared;
+use vdeploy_lease::renew::Absence;
+use vdeploy_lease::target::Claim;
+use vdeploy_lease::wait::Wait;
+use vdeploy_run::prepare;
+use vdeploy_wasm::Plugin;
 
 /// How the target was found.
 pub(super) enum Reached {

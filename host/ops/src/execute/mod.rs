@@ -19,17 +19,6 @@ use super::operation::interrupted;
 use super::operation::rollback;
 use super::prepare::Prepared;
 use super::prepare::unverified_probes;
-use crate::capability::leases::LeaseBackend;
-use crate::event::{Level, Outcome, RunEvent};
-use crate::gate::RunShared;
-use crate::ids::{RunId, StepId};
-use crate::journal::store::RunRecord;
-use crate::journal::{Entry, StoreError, relocations};
-use crate::lease::reclaim::{self, DeadRun};
-use crate::lease::wait::Wait;
-use crate::lease::{LeaseHolder, StoreLease};
-use crate::run::{Finished, prepare};
-use crate::scope::SnapshotScope;
 use connect::Reached;
 use futures_util::FutureExt as _;
 use origin::refused;
@@ -37,6 +26,17 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
+use vdeploy_core::capability::leases::LeaseBackend;
+use vdeploy_core::event::{Level, Outcome, RunEvent};
+use vdeploy_core::ids::{RunId, StepId};
+use vdeploy_gate::RunShared;
+use vdeploy_journal::store::RunRecord;
+use vdeploy_journal::{Entry, StoreError, relocations};
+use vdeploy_lease::reclaim::{self, DeadRun};
+use vdeploy_lease::wait::Wait;
+use vdeploy_lease::{LeaseHolder, StoreLease};
+use vdeploy_run::{Finished, prepare};
+use vdeploy_scope::SnapshotScope;
 
 impl Prepared {
     /// Executes it to its end and returns how it ended; that is the last event,

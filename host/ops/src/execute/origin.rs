@@ -1,18 +1,18 @@
 //! Where a run comes from, and what follows from that: how it is announced,
 //! whose lease it may take over, and what is said when it does not begin.
 
-use crate::event::{Outcome, RunEvent};
-use crate::gate::RunShared;
-use crate::ids::RunId;
-use crate::journal::{Entry, Store};
-use crate::ops::operation::resume::Resumed;
-use crate::ops::operation::rollback::{Outputs, RolledBack};
-use crate::ops::operation::select;
-use crate::run::Finished;
+use crate::operation::resume::Resumed;
+use crate::operation::rollback::{Outputs, RolledBack};
+use crate::operation::select;
+use vdeploy_core::event::{Outcome, RunEvent};
+use vdeploy_core::ids::RunId;
+use vdeploy_gate::RunShared;
+use vdeploy_journal::{Entry, Store};
+use vdeploy_run::Finished;
 
 /// What made the run begin, or continue.
 #[derive(Debug)]
-pub(in crate::ops) enum Origin {
+pub(crate) enum Origin {
     Deploy {
         without_snapshot: Option<String>,
     },

@@ -1,13 +1,13 @@
 //! Registers a run in the store: a new one, or one that is resumed.
 
 use super::origin::refused;
-use crate::event::{Level, Outcome, RunEvent};
-use crate::gate::RunShared;
-use crate::journal::store::RunRecord;
-use crate::journal::{Entry, StoreError};
-use crate::ops::operation::{interrupted, select};
-use crate::ops::prepare::Prepared;
-use crate::run::{Finished, prepare};
+use crate::operation::{interrupted, select};
+use crate::prepare::Prepared;
+use vdeploy_core::event::{Level, Outcome, RunEvent};
+use vdeploy_gate::RunShared;
+use vdeploy_journal::store::RunRecord;
+use vdeploy_journal::{Entry, StoreError};
+use vdeploy_run::{Finished, prepare};
 
 impl Prepared {
     /// A new run is registered beside no interrupted one.

@@ -2,11 +2,11 @@
 //! has settled, while this one had it or waited for it.
 
 use super::origin::refused;
-use crate::actor::Actor;
-use crate::event::Outcome;
-use crate::ids::RunId;
-use crate::journal::{RunView, Store};
-use crate::run::Finished;
+use vdeploy_core::actor::Actor;
+use vdeploy_core::event::Outcome;
+use vdeploy_core::ids::RunId;
+use vdeploy_journal::{RunView, Store};
+use vdeploy_run::Finished;
 
 /// The end of a run that lost its target is completed: whoever took the run and
 /// ended it has had the last word, so it is looked at and not undone.
@@ -69,9 +69,9 @@ pub(super) fn meanwhile(store: &dyn Store, run: &RunId) -> Finished {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::store::RunRecord;
-    use crate::journal::{Entry, SqliteStore};
-    use crate::plan::Plan;
+    use vdeploy_core::plan::Plan;
+    use vdeploy_journal::store::RunRecord;
+    use vdeploy_journal::{Entry, SqliteStore};
 
     fn me() -> Actor {
         Actor::named("me")

@@ -1,5 +1,5 @@
 use super::has_ended;
-use crate::event::Outcome;
+use vdeploy_core::event::Outcome;
 
 /// What a run's jobs left on the target is kept while the run may be at work
 /// elsewhere, or may be resumed.

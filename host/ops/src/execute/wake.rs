@@ -1,11 +1,11 @@
 //! A target that does not answer at the start of a run: it is woken where the
 //! platform can do that, and what is wrong with it is named.
 
-use crate::capability::snapshot::{Progress, Wake};
-use crate::capability::{EffectError, ErrorKind};
-use crate::event::{Level, RunEvent};
-use crate::gate::RunShared;
+use vdeploy_core::capability::snapshot::{Progress, Wake};
+use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::codes;
+use vdeploy_core::event::{Level, RunEvent};
+use vdeploy_gate::RunShared;
 
 /// The host's own words in the run's report.
 struct Says<'a>(&'a RunShared);

@@ -2,17 +2,17 @@
 //! itself, and records it.
 
 use super::status::{self, LeaseStatus, OnTargetStatus};
-use crate::actor::Actor;
-use crate::capability::World;
-use crate::ids::RunId;
-use crate::journal::Store;
-use crate::journal::lease_breaks::{self, LeaseBreak};
-use crate::journal::store::Holder;
-use crate::lease::LeaseHolder;
-use crate::lease::target;
-use crate::ops::error::OpsError;
-use crate::ops::session::Session;
+use crate::error::OpsError;
+use crate::session::Session;
 use std::sync::Arc;
+use vdeploy_core::actor::Actor;
+use vdeploy_core::capability::World;
+use vdeploy_core::ids::RunId;
+use vdeploy_journal::Store;
+use vdeploy_journal::lease_breaks::{self, LeaseBreak};
+use vdeploy_journal::store::Holder;
+use vdeploy_lease::LeaseHolder;
+use vdeploy_lease::target;
 
 /// A lease that may be broken, and the connection to its target.
 #[derive(Debug)]

@@ -5,12 +5,12 @@ pub mod break_lease;
 pub mod on_target;
 pub mod status;
 
-use crate::event::{Outcome, RunEvent};
-use crate::gate::RunShared;
-use crate::ids::TargetName;
-use crate::lease::LeaseHolder;
-use crate::lease::wait::{Wait, Waiter};
-use crate::ops::operation::interrupted;
+use crate::operation::interrupted;
+use vdeploy_core::event::{Outcome, RunEvent};
+use vdeploy_core::ids::TargetName;
+use vdeploy_gate::RunShared;
+use vdeploy_lease::LeaseHolder;
+use vdeploy_lease::wait::{Wait, Waiter};
 
 /// Waits a little for `holder`, as a run that hears a stop; the error is how it
 /// ends, and why.

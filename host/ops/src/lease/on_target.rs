@@ -1,15 +1,15 @@
 //! The lease on the target itself, for a run: taken, renewed and watched.
 
 use super::wait_for;
-use crate::capability::leases::LeaseBackend;
-use crate::event::{Level, Outcome, RunEvent};
-use crate::gate::RunShared;
-use crate::ids::RunId;
-use crate::lease::target::{self, Claim, TargetLeaseError};
-use crate::lease::wait::Wait;
-use crate::lease::{LeaseHolder, LeaseLost, TargetLease, orphans};
 use std::sync::Arc;
 use tokio::task::AbortHandle;
+use vdeploy_core::capability::leases::LeaseBackend;
+use vdeploy_core::event::{Level, Outcome, RunEvent};
+use vdeploy_core::ids::RunId;
+use vdeploy_gate::RunShared;
+use vdeploy_lease::target::{self, Claim, TargetLeaseError};
+use vdeploy_lease::wait::Wait;
+use vdeploy_lease::{LeaseHolder, LeaseLost, TargetLease, orphans};
 
 /// Watches for a loss until dropped.
 #[derive(Debug)]

@@ -1,19 +1,19 @@
 //! Who holds a target: what the store says, and what the target says when it
 //! can be reached. The connection is made as a run makes it, without its plan.
 
-use crate::capability::World;
-use crate::capability::clock::{Clock as _, SystemClock};
-use crate::ids::TargetName;
-use crate::journal::Store;
-use crate::journal::lease_breaks::{self, LeaseBreak};
-use crate::journal::store::Holder;
-use crate::lease::LeaseHolder;
-use crate::lease::target;
-use crate::ops::error::OpsError;
-use crate::ops::overlay::Overlay;
-use crate::ops::session::Session;
-use crate::ops::target::connect::connect;
+use crate::error::OpsError;
+use crate::overlay::Overlay;
+use crate::session::Session;
+use crate::target::connect::connect;
 use std::sync::Arc;
+use vdeploy_core::capability::World;
+use vdeploy_core::capability::clock::{Clock as _, SystemClock};
+use vdeploy_core::ids::TargetName;
+use vdeploy_journal::Store;
+use vdeploy_journal::lease_breaks::{self, LeaseBreak};
+use vdeploy_journal::store::Holder;
+use vdeploy_lease::LeaseHolder;
+use vdeploy_lease::target;
 
 /// Who holds a target.
 #[derive(Debug)]

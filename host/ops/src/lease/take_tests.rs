@@ -1,21 +1,21 @@
 //! What a run relies on when taking the lease on the target comes to nothing.
 
 use super::*;
-use crate::actor::Actor;
-use crate::capability::clock::SystemClock;
-use crate::capability::doubles::{DenyHttp, DenySecrets, DenySnapshot};
-use crate::capability::mask::Masker;
-use crate::capability::ssh::{Command, JobId, LiveOutput, Output, Ssh};
-use crate::capability::{EffectError, ErrorKind, World};
-use crate::journal::{SqliteStore, StoreState};
-use crate::lease::LeaseTimes;
-use crate::lease::process::doubles::{dead_pid, elsewhere, with_pid};
-use crate::lease::renew::Absence;
-use crate::target::TargetHandle;
 use async_trait::async_trait;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::mpsc::unbounded_channel;
+use vdeploy_core::actor::Actor;
+use vdeploy_core::capability::clock::SystemClock;
+use vdeploy_core::capability::doubles::{DenyHttp, DenySecrets, DenySnapshot};
+use vdeploy_core::capability::mask::Masker;
+use vdeploy_core::capability::ssh::{Command, JobId, LiveOutput, Output, Ssh};
+use vdeploy_core::capability::{EffectError, ErrorKind, World};
+use vdeploy_core::target::TargetHandle;
+use vdeploy_journal::{SqliteStore, StoreState};
+use vdeploy_lease::LeaseTimes;
+use vdeploy_lease::process::doubles::{dead_pid, elsewhere, with_pid};
+use vdeploy_lease::renew::Absence;
 
 /// A target that gives its lease to whoever asks; the run before it left
 /// something there that does not end, if so.

@@ -1,16 +1,15 @@
 //! A plan of the project on a target.
 
 use super::Deploy;
-use crate::config;
-use crate::ops::error::OpsError;
-use crate::ops::prepare::{NewRun, Prepared};
-use crate::ops::session::Session;
+use crate::error::OpsError;
+use crate::prepare::{NewRun, Prepared};
+use crate::session::Session;
 
 impl Deploy {
-    pub(in crate::ops) async fn prepare(self, session: &Session) -> Result<Prepared, OpsError> {
+    pub(crate) async fn prepare(self, session: &Session) -> Result<Prepared, OpsError> {
         let mut plan = session.plan(&self.plan)?;
         if let Some(policy) = self.on_failure {
-            config::apply_on_failure(&mut plan, policy)?;
+            vdeploy_config::apply_on_failure(&mut plan, policy)?;
         }
         if let Some(to) = self.rollback_to {
             plan.rollback_to = to;

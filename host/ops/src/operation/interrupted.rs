@@ -1,14 +1,14 @@
 //! Interrupted runs, for whoever comes to their target next: resume, roll back,
 //! or abandon.
 
-use crate::ids::{RunId, TargetName};
-use crate::journal::interrupted::{self, Interrupted};
-use crate::journal::store::{Granted, RunRecord};
-use crate::journal::{Entry, RunView, Store, StoreError};
-use crate::lease::LeaseHolder;
-use crate::lease::reclaim::DeadRun;
-use crate::ops::error::{OpsError, OpsErrorKind};
+use crate::error::{OpsError, OpsErrorKind};
 use std::collections::BTreeSet;
+use vdeploy_core::ids::{RunId, TargetName};
+use vdeploy_journal::interrupted::{self, Interrupted};
+use vdeploy_journal::store::{Granted, RunRecord};
+use vdeploy_journal::{Entry, RunView, Store, StoreError};
+use vdeploy_lease::LeaseHolder;
+use vdeploy_lease::reclaim::DeadRun;
 
 /// The three ways, as commands. From a rollback there is no way back: the run
 /// that it rolls back is rolled back once more.

@@ -1,9 +1,9 @@
 use super::*;
-use crate::event::Outcome;
-use crate::journal::SqliteStore;
-use crate::lease::process::doubles::{dead_pid, with_pid};
-use crate::plan::Plan;
 use std::time::Duration;
+use vdeploy_core::event::Outcome;
+use vdeploy_core::plan::Plan;
+use vdeploy_journal::SqliteStore;
+use vdeploy_lease::process::doubles::{dead_pid, with_pid};
 
 fn store_with(id: &str, target: &str, rolls_back: Option<&str>, entries: &[Entry]) -> SqliteStore {
     let store = SqliteStore::in_memory().unwrap();

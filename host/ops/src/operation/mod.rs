@@ -6,9 +6,9 @@ pub mod resume;
 pub mod rollback;
 pub mod select;
 
-use crate::ids::RunId;
-use crate::plan::{OnFailure, RollbackTo};
 use std::time::Duration;
+use vdeploy_core::ids::RunId;
+use vdeploy_core::plan::{OnFailure, RollbackTo};
 
 /// One operation on one target.
 #[derive(Clone, Debug)]

@@ -4,29 +4,29 @@
 use super::Resume;
 use super::interrupted;
 use super::rollback::{self, RolledBack};
-use crate::capability::EffectError;
-use crate::capability::clock::{Clock as _, SystemClock};
-use crate::capability::ssh::Ssh;
-use crate::event::RunEvent;
-use crate::gate::CallOutcome;
-use crate::ids::{Digest, PluginName, RunId, StepId};
-use crate::journal::store::RunRecord;
-use crate::journal::{RunView, Store, StoreError, relocations};
-use crate::lease::LeaseHolder;
-use crate::lease::process::Process;
-use crate::ops::error::{OpsError, OpsErrorKind};
-use crate::ops::prepare::{self, Prepared, compat};
-use crate::ops::session::Session;
-use crate::run::resume_state::{ResumeState, no_live_version};
+use crate::error::{OpsError, OpsErrorKind};
+use crate::prepare::{self, Prepared, compat};
+use crate::session::Session;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::clock::{Clock as _, SystemClock};
+use vdeploy_core::capability::ssh::Ssh;
+use vdeploy_core::event::RunEvent;
+use vdeploy_core::ids::{Digest, PluginName, RunId, StepId};
+use vdeploy_gate::CallOutcome;
+use vdeploy_journal::store::RunRecord;
+use vdeploy_journal::{RunView, Store, StoreError, relocations};
+use vdeploy_lease::LeaseHolder;
+use vdeploy_lease::process::Process;
+use vdeploy_run::resume_state::{ResumeState, no_live_version};
 
 /// What the clocks of two machines may differ, and a call may take.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// The run that is resumed.
 #[derive(Debug)]
-pub(in crate::ops) struct Resumed {
+pub(crate) struct Resumed {
     /// As it was recorded.
     pub record: RunRecord,
     /// How far it is.
@@ -40,7 +40,7 @@ pub(in crate::ops) struct Resumed {
 }
 
 impl Resume {
-    pub(in crate::ops) async fn prepare(self, session: &Session) -> Result<Prepared, OpsError> {
+    pub(crate) async fn prepare(self, session: &Session) -> Result<Prepared, OpsError> {
         let store = session.store()?;
         let named = self.run.as_deref();
         let target = match named {
@@ -255,9 +255,9 @@ impl Resumed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::SqliteStore;
-    use crate::lease::process::doubles::{elsewhere, with_pid};
-    use crate::plan::Plan;
+    use vdeploy_core::plan::Plan;
+    use vdeploy_journal::SqliteStore;
+    use vdeploy_lease::process::doubles::{elsewhere, with_pid};
 
     #[test]
     fn a_run_that_is_running_here_is_not_resumed() {

@@ -2,22 +2,22 @@
 
 use super::Rollback;
 use super::select::{self, Candidates};
-use crate::event::{RunEvent, Undoes};
-use crate::ids::{RunId, StepId};
-use crate::journal::store::{RunRecord, Store};
-use crate::journal::{RunView, StoreError};
-use crate::ops::error::OpsError;
-use crate::ops::prepare::{NewRun, Prepared, compat, rollback_readiness};
-use crate::ops::session::Session;
+use crate::error::OpsError;
+use crate::prepare::{NewRun, Prepared, compat, rollback_readiness};
+use crate::session::Session;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use vdeploy_core::event::{RunEvent, Undoes};
+use vdeploy_core::ids::{RunId, StepId};
+use vdeploy_journal::store::{RunRecord, Store};
+use vdeploy_journal::{RunView, StoreError};
 
 /// Outputs of an earlier run's steps.
 pub type Outputs = BTreeMap<StepId, Value>;
 
 /// The run that is rolled back.
 #[derive(Debug)]
-pub(in crate::ops) struct RolledBack {
+pub(crate) struct RolledBack {
     pub run: RunRecord,
     /// What its steps returned.
     pub outputs: Outputs,
@@ -40,7 +40,7 @@ impl RolledBack {
 
 impl Rollback {
     /// The plan `rollback` against the outputs of the run.
-    pub(in crate::ops) async fn prepare(self, session: &Session) -> Result<Prepared, OpsError> {
+    pub(crate) async fn prepare(self, session: &Session) -> Result<Prepared, OpsError> {
         let store = session.store()?;
         let (record, candidate) = match &self.run {
             Some(run) => (store.run(run)?, None),

@@ -1,20 +1,20 @@
 //! Which run a rollback undoes, and when it does not: nothing is undone twice
 //! because a command was sent twice.
 
-use crate::capability::clock::{Clock as _, SystemClock};
-use crate::ids::{RunId, TargetName};
-use crate::journal::effective::{Effects, RunEffect};
-use crate::journal::moment::moment;
-use crate::journal::store::{RunRecord, Store};
-use crate::journal::{RunView, StoreError};
-use crate::lease::LeaseHolder;
-use crate::ops::error::{OpsError, OpsErrorKind};
-use crate::ops::operation::interrupted;
-use crate::plan::RollbackTo;
+use crate::error::{OpsError, OpsErrorKind};
+use crate::operation::interrupted;
+use vdeploy_core::capability::clock::{Clock as _, SystemClock};
+use vdeploy_core::ids::{RunId, TargetName};
+use vdeploy_core::plan::RollbackTo;
+use vdeploy_journal::effective::{Effects, RunEffect};
+use vdeploy_journal::moment::moment;
+use vdeploy_journal::store::{RunRecord, Store};
+use vdeploy_journal::{RunView, StoreError};
+use vdeploy_lease::LeaseHolder;
 
 /// What the newest runs of a target have left.
 #[derive(Debug, Default)]
-pub(in crate::ops) struct Candidates {
+pub(crate) struct Candidates {
     /// The rollback that ended well and after which nothing was changed.
     pub back: Option<RunRecord>,
     /// The newest change that is in effect.
@@ -23,7 +23,7 @@ pub(in crate::ops) struct Candidates {
 
 impl Candidates {
     /// Looks.
-    pub(in crate::ops) fn of(store: &dyn Store, target: &TargetName) -> Result<Self, StoreError> {
+    pub(crate) fn of(store: &dyn Store, target: &TargetName) -> Result<Self, StoreError> {
         let mut newest = Self::default();
         let mut effects = Effects::default();
         for summary in store.runs(Some(target), u32::MAX)? {
@@ -43,7 +43,7 @@ impl Candidates {
     }
 
     /// The run that is undone where none is named; there may be none left.
-    pub(in crate::ops) fn select(self, target: &TargetName) -> Result<Candidate, OpsError> {
+    pub(crate) fn select(self, target: &TargetName) -> Result<Candidate, OpsError> {
         match (self.change, self.back) {
             (Some(change), back) => Ok(Candidate { change, back }),
             (None, Some(back)) => Err(OpsError::usage(format!(
@@ -75,7 +75,7 @@ pub fn takes_over(store: &dyn Store, run: &RunId, holder: &RunId) -> Option<&'st
 
 /// The run that was found where none was named.
 #[derive(Debug)]
-pub(in crate::ops) struct Candidate {
+pub(crate) struct Candidate {
     pub change: RunRecord,
     back: Option<RunRecord>,
 }
@@ -84,7 +84,7 @@ impl Candidate {
     /// A second rollback in a row goes one run further back. To a snapshot it
     /// would take what was written since out of service, so there the run is to
     /// be named.
-    pub(in crate::ops) fn check(&self, to: RollbackTo) -> Result<(), OpsError> {
+    pub(crate) fn check(&self, to: RollbackTo) -> Result<(), OpsError> {
         let (Some(back), RollbackTo::Snapshot) = (&self.back, to) else {
             return Ok(());
         };
@@ -144,7 +144,7 @@ fn undone_by(back: &RunRecord) -> String {
 
 /// Refuses while a run is running: which change is the newest is not known
 /// before it has ended. One whose process is gone ends no more.
-pub(in crate::ops) fn settled(
+pub(crate) fn settled(
     store: &dyn Store,
     target: &TargetName,
     newest: &Candidates,

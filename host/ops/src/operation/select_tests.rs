@@ -1,8 +1,8 @@
 use super::*;
-use crate::event::Outcome;
-use crate::ids::StepId;
-use crate::journal::{Entry, SqliteStore};
-use crate::plan::Plan;
+use vdeploy_core::event::Outcome;
+use vdeploy_core::ids::StepId;
+use vdeploy_core::plan::Plan;
+use vdeploy_journal::{Entry, SqliteStore};
 
 /// A store with runs, of which each changed the target.
 struct Runs(SqliteStore);

@@ -1,9 +1,9 @@
 //! Checks that the current project is compatible with the recorded run.
 
-use crate::config::Project;
-use crate::ids::{PluginName, StepId, TargetName};
-use crate::journal::store::RunRecord;
-use crate::ops::error::OpsError;
+use crate::error::OpsError;
+use vdeploy_config::Project;
+use vdeploy_core::ids::{PluginName, StepId, TargetName};
+use vdeploy_journal::store::RunRecord;
 
 /// The target must be in the project, and of a run that is resumed its
 /// plugins, too.
@@ -75,8 +75,8 @@ pub fn difference(project: &Project, record: &RunRecord) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Digest;
-    use crate::plan::Plan;
+    use vdeploy_core::ids::Digest;
+    use vdeploy_core::plan::Plan;
 
     fn begun(project: &Project) -> RunRecord {
         let plan: &Plan = project.plan(&"default".into()).unwrap();

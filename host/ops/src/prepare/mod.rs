@@ -17,18 +17,18 @@ use super::operation::resume::Resumed;
 use super::operation::rollback::RolledBack;
 use super::session::Session;
 use super::target::{self, ResolvedTarget, WorldParts, registry};
-use crate::actor::Actor;
-use crate::capability::mask::Masker;
-use crate::capability::secrets::LoadedSecrets;
-use crate::config::{self, Overrides, SecretNeeds, TargetConfig};
-use crate::ids::{Digest, RunId, TargetName, VmId};
-use crate::journal::{Store, relocations};
-use crate::lease::LeaseTimes;
-use crate::plan::{Plan, Step};
-use crate::run::prepare::{self, Configs, Plugins};
 use std::sync::Arc;
 use std::time::Duration;
 use unverified_probes::UnverifiedProbes;
+use vdeploy_config::{Overrides, SecretNeeds, TargetConfig};
+use vdeploy_core::actor::Actor;
+use vdeploy_core::capability::mask::Masker;
+use vdeploy_core::capability::secrets::LoadedSecrets;
+use vdeploy_core::ids::{Digest, RunId, TargetName, VmId};
+use vdeploy_core::plan::{Plan, Step};
+use vdeploy_journal::{Store, relocations};
+use vdeploy_lease::LeaseTimes;
+use vdeploy_run::prepare::{self, Configs, Plugins};
 
 /// An operation that was checked as far as that goes without its target.
 /// Nothing was touched; dropping it leaves no trace.
@@ -97,7 +97,7 @@ impl NewRun {
         let mut plan = self.plan;
         let mut overrides = Overrides::default();
         for set in &self.set {
-            config::apply_set(&mut plan, set, &mut overrides)?;
+            vdeploy_config::apply_set(&mut plan, set, &mut overrides)?;
         }
         let plugins = plugins::plugins(session, &plan).await?;
         let is_rollback = self.rolls_back.is_some();
@@ -115,7 +115,7 @@ impl NewRun {
         })?;
         if let Some(reference) = &self.reference {
             let takes_ref = |step: &Step| takes_ref(&plugins, step);
-            config::apply_ref(&mut plan, reference, &mut overrides, takes_ref)?;
+            vdeploy_config::apply_ref(&mut plan, reference, &mut overrides, takes_ref)?;
         }
         let configs = prepare::configs(&plan, &plugins, is_rollback).map_err(|found| {
             plugins::all_problems(found, |step, pointer| {
@@ -250,7 +250,10 @@ impl Located {
         let masker = Masker::new(hidden).map_err(|e| OpsError::usage(e.to_string()))?;
         let mut warnings = resolved.warnings();
         if let TargetConfig::Vers(vers) = &config {
-            warnings.extend(config::service_url_oddity(&vers.url, &vers.vm_domain));
+            warnings.extend(vdeploy_config::service_url_oddity(
+                &vers.url,
+                &vers.vm_domain,
+            ));
         }
         Ok(Self {
             name,

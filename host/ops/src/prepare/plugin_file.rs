@@ -1,11 +1,11 @@
 //! Reading a plugin's file: a regular one, of a size that a plugin has.
 
-use crate::plugin::MAX_FILE;
 use rustix::fs::OFlags;
 use std::fs::{FileType, OpenOptions};
 use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use vdeploy_wasm::MAX_FILE;
 
 /// Its bytes. The error is a fragment without the path.
 pub fn read(path: &Path) -> Result<Vec<u8>, String> {

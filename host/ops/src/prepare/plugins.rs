@@ -2,19 +2,19 @@
 //! digest against the pin, code from the cache.
 
 use super::plugin_file;
-use crate::config::{PluginConfig, PluginSource};
-use crate::ids::{Digest, PluginName, StepId};
-use crate::ops::error::{OpsError, OpsErrorKind};
-use crate::ops::options::{Notice, SessionOptions};
-use crate::ops::session::Session;
-use crate::ownership::Judge;
-use crate::plan::Plan;
-use crate::plugin::{self, CodeCache, Compiler, Engine, Plugin, PluginError, Setup, builtin};
-use crate::run::prepare::Plugins;
+use crate::error::{OpsError, OpsErrorKind};
+use crate::options::{Notice, SessionOptions};
+use crate::session::Session;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use vdeploy_config::{PluginConfig, PluginSource};
+use vdeploy_core::ids::{Digest, PluginName, StepId};
+use vdeploy_core::plan::Plan;
+use vdeploy_files::Judge;
+use vdeploy_run::prepare::Plugins;
+use vdeploy_wasm::{CodeCache, Compiler, Engine, Plugin, PluginError, Setup};
 
 /// Loaded plugins and the engine that runs them. Clones share both, so sessions
 /// of one process load a plugin once.
@@ -62,7 +62,7 @@ impl PluginPool {
             }
         }
         let bytes = bytes(name, config)?;
-        let digest = plugin::digest(&bytes);
+        let digest = vdeploy_wasm::digest(&bytes);
         check_pin(name, config, &digest)?;
         let known = |(_, plugin): &&(Option<String>, Plugin)| {
             is_it(plugin) && plugin.description.digest == digest
@@ -88,7 +88,7 @@ impl PluginPool {
                 return Ok(plugin.description.digest.clone());
             }
         }
-        Ok(plugin::digest(&bytes(name, config)?))
+        Ok(vdeploy_wasm::digest(&bytes(name, config)?))
     }
 
     fn lock(&self) -> MutexGuard<'_, Pool> {
@@ -130,7 +130,7 @@ fn engine(options: &SessionOptions) -> Result<Engine, OpsError> {
         .ok();
     let on_notice = options.on_notice.clone();
     Ok(Engine::new(Setup {
-        is_builtin: Some(builtin::is_one),
+        is_builtin: Some(vdeploy_builtin::is_one),
         cache,
         compiler: options.helper.clone().map(Compiler::new),
         on_compile: Some(Box::new(move |plugin, builtin| {
@@ -213,7 +213,7 @@ pub fn bytes(name: &PluginName, config: &PluginConfig) -> Result<Cow<'static, [u
     let (path, read) = match &config.source {
         PluginSource::Builtin(builtin) => (
             format!("builtin:{builtin}"),
-            builtin::bytes(builtin)
+            vdeploy_builtin::bytes(builtin)
                 .map(Cow::Borrowed)
                 .ok_or_else(|| "this vdeploy has no such built-in plugin".to_owned()),
         ),

@@ -3,11 +3,11 @@
 //!
 //! Makes no connection and reads no journal.
 
-use crate::config::{Project, TargetConfig};
-use crate::ids::{PlanName, TargetName};
-use crate::ops::error::{OpsError, OpsErrorKind};
-use crate::plan::{OnFailure, Plan, RollbackTo, Step};
-use crate::scope::SnapshotScope;
+use crate::error::{OpsError, OpsErrorKind};
+use vdeploy_config::{Project, TargetConfig};
+use vdeploy_core::ids::{PlanName, TargetName};
+use vdeploy_core::plan::{OnFailure, Plan, RollbackTo, Step};
+use vdeploy_scope::SnapshotScope;
 
 /// The step that makes a snapshot, by convention.
 const SNAPSHOT: &str = "snapshot";

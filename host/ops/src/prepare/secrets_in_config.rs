@@ -2,14 +2,14 @@
 //! exported and shown, so a secret's value in it is refused before anything is
 //! touched; of a value that is an ordinary word only a warning is given.
 
-use crate::capability::mask::{Masker, Strength, strength};
-use crate::capability::secrets::{LoadedSecrets, SecretValue};
-use crate::config::{Project, TargetConfig};
-use crate::ids::StepId;
-use crate::ops::error::{OpsError, OpsErrorKind};
-use crate::plan::Plan;
-use crate::run::prepare::Configs;
+use crate::error::{OpsError, OpsErrorKind};
 use serde_json::Value;
+use vdeploy_config::{Project, TargetConfig};
+use vdeploy_core::capability::mask::{Masker, Strength, strength};
+use vdeploy_core::capability::secrets::{LoadedSecrets, SecretValue};
+use vdeploy_core::ids::StepId;
+use vdeploy_core::plan::Plan;
+use vdeploy_run::prepare::Configs;
 
 /// What of a run is stored as it was written.
 pub struct Written<'a> {
@@ -203,7 +203,7 @@ mod tests {
         let mut plan = project.plan(&"restart".into()).unwrap().clone();
         let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
         for set in &set {
-            crate::config::apply_set(&mut plan, set, &mut crate::config::Overrides::default())
+            vdeploy_config::apply_set(&mut plan, set, &mut vdeploy_config::Overrides::default())
                 .unwrap();
         }
         let configs = plan

@@ -1,10 +1,10 @@
 //! Whose values the `state` of a run's plugins are: the project's, and those of
 //! the target where it is.
 
-use crate::capability::state::State;
-use crate::config::{PluginSource, Project};
-use crate::journal::{Owners, Store, StoreState};
 use std::sync::Arc;
+use vdeploy_config::{PluginSource, Project};
+use vdeploy_core::capability::state::State;
+use vdeploy_journal::{Owners, Store, StoreState};
 
 /// The state of the project's plugins on this target. `address` is
 /// where the target is.

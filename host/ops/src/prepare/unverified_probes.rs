@@ -3,11 +3,11 @@
 //! covers what the plugin calls a probe too. They are named where nothing is to
 //! be changed.
 
-use crate::config::{PluginSource, Project};
-use crate::ids::PluginName;
-use crate::plan::Plan;
-use crate::run::prepare::Plugins;
 use std::collections::BTreeSet;
+use vdeploy_config::{PluginSource, Project};
+use vdeploy_core::ids::PluginName;
+use vdeploy_core::plan::Plan;
+use vdeploy_run::prepare::Plugins;
 
 /// Scopes that are named at most.
 const MOST: usize = 3;

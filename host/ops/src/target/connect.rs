@@ -2,15 +2,15 @@
 //! a run left there.
 
 use super::{WorldParts, registry};
-use crate::capability::World;
-use crate::config::SecretNeeds;
-use crate::ids::RunId;
-use crate::journal::{Store, relocations};
-use crate::ops::error::{OpsError, OpsErrorKind};
-use crate::ops::session::Session;
+use crate::error::{OpsError, OpsErrorKind};
+use crate::session::Session;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
+use vdeploy_config::SecretNeeds;
+use vdeploy_core::capability::World;
+use vdeploy_core::ids::RunId;
+use vdeploy_journal::{Store, relocations};
 
 /// Connecting has deadlines of its own within this one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);

@@ -3,6 +3,11 @@
 //! platform; only its addresses come from its own files.
 
 pub mod connect;
+#[cfg(feature = "local-cloud")]
+pub mod local_cloud;
+#[cfg(not(feature = "local-cloud"))]
+#[path = "no_local_cloud.rs"]
+pub mod local_cloud;
 pub mod registry;
 pub mod ssh_target;
 pub mod user;
@@ -12,17 +17,15 @@ pub use world::{WorldFactory, WorldParts};
 
 use super::error::{OpsError, OpsErrorKind};
 use super::session::{self, Session};
-use crate::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
-use crate::config::{self, HostKey, TargetConfig, VersTarget};
-use crate::ids::{TargetName, VmId};
-use crate::journal::{Store, StoreError, relocations};
-use crate::local::{LocalError, read_endpoints, read_vms};
-use crate::vers::VersConfig;
 use ssh_target::ResolvedServer;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use user::User;
+use vdeploy_config::{HostKey, TargetConfig, VersTarget};
+use vdeploy_core::capability::secrets::{LoadedSecrets, SecretValue, Secrets as _};
+use vdeploy_core::ids::{TargetName, VmId};
+use vdeploy_journal::{Store, StoreError, relocations};
+use vdeploy_vers::VersConfig;
 
 /// How a target is reached, with every default filled in.
 #[derive(Clone, Debug)]
@@ -123,7 +126,7 @@ pub fn resolve(
             })))
         }
         TargetConfig::Ssh(target) => {
-            let withheld = config::secret_variables(session.project());
+            let withheld = vdeploy_config::secret_variables(session.project());
             let user = User::of(&options.environment)?;
             let resolved = ssh_target::resolve(target, secrets, withheld, &user)?;
             Ok(ResolvedTarget::Server(Box::new(resolved)))
@@ -131,7 +134,7 @@ pub fn resolve(
         TargetConfig::Local(target) => {
             let dir = target.dir.clone();
             let dir = dir.unwrap_or_else(|| session::local_cloud_dir(session.state_dir()));
-            let resolved = local_vm(&dir, target.vm.clone())?;
+            let resolved = local_cloud::resolve(&dir, target.vm.clone())?;
             Ok(ResolvedTarget::Vm(Box::new(resolved)))
         }
     }
@@ -152,46 +155,8 @@ pub fn vers_config(target: &VersTarget, secrets: &LoadedSecrets) -> Result<VersC
     Ok(vers)
 }
 
-fn local_vm(dir: &Path, vm: Option<VmId>) -> Result<ResolvedVm, OpsError> {
-    let endpoints = read_endpoints(dir)?.ok_or_else(|| {
-        OpsError::new(
-            OpsErrorKind::Unreachable,
-            format!("no local cloud runs in {}", dir.display()),
-        )
-        .hint(format!(
-            "start it: vdeploy local up --detach --dir {}",
-            dir.display()
-        ))
-    })?;
-    let vm = match vm {
-        Some(vm) => vm,
-        None => read_vms(dir)?
-            .first()
-            .map(|vm| VmId::new(&*vm.vm_id))
-            .ok_or_else(|| OpsError::usage("the local cloud has no VM"))?,
-    };
-    let mut vers = VersConfig::new(
-        &*endpoints.api_url,
-        SecretValue::new(endpoints.api_key.clone()),
-    );
-    vers.vm_domain = Some(endpoints.vm_domain.clone());
-    vers.gateway = Some(endpoints.gateway.clone());
-    vers.ca_file = Some(endpoints.ca_file.clone());
-    Ok(ResolvedVm {
-        vm,
-        url: format!(
-            "https://{{vm}}.{}:{}",
-            endpoints.vm_domain, endpoints.router_port
-        ),
-        user: "root".to_owned(),
-        pinned: None,
-        keepalive: None,
-        vers,
-    })
-}
-
-impl From<LocalError> for OpsError {
-    fn from(error: LocalError) -> Self {
-        Self::new(OpsErrorKind::Internal, error.to_string())
-    }
+/// What is said where the local cloud is needed and this program has none.
+pub fn without_local_cloud() -> OpsError {
+    OpsError::usage("this vdeploy was built without the local cloud")
+        .hint("build it with the feature `local-cloud`, or choose another target")
 }

@@ -2,11 +2,11 @@
 //! and from then on a target with a VM like any other.
 
 use super::vers_config;
-use crate::capability::secrets::{LoadedSecrets, Secrets as _};
-use crate::config::{TargetConfig, VmSource};
-use crate::ops::error::{OpsError, OpsErrorKind};
-use crate::ops::session::Session;
-use crate::vers::{RegistryError, RegistryQuery, VersClient};
+use crate::error::{OpsError, OpsErrorKind};
+use crate::session::Session;
+use vdeploy_config::{TargetConfig, VmSource};
+use vdeploy_core::capability::secrets::{LoadedSecrets, Secrets as _};
+use vdeploy_vers::{RegistryError, RegistryQuery, VersClient};
 
 /// The target with its VM, and what to tell of it where the registry was asked.
 pub async fn resolve(

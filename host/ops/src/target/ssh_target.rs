@@ -4,21 +4,21 @@
 //! overrides; to be split by those groups.
 
 use super::user::User;
-use crate::capability::secrets::{LoadedSecrets, Secret, Secrets as _};
-use crate::config::parse::At;
-use crate::config::{ServerKey, SshTarget, UserConfig};
-use crate::openssh::{
-    self, ConfigFile, Given, JumpSpec, KnownFiles, Person as _, Proxy, Settings, Tokens,
-};
-use crate::ops::error::{OpsError, OpsErrorKind};
-use crate::ssh::{
-    Agent, ConnectionLimits, Hop, HostKeyPolicy, HostKeyStore, Identities, IdentityFile,
-    ServerConfig,
-};
+use crate::error::{OpsError, OpsErrorKind};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use vdeploy_config::parse::At;
+use vdeploy_config::{ServerKey, SshTarget, UserConfig};
+use vdeploy_core::capability::secrets::{LoadedSecrets, Secret, Secrets as _};
+use vdeploy_ssh::openssh::{
+    self, ConfigFile, Given, JumpSpec, KnownFiles, Person as _, Proxy, Settings, Tokens,
+};
+use vdeploy_ssh::{
+    Agent, ConnectionLimits, Hop, HostKeyPolicy, HostKeyStore, Identities, IdentityFile,
+    ServerConfig,
+};
 
 /// The keys that OpenSSH tries when nobody names one.
 const USUAL_KEYS: [&str; 5] = [
@@ -405,9 +405,9 @@ fn is_none(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Project, TargetConfig};
-    use crate::ops::options::Environment;
+    use crate::options::Environment;
     use std::path::Path;
+    use vdeploy_config::{Project, TargetConfig};
 
     /// The route of a target of these lines, with this `~/.ssh/config`.
     fn route_of(home: &Path, config: &str, lines: &str) -> Result<ResolvedServer, OpsError> {
@@ -426,7 +426,7 @@ mod tests {
             uid,
             Environment::default(),
         );
-        let withheld = crate::config::secret_variables(&project);
+        let withheld = vdeploy_config::secret_variables(&project);
         resolve(target, &LoadedSecrets::new([]), withheld, &user)
     }
 

@@ -1,10 +1,10 @@
 //! The person who runs vdeploy, as OpenSSH would see them.
 
-use crate::openssh::Person;
-use crate::ops::error::OpsError;
-use crate::ops::options::Environment;
-use crate::ownership::users::Users;
+use crate::error::OpsError;
+use crate::options::Environment;
 use std::path::{Path, PathBuf};
+use vdeploy_files::users::Users;
+use vdeploy_ssh::openssh::Person;
 
 /// Home, name and variables.
 #[derive(Clone, Debug)]

@@ -2,23 +2,23 @@
 
 use super::ssh_target::ResolvedServer;
 use super::{ResolvedTarget, ResolvedVm};
-use crate::capability::clock::SystemClock;
-use crate::capability::leases::Leases;
-use crate::capability::secrets::LoadedSecrets;
-use crate::capability::snapshot::{NoSnapshots, Snapshot};
-use crate::capability::{EffectError, ErrorKind, World};
-use crate::http::ReqwestHttp;
-use crate::ids::{RunId, TargetName, VmId};
-use crate::journal::{Store, StoreError, StoreState};
-use crate::ops::error::OpsError;
-use crate::ssh::{HostKeyPolicy, HostKeyStore, RusshSsh};
-use crate::target::TargetHandle;
-use crate::tls::{Tls, TlsOptions};
-use crate::vers::{SnapshotConfig, VersClient, VersConfig, VersSnapshot};
+use crate::error::OpsError;
 use std::fmt;
 use std::sync::Arc;
 use url::Url;
+use vdeploy_core::capability::clock::SystemClock;
+use vdeploy_core::capability::leases::Leases;
+use vdeploy_core::capability::secrets::LoadedSecrets;
+use vdeploy_core::capability::snapshot::{NoSnapshots, Snapshot};
+use vdeploy_core::capability::{EffectError, ErrorKind, World};
 use vdeploy_core::codes;
+use vdeploy_core::ids::{RunId, TargetName, VmId};
+use vdeploy_core::target::TargetHandle;
+use vdeploy_http::ReqwestHttp;
+use vdeploy_journal::{Store, StoreError, StoreState};
+use vdeploy_net::tls::{Tls, TlsOptions};
+use vdeploy_ssh::{HostKeyPolicy, HostKeyStore, RusshSsh};
+use vdeploy_vers::{SnapshotConfig, VersClient, VersConfig, VersSnapshot};
 
 /// What a world is made for.
 #[derive(Debug)]

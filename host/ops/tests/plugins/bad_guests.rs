@@ -5,9 +5,9 @@ use crate::stage::{Stage, all, code, load, load_with};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use vdeploy::event::Phase;
-use vdeploy::event::RunEvent;
-use vdeploy::plugin::{Limits, PluginError, Returned};
+use vdeploy_core::event::Phase;
+use vdeploy_core::event::RunEvent;
+use vdeploy_wasm::{Limits, PluginError, Returned};
 
 /// Little of everything but time, so that the tests are fast and the machine
 /// may be slow.

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use vdeploy::capability::EffectError;
-use vdeploy::capability::doubles::RecordingHttp;
-use vdeploy::capability::http::{HopPolicy, Http, Request, Response};
-use vdeploy::codes;
-use vdeploy::event::{Outcome, Phase};
-use vdeploy::gate::{Budget, MAX_IN_FLIGHT};
-use vdeploy::journal::Entry;
-use vdeploy::plugin::Limits;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::doubles::RecordingHttp;
+use vdeploy_core::capability::http::{HopPolicy, Http, Request, Response};
+use vdeploy_core::codes;
+use vdeploy_core::event::{Outcome, Phase};
+use vdeploy_gate::{Budget, MAX_IN_FLIGHT};
+use vdeploy_journal::Entry;
+use vdeploy_wasm::Limits;
 
 fn many(times: u32, call: Value) -> Value {
     json!({ "do": "many", "times": times, "call": call })
@@ -103,7 +103,7 @@ async fn of_a_change_whose_answer_is_too_long_the_change_is_known() {
     stage.budget = Some(Budget::new(u64::MAX, 3_000));
     let call = json!([{ "do": "exec", "argv": ["echo", "x".repeat(2_000)], "try": true }]);
     let error = stage.run(&scripted(), call).await.unwrap_err();
-    let vdeploy::plugin::PluginError::Failed(error) = error else {
+    let vdeploy_wasm::PluginError::Failed(error) = error else {
         panic!("{error}");
     };
     assert_eq!(error.code, codes::GATE_TOO_MUCH);

@@ -3,7 +3,7 @@
 
 use crate::stage::{all, bytes};
 use std::path::{Path, PathBuf};
-use vdeploy::plugin::{CodeCache, Engine, Plugin, Setup};
+use vdeploy_wasm::{CodeCache, Engine, Plugin, Setup};
 
 /// How much was compiled to load a plugin with this cache.
 fn compiled(dir: &Path, key: &Path) -> usize {

@@ -3,8 +3,8 @@
 use crate::driver::{exec, execute, plan, step};
 use crate::stage::{Parts, Stage, TOKEN, code, scripted};
 use serde_json::{Value, json};
-use vdeploy::event::{Outcome, Phase};
-use vdeploy::plan::Plan;
+use vdeploy_core::event::{Outcome, Phase};
+use vdeploy_core::plan::Plan;
 
 fn check(name: &str, passes: bool) -> Value {
     json!({ "do": "check", "name": name, "detail": "expected 2, found 1", "passes": passes })

@@ -15,17 +15,17 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::unbounded_channel;
-use vdeploy::capability::clock::{Clock, SimulatedClock};
-use vdeploy::config::{PluginSource, Project};
-use vdeploy::event::{Outcome, RunEvent};
-use vdeploy::ids::RunId;
-use vdeploy::journal::doubles::FailsAfter;
-use vdeploy::journal::store::Stored;
-use vdeploy::journal::{Entry, SqliteStore, Store};
-use vdeploy::lease::LeaseTimes;
-use vdeploy::ops::{Actor, Cancel, Deploy, Operation, Resume, Session, SessionOptions};
-use vdeploy::plan::{OnFailure, Plan, RollbackTo, Step};
-use vdeploy::run::Finished;
+use vdeploy_config::{PluginSource, Project};
+use vdeploy_core::capability::clock::{Clock, SimulatedClock};
+use vdeploy_core::event::{Outcome, RunEvent};
+use vdeploy_core::ids::RunId;
+use vdeploy_core::plan::{OnFailure, Plan, RollbackTo, Step};
+use vdeploy_journal::doubles::FailsAfter;
+use vdeploy_journal::store::Stored;
+use vdeploy_journal::{Entry, SqliteStore, Store};
+use vdeploy_lease::LeaseTimes;
+use vdeploy_ops::{Actor, Cancel, Deploy, Operation, Resume, Session, SessionOptions};
+use vdeploy_run::Finished;
 
 /// The id of every run here.
 const RUN: &str = "01RUN";

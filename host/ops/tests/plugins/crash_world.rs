@@ -5,17 +5,17 @@
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use vdeploy::capability::clock::Clock;
-use vdeploy::capability::doubles::RecordingHttp;
-use vdeploy::capability::http::Response;
-use vdeploy::capability::snapshot::{Progress, Snapshot};
-use vdeploy::capability::ssh::{Command, LiveOutput, Output, Ssh};
-use vdeploy::capability::{EffectError, World};
-use vdeploy::ids::{SnapshotId, VmId};
-use vdeploy::journal::StoreState;
-use vdeploy::ops::OpsError;
-use vdeploy::ops::target::{WorldFactory, WorldParts};
-use vdeploy::target::TargetHandle;
+use vdeploy_core::capability::clock::Clock;
+use vdeploy_core::capability::doubles::RecordingHttp;
+use vdeploy_core::capability::http::Response;
+use vdeploy_core::capability::snapshot::{Progress, Snapshot};
+use vdeploy_core::capability::ssh::{Command, LiveOutput, Output, Ssh};
+use vdeploy_core::capability::{EffectError, World};
+use vdeploy_core::ids::{SnapshotId, VmId};
+use vdeploy_core::target::TargetHandle;
+use vdeploy_journal::StoreState;
+use vdeploy_ops::OpsError;
+use vdeploy_ops::target::{WorldFactory, WorldParts};
 
 /// What is there.
 #[derive(Debug, Default)]

@@ -5,11 +5,11 @@ use crate::stage::{Stage, empty_plan, scripted};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use vdeploy::event::RunEvent;
-use vdeploy::event::{Phase, Section};
-use vdeploy::plan::{Plan, Retry, Step};
-use vdeploy::plugin::Plugin;
-use vdeploy::run::{Execution, Finished, prepare};
+use vdeploy_core::event::RunEvent;
+use vdeploy_core::event::{Phase, Section};
+use vdeploy_core::plan::{Plan, Retry, Step};
+use vdeploy_run::{Execution, Finished, prepare};
+use vdeploy_wasm::Plugin;
 
 /// A step whose id is also in every command that it gives.
 pub fn step(id: &str, config: Value) -> Step {
@@ -49,7 +49,7 @@ pub async fn execute(stage: &Stage, plan: Plan) -> Finished {
 pub async fn execute_as(
     stage: &Stage,
     plan: Plan,
-    rolls_back: Option<BTreeMap<vdeploy::ids::StepId, Value>>,
+    rolls_back: Option<BTreeMap<vdeploy_core::ids::StepId, Value>>,
 ) -> Finished {
     execute_with(stage, plan, rolls_back, scripted()).await
 }
@@ -58,7 +58,7 @@ pub async fn execute_as(
 pub async fn execute_with(
     stage: &Stage,
     plan: Plan,
-    rolls_back: Option<BTreeMap<vdeploy::ids::StepId, Value>>,
+    rolls_back: Option<BTreeMap<vdeploy_core::ids::StepId, Value>>,
     plugin: Plugin,
 ) -> Finished {
     let plugins: prepare::Plugins = [("scripted".into(), plugin)].into();

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
-use vdeploy::capability::leases::{LeaseBackend, LeaseLoss};
-use vdeploy::event::RunEvent;
-use vdeploy::journal::Entry;
-use vdeploy::lease::{BootInstant, LeaseValidity};
+use vdeploy_core::capability::leases::{LeaseBackend, LeaseLoss};
+use vdeploy_core::event::RunEvent;
+use vdeploy_journal::Entry;
+use vdeploy_lease::{BootInstant, LeaseValidity};
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -129,7 +129,7 @@ async fn at_its_deadline_a_step_has_waited_long_enough() {
     let config = json!({ "run": [post] });
     // The plugin is made ready in it as well.
     let within = Duration::from_secs(5);
-    let phase = vdeploy::event::Phase::Run;
+    let phase = vdeploy_core::event::Phase::Run;
     let returned = stage.call_within(&plugin, phase, config, within).await;
     let seen = returned.result.unwrap()["seen"].clone();
     assert_eq!(seen, json!(["gate.deadline"]));

@@ -3,11 +3,11 @@
 use crate::stage::{Parts, Stage, all, code, load, scripted};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use vdeploy::capability::EffectError;
-use vdeploy::capability::ssh::{Command, LiveOutput, Output, Ssh};
-use vdeploy::event::Phase;
-use vdeploy::event::RunEvent;
-use vdeploy::journal::Entry;
+use vdeploy_core::capability::EffectError;
+use vdeploy_core::capability::ssh::{Command, LiveOutput, Output, Ssh};
+use vdeploy_core::event::Phase;
+use vdeploy_core::event::RunEvent;
+use vdeploy_journal::Entry;
 
 fn exec(word: &str) -> Value {
     json!({ "do": "exec", "argv": ["echo", word], "try": true })

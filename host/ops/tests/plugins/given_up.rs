@@ -6,9 +6,9 @@ use serde_json::json;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
-use vdeploy::capability::doubles::RecordingSsh;
-use vdeploy::capability::ssh::{Command, Output};
-use vdeploy::event::Phase;
+use vdeploy_core::capability::doubles::RecordingSsh;
+use vdeploy_core::capability::ssh::{Command, Output};
+use vdeploy_core::event::Phase;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_keeps_its_thread_when_the_run_is_stopped_is_given_up_and_changes_nothing() {

@@ -5,8 +5,8 @@ use crate::stage::{Stage, all, bytes};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
-use vdeploy::event::Phase;
-use vdeploy::plugin::{Compiler, Engine, Limits, Plugin, PluginError, Setup};
+use vdeploy_core::event::Phase;
+use vdeploy_wasm::{Compiler, Engine, Limits, Plugin, PluginError, Setup};
 
 fn load(name: &str) -> Result<Plugin, PluginError> {
     let limits = Limits {
@@ -96,14 +96,21 @@ fn what_the_contract_has_no_use_for_is_refused_when_it_is_read() {
     assert!(text.contains("bytes in one function"), "{text}");
 }
 
+/// The program that `cargo xtask test` has built beside this one.
+fn program() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let path = own.ancestors().nth(2).unwrap().join("vdeploy");
+    assert!(path.is_file(), "run `cargo build -p vdeploy` first");
+    path
+}
+
 /// Compiled by the built program, with these limits.
 fn compile_within(cpu_seconds: u64, mib: u64) -> Result<Plugin, PluginError> {
-    let program = PathBuf::from(env!("CARGO_BIN_EXE_vdeploy"));
     let engine = Engine::new(Setup {
         compiler: Some(Compiler {
             cpu_seconds,
             memory: mib << 20,
-            ..Compiler::new(program)
+            ..Compiler::new(program())
         }),
         ..Setup::default()
     });
@@ -121,9 +128,8 @@ fn compiling_ends_at_its_limits() {
 
 #[tokio::test]
 async fn what_another_process_has_compiled_runs() {
-    let program = PathBuf::from(env!("CARGO_BIN_EXE_vdeploy"));
     let engine = Engine::new(Setup {
-        compiler: Some(Compiler::new(program)),
+        compiler: Some(Compiler::new(program())),
         ..Setup::default()
     });
     let name = "version-check";

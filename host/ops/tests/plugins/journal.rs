@@ -4,8 +4,8 @@
 use crate::stage::{Parts, Stage, code, scripted};
 use serde_json::json;
 use std::sync::Arc;
-use vdeploy::journal::doubles::FailsAfter;
-use vdeploy::journal::{Entry, SqliteStore};
+use vdeploy_journal::doubles::FailsAfter;
+use vdeploy_journal::{Entry, SqliteStore};
 
 /// The calls in the journal: `intent 3 ssh.exec`, `result 3 ssh.exec ok`.
 fn calls(stage: &Stage) -> Vec<String> {
@@ -93,7 +93,7 @@ async fn a_journal_that_cannot_be_written_closes_the_gate() {
         let error = stage.run(&plugin, exec).await.unwrap_err();
         assert_eq!(code(&error), "gate.closed", "{error}");
         assert!(error.to_string().contains("disk full"), "{error}");
-        let vdeploy::plugin::PluginError::Failed(error) = error else {
+        let vdeploy_wasm::PluginError::Failed(error) = error else {
             panic!("{error}");
         };
         // Without its intent nothing was done.

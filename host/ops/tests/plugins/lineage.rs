@@ -3,9 +3,9 @@
 use crate::stage::{Parts, Stage, empty_plan, scripted};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use vdeploy::ids::{RunId, VmId};
-use vdeploy::journal::store::RunRecord;
-use vdeploy::journal::{Entry, SqliteStore, Store};
+use vdeploy_core::ids::{RunId, VmId};
+use vdeploy_journal::store::RunRecord;
+use vdeploy_journal::{Entry, SqliteStore, Store};
 
 fn pause(vm: &str) -> Value {
     json!({ "do": "pause", "vm": vm, "try": true })

@@ -4,12 +4,11 @@ use crate::driver::{exec, execute, execute_as, fail, plan, step};
 use crate::stage::{Parts, Stage, empty_plan};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use vdeploy::cli::exit::ExitCode;
-use vdeploy::event::Outcome;
-use vdeploy::journal::doubles::FailsAfter;
-use vdeploy::journal::{Entry, SqliteStore};
-use vdeploy::plan::{OnFailure, Plan, RollbackTo};
-use vdeploy::run::Finished;
+use vdeploy_core::event::Outcome;
+use vdeploy_core::plan::{OnFailure, Plan, RollbackTo};
+use vdeploy_journal::doubles::FailsAfter;
+use vdeploy_journal::{Entry, SqliteStore};
+use vdeploy_run::Finished;
 
 /// A plan whose step `deploy` changes the target and then does `last`.
 fn deploy(last: Value) -> Plan {
@@ -24,7 +23,7 @@ async fn ends(plan: Plan, outcome: Outcome, code: u8) -> (Stage, Finished) {
     let stage = Stage::new();
     let finished = execute(&stage, plan).await;
     assert_eq!(finished.outcome, outcome, "{}", finished.message);
-    assert_eq!(ExitCode::from(finished.outcome).code(), code);
+    assert_eq!(finished.outcome.exit_code(), code);
     let last = stage.journal().pop().unwrap();
     assert!(
         matches!(&last, Entry::Finished { outcome: o, .. } if *o == outcome),

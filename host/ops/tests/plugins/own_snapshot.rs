@@ -4,11 +4,11 @@
 use crate::driver::{exec, execute_with, step};
 use crate::stage::{Parts, Stage, all, code, empty_plan, load};
 use serde_json::{Value, json};
-use vdeploy::event::{Outcome, Phase, RunEvent};
-use vdeploy::journal::Entry;
-use vdeploy::plan::{Plan, Step};
-use vdeploy::plugin::Plugin;
-use vdeploy::scope::SnapshotScope;
+use vdeploy_core::event::{Outcome, Phase, RunEvent};
+use vdeploy_core::plan::{Plan, Step};
+use vdeploy_journal::Entry;
+use vdeploy_scope::SnapshotScope;
+use vdeploy_wasm::Plugin;
 
 /// The scripted step with the grant, as the plugin `scripted`.
 fn maker() -> Plugin {

@@ -1,11 +1,11 @@
 //! What is refused before any of its code runs, and the words for it.
 
 use crate::stage::{all, bytes, engine, load};
-use vdeploy::plugin::inspect::Inspection;
-use vdeploy::plugin::{Plugin, PluginError};
-use vdeploy::scope::Grants;
-use vdeploy::scope::HttpScope;
-use vdeploy::scope::SshScope;
+use vdeploy_scope::Grants;
+use vdeploy_scope::HttpScope;
+use vdeploy_scope::SshScope;
+use vdeploy_wasm::inspect::Inspection;
+use vdeploy_wasm::{Plugin, PluginError};
 
 fn refused(name: &str) -> PluginError {
     load(name, &all()).expect_err(name)
@@ -165,8 +165,8 @@ fn inspection_says_who_it_is_and_what_it_can_do() {
 #[test]
 fn the_digest_is_that_of_the_bytes() {
     let plugin = load("handmade", &Grants::default()).unwrap();
-    let digest = vdeploy::plugin::digest(&bytes("handmade"));
+    let digest = vdeploy_wasm::digest(&bytes("handmade"));
     assert_eq!(plugin.description.digest, digest);
-    assert_ne!(vdeploy::plugin::digest(b"x"), digest);
+    assert_ne!(vdeploy_wasm::digest(b"x"), digest);
     assert_eq!(digest.as_str().len(), 64);
 }

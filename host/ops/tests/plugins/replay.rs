@@ -8,25 +8,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::unbounded_channel;
-use vdeploy::capability::World;
-use vdeploy::capability::clock::SimulatedClock;
-use vdeploy::capability::doubles::{
+use vdeploy_core::capability::World;
+use vdeploy_core::capability::clock::SimulatedClock;
+use vdeploy_core::capability::doubles::{
     DenyHttp, DenySnapshot, DenySsh, DenyState, PlaceholderSecrets,
 };
-use vdeploy::capability::mask::Masker;
-use vdeploy::event::{Outcome, Phase, RunEvent};
-use vdeploy::gate::{ReplaySource, RunShared};
-use vdeploy::ids::StepId;
-use vdeploy::journal::recording::Recording;
-use vdeploy::journal::store::{RunRecord, Stored};
-use vdeploy::journal::{Entry, SqliteStore, Store};
-use vdeploy::plan::{Plan, Retry};
-use vdeploy::plugin::Plugin;
-use vdeploy::run::replay::What;
-use vdeploy::run::trace::{Ending, functions};
-use vdeploy::run::{Execution, Replayed, prepare};
-use vdeploy::scope::Grants;
-use vdeploy::target::TargetHandle;
+use vdeploy_core::capability::mask::Masker;
+use vdeploy_core::event::{Outcome, Phase, RunEvent};
+use vdeploy_core::ids::StepId;
+use vdeploy_core::plan::{Plan, Retry};
+use vdeploy_core::target::TargetHandle;
+use vdeploy_gate::{ReplaySource, RunShared};
+use vdeploy_journal::recording::Recording;
+use vdeploy_journal::store::{RunRecord, Stored};
+use vdeploy_journal::{Entry, SqliteStore, Store};
+use vdeploy_run::replay::What;
+use vdeploy_run::trace::{Ending, functions};
+use vdeploy_run::{Execution, Replayed, prepare};
+use vdeploy_scope::Grants;
+use vdeploy_wasm::Plugin;
 
 /// What a replay came to, with what it wrote and told.
 pub struct Repeated {

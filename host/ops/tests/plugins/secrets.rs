@@ -2,7 +2,7 @@
 
 use crate::stage::{Stage, TOKEN, scripted};
 use serde_json::{Value, json};
-use vdeploy::event::Phase;
+use vdeploy_core::event::Phase;
 
 /// Calls that bring the value to the plugin in every way there is.
 fn leaks() -> Value {

@@ -8,30 +8,30 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
-use vdeploy::capability::clock::{Clock, SimulatedClock, SystemClock};
-use vdeploy::capability::doubles::{RecordingHttp, RecordingSnapshot, RecordingSsh};
-use vdeploy::capability::http::Response;
-use vdeploy::capability::mask::Masker;
-use vdeploy::capability::secrets::{LoadedSecrets, SecretValue};
-use vdeploy::capability::snapshot::NoProgress;
-use vdeploy::capability::ssh::{Command, Output};
-use vdeploy::capability::{EffectError, ErrorKind, World};
-use vdeploy::gate::{Budget, Gate, RunShared};
-use vdeploy::ids::RunId;
-use vdeploy::journal::{Entry, SqliteStore, Store, StoreState};
-use vdeploy::plan::{OnFailure, Plan, RollbackTo};
-use vdeploy::scope::Grants;
-use vdeploy::scope::HttpScope;
-use vdeploy::scope::SecretScope;
-use vdeploy::scope::SnapshotScope;
-use vdeploy::scope::SshScope;
+use vdeploy_core::capability::clock::{Clock, SimulatedClock, SystemClock};
+use vdeploy_core::capability::doubles::{RecordingHttp, RecordingSnapshot, RecordingSsh};
+use vdeploy_core::capability::http::Response;
+use vdeploy_core::capability::mask::Masker;
+use vdeploy_core::capability::secrets::{LoadedSecrets, SecretValue};
+use vdeploy_core::capability::snapshot::NoProgress;
+use vdeploy_core::capability::ssh::{Command, Output};
+use vdeploy_core::capability::{EffectError, ErrorKind, World};
+use vdeploy_core::ids::RunId;
+use vdeploy_core::plan::{OnFailure, Plan, RollbackTo};
+use vdeploy_gate::{Budget, Gate, RunShared};
+use vdeploy_journal::{Entry, SqliteStore, Store, StoreState};
+use vdeploy_scope::Grants;
+use vdeploy_scope::HttpScope;
+use vdeploy_scope::SecretScope;
+use vdeploy_scope::SnapshotScope;
+use vdeploy_scope::SshScope;
 
-use vdeploy::event::Phase;
-use vdeploy::event::RunEvent;
-use vdeploy::plugin::{
+use vdeploy_core::event::Phase;
+use vdeploy_core::event::RunEvent;
+use vdeploy_core::target::TargetHandle;
+use vdeploy_wasm::{
     CodeCache, Engine, Invocation, Limits, Plugin, PluginError, Returned, Setup, StepContext,
 };
-use vdeploy::target::TargetHandle;
 
 /// The value of the secret `token`, in no other place of these tests.
 pub const TOKEN: &str = "tok-4f9a1c77e2";
@@ -206,7 +206,7 @@ impl Stage {
     }
 
     /// The same with another network.
-    pub fn with_http(self, http: Arc<dyn vdeploy::capability::http::Http>) -> Self {
+    pub fn with_http(self, http: Arc<dyn vdeploy_core::capability::http::Http>) -> Self {
         let world = World {
             http,
             ..self.shared.world.clone()
@@ -215,7 +215,7 @@ impl Stage {
     }
 
     /// The same with another target behind it.
-    pub fn with_ssh(self, ssh: Arc<dyn vdeploy::capability::ssh::Ssh>) -> Self {
+    pub fn with_ssh(self, ssh: Arc<dyn vdeploy_core::capability::ssh::Ssh>) -> Self {
         let world = World {
             ssh,
             ..self.shared.world.clone()

@@ -1,64 +1,22 @@
-//! `vdeploy local`: the embedded cloud on this machine. For first steps,
-//! rehearsals and tests, on trusted code: it is no security boundary.
+//! Starts, stops and describes the embedded cloud.
 
-use super::Global;
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::{options, terminal};
-use crate::config::USUAL_SECRET_VARIABLES;
-use crate::local::{
-    Cloud, CloudOptions, Endpoints, LocalError, VmSummary, read_endpoints, read_vms,
-};
-use crate::ops::OpsError;
-use crate::ops::session::{local_cloud_dir, not_private};
-use crate::ownership::{Judge, make_private_dir};
-use clap::{Args, Subcommand};
+use super::{DirArgs, LocalCommand};
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::{Global, options, terminal};
 use serde::Serialize;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-
-/// Subcommands of `vdeploy local`.
-#[derive(Debug, Subcommand)]
-pub enum LocalCommand {
-    /// Start the cloud, with a first VM when there is none; runs until Ctrl-C
-    /// unless --detach
-    Up(UpArgs),
-    /// Stop the cloud and end every process on its VMs; what is on disk stays
-    Down(DirArgs),
-    /// Say whether it runs, where, and which VMs it has
-    Status(StatusArgs),
-}
-
-/// Where the cloud is kept.
-#[derive(Clone, Debug, Args)]
-pub struct DirArgs {
-    /// Where the cloud is kept [default: `local` in the state directory]
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-}
-
-/// `vdeploy local up`.
-#[derive(Clone, Debug, Args)]
-pub struct UpArgs {
-    #[command(flatten)]
-    pub place: DirArgs,
-    /// Return once the cloud is ready and leave it running in the background
-    #[arg(long)]
-    pub detach: bool,
-}
-
-/// `vdeploy local status`.
-#[derive(Clone, Debug, Args)]
-pub struct StatusArgs {
-    #[command(flatten)]
-    pub place: DirArgs,
-    /// One JSON object
-    #[arg(long)]
-    pub json: bool,
-}
+use vdeploy_config::USUAL_SECRET_VARIABLES;
+use vdeploy_files::{Judge, make_private_dir};
+use vdeploy_local_cloud::{
+    Cloud, CloudOptions, Endpoints, LocalError, VmSummary, read_endpoints, read_vms,
+};
+use vdeploy_ops::OpsError;
+use vdeploy_ops::session::{local_cloud_dir, not_private};
 
 /// How long a cloud may take to come up or go down.
 const PATIENCE: Duration = Duration::from_secs(30);
