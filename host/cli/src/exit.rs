@@ -96,15 +96,6 @@ impl ExitCode {
         }
         text
     }
-
-    /// The table for the documentation.
-    pub fn markdown() -> String {
-        let mut text = String::from("| code | meaning |\n|---:|---|\n");
-        for exit in Self::ALL {
-            let _ = writeln!(text, "| {} | {} |", exit.code(), exit.meaning());
-        }
-        text
-    }
 }
 
 impl From<Outcome> for ExitCode {
@@ -177,6 +168,5 @@ mod tests {
         let help = ExitCode::help();
         assert_eq!(help.lines().count(), 1 + codes.len());
         assert!(help.contains("\n  11  a step failed; the old version is live and verified\n"));
-        assert!(ExitCode::markdown().contains("| 40 | interrupted in the middle;"));
     }
 }

@@ -92,7 +92,8 @@ fn section<'t>(document: &'t str, name: &str) -> &'t str {
 
 #[test]
 fn the_exit_codes_are_documented() {
-    let table = ExitCode::markdown();
+    let rows = ExitCode::ALL.map(|exit| format!("| {} | {} |\n", exit.code(), exit.meaning()));
+    let table = format!("| code | meaning |\n|---:|---|\n{}", rows.concat());
     assert!(
         read("docs/exit-codes.md").contains(&table),
         "docs/exit-codes.md must have this table:\n{table}"

@@ -129,14 +129,6 @@ impl<'d> TableReader<'d> {
         self.as_string(&format!("`{key}`"), value)
     }
 
-    /// A string that has to be there; `help` says how to write it.
-    pub fn required(&self, what: &str, key: &str, help: &str) -> Option<At<String>> {
-        if !self.has(key) {
-            self.problem(format!("{what} has no `{key}`"), help);
-        }
-        self.string(key)
-    }
-
     /// A string that `read` understands; its error becomes a problem.
     pub fn read<T>(
         &self,

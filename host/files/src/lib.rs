@@ -302,31 +302,5 @@ pub fn make_private_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-/// Opens a private file for reading: no link, owned by the caller or root, and closed
-/// to all others. What was checked is what is read, whatever happens to the name
-/// meanwhile.
-///
-/// # Errors
-/// From opening it; `PermissionDenied` with the reason when it is not private.
-pub fn open_private(file: &Path) -> io::Result<File> {
-    let nofollow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
-    let open = OpenOptions::new()
-        .read(true)
-        .custom_flags(nofollow)
-        .open(file)?;
-    let seen = open.metadata()?;
-    let judge = Judge::of_process();
-    let why = match judge.only_ours(file, &seen) {
-        Err(found) => found.to_string(),
-        Ok(()) if seen.mode() & 0o077 != 0 => format!(
-            "{} can be read by others (mode {:04o})",
-            file.display(),
-            seen.mode() & 0o7777
-        ),
-        Ok(()) => return Ok(open),
-    };
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
-}
-
 #[cfg(test)]
 mod tests;

@@ -139,22 +139,6 @@ fn a_file_that_is_named_lies_where_only_its_owner_can_put_it() {
 }
 
 #[test]
-fn a_key_is_read_only_when_nobody_else_can_read_it() {
-    let top = place();
-    let key = file(&top.path().join("key"), 0o600);
-    open_private(&key).unwrap();
-    for mode in [0o640, 0o604, 0o620, 0o602] {
-        file(&key, mode);
-        let error = open_private(&key).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{mode:o}");
-    }
-    file(&key, 0o600);
-    let link = top.path().join("link");
-    symlink(&key, &link).unwrap();
-    open_private(&link).unwrap_err();
-}
-
-#[test]
 fn what_is_made_is_for_the_caller_alone() {
     let top = place();
     make_private_dir(&top.path().join("a/b")).unwrap();

@@ -10,10 +10,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use vdeploy_core::capability::World;
-use vdeploy_core::capability::clock::SimulatedClock;
-use vdeploy_core::capability::doubles::{
-    DenyHttp, DenySnapshot, DenySsh, DenyState, PlaceholderSecrets,
-};
 use vdeploy_core::capability::mask::Masker;
 use vdeploy_core::event::{Level, RunEvent};
 use vdeploy_core::ids::{PluginName, StepId, VmId};
@@ -275,14 +271,5 @@ fn world(record: &RunRecord) -> World {
         Some(vm) => TargetHandle::vers(name, VmId::from(vm.as_str()), url.unwrap_or_default()),
         None => TargetHandle::ssh(name, url),
     };
-    World {
-        leases: Default::default(),
-        target,
-        clock: Arc::new(SimulatedClock::new(record.started_at)),
-        http: Arc::new(DenyHttp),
-        ssh: Arc::new(DenySsh),
-        snapshot: Arc::new(DenySnapshot),
-        secrets: Arc::new(PlaceholderSecrets),
-        state: Arc::new(DenyState),
-    }
+    World::offline(target, record.started_at)
 }

@@ -34,7 +34,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that a test moves: a sleep returns at once and advances it.
+/// A clock that only its sleeps move: each returns at once.
 #[derive(Debug)]
 pub struct SimulatedClock {
     now: Mutex<u64>,

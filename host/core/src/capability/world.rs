@@ -10,7 +10,7 @@ use super::state::State;
 use crate::target::TargetHandle;
 use std::sync::Arc;
 
-/// The outside of one run: real, denying or recorded, part by part.
+/// The outside of one run.
 #[derive(Clone, Debug)]
 pub struct World {
     /// Where the run's target is now.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 use vdeploy_core::capability::World;
 use vdeploy_core::capability::clock::SystemClock;
-use vdeploy_core::capability::doubles::{DenyHttp, RecordingSnapshot};
+use vdeploy_core::capability::doubles::MemorySnapshots;
 use vdeploy_core::capability::mask::Masker;
 use vdeploy_core::capability::secrets::{LoadedSecrets, SecretValue};
 use vdeploy_core::capability::ssh::Ssh;
@@ -45,14 +45,12 @@ impl Stage {
         let token = SecretValue::new("a-token-of-thirty-two-characters".to_owned());
         let masker = Masker::new([&token])?;
         let world = World {
-            leases: Default::default(),
             clock: Arc::new(SystemClock),
-            http: Arc::new(DenyHttp),
             ssh,
-            snapshot: Arc::new(RecordingSnapshot::new(target.clone())),
+            snapshot: Arc::new(MemorySnapshots::new(target.clone())),
             secrets: Arc::new(LoadedSecrets::new([("auth-token".to_owned(), token)])),
             state: Arc::new(StoreState::new(store.clone())),
-            target,
+            ..World::offline(target, 1)
         };
         // Nobody watches: an event costs its making.
         let (events, _) = unbounded_channel();

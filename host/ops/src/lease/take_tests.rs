@@ -6,13 +6,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::mpsc::unbounded_channel;
 use vdeploy_core::actor::Actor;
-use vdeploy_core::capability::clock::SystemClock;
-use vdeploy_core::capability::doubles::{DenyHttp, DenySecrets, DenySnapshot};
 use vdeploy_core::capability::mask::Masker;
 use vdeploy_core::capability::ssh::{Command, JobId, LiveOutput, Output, Ssh};
 use vdeploy_core::capability::{EffectError, ErrorKind, World};
 use vdeploy_core::target::TargetHandle;
-use vdeploy_journal::{SqliteStore, StoreState};
+use vdeploy_journal::SqliteStore;
 use vdeploy_lease::LeaseTimes;
 use vdeploy_lease::process::doubles::{dead_pid, elsewhere, with_pid};
 use vdeploy_lease::renew::Absence;
@@ -67,14 +65,8 @@ fn run_on(target: Target) -> (Claim, Arc<RunShared>) {
     let store = Arc::new(SqliteStore::in_memory().unwrap());
     let ssh: Arc<dyn Ssh> = Arc::new(target);
     let world = World {
-        leases: Default::default(),
-        clock: Arc::new(SystemClock),
-        http: Arc::new(DenyHttp),
         ssh: ssh.clone(),
-        snapshot: Arc::new(DenySnapshot),
-        secrets: Arc::new(DenySecrets),
-        state: Arc::new(StoreState::new(store.clone())),
-        target: handle.clone(),
+        ..World::offline(handle.clone(), 1)
     };
     let masker = Arc::new(Masker::new([]).unwrap());
     let (events, _) = unbounded_channel();

@@ -9,10 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::unbounded_channel;
 use vdeploy_core::capability::World;
-use vdeploy_core::capability::clock::SimulatedClock;
-use vdeploy_core::capability::doubles::{
-    DenyHttp, DenySnapshot, DenySsh, DenyState, PlaceholderSecrets,
-};
 use vdeploy_core::capability::mask::Masker;
 use vdeploy_core::event::{Outcome, Phase, RunEvent};
 use vdeploy_core::ids::StepId;
@@ -50,16 +46,8 @@ async fn repeat_with(
     store.create_run(record).unwrap();
     let vm = record.vm.as_deref().unwrap();
     let url = record.url.as_deref().unwrap();
-    let world = World {
-        leases: Default::default(),
-        target: TargetHandle::vers(record.target.clone(), vm.into(), url),
-        clock: Arc::new(SimulatedClock::new(1)),
-        http: Arc::new(DenyHttp),
-        ssh: Arc::new(DenySsh),
-        snapshot: Arc::new(DenySnapshot),
-        secrets: Arc::new(PlaceholderSecrets),
-        state: Arc::new(DenyState),
-    };
+    let target = TargetHandle::vers(record.target.clone(), vm.into(), url);
+    let world = World::offline(target, 1);
     let (sender, mut seen) = unbounded_channel();
     let masker = Arc::new(Masker::new([]).unwrap());
     let shared = RunShared::new(

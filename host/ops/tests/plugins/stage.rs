@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 use vdeploy_core::capability::clock::{Clock, SimulatedClock, SystemClock};
-use vdeploy_core::capability::doubles::{RecordingHttp, RecordingSnapshot, RecordingSsh};
+use vdeploy_core::capability::doubles::{MemorySnapshots, RecordingHttp, RecordingSsh};
 use vdeploy_core::capability::http::Response;
 use vdeploy_core::capability::mask::Masker;
 use vdeploy_core::capability::secrets::{LoadedSecrets, SecretValue};
@@ -171,7 +171,7 @@ impl Stage {
             clock: parts.clock,
             http: http.clone(),
             ssh: ssh.clone(),
-            snapshot: Arc::new(RecordingSnapshot::new(target.clone())),
+            snapshot: Arc::new(MemorySnapshots::new(target.clone())),
             secrets: Arc::new(LoadedSecrets::new([("token".to_owned(), token)])),
             state: Arc::new(StoreState::new(parts.store.clone())),
             target,

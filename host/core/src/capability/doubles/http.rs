@@ -1,30 +1,10 @@
-//! HTTP that answers from a function, or not at all.
+//! HTTP that answers from a function.
 
+use crate::capability::EffectError;
 use crate::capability::http::{HopPolicy, Http, Request, Response};
-use crate::capability::{EffectError, ErrorKind};
-use crate::codes;
 use async_trait::async_trait;
-use std::collections::VecDeque;
 use std::fmt::{self, Debug};
 use std::sync::Mutex;
-
-/// Refuses every request.
-#[derive(Debug, Default)]
-pub struct DenyHttp;
-
-#[async_trait]
-impl Http for DenyHttp {
-    async fn send(&self, request: &Request, _: &dyn HopPolicy) -> Result<Response, EffectError> {
-        Err(EffectError::new(
-            ErrorKind::Denied,
-            codes::HTTP_DENIED,
-            format!(
-                "{} {} is refused: there is no HTTP here",
-                request.method, request.url
-            ),
-        ))
-    }
-}
 
 type Answer = dyn Fn(&Request) -> Result<Response, EffectError> + Send + Sync;
 
@@ -44,24 +24,6 @@ impl RecordingHttp {
             answer: Box::new(answer),
             requests: Mutex::default(),
         }
-    }
-
-    /// Answers in this order, then with `http.closed`.
-    pub fn queue(answers: impl IntoIterator<Item = Result<Response, EffectError>>) -> Self {
-        let answers: Mutex<VecDeque<_>> = Mutex::new(answers.into_iter().collect());
-        Self::new(move |request| {
-            let mut answers = answers.lock().unwrap_or_else(|e| e.into_inner());
-            answers.pop_front().unwrap_or_else(|| {
-                Err(EffectError::new(
-                    ErrorKind::Unavailable,
-                    codes::HTTP_CLOSED,
-                    format!(
-                        "no recorded answer is left for {} {}",
-                        request.method, request.url
-                    ),
-                ))
-            })
-        })
     }
 
     /// What was asked, in order.
