@@ -7,7 +7,6 @@
 use super::plugins::PluginSource;
 use super::project::{FILE_NAME, Project};
 use super::span::{ConfigError, Problem};
-use super::targets::{TargetConfig, UserConfig};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -80,14 +79,12 @@ pub(super) fn judge_named(project: &Project, cwd: &Path) -> Result<(), ConfigErr
         }
     }
     for (name, target) in &project.targets {
-        if let TargetConfig::Ssh(target) = target
-            && let UserConfig::File(path) = &target.config
-            && !path.starts_with("~")
+        if let Some((key, path, place)) = target.kind().program_file()
             && let Err(found) = judge.named_file(path)
         {
-            let message = format!("the `ssh-config` of target `{name}` is not used: {found}");
+            let message = format!("the `{key}` of target `{name}` is not used: {found}");
             let pin = "name a file that only you can write";
-            problems.push(Problem::at(&target.host.place, message).help(or_mend(pin, &found)));
+            problems.push(Problem::at(place, message).help(or_mend(pin, &found)));
         }
     }
     match problems.is_empty() {

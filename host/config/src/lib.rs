@@ -45,11 +45,10 @@ pub use secrets::{
     MissingSecret, SecretNeeds, SecretSource, USUAL_SECRET_VARIABLES, fetch_secrets,
     secret_variables,
 };
-pub use service_url::service_url_oddity;
 pub use span::{ConfigError, Place, Problem};
 pub use targets::{
-    HostKey, LocalTarget, RegistrySource, ServerKey, SshTarget, TargetConfig, UserConfig,
-    VersTarget, VmSource,
+    HostKey, LocalTarget, RegistrySource, ServerKey, SshTarget, TargetConfig, TargetKind,
+    UserConfig, VersTarget, VmSource,
 };
 
 #[cfg(test)]

@@ -337,7 +337,7 @@ fn check_targets(
     broken: &Broken,
     found: &mut Vec<Problem>,
 ) {
-    for key in targets.values().flat_map(TargetConfig::secrets) {
+    for key in targets.values().flat_map(|target| target.kind().secrets()) {
         check_secret(key, secrets, broken, found);
     }
     if let Some(default) = default {

@@ -130,7 +130,7 @@ impl SecretNeeds {
         target: &TargetConfig,
     ) -> Self {
         let mut needs = Self::default();
-        for key in target.secrets() {
+        for key in target.kind().secrets() {
             needs.add(&key.value, format!("target `{target_name}`"));
         }
         for step in plan.all_steps() {

@@ -1,7 +1,8 @@
 //! `type = "local"`: a VM of the local cloud.
 
+use super::TargetKind;
 use super::parts::parse_vm;
-use crate::parse::TableReader;
+use crate::parse::{At, TableReader};
 use std::path::{Path, PathBuf};
 use vdeploy_core::ids::VmId;
 
@@ -15,6 +16,18 @@ pub struct LocalTarget {
     pub dir: Option<PathBuf>,
     /// Which VM; None is the one that `vdeploy local up` made first.
     pub vm: Option<VmId>,
+}
+
+impl TargetKind for LocalTarget {
+    fn secrets(&self) -> Vec<&At<String>> {
+        Vec::new()
+    }
+    fn takes_snapshots(&self) -> bool {
+        true
+    }
+    fn url(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Reads the table; `what` names it.

@@ -14,7 +14,27 @@ pub use ssh::{ServerKey, SshTarget, UserConfig};
 pub use vers::{DEFAULT_API_URL, HostKey, VersTarget};
 
 use super::parse::{At, TableReader};
+use super::span::Place;
 use std::path::Path;
+
+/// What the project says of a target of one kind. A kind is a module here that
+/// implements this, and its row in [`KINDS`]; `ops::target` connects to it.
+pub trait TargetKind {
+    /// The secrets that the host itself needs for this target.
+    fn secrets(&self) -> Vec<&At<String>>;
+    /// Whether its platform takes snapshots of it.
+    fn takes_snapshots(&self) -> bool;
+    /// Where the service is reached, as it is written.
+    fn url(&self) -> Option<&str>;
+    /// A file that it names and that can start programs: the key, and its place.
+    fn program_file(&self) -> Option<(&'static str, &Path, &Place)> {
+        None
+    }
+    /// What is odd, though not wrong.
+    fn oddity(&self) -> Option<String> {
+        None
+    }
+}
 
 /// One target of the project.
 #[derive(Clone, Debug)]
@@ -27,52 +47,63 @@ pub enum TargetConfig {
     Local(LocalTarget),
 }
 
+struct Kind {
+    /// The value of `type`.
+    word: &'static str,
+    keys: &'static [&'static str],
+    read: fn(&str, TableReader<'_>, &Path) -> Option<TargetConfig>,
+}
+
+const KINDS: [Kind; 3] = [
+    Kind {
+        word: "vers",
+        keys: &vers::KEYS,
+        read: |what, table, base| {
+            let target = vers::read(what, table, base)?;
+            Some(TargetConfig::Vers(Box::new(target)))
+        },
+    },
+    Kind {
+        word: "ssh",
+        keys: &ssh::KEYS,
+        read: |what, table, base| {
+            let target = ssh::read(what, table, base)?;
+            Some(TargetConfig::Ssh(Box::new(target)))
+        },
+    },
+    Kind {
+        word: "local",
+        keys: &local::KEYS,
+        read: |what, table, base| Some(TargetConfig::Local(local::read(what, table, base))),
+    },
+];
+
 impl TargetConfig {
-    /// The secrets that the host itself needs for this target.
-    pub fn secrets(&self) -> Vec<&At<String>> {
+    pub fn kind(&self) -> &dyn TargetKind {
         match self {
-            Self::Vers(target) => {
-                let mut all = vec![&target.api_key];
-                if let VmSource::Registry(source) = &target.vm {
-                    all.push(&source.token);
-                }
-                all
-            }
-            Self::Ssh(target) => target.secrets(),
-            Self::Local(_) => Vec::new(),
+            Self::Vers(target) => &**target,
+            Self::Ssh(target) => &**target,
+            Self::Local(target) => target,
         }
     }
 
     /// Reads `[targets.NAME]`. Paths are relative to `base`.
     pub(super) fn read(name: &str, table: TableReader<'_>, base: &Path) -> Option<Self> {
         let what = format!("[targets.{name}]");
-        #[derive(Clone, Copy)]
-        enum Kind {
-            Vers,
-            Ssh,
-            Local,
-        }
         if !table.has("type") {
+            let all = KINDS.map(|kind| format!("type = \"{}\"", kind.word));
             table.problem(
                 format!("{what} has no `type`"),
-                "write type = \"vers\", type = \"ssh\" or type = \"local\"",
+                format!("write {}", all.join(" or ")),
             );
         }
-        let kinds = [
-            ("vers", Kind::Vers),
-            ("ssh", Kind::Ssh),
-            ("local", Kind::Local),
-        ];
-        let Some(kind) = table.one_of("type", &kinds) else {
+        let words = KINDS.each_ref().map(|kind| (kind.word, kind));
+        let Some(kind) = table.one_of("type", &words) else {
             // Of no kind it has a meaning: it is not hidden until `type` is right.
-            let all = [&vers::KEYS[..], &ssh::KEYS, &local::KEYS].concat();
+            let all: Vec<&str> = KINDS.iter().flat_map(|kind| kind.keys).copied().collect();
             table.only(&what, &all);
             return None;
         };
-        match kind.value {
-            Kind::Vers => vers::read(&what, table, base).map(|t| Self::Vers(Box::new(t))),
-            Kind::Ssh => ssh::read(&what, table, base).map(|t| Self::Ssh(Box::new(t))),
-            Kind::Local => Some(Self::Local(local::read(&what, table, base))),
-        }
+        (kind.value.read)(&what, table, base)
     }
 }

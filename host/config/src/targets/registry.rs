@@ -76,7 +76,12 @@ mod tests {
     fn a_registry_has_defaults_and_its_token_is_fetched() {
         let project = project("vm-registry = \"https://services.example.com/\"").unwrap();
         let (_, target) = project.target(None).unwrap();
-        let secrets: Vec<&str> = target.secrets().iter().map(|s| s.value.as_str()).collect();
+        let secrets: Vec<&str> = target
+            .kind()
+            .secrets()
+            .into_iter()
+            .map(|s| s.value.as_str())
+            .collect();
         assert_eq!(secrets, ["vers-api-key", "auth-token"]);
         let TargetConfig::Vers(target) = target else {
             panic!("{target:?}");

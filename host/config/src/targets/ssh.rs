@@ -1,9 +1,11 @@
 //! `type = "ssh"`: any server, reached by plain TCP as the user's OpenSSH
 //! configuration says. What stands here goes over that configuration.
 
+use super::TargetKind;
 use super::parts::{parse_fingerprint, parse_origin, parse_user};
 use crate::duration;
 use crate::parse::{At, TableReader};
+use crate::span::Place;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -76,13 +78,27 @@ pub enum UserConfig {
     None,
 }
 
-impl SshTarget {
-    /// The secrets that reaching the server needs.
-    pub(super) fn secrets(&self) -> Vec<&At<String>> {
+impl TargetKind for SshTarget {
+    fn secrets(&self) -> Vec<&At<String>> {
         [&self.identity_secret, &self.passphrase]
             .into_iter()
             .flatten()
             .collect()
+    }
+    fn takes_snapshots(&self) -> bool {
+        false
+    }
+    fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+    /// It can have a `ProxyCommand`.
+    fn program_file(&self) -> Option<(&'static str, &Path, &Place)> {
+        match &self.config {
+            UserConfig::File(path) if !path.starts_with("~") => {
+                Some(("ssh-config", path, &self.host.place))
+            }
+            _ => None,
+        }
     }
 }
 

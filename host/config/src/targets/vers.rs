@@ -1,9 +1,10 @@
 //! `type = "vers"`: a VM of the Vers platform.
 
 use super::parts::{VmSource, parse_fingerprint, parse_origin, parse_user, parse_vm};
-use super::registry;
+use super::{TargetKind, registry};
 use crate::duration;
 use crate::parse::{At, TableReader};
+use crate::service_url::service_url_oddity;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use url::Url;
@@ -65,6 +66,25 @@ pub struct VersTarget {
     pub call_timeout: Option<Duration>,
     /// The same for a snapshot and a restore.
     pub commit_timeout: Option<Duration>,
+}
+
+impl TargetKind for VersTarget {
+    fn secrets(&self) -> Vec<&At<String>> {
+        let mut all = vec![&self.api_key];
+        if let VmSource::Registry(source) = &self.vm {
+            all.push(&source.token);
+        }
+        all
+    }
+    fn takes_snapshots(&self) -> bool {
+        true
+    }
+    fn url(&self) -> Option<&str> {
+        Some(&self.url)
+    }
+    fn oddity(&self) -> Option<String> {
+        service_url_oddity(&self.url, &self.vm_domain)
+    }
 }
 
 /// Which SSH host key is accepted.

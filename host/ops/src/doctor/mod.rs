@@ -6,20 +6,20 @@
 //! look for themselves, as in a dry run.
 
 mod connect;
-mod platform;
+pub(crate) mod platform;
 mod project;
 mod report;
 mod state;
 mod steps;
 
+pub(crate) use report::Report;
 pub use report::{Check, Diagnosis, Status};
 
 use super::options::SessionOptions;
 use super::overlay::Overlay;
 use super::prepare::state_owners;
 use super::session::{self, Session};
-use super::target::{self, ResolvedTarget, WorldParts, registry};
-use report::Report;
+use super::target::{self, WorldParts};
 use std::sync::Arc;
 use vdeploy_core::capability::mask::Masker;
 use vdeploy_core::ids::RunId;
@@ -74,11 +74,7 @@ async fn examine(options: &SessionOptions, doctor: &Doctor, report: &mut Report<
     if let Some(prepared) = &prepared {
         project::in_config(session.project(), prepared, target, &secrets, report);
     }
-    let target = match registry::resolve(&session, target, &secrets).await {
-        Ok((target, _)) => target,
-        Err(error) => return report.error("VM", &error),
-    };
-    let resolved = match target::resolve(&session, &target, &secrets) {
+    let resolved = match target::resolve(&session, target, &secrets).await {
         Ok(resolved) => resolved,
         Err(error) => return report.error("VM", &error),
     };
@@ -93,10 +89,7 @@ async fn examine(options: &SessionOptions, doctor: &Doctor, report: &mut Report<
         Ok(vm) => vm,
         Err(error) => return report.error("VM", &error.into()),
     };
-    // A server has no platform that could be asked.
-    if let (ResolvedTarget::Vm(resolved), Some(vm)) = (&resolved, &vm)
-        && platform::check(resolved, vm, report).await.is_none()
-    {
+    if resolved.check(vm.as_ref(), report).await.is_none() {
         return;
     }
     let address = match resolved.address(&target_name, &*store) {

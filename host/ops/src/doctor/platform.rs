@@ -2,7 +2,7 @@
 
 use super::report::{Report, split_fix};
 use crate::error::OpsErrorKind;
-use crate::target::ResolvedVm;
+use crate::target::vm::ResolvedVm;
 use std::time::{Duration, Instant};
 use vdeploy_core::ids::VmId;
 use vdeploy_vers::{VersClient, VersError, VmState};
@@ -15,7 +15,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 const SLOW: Duration = Duration::from_secs(3);
 
 /// Asks for the VM's state: that takes the network, the key and the VM.
-pub(super) async fn check(resolved: &ResolvedVm, vm: &VmId, report: &mut Report<'_>) -> Option<()> {
+pub(crate) async fn check(resolved: &ResolvedVm, vm: &VmId, report: &mut Report<'_>) -> Option<()> {
     let mut config = resolved.vers.clone();
     config.call_timeout = CALL_TIMEOUT;
     let client = match VersClient::new(&config) {
@@ -163,6 +163,8 @@ mod tests {
             pinned: None,
             keepalive: None,
             vers: VersConfig::new(url, key),
+            notice: None,
+            oddity: None,
         };
         let mut report = Report::new(|_: &Check| {});
         check(&resolved, &"vm-1".into(), &mut report).await;

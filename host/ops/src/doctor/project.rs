@@ -171,7 +171,7 @@ pub fn rollback_readiness(
     let Prepared { plan, plugins, .. } = prepared;
     let question = readiness::Question {
         target: target_name,
-        takes_snapshots: readiness::takes_snapshots(target),
+        takes_snapshots: target.kind().takes_snapshots(),
         changes: !prepare::traits(plan, plugins, false).may_change.is_empty(),
         is_rollback: false,
         without: None,
@@ -228,7 +228,12 @@ pub async fn secrets(
     report: &mut Report<'_>,
 ) -> Option<(LoadedSecrets, Vec<String>)> {
     let project = session.project();
-    let of_target: Vec<String> = target.secrets().iter().map(|s| s.value.clone()).collect();
+    let of_target: Vec<String> = target
+        .kind()
+        .secrets()
+        .into_iter()
+        .map(|s| s.value.clone())
+        .collect();
     let mut needs = SecretNeeds::default();
     match plan {
         Some(plan) => needs = SecretNeeds::of_run(project, plan, target_name, target),

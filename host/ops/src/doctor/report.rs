@@ -64,7 +64,7 @@ const ORDER: [&str; 12] = [
 ];
 
 /// The results so far.
-pub(super) struct Report<'a> {
+pub(crate) struct Report<'a> {
     on_check: Box<dyn FnMut(&Check) + Send + 'a>,
     masker: Masker,
     checks: Vec<Check>,

@@ -16,7 +16,7 @@ use super::operation::Operation;
 use super::operation::resume::Resumed;
 use super::operation::rollback::RolledBack;
 use super::session::Session;
-use super::target::{self, ResolvedTarget, WorldParts, registry};
+use super::target::{self, ResolvedTarget, WorldParts};
 use std::sync::Arc;
 use std::time::Duration;
 use unverified_probes::UnverifiedProbes;
@@ -104,7 +104,7 @@ impl NewRun {
         let changes = may_change(&plan, &plugins, is_rollback);
         let question = rollback_readiness::Question {
             target: &target,
-            takes_snapshots: rollback_readiness::takes_snapshots(target_config),
+            takes_snapshots: target_config.kind().takes_snapshots(),
             changes,
             is_rollback,
             without: self.without_snapshot.as_deref(),
@@ -229,12 +229,10 @@ struct Draft {
 /// Where the target is, what hides the secrets, and the store.
 struct Located {
     name: TargetName,
-    resolved: ResolvedTarget,
+    resolved: Box<dyn ResolvedTarget>,
     secrets: LoadedSecrets,
     masker: Masker,
     store: Arc<dyn Store>,
-    notice: Option<String>,
-    warnings: Vec<String>,
 }
 
 impl Located {
@@ -244,25 +242,15 @@ impl Located {
         config: &TargetConfig,
         secrets: LoadedSecrets,
     ) -> Result<Self, OpsError> {
-        let (config, notice) = registry::resolve(session, config, &secrets).await?;
-        let resolved = target::resolve(session, &config, &secrets)?;
+        let resolved = target::resolve(session, config, &secrets).await?;
         let hidden = secrets.values().chain(resolved.hidden());
         let masker = Masker::new(hidden).map_err(|e| OpsError::usage(e.to_string()))?;
-        let mut warnings = resolved.warnings();
-        if let TargetConfig::Vers(vers) = &config {
-            warnings.extend(vdeploy_config::service_url_oddity(
-                &vers.url,
-                &vers.vm_domain,
-            ));
-        }
         Ok(Self {
             name,
             resolved,
             secrets,
             masker,
             store: session.store()?,
-            notice,
-            warnings,
         })
     }
 
@@ -281,7 +269,7 @@ impl Located {
             resumed.check_vm(vm.as_ref().map(VmId::as_str))?;
         }
         let mut notices = draft.notices;
-        notices.extend(self.notice);
+        notices.extend(self.resolved.notice());
         if let (Some(from), Some(to)) = (&named, &vm)
             && from != to
         {
@@ -290,7 +278,7 @@ impl Located {
             ));
         }
         let mut warnings = draft.warnings;
-        warnings.extend(self.warnings);
+        warnings.extend(self.resolved.warnings());
         warnings.extend(draft.unverified.iter().map(UnverifiedProbes::warning));
         let address = self.resolved.address(&self.name, &**store)?;
         let mut world = self.resolved.world(WorldParts {

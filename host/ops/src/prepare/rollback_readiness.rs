@@ -4,7 +4,7 @@
 //! Makes no connection and reads no journal.
 
 use crate::error::{OpsError, OpsErrorKind};
-use vdeploy_config::{Project, TargetConfig};
+use vdeploy_config::Project;
 use vdeploy_core::ids::{PlanName, TargetName};
 use vdeploy_core::plan::{OnFailure, Plan, RollbackTo, Step};
 use vdeploy_scope::SnapshotScope;
@@ -32,11 +32,6 @@ pub struct Question<'a> {
     pub without: Option<&'a str>,
 }
 
-/// Whether the platform takes snapshots of such a target.
-pub fn takes_snapshots(target: &TargetConfig) -> bool {
-    matches!(target, TargetConfig::Vers(_) | TargetConfig::Local(_))
-}
-
 /// The plan of `vdeploy rollback`: where the platform takes no snapshots and
 /// the project says nothing of its own, the one with archives.
 pub fn rollback_plan(project: &Project, target: &TargetName) -> &'static str {
@@ -44,7 +39,7 @@ pub fn rollback_plan(project: &Project, target: &TargetName) -> &'static str {
     let is_ours = Project::builtin()
         .is_ok_and(|builtin| builtin.plans.get(&name) == project.plans.get(&name));
     let target = project.targets.get(target);
-    match target.is_some_and(|target| !takes_snapshots(target)) && is_ours {
+    match target.is_some_and(|target| !target.kind().takes_snapshots()) && is_ours {
         true => ROLLBACK_SSH,
         false => "rollback",
     }

@@ -122,13 +122,8 @@ fn texts(written: &Written<'_>) -> Vec<Text> {
     }
     let plan = written.plan;
     add(&format!("`summary` of plan `{}`", plan.name), &plan.summary);
-    match written.target {
-        TargetConfig::Vers(target) => add("`url` of the target", &target.url),
-        TargetConfig::Ssh(target) => add(
-            "`url` of the target",
-            target.url.as_deref().unwrap_or_default(),
-        ),
-        TargetConfig::Local(_) => {}
+    if let Some(url) = written.target.kind().url() {
+        add("`url` of the target", url);
     }
     for step in plan.all_steps() {
         if let Some(config) = written.configs.get(&step.id) {

@@ -1,7 +1,7 @@
 //! Connects to a target without a run: to read its lease, or to reconcile what
 //! a run left there.
 
-use super::{WorldParts, registry};
+use super::WorldParts;
 use crate::error::{OpsError, OpsErrorKind};
 use crate::session::Session;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub async fn connect(
 ) -> Result<World, OpsError> {
     let (name, target) = session.target(target)?;
     let mut needs = SecretNeeds::default();
-    for key in target.secrets() {
+    for key in target.kind().secrets() {
         needs.add(&key.value, format!("target `{name}`"));
     }
     let fetched = session.secrets(&needs).await;
@@ -34,8 +34,7 @@ pub async fn connect(
         let all: Vec<_> = missing.iter().map(ToString::to_string).collect();
         OpsError::new(OpsErrorKind::Refused, all.join("\n"))
     })?;
-    let (target, _) = registry::resolve(session, target, &secrets).await?;
-    let resolved = super::resolve(session, &target, &secrets)?;
+    let resolved = super::resolve(session, target, &secrets).await?;
     let vm = resolved
         .vm()
         .map(|vm| relocations::current_vm(&*store, &name, &vm))

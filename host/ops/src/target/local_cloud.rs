@@ -1,10 +1,14 @@
 //! Targets on the local cloud of this machine. It is reached by the same protocols
 //! as the platform; only its addresses come from its own files.
 
-use super::ResolvedVm;
+use super::vm::ResolvedVm;
+use super::{ResolvedTarget, TargetKind};
 use crate::error::{OpsError, OpsErrorKind};
+use crate::session::{Session, local_cloud_dir};
+use async_trait::async_trait;
 use std::path::Path;
-use vdeploy_core::capability::secrets::SecretValue;
+use vdeploy_config::LocalTarget;
+use vdeploy_core::capability::secrets::{LoadedSecrets, SecretValue};
 use vdeploy_core::ids::VmId;
 use vdeploy_local_cloud::{LocalError, read_endpoints, read_vms};
 use vdeploy_vers::VersConfig;
@@ -14,7 +18,21 @@ pub fn is_running(dir: &Path) -> bool {
     matches!(read_endpoints(dir), Ok(Some(_)))
 }
 
-pub fn resolve(dir: &Path, vm: Option<VmId>) -> Result<ResolvedVm, OpsError> {
+#[async_trait]
+impl TargetKind for LocalTarget {
+    async fn resolve(
+        &self,
+        session: &Session,
+        _: &LoadedSecrets,
+    ) -> Result<Box<dyn ResolvedTarget>, OpsError> {
+        let dir = self.dir.clone();
+        let dir = dir.unwrap_or_else(|| local_cloud_dir(session.state_dir()));
+        let vm = self.vm.clone();
+        Ok(Box::new(resolved(&dir, vm)?))
+    }
+}
+
+fn resolved(dir: &Path, vm: Option<VmId>) -> Result<ResolvedVm, OpsError> {
     let endpoints = read_endpoints(dir)?.ok_or_else(|| {
         OpsError::new(
             OpsErrorKind::Unreachable,
@@ -49,6 +67,8 @@ pub fn resolve(dir: &Path, vm: Option<VmId>) -> Result<ResolvedVm, OpsError> {
         pinned: None,
         keepalive: None,
         vers,
+        notice: None,
+        oddity: None,
     })
 }
 impl From<LocalError> for OpsError {

@@ -1,14 +1,24 @@
 //! A program without the local cloud has no targets on it.
 
-use super::ResolvedVm;
+use super::{ResolvedTarget, TargetKind};
 use crate::error::OpsError;
+use crate::session::Session;
+use async_trait::async_trait;
 use std::path::Path;
-use vdeploy_core::ids::VmId;
+use vdeploy_config::LocalTarget;
+use vdeploy_core::capability::secrets::LoadedSecrets;
 
 pub fn is_running(_: &Path) -> bool {
     false
 }
 
-pub fn resolve(_: &Path, _: Option<VmId>) -> Result<ResolvedVm, OpsError> {
-    Err(super::without_local_cloud())
+#[async_trait]
+impl TargetKind for LocalTarget {
+    async fn resolve(
+        &self,
+        _: &Session,
+        _: &LoadedSecrets,
+    ) -> Result<Box<dyn ResolvedTarget>, OpsError> {
+        Err(super::without_local_cloud())
+    }
 }

@@ -1,30 +1,19 @@
 //! A target whose VM is in the registry of its service: asked before the run,
 //! and from then on a target with a VM like any other.
 
-use super::vers_config;
 use crate::error::{OpsError, OpsErrorKind};
-use crate::session::Session;
-use vdeploy_config::{TargetConfig, VmSource};
+use vdeploy_config::RegistrySource;
 use vdeploy_core::capability::secrets::{LoadedSecrets, Secrets as _};
-use vdeploy_vers::{RegistryError, RegistryQuery, VersClient};
+use vdeploy_core::ids::VmId;
+use vdeploy_vers::{RegistryError, RegistryQuery, VersClient, VersConfig};
 
-/// The target with its VM, and what to tell of it where the registry was asked.
-pub async fn resolve(
-    session: &Session,
-    target: &TargetConfig,
+/// The VM that the registry names.
+pub(super) async fn find(
+    source: &RegistrySource,
+    vers: &VersConfig,
     secrets: &LoadedSecrets,
-) -> Result<(TargetConfig, Option<String>), OpsError> {
-    let TargetConfig::Vers(vers) = target else {
-        return Ok((target.clone(), None));
-    };
-    if session.options().world.is_some() {
-        return Ok((target.clone(), None));
-    }
-    let VmSource::Registry(source) = &vers.vm else {
-        return Ok((target.clone(), None));
-    };
-    let config = vers_config(vers, secrets)?;
-    let client = VersClient::new(&config).map_err(|e| OpsError::usage(e.to_string()))?;
+) -> Result<VmId, OpsError> {
+    let client = VersClient::new(vers).map_err(|e| OpsError::usage(e.to_string()))?;
     let token = secrets
         .get(&source.token.value)
         .map_err(|e| OpsError::new(OpsErrorKind::Refused, e.message))?;
@@ -35,18 +24,12 @@ pub async fn resolve(
         role: source.role.clone(),
         services: source.services.clone(),
     };
-    match client.vm_from_registry(&query).await {
-        Ok(vm) => {
-            let told = format!("the registry {} names VM {vm}", source.url);
-            let mut vers = vers.clone();
-            vers.vm = VmSource::Id(vm);
-            Ok((TargetConfig::Vers(vers), Some(told)))
-        }
-        Err(RegistryError::Refused(why)) => Err(OpsError::new(OpsErrorKind::Refused, why).hint(
+    client.vm_from_registry(&query).await.map_err(|error| match error {
+        RegistryError::Refused(why) => OpsError::new(OpsErrorKind::Refused, why).hint(
             "name the VM in the target, `vm = \"VM_ID\"` in place of `vm-registry`, or put the \
              registry right",
-        )),
-        Err(RegistryError::Unreachable(why)) => Err(OpsError::new(OpsErrorKind::Unreachable, why)
-            .hint("name the VM in the target for this run, `vm = \"VM_ID\"` in place of `vm-registry`")),
-    }
+        ),
+        RegistryError::Unreachable(why) => OpsError::new(OpsErrorKind::Unreachable, why)
+            .hint("name the VM in the target for this run, `vm = \"VM_ID\"` in place of `vm-registry`"),
+    })
 }

@@ -63,7 +63,7 @@ struct ResolvedHop {
 
 impl ResolvedServer {
     /// Host and port of the server, behind its jump hosts.
-    pub fn address(&self) -> String {
+    pub fn host_and_port(&self) -> String {
         let server = self.hops.last();
         server.map_or_else(String::new, |hop| format!("{}:{}", hop.host, hop.port))
     }
