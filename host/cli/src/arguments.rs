@@ -1,8 +1,8 @@
 //! The words of the command line, read; and what is said when they cannot be.
 
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::{Cli, terminal};
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::{Cli, terminal};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 use std::ffi::OsString;

@@ -1,8 +1,8 @@
 //! The vdeploy that only compiles a plugin, and the words about it.
 
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::terminal;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::terminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

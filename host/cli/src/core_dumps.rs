@@ -1,6 +1,6 @@
 //! A crash leaves no copy of the memory behind: secrets are in it.
 
-use super::{Cli, Command};
+use crate::{Cli, Command};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };

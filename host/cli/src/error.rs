@@ -1,9 +1,9 @@
 //! An error of the command line: what is wrong, what to do next, and the exit
 //! code.
 
-use super::exit::ExitCode;
-use super::invocation::GlobalFlags;
-use super::terminal;
+use crate::exit::ExitCode;
+use crate::invocation::GlobalFlags;
+use crate::terminal;
 use std::fmt;
 use vdeploy_ops::OpsError;
 

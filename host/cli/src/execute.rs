@@ -1,11 +1,11 @@
 //! One operation from its options to the exit code: reporters, signals, and the
 //! operation itself.
 
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::invocation::GlobalFlags;
-use super::output::{self, OutputArgs};
-use super::{Global, options, signals};
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::invocation::GlobalFlags;
+use crate::output::{self, OutputArgs};
+use crate::{Global, options, signals};
 use vdeploy_ops::{Cancel, Operation};
 
 pub async fn execute(

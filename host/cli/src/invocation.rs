@@ -2,7 +2,7 @@
 //! command that this command line was given, so that it finds the same project
 //! and the same state.
 
-use super::{Cli, Global};
+use crate::{Cli, Global};
 use clap::CommandFactory as _;
 use std::borrow::Cow;
 use std::path::Path;

@@ -2,29 +2,16 @@
 //! one call of `ops`, a report. Only this crate and `report` print; only this
 //! crate reads the environment.
 
-mod abandon;
 mod arguments;
+mod commands;
 mod compiles;
 mod core_dumps;
-mod doctor;
 mod error;
 mod execute;
 mod exit;
-mod export;
-mod init;
 mod invocation;
-mod lease;
-mod local;
 mod options;
 mod output;
-mod plan;
-mod plugin;
-mod prune;
-mod replay;
-mod resume;
-mod rollback;
-mod run;
-mod runs;
 mod signals;
 mod terminal;
 mod wait;
@@ -37,6 +24,9 @@ pub use exit::ExitCode;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
+use commands::{
+    abandon, doctor, init, lease, local, plan, plugin, replay, resume, rollback, run, runs,
+};
 use std::path::PathBuf;
 
 /// Deploys a service to a VM so that the run ends in one of two states: the new

@@ -1,9 +1,9 @@
 //! From the command line and the environment to the options of a session.
 
-use super::Global;
-use super::compiles;
-use super::error::CliError;
-use super::exit::ExitCode;
+use crate::Global;
+use crate::compiles;
+use crate::error::CliError;
+use crate::exit::ExitCode;
 use std::path::PathBuf;
 use vdeploy_lease::{LeaseTimes, process};
 use vdeploy_ops::session::check_state_dir;

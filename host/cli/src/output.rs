@@ -1,7 +1,7 @@
 //! Which reporters a run gets, from its arguments and the environment.
 
-use super::error::CliError;
-use super::invocation::GlobalFlags;
+use crate::error::CliError;
+use crate::invocation::GlobalFlags;
 use clap::{Arg, ArgMatches, Args, FromArgMatches};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;

@@ -3,10 +3,10 @@
 //! policy. The second leaves at once. HUP is ignored: a closed terminal must
 //! not cut a deploy in half.
 
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::invocation::GlobalFlags;
-use super::terminal;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::invocation::GlobalFlags;
+use crate::terminal;
 use std::sync::mpsc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};

@@ -1,8 +1,8 @@
 //! Where the command line's own words go, and what kind of place that is.
 //! Nothing of `cli` reaches a screen in another way, so all of it is clean.
 
-use super::error::CliError;
-use super::exit::ExitCode;
+use crate::error::CliError;
+use crate::exit::ExitCode;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal as _, Write};

@@ -41,7 +41,7 @@ const MAY_PRINT: &[(&str, &str)] = &[
 
 /// Files with `unsafe`, with why.
 const MAY_BE_UNSAFE: &[(&str, &str)] = &[(
-    "wasm/native.rs",
+    "wasm/load/native.rs",
     "compiled code is loaded, after it was found to be this program's own",
 )];
 

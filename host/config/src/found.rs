@@ -4,9 +4,9 @@
 //! run. A file that was named with `--project` is not judged: naming it is the
 //! caller's word.
 
-use super::plugins::PluginSource;
-use super::project::{FILE_NAME, Project};
-use super::span::{ConfigError, Problem};
+use crate::plugins::PluginSource;
+use crate::project::{FILE_NAME, Project};
+use crate::read::span::{ConfigError, Problem};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};

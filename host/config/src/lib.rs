@@ -21,31 +21,23 @@
 //! caller. One that was found and not named is judged first (`found`).
 
 pub mod builtin;
-pub mod duration;
 mod found;
-pub mod json;
-pub mod nearest;
-pub mod overrides;
-pub mod parse;
 mod plans;
 pub mod plugins;
 pub mod project;
-mod raw_plan;
-pub mod render;
+pub mod read;
 pub mod secrets;
-mod service_url;
-pub mod span;
 pub mod targets;
 
-pub use overrides::{Overrides, apply_on_failure, apply_ref, apply_set};
+pub use plans::overrides::{Overrides, apply_on_failure, apply_ref, apply_set};
+pub use plans::render::render_plan;
 pub use plugins::{PluginConfig, PluginSource};
 pub use project::Project;
-pub use render::render_plan;
+pub use read::span::{ConfigError, Place, Problem};
 pub use secrets::{
     MissingSecret, SecretNeeds, SecretSource, USUAL_SECRET_VARIABLES, fetch_secrets,
     secret_variables,
 };
-pub use span::{ConfigError, Place, Problem};
 pub use targets::{
     HostKey, LocalTarget, RegistrySource, ServerKey, SshTarget, TargetConfig, TargetKind,
     UserConfig, VersTarget, VmSource,

@@ -1,9 +1,9 @@
 //! `[plugins.NAME]`: which bytes a plugin is, and what it is granted.
 
-use super::builtin::BUILTIN_PLUGINS;
-use super::nearest::did_you_mean;
-use super::parse::{At, TableReader};
-use super::span::Place;
+use crate::builtin::BUILTIN_PLUGINS;
+use crate::read::nearest::did_you_mean;
+use crate::read::parse::{At, TableReader};
+use crate::read::span::Place;
 use std::path::{Path, PathBuf};
 use vdeploy_core::ids::Digest;
 use vdeploy_scope::{Capability, Grants};

@@ -1,18 +1,18 @@
 //! The project as a whole: finds the file, reads it over the built-in project
 //! and looks names up.
 
-use super::builtin::{BUILTIN_FILE, BUILTIN_TOML};
-use super::found;
-use super::json::Pointers;
-use super::nearest::did_you_mean;
-use super::overrides::Overrides;
-use super::parse::{At, Problems, TableReader};
-use super::plans;
-use super::plugins::{PluginConfig, RawPlugin};
-use super::raw_plan::RawPlan;
-use super::secrets::SecretSource;
-use super::span::{ConfigError, Place, Problem, Source};
-use super::targets::TargetConfig;
+use crate::builtin::{BUILTIN_FILE, BUILTIN_TOML};
+use crate::found;
+use crate::plans;
+use crate::plans::overrides::Overrides;
+use crate::plans::raw_plan::RawPlan;
+use crate::plugins::{PluginConfig, RawPlugin};
+use crate::read::json::Pointers;
+use crate::read::nearest::did_you_mean;
+use crate::read::parse::{At, Problems, TableReader};
+use crate::read::span::{ConfigError, Place, Problem, Source};
+use crate::secrets::SecretSource;
+use crate::targets::TargetConfig;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
@@ -283,7 +283,7 @@ fn merge(builtin: Layer, file: Layer, found: &mut Vec<Problem>) -> Project {
             }
             None => {
                 let all: Vec<&str> = plugins.keys().map(PluginName::as_str).collect();
-                let near = super::nearest::nearest(name.as_str(), all.iter().copied());
+                let near = crate::read::nearest::nearest(name.as_str(), all.iter().copied());
                 let help = match near {
                     Some(near) => {
                         format!("did you mean `{near}`? Otherwise write path = \"FILE.wasm\"")
@@ -378,7 +378,7 @@ fn check_secret(
     }
     let all = secrets.keys().chain(&broken.secrets);
     let all: Vec<&str> = all.map(String::as_str).collect();
-    let near = super::nearest::nearest(&name.value, all.iter().copied());
+    let near = crate::read::nearest::nearest(&name.value, all.iter().copied());
     let add = format!("add [secrets.{}] with env, file or command", name.value);
     let help = match near {
         Some(near) => format!("did you mean `{near}`? Otherwise {add}"),

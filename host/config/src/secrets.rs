@@ -3,10 +3,10 @@
 //! Each is fetched once, all at the same time, with nothing on a terminal. A
 //! value is only ever in memory that is wiped.
 
-use super::parse::TableReader;
-use super::project::Project;
-use super::span::Place;
-use super::targets::TargetConfig;
+use crate::project::Project;
+use crate::read::parse::TableReader;
+use crate::read::span::Place;
+use crate::targets::TargetConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};

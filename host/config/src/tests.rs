@@ -3,7 +3,7 @@
 mod built_in;
 mod mistakes;
 
-use super::*;
+use crate::*;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;

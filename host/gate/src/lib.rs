@@ -7,37 +7,22 @@
 //! The gate knows capabilities, grants and the journal. It does not know WASM
 //! or plans.
 
-mod budget;
 mod call;
-mod call_source;
 mod cancellation;
-mod from_journal;
-mod http;
-mod journal_writer;
-mod lease_guard;
-mod lineage;
-mod local;
-mod make;
-mod pass;
-mod read_back;
-mod recorded_calls;
-mod recorder;
-mod replay;
-mod resume;
-mod rules;
+mod decide;
+mod journaled;
 mod shared;
-mod snapshot;
 mod snapshot_state;
-mod ssh;
+mod source;
 
-pub use budget::{Budget, MAX_CALLS, MAX_IN_FLIGHT, MAX_JOURNAL};
+pub use call::pass::Gate;
 pub use call::{Call, Effect};
 pub use cancellation::{Broken, Cancellation};
-pub use journal_writer::JournalWriter;
-pub use pass::Gate;
-pub use recorded_calls::{CallOutcome, RecordedCall, RecordedCalls};
-pub use recorder::Recorder;
-pub use replay::{ReplaySource, ReplayStop, ReplaySummary, Segment};
-pub use rules::{Decision, Situation, decide, stopped};
+pub use decide::budget::{Budget, MAX_CALLS, MAX_IN_FLIGHT, MAX_JOURNAL};
+pub use decide::rules::{Decision, Situation, decide, stopped};
+pub use journaled::journal_writer::JournalWriter;
+pub use journaled::recorder::Recorder;
 pub use shared::{ResumePoint, RunShared};
 pub use snapshot_state::{SnapshotState, Snapshots};
+pub use source::recorded_calls::{CallOutcome, RecordedCall, RecordedCalls};
+pub use source::replay::{ReplaySource, ReplayStop, ReplaySummary, Segment};

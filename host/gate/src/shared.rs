@@ -1,14 +1,14 @@
 //! What all gates of one run share, and the facts that several parts of it keep
 //! together.
 
-use super::call_source::{CallSource, LiveSource};
-use super::cancellation::Cancellation;
-use super::journal_writer::JournalWriter;
-use super::recorded_calls::RecordedCalls;
-use super::recorder::Recorder;
-use super::replay::ReplaySource;
-use super::resume::ResumeSource;
-use super::snapshot_state::{SnapshotState, Snapshots};
+use crate::cancellation::Cancellation;
+use crate::journaled::journal_writer::JournalWriter;
+use crate::journaled::recorder::Recorder;
+use crate::snapshot_state::{SnapshotState, Snapshots};
+use crate::source::recorded_calls::RecordedCalls;
+use crate::source::replay::ReplaySource;
+use crate::source::resume::ResumeSource;
+use crate::source::{CallSource, LiveSource};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -12,18 +12,14 @@
 //! `vdeploy run --json | jq` reads is JSON. [`FILE_REPORTS`] and GitHub's
 //! annotations come on top.
 
-pub mod atomic_file;
 mod bus;
-pub mod difference;
-mod file_report;
+mod file;
 mod github;
 mod json;
-mod junit;
 pub mod model;
 mod output_mode;
-pub mod prune;
-pub mod runs;
 mod sink;
+mod stored;
 mod text;
 mod wording;
 
@@ -31,19 +27,21 @@ mod wording;
 mod script;
 
 pub use bus::EventBus;
-pub use file_report::{FileReport, FileReporter};
+pub use file::atomic_file;
+pub use file::{FileReport, FileReporter};
 pub use github::{GithubReporter, escape_workflow_commands};
 pub use json::JsonReporter;
 pub use model::RunModel;
 pub use output_mode::{OutputMode, TerminalInfo};
 pub use sink::Sink;
+pub use stored::{difference, prune, runs};
 pub use text::{LiveReporter, PlainReporter};
 
 use vdeploy_core::event::RunEvent;
 
 /// Every kind of file that a run can leave. A new one is a file with a `REPORT`
 /// and a row here; the commands take their flags from this list.
-pub const FILE_REPORTS: &[FileReport] = &[junit::REPORT];
+pub const FILE_REPORTS: &[FileReport] = &[file::junit::REPORT];
 
 /// Shows the events of one run.
 pub trait Reporter: Send {

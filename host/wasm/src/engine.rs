@@ -6,11 +6,11 @@
 //! deadline is wall clock (see `call`). Both need the ticks of this engine, so
 //! whatever can be called holds one of its handles.
 
-use super::cache::CodeCache;
-use super::compiler::{self, Compiler};
-use super::error::PluginError;
-use super::features;
-use super::native;
+use crate::error::PluginError;
+use crate::load::cache::CodeCache;
+use crate::load::compiler::{self, Compiler};
+use crate::load::features;
+use crate::load::native;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};

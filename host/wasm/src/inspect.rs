@@ -1,8 +1,8 @@
 //! The report of `vdeploy plugin inspect FILE`: identity and powers of a plugin,
 //! read from its bytes without running them.
 
-use super::component::Description;
-use super::error::PluginError;
+use crate::error::PluginError;
+use crate::load::component::Description;
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt;

@@ -1,9 +1,9 @@
 //! `vdeploy abandon`: an interrupted run is not continued; nothing is undone.
 
-use super::Global;
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::{options, terminal};
+use crate::Global;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::{options, terminal};
 use clap::Args;
 use vdeploy_core::capability::ssh::JobId;
 use vdeploy_ops::abandon::{Abandon, Abandoned, LeftThere};

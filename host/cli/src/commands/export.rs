@@ -1,8 +1,8 @@
 //! `vdeploy runs export`: one run as one portable file.
 
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::terminal;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::terminal;
 use clap::Args;
 use std::path::PathBuf;
 use vdeploy_journal::Store;

@@ -3,10 +3,10 @@
 
 pub mod render;
 
-use super::Global;
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::{options, terminal};
+use crate::Global;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::{options, terminal};
 use clap::{Args, Subcommand};
 use vdeploy_core::ids::RunId;
 use vdeploy_ops::Session;

@@ -1,9 +1,9 @@
 //! `vdeploy plan`: look at plans without running them.
 
-use super::Global;
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::{options, terminal};
+use crate::Global;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::{options, terminal};
 use clap::Subcommand;
 use vdeploy_core::clean::line;
 use vdeploy_ops::prepare::check_plan;

@@ -1,8 +1,8 @@
 //! `vdeploy plugin`: look at plugins.
 
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::terminal;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::terminal;
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
 use vdeploy_core::ids::PluginName;

@@ -1,13 +1,13 @@
 //! `vdeploy runs prune`: old runs out of the store, and their room back to the
 //! disk.
 
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::invocation::GlobalFlags;
-use super::terminal;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::invocation::GlobalFlags;
+use crate::terminal;
 use clap::Args;
 use std::time::Duration;
-use vdeploy_config::duration;
+use vdeploy_config::read::duration;
 use vdeploy_core::ids::TargetName;
 use vdeploy_journal::Store;
 use vdeploy_journal::prune::Filter;

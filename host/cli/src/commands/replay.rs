@@ -2,10 +2,10 @@
 
 mod render;
 
-use super::Global;
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::{options, terminal};
+use crate::Global;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::{options, terminal};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::Read as _;

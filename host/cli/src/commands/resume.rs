@@ -1,11 +1,11 @@
 //! `vdeploy resume`: continue an interrupted run.
 
-use super::Global;
-use super::error::CliError;
-use super::execute::execute;
-use super::exit::ExitCode;
-use super::output::OutputArgs;
-use super::wait::WaitArgs;
+use crate::Global;
+use crate::error::CliError;
+use crate::execute::execute;
+use crate::exit::ExitCode;
+use crate::output::OutputArgs;
+use crate::wait::WaitArgs;
 use clap::Args;
 use vdeploy_ops::{Operation, Resume};
 

@@ -1,12 +1,12 @@
 //! `vdeploy rollback`: bring back what was live before a run.
 
-use super::Global;
-use super::error::CliError;
-use super::execute::execute;
-use super::exit::ExitCode;
-use super::output::OutputArgs;
-use super::run::RollbackToArg;
-use super::wait::WaitArgs;
+use crate::Global;
+use crate::commands::run::RollbackToArg;
+use crate::error::CliError;
+use crate::execute::execute;
+use crate::exit::ExitCode;
+use crate::output::OutputArgs;
+use crate::wait::WaitArgs;
 use clap::Args;
 use vdeploy_ops::{Operation, Rollback};
 

@@ -1,11 +1,11 @@
 //! `vdeploy run`: a plan on a target.
 
-use super::Global;
-use super::error::CliError;
-use super::execute::execute;
-use super::exit::ExitCode;
-use super::output::OutputArgs;
-use super::wait::WaitArgs;
+use crate::Global;
+use crate::error::CliError;
+use crate::execute::execute;
+use crate::exit::ExitCode;
+use crate::output::OutputArgs;
+use crate::wait::WaitArgs;
 use clap::{Args, ValueEnum};
 use vdeploy_core::plan::{OnFailure, RollbackTo};
 use vdeploy_ops::{Deploy, Operation};

@@ -1,12 +1,12 @@
 //! `vdeploy runs`: look at earlier runs, and remove them.
 
-use super::Global;
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::export::{self, ExportArgs};
-use super::invocation::GlobalFlags;
-use super::prune::{self, PruneArgs};
-use super::{options, terminal};
+use crate::Global;
+use crate::commands::export::{self, ExportArgs};
+use crate::commands::prune::{self, PruneArgs};
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::invocation::GlobalFlags;
+use crate::{options, terminal};
 use clap::Subcommand;
 use serde_json::Value;
 use vdeploy_core::capability::clock::{Clock as _, SystemClock};
@@ -102,7 +102,7 @@ pub fn main(global: &Global, command: RunsCommand) -> Result<ExitCode, CliError>
             let mut text = render::show(record, journal, context, now);
             text = flags.complete(&text).into_owned();
             if let Some(broken) = broken {
-                let word = super::lease::render::sentence(broken);
+                let word = crate::commands::lease::render::sentence(broken);
                 text.push_str(&format!("\nits lease was broken\n  {}\n", line(&word)));
             }
             text

@@ -1,11 +1,15 @@
 //! Builds complete plans from what is written, through `extends`, inserted,
 //! replaced, changed and dropped steps.
 
-use super::json::Pointers;
-use super::nearest::{did_you_mean, nearest};
-use super::parse::At;
-use super::raw_plan::{LISTS, Placed, Position, RawPlan, RawStep};
-use super::span::{Place, Problem};
+pub mod overrides;
+pub mod raw_plan;
+pub mod render;
+
+use crate::plans::raw_plan::{LISTS, Placed, Position, RawPlan, RawStep};
+use crate::read::json::Pointers;
+use crate::read::nearest::{did_you_mean, nearest};
+use crate::read::parse::At;
+use crate::read::span::{Place, Problem};
 use std::collections::BTreeMap;
 use vdeploy_core::ids::{PlanName, StepId};
 use vdeploy_core::plan::{OnFailure, Plan, RollbackTo, Step};
@@ -27,14 +31,14 @@ impl Draft {
 }
 
 /// A finished plan with the places of its steps.
-pub(super) struct Built {
+pub(crate) struct Built {
     pub plan: Plan,
     pub places: BTreeMap<StepId, Pointers>,
 }
 
 /// Builds every plan: those of `file` over those of `builtin`. What is wrong
 /// goes to `problems`; a plan that cannot be built is left out.
-pub(super) fn build(
+pub(crate) fn build(
     builtin: &BTreeMap<String, RawPlan>,
     file: &BTreeMap<String, RawPlan>,
     problems: &mut Vec<Problem>,

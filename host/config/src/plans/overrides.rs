@@ -1,8 +1,8 @@
 //! What the command line changes in a plan: `--set`, `--ref`, `--on-failure`.
 
-use super::json::{below, json_of_toml};
-use super::nearest::did_you_mean;
-use super::span::{ConfigError, Problem};
+use crate::read::json::{below, json_of_toml};
+use crate::read::nearest::did_you_mean;
+use crate::read::span::{ConfigError, Problem};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use vdeploy_core::ids::StepId;

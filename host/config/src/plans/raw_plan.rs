@@ -1,9 +1,9 @@
 //! `[plans.NAME]` as written: read, with places, and not yet put together.
 
-use super::duration;
-use super::json::Pointers;
-use super::parse::{At, TableReader};
-use super::span::Place;
+use crate::read::duration;
+use crate::read::json::Pointers;
+use crate::read::parse::{At, TableReader};
+use crate::read::span::Place;
 use serde_json::{Map, Value};
 use std::time::Duration;
 use vdeploy_core::ids::{StepId, is_name};
@@ -12,11 +12,11 @@ use vdeploy_core::plan::{OnFailure, Retry, RollbackTo, Step};
 /// Deadline of one attempt when a step names none.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 /// The lists of a plan, by their keys.
-pub(super) const LISTS: [&str; 3] = ["step", "rollback", "finally"];
+pub(crate) const LISTS: [&str; 3] = ["step", "rollback", "finally"];
 
 /// `[plans.NAME]` as written.
 #[derive(Debug)]
-pub(super) struct RawPlan {
+pub(crate) struct RawPlan {
     pub name: String,
     pub place: Place,
     pub extends: Option<At<String>>,
@@ -31,7 +31,7 @@ pub(super) struct RawPlan {
 
 /// One entry of a list as written.
 #[derive(Debug)]
-pub(super) struct RawStep {
+pub(crate) struct RawStep {
     pub place: Place,
     pub id: Option<At<String>>,
     pub plugin: Option<At<String>>,
@@ -44,7 +44,7 @@ pub(super) struct RawStep {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Position {
+pub(crate) enum Position {
     Before,
     After,
     Replaces,
@@ -55,7 +55,7 @@ const POLICY: [(&str, OnFailure); 2] =
 
 impl RawPlan {
     /// Reads `[plans.NAME]`.
-    pub(super) fn read(name: &At<String>, table: TableReader<'_>) -> Self {
+    pub(crate) fn read(name: &At<String>, table: TableReader<'_>) -> Self {
         table.only(
             &format!("[plans.{}]", name.value),
             &[
@@ -93,7 +93,7 @@ impl RawPlan {
     }
 
     /// The plugins that its entries name.
-    pub(super) fn plugins(&self) -> impl Iterator<Item = &At<String>> {
+    pub(crate) fn plugins(&self) -> impl Iterator<Item = &At<String>> {
         self.lists
             .iter()
             .flatten()
@@ -167,7 +167,7 @@ impl RawStep {
     }
 
     /// The step that this entry writes out in full.
-    pub(super) fn step(&self, id: &str, plugin: &At<String>) -> Placed {
+    pub(crate) fn step(&self, id: &str, plugin: &At<String>) -> Placed {
         let (config, mut places) = self.config.clone().unwrap_or_default();
         places.insert(String::new(), self.place.clone());
         let retry = Retry::default();
@@ -188,7 +188,7 @@ impl RawStep {
     }
 
     /// Changes what an inherited step has.
-    pub(super) fn change(&self, placed: &mut Placed) {
+    pub(crate) fn change(&self, placed: &mut Placed) {
         if let Some((config, places)) = &self.config {
             merge(&mut placed.step.config, config);
             let inside = places.iter().filter(|(pointer, _)| !pointer.is_empty());
@@ -218,13 +218,13 @@ fn merge(base: &mut Map<String, Value>, over: &Map<String, Value>) {
 
 /// A step with the places of its configuration.
 #[derive(Clone, Debug)]
-pub(super) struct Placed {
+pub(crate) struct Placed {
     pub step: Step,
     pub places: Pointers,
 }
 
 impl Placed {
-    pub(super) fn place(&self) -> Option<&Place> {
+    pub(crate) fn place(&self) -> Option<&Place> {
         self.places.get("")
     }
 }

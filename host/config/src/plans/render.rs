@@ -1,8 +1,8 @@
 //! A plan as TOML that can be pasted into a project file.
 
-use super::duration;
-use super::plugins::PluginSource;
-use super::project::Project;
+use crate::plugins::PluginSource;
+use crate::project::Project;
+use crate::read::duration;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fmt::{Display, Write as _};

@@ -1,7 +1,7 @@
 //! TOML values as JSON, with the place of every value.
 
-use super::parse::{Item, Problems, TableReader, integer};
-use super::span::{Place, Problem, Source};
+use crate::read::parse::{Item, Problems, TableReader, integer};
+use crate::read::span::{Place, Problem, Source};
 use serde_json::{Map, Number, Value};
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -88,7 +88,7 @@ pub fn json_of_toml(text: &str) -> Option<Value> {
 }
 
 /// The JSON pointer of a member.
-pub(super) fn below(pointer: &str, key: &str) -> String {
+pub(crate) fn below(pointer: &str, key: &str) -> String {
     format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 

@@ -1,8 +1,8 @@
 //! Reads TOML tables key by key and collects every problem with its place.
 //! Knows TOML and places; knows nothing of targets, plugins or plans.
 
-use super::nearest::did_you_mean;
-use super::span::{Place, Problem, Source};
+use crate::read::nearest::did_you_mean;
+use crate::read::span::{Place, Problem, Source};
 use std::cell::RefCell;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -20,7 +20,7 @@ pub struct At<T> {
 /// What is wrong with one file, as far as it has been read.
 #[derive(Debug)]
 pub struct Problems {
-    pub(super) source: Source,
+    pub(crate) source: Source,
     found: RefCell<Vec<Problem>>,
 }
 
@@ -62,13 +62,13 @@ impl Problems {
 /// A table that is being read.
 #[derive(Clone, Copy, Debug)]
 pub struct TableReader<'d> {
-    pub(super) table: &'d DeTable<'d>,
-    pub(super) problems: &'d Problems,
+    pub(crate) table: &'d DeTable<'d>,
+    pub(crate) problems: &'d Problems,
     /// Offset of what names the table.
-    pub(super) offset: usize,
+    pub(crate) offset: usize,
 }
 
-pub(super) type Item<'d> = (
+pub(crate) type Item<'d> = (
     &'d Spanned<std::borrow::Cow<'d, str>>,
     &'d Spanned<DeValue<'d>>,
 );
@@ -346,7 +346,7 @@ impl<'d> TableReader<'d> {
     }
 }
 
-pub(super) fn integer(number: &toml::de::DeInteger<'_>) -> Option<i64> {
+pub(crate) fn integer(number: &toml::de::DeInteger<'_>) -> Option<i64> {
     i64::from_str_radix(number.as_str(), number.radix()).ok()
 }
 

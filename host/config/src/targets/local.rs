@@ -2,7 +2,7 @@
 
 use super::TargetKind;
 use super::parts::parse_vm;
-use crate::parse::{At, TableReader};
+use crate::read::parse::{At, TableReader};
 use std::path::{Path, PathBuf};
 use vdeploy_core::ids::VmId;
 

@@ -4,6 +4,7 @@
 mod local;
 mod parts;
 mod registry;
+mod service_url;
 mod ssh;
 mod vers;
 
@@ -13,8 +14,8 @@ pub use registry::RegistrySource;
 pub use ssh::{ServerKey, SshTarget, UserConfig};
 pub use vers::{DEFAULT_API_URL, HostKey, VersTarget};
 
-use super::parse::{At, TableReader};
-use super::span::Place;
+use crate::read::parse::{At, TableReader};
+use crate::read::span::Place;
 use std::path::Path;
 
 /// What the project says of a target of one kind. A kind is a module here that

@@ -1,7 +1,7 @@
 //! What several kinds of target have in common: VM ids, host keys, users, URLs.
 
 use super::registry::RegistrySource;
-use crate::span::{Place, Problem};
+use crate::read::span::{Place, Problem};
 use url::Url;
 use vdeploy_core::ids::VmId;
 use vdeploy_scope::address::has_credentials;

@@ -2,7 +2,7 @@
 //! that a service keeps.
 
 use super::parts::parse_origin;
-use crate::parse::{At, TableReader};
+use crate::read::parse::{At, TableReader};
 use vdeploy_scope::address::is_loopback;
 
 /// The registry that names the VM.

@@ -3,9 +3,9 @@
 
 use super::TargetKind;
 use super::parts::{parse_fingerprint, parse_origin, parse_user};
-use crate::duration;
-use crate::parse::{At, TableReader};
-use crate::span::Place;
+use crate::read::duration;
+use crate::read::parse::{At, TableReader};
+use crate::read::span::Place;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

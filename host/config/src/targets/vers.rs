@@ -2,9 +2,9 @@
 
 use super::parts::{VmSource, parse_fingerprint, parse_origin, parse_user, parse_vm};
 use super::{TargetKind, registry};
-use crate::duration;
-use crate::parse::{At, TableReader};
-use crate::service_url::service_url_oddity;
+use crate::read::duration;
+use crate::read::parse::{At, TableReader};
+use crate::targets::service_url::service_url_oddity;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use url::Url;

@@ -1,9 +1,9 @@
 //! `http.send` and `http.send-all` through the gate.
 
-use super::call::{Call, Effect, WhenInDoubt};
-use super::from_journal;
-use super::pass::{CallContext, Gate, denied, refused};
-use super::ssh::text;
+use crate::call::pass::{CallContext, Gate, denied, refused};
+use crate::call::ssh::text;
+use crate::call::{Call, Effect, WhenInDoubt};
+use crate::source::from_journal;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::net::IpAddr;

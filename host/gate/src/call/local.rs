@@ -1,9 +1,9 @@
 //! Calls whose effect stays in the host: secrets, state, clock.
 
-use super::call::{Call, Effect, WhenInDoubt};
-use super::from_journal::{FromJournal, bytes};
-use super::pass::{CallContext, CallResult, Gate, denied, millis};
-use super::rules::late;
+use crate::call::pass::{CallContext, CallResult, Gate, denied, millis};
+use crate::call::{Call, Effect, WhenInDoubt};
+use crate::decide::rules::late;
+use crate::source::from_journal::{FromJournal, bytes};
 use serde_json::{Value, json};
 use std::time::Duration;
 use vdeploy_core::capability::function::HostFunction;
@@ -102,7 +102,7 @@ impl Gate {
         } else {
             HostFunction::StateDelete
         };
-        let shown = value.map_or(Value::Null, super::ssh::text);
+        let shown = value.map_or(Value::Null, crate::call::ssh::text);
         let mut call = self.state_call(function, key, shown, Effect::Change);
         if call.grant.is_ok() && value.is_some_and(|v| v.len() > MAX_VALUE) {
             call.grant = Err(EffectError::new(

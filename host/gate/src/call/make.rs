@@ -1,9 +1,11 @@
 //! Makes a call: journal the intent, perform, mask, journal the result, tell.
 
-use super::call::Effect;
-use super::call_source::Asked;
-use super::pass::{CallContext, CallResult, Gate, MAX_ERROR, NOT_MADE, closed, in_doubt, millis};
-use super::rules::{Decision, stopped};
+use crate::call::Effect;
+use crate::call::pass::{
+    CallContext, CallResult, Gate, MAX_ERROR, NOT_MADE, closed, in_doubt, millis,
+};
+use crate::decide::rules::{Decision, stopped};
+use crate::source::Asked;
 use serde_json::Value;
 use tokio::time::Instant;
 use vdeploy_core::capability::EffectError;
@@ -11,7 +13,7 @@ use vdeploy_core::capability::function::HostFunction;
 
 impl Gate {
     /// A change of a dry run: shown, and not made.
-    pub(super) fn record_pretended(&self, mut asked: Asked) -> Result<(), EffectError> {
+    pub(crate) fn record_pretended(&self, mut asked: Asked) -> Result<(), EffectError> {
         let recorder = &self.shared.recorder;
         recorder.emit(asked.started());
         let not_made = Ok(Value::from(NOT_MADE));
@@ -21,7 +23,7 @@ impl Gate {
         recorder.record(&entry, finished).map_err(closed)
     }
 
-    pub(super) async fn make<T, F>(
+    pub(crate) async fn make<T, F>(
         &self,
         mut asked: Asked,
         asked_before: Option<u64>,

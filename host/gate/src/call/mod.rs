@@ -1,5 +1,13 @@
 //! What the gate is told about one capability call.
 
+mod http;
+mod local;
+mod make;
+pub mod pass;
+mod read_back;
+mod snapshot;
+mod ssh;
+
 use serde_json::Value;
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::capability::function::{Access, HostFunction};
@@ -22,7 +30,7 @@ impl Effect {
     }
 
     /// Whether the table of functions allows it.
-    pub(super) fn is_allowed_for(self, function: HostFunction) -> bool {
+    pub(crate) fn is_allowed_for(self, function: HostFunction) -> bool {
         match function.access() {
             Access::Probe => !self.is_change(),
             Access::Change => self.is_change(),

@@ -1,12 +1,12 @@
 //! The path of a call: number it, ask the source of answers, decide, and make
 //! it (`make`).
 
-use super::budget::{Budget, cost_of_answer, cost_of_request};
-use super::call::Call;
-use super::call_source::{Asked, Source};
-use super::from_journal::FromJournal;
-use super::rules::{Decision, Situation, decide};
-use super::shared::RunShared;
+use crate::call::Call;
+use crate::decide::budget::{Budget, cost_of_answer, cost_of_request};
+use crate::decide::rules::{Decision, Situation, decide};
+use crate::shared::RunShared;
+use crate::source::from_journal::FromJournal;
+use crate::source::{Asked, Source};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use vdeploy_scope::Grants;
 use vdeploy_scope::SnapshotScope;
 
 /// The result of a change in a dry run, in the journal.
-pub(super) const NOT_MADE: &str = "not made: dry run";
+pub(crate) const NOT_MADE: &str = "not made: dry run";
 
 /// The gate of one plugin call: who calls, in which phase, until when.
 #[derive(Clone, Debug)]
@@ -44,17 +44,17 @@ const MAX_NAME: usize = 1024;
 /// Longest detail of a check, in bytes.
 const MAX_DETAIL: usize = 8 << 10;
 /// Most of an error's message that is kept, in bytes.
-pub(super) const MAX_ERROR: usize = 64 << 10;
+pub(crate) const MAX_ERROR: usize = 64 << 10;
 
 /// The answer of a call that was made: for the plugin, and for the journal.
-pub(super) struct CallResult<T> {
+pub(crate) struct CallResult<T> {
     pub value: T,
     pub journal: Value,
 }
 
 /// What a call that is being made is told.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CallContext {
+pub(crate) struct CallContext {
     /// Its number in the run.
     pub effect: u64,
     /// An earlier process of the run has made it, at this time in milliseconds
@@ -70,7 +70,7 @@ impl Gate {
 
     /// Takes `call` through the gate. `perform` touches the world and answers
     /// with masked values; `pretend` answers for it in a dry run.
-    pub(super) async fn pass<T, F>(
+    pub(crate) async fn pass<T, F>(
         &self,
         call: Call,
         pretend: impl FnOnce() -> Result<T, EffectError>,
@@ -215,7 +215,7 @@ impl Gate {
     }
 
     /// Takes an answer that the journal keeps, or has, out of the budget.
-    pub(super) fn count(&self, answer: &Result<Value, EffectError>) -> Result<(), EffectError> {
+    pub(crate) fn count(&self, answer: &Result<Value, EffectError>) -> Result<(), EffectError> {
         match answer {
             Err(error) if error.code == codes::GATE_TOO_MUCH => {
                 self.budget.was_spent(error);
@@ -230,7 +230,7 @@ impl Gate {
     }
 
     /// Closes the gate: the plugin does not do what the journal says it did.
-    pub(super) fn break_off(&self, why: &str) -> EffectError {
+    pub(crate) fn break_off(&self, why: &str) -> EffectError {
         let why = self.shared.masker.mask_start(why, MAX_ERROR);
         self.shared.cancellation.break_off(&why);
         EffectError::new(ErrorKind::Cancelled, codes::GATE_DIVERGED, why)
@@ -277,7 +277,7 @@ impl Gate {
 
 /// The error of a change that may have happened before the interruption, and
 /// whose effect cannot be found out.
-pub(super) fn unanswered(action: &str) -> EffectError {
+pub(crate) fn unanswered(action: &str) -> EffectError {
     EffectError::new(
         ErrorKind::Unavailable,
         codes::GATE_UNANSWERED,
@@ -290,27 +290,27 @@ pub(super) fn unanswered(action: &str) -> EffectError {
 }
 
 /// The journal cannot be written, and nothing was changed.
-pub(super) fn closed(error: StoreError) -> EffectError {
+pub(crate) fn closed(error: StoreError) -> EffectError {
     EffectError::new(ErrorKind::Cancelled, codes::GATE_CLOSED, error.to_string())
 }
 
 /// The journal cannot be written: the effect that it should have is in doubt.
-pub(super) fn in_doubt(error: StoreError) -> EffectError {
+pub(crate) fn in_doubt(error: StoreError) -> EffectError {
     closed(error).in_doubt()
 }
 
-pub(super) fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The error of a call that no grant covers, with the line to add.
-pub(super) fn denied(code: &str, what: &str, line: &str) -> EffectError {
+pub(crate) fn denied(code: &str, what: &str, line: &str) -> EffectError {
     let advice = format!("to allow it, add to the project file:\n{line}");
     refused(code, what, &advice)
 }
 
 /// As `denied`, with other advice.
-pub(super) fn refused(code: &str, what: &str, advice: &str) -> EffectError {
+pub(crate) fn refused(code: &str, what: &str, advice: &str) -> EffectError {
     EffectError::new(
         ErrorKind::Denied,
         code,

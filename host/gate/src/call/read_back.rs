@@ -1,7 +1,7 @@
 //! What came of an HTTP change whose answer an earlier process of the run did
 //! not get: its declared read-back tells.
 
-use super::pass::{Gate, unanswered};
+use crate::call::pass::{Gate, unanswered};
 use std::time::Duration;
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::capability::http::{ReadBack, Request, Response};
@@ -23,7 +23,7 @@ enum Seen {
 impl Gate {
     /// The answer of the read-back, when the request has arrived that was sent
     /// at `since` (milliseconds since 1970). None: it has not, and is to be sent.
-    pub(super) async fn arrived(
+    pub(crate) async fn arrived(
         &self,
         request: &Request,
         since: u64,

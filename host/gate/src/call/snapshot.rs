@@ -1,8 +1,8 @@
 //! `snapshot.create`, `restore`, `exists`, `pause-old` and `declare` through the
 //! gate.
 
-use super::call::{Call, Effect, WhenInDoubt};
-use super::pass::{CallContext, CallResult, Gate, denied, in_doubt};
+use crate::call::pass::{CallContext, CallResult, Gate, denied, in_doubt};
+use crate::call::{Call, Effect, WhenInDoubt};
 use serde_json::{Value, json};
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::capability::function::HostFunction;

@@ -1,8 +1,8 @@
 //! `ssh.probe` and `ssh.exec` through the gate.
 
-use super::call::{Call, Effect, WhenInDoubt};
-use super::from_journal::{self, bytes as encoded};
-use super::pass::{CallContext, Gate, denied, refused};
+use crate::call::pass::{CallContext, Gate, denied, refused};
+use crate::call::{Call, Effect, WhenInDoubt};
+use crate::source::from_journal::{self, bytes as encoded};
 use serde_json::{Value, json};
 use std::sync::Mutex;
 use vdeploy_core::capability::EffectError;
@@ -138,7 +138,7 @@ impl Gate {
 
 /// What of a call's arguments the journal keeps: of much, the first and the
 /// last half.
-pub(super) fn text(bytes: &[u8]) -> Value {
+pub(crate) fn text(bytes: &[u8]) -> Value {
     let half = MAX_KEPT / 2;
     match (bytes.get(..half), bytes.len().checked_sub(half)) {
         (Some(first), Some(rest)) if bytes.len() > MAX_KEPT => json!({

@@ -75,7 +75,7 @@ impl Budget {
     }
 
     /// One call more. Never returns when the budget was used up before.
-    pub(super) async fn take_call(&self) -> Result<(), EffectError> {
+    pub(crate) async fn take_call(&self) -> Result<(), EffectError> {
         if self.spent().is_some() {
             self.0.overdrawn.notify_one();
             return std::future::pending().await;
@@ -94,7 +94,7 @@ impl Budget {
     }
 
     /// The journal keeps these arguments, or this answer.
-    pub(super) fn take_bytes(&self, bytes: u64) -> Result<(), EffectError> {
+    pub(crate) fn take_bytes(&self, bytes: u64) -> Result<(), EffectError> {
         let mut used = self.used();
         if let Some(spent) = &used.spent {
             return Err(spent.clone());
@@ -113,12 +113,12 @@ impl Budget {
     }
 
     /// The recording says that the budget was used up here.
-    pub(super) fn was_spent(&self, error: &EffectError) {
+    pub(crate) fn was_spent(&self, error: &EffectError) {
         self.used().spent.get_or_insert_with(|| error.clone());
     }
 
     /// Waits for the turn of a request.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         // It is never closed.
         self.0.in_flight.acquire().await.ok()
     }
@@ -135,12 +135,12 @@ fn spend(used: &mut Used, message: String) -> EffectError {
 }
 
 /// What the arguments of a call take in the journal, in bytes.
-pub(super) fn cost_of_request(request: &Value) -> u64 {
+pub(crate) fn cost_of_request(request: &Value) -> u64 {
     CALL_COST.saturating_add(length(request))
 }
 
 /// What an answer takes there.
-pub(super) fn cost_of_answer(answer: &Result<Value, EffectError>) -> u64 {
+pub(crate) fn cost_of_answer(answer: &Result<Value, EffectError>) -> u64 {
     match answer {
         Ok(value) => length(value),
         Err(error) => u64::try_from(error.message.len() + error.code.len()).unwrap_or(u64::MAX),

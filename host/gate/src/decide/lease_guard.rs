@@ -1,8 +1,8 @@
 //! A change is sent only while the run surely holds its target. What that means
 //! for a call: it waits, it is refused, or it is left open in the journal.
 
-use super::pass::Gate;
-use super::rules::{late, stopped};
+use crate::call::pass::Gate;
+use crate::decide::rules::{late, stopped};
 use vdeploy_core::capability::http::{Request, Response};
 use vdeploy_core::capability::leases::LeaseLoss;
 use vdeploy_core::capability::{EffectError, World};
@@ -16,7 +16,7 @@ impl Gate {
     /// Waits until the run surely holds its target, as long as that is not
     /// known and the run is not being stopped. A lease that was lost closes the
     /// gate.
-    pub(super) async fn ensure_lease_valid(&self) -> Result<(), EffectError> {
+    pub(crate) async fn ensure_lease_valid(&self) -> Result<(), EffectError> {
         let shared = &self.shared;
         let leases = &shared.world.leases;
         if !leases.are_valid() && leases.loss().is_none() {
@@ -34,7 +34,7 @@ impl Gate {
 
     /// Sends a request. A change makes no step on its way while it is not sure
     /// that the run holds its target.
-    pub(super) async fn send(&self, request: &Request) -> Result<Response, EffectError> {
+    pub(crate) async fn send(&self, request: &Request) -> Result<Response, EffectError> {
         let World { http, leases, .. } = &self.shared.world;
         let sending = http.send(request, self);
         if request.is_probe() {
@@ -64,7 +64,7 @@ impl Gate {
 
     /// Whether a call with this error has no result in the journal: a process
     /// that resumes the run finds out what came of it.
-    pub(super) fn is_left_open(&self, error: &EffectError) -> bool {
+    pub(crate) fn is_left_open(&self, error: &EffectError) -> bool {
         error.code == codes::GATE_CUT
             || (error.maybe_applied && self.shared.world.leases.loss().is_some())
     }

@@ -2,7 +2,7 @@
 //! VMs that a restore has left. Ids of anything else of the account are refused
 //! although the platform would take them.
 
-use super::pass::Gate;
+use crate::call::pass::Gate;
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::codes;
 use vdeploy_core::ids::{RunId, SnapshotId, VmId};
@@ -12,7 +12,7 @@ impl Gate {
     /// Whether a restore of this run, or of the run that it rolls back, has
     /// left the VM. In a dry run the restore was not made: what it would leave
     /// is still the target.
-    pub(super) fn may_pause(&self, vm: &VmId) -> Result<(), EffectError> {
+    pub(crate) fn may_pause(&self, vm: &VmId) -> Result<(), EffectError> {
         let shared = &self.shared;
         if shared.dry_run && shared.target().vm.as_ref() == Some(vm) {
             return Ok(());
@@ -34,7 +34,7 @@ impl Gate {
 
     /// Whether the snapshot was taken in this run or in the run that it rolls
     /// back. A journal that cannot be read has none.
-    pub(super) fn has_recorded(&self, id: &SnapshotId) -> bool {
+    pub(crate) fn has_recorded(&self, id: &SnapshotId) -> bool {
         // What a plugin declared is its word only.
         let taken = |run: &RunView<'_>| {
             let mut snapshots = run.snapshots.iter();
@@ -44,7 +44,7 @@ impl Gate {
     }
 
     /// Refuses a snapshot of which nobody knows that it is one of the target.
-    pub(super) async fn may_restore(&self, id: &SnapshotId) -> Result<(), EffectError> {
+    pub(crate) async fn may_restore(&self, id: &SnapshotId) -> Result<(), EffectError> {
         if self.has_recorded(id) || self.shared.world.snapshot.is_of_target(id).await? {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! The gate's decision, as a pure function.
 
-use super::call::{Call, Effect};
+use crate::call::{Call, Effect};
 use vdeploy_core::capability::function::HostFunction;
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::codes;
@@ -41,7 +41,7 @@ pub struct Situation {
 }
 
 /// The error of a call after the step's deadline.
-pub(super) fn late() -> EffectError {
+pub(crate) fn late() -> EffectError {
     EffectError::new(
         ErrorKind::Timeout,
         codes::GATE_DEADLINE,

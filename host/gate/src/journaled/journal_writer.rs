@@ -1,7 +1,7 @@
 //! Appends to the journal of one run, in order and fenced by its lease. A failed
 //! write closes the gate.
 
-use super::cancellation::Cancellation;
+use crate::cancellation::Cancellation;
 use std::sync::{Arc, Mutex, MutexGuard};
 use vdeploy_core::ids::RunId;
 use vdeploy_journal::store::Granted;
@@ -31,7 +31,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl JournalWriter {
-    pub(super) fn new(run: RunId, store: Arc<dyn Store>, cancellation: Arc<Cancellation>) -> Self {
+    pub(crate) fn new(run: RunId, store: Arc<dyn Store>, cancellation: Arc<Cancellation>) -> Self {
         Self {
             run,
             store,
@@ -66,7 +66,7 @@ impl JournalWriter {
     /// Appends the result of a probe with the next durable entry or in the
     /// background. A crash can lose it, which is harmless: a probe can be
     /// repeated. Needs a tokio runtime.
-    pub(super) fn append_soon(self: &Arc<Self>, entry: Entry) -> Result<(), StoreError> {
+    pub(crate) fn append_soon(self: &Arc<Self>, entry: Entry) -> Result<(), StoreError> {
         let mut pending = lock(&self.pending);
         pending.push(entry);
         let waiting = pending.len();
@@ -102,7 +102,7 @@ impl JournalWriter {
     }
 
     /// The store refused a write: the gate is closed.
-    pub(super) fn failed(&self, error: &StoreError) {
+    pub(crate) fn failed(&self, error: &StoreError) {
         match error {
             StoreError::Database { .. } => self.cancellation.break_off_for_now(format!(
                 "the journal cannot be written, so nothing more is done: {error}"

@@ -1,7 +1,7 @@
 //! Writes what happens in a run: into the journal and to the reporters. An
 //! event follows its entry, so nobody is shown what the journal does not have.
 
-use super::journal_writer::JournalWriter;
+use crate::journaled::journal_writer::JournalWriter;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use vdeploy_core::event::RunEvent;
@@ -14,7 +14,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(journal: Arc<JournalWriter>, events: UnboundedSender<RunEvent>) -> Self {
+    pub(crate) fn new(journal: Arc<JournalWriter>, events: UnboundedSender<RunEvent>) -> Self {
         Self { journal, events }
     }
 
@@ -43,7 +43,7 @@ impl Recorder {
     }
 
     /// As `record`, but a crash can lose the entry: the result of a probe.
-    pub(super) fn record_soon(
+    pub(crate) fn record_soon(
         &self,
         entry: Entry,
         event: impl Into<Option<RunEvent>>,

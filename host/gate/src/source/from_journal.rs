@@ -1,6 +1,6 @@
 //! Answers of calls, back from the form that they have in the journal.
 
-use super::pass::CallResult;
+use crate::call::pass::CallResult;
 use base64::Engine as _;
 use serde_json::{Value, json};
 use vdeploy_core::capability::http::Response;
@@ -9,7 +9,7 @@ use vdeploy_core::capability::ssh::Output;
 use vdeploy_core::ids::{SnapshotId, VmId};
 
 /// An answer that the journal can give again.
-pub(super) trait FromJournal: Sized {
+pub(crate) trait FromJournal: Sized {
     /// From what was journaled; none when the journal does not have it whole.
     fn from_journal(journal: &Value) -> Option<Self>;
     /// Whether the journal never has it: then the call is made again, which
@@ -19,7 +19,7 @@ pub(super) trait FromJournal: Sized {
 
 /// Bytes for the journal, masked before: text as it is, anything else as
 /// Base64.
-pub(super) fn bytes(bytes: &[u8]) -> Value {
+pub(crate) fn bytes(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => Value::from(text),
         Err(_) => json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) }),
@@ -40,7 +40,7 @@ fn bytes_back(journal: &Value) -> Option<Vec<u8>> {
 }
 
 /// What the journal keeps of a command's output.
-pub(super) fn output(output: Output) -> CallResult<Output> {
+pub(crate) fn output(output: Output) -> CallResult<Output> {
     CallResult {
         journal: json!({
             "exit-code": output.exit_code,
@@ -70,7 +70,7 @@ impl FromJournal for Output {
 }
 
 /// What the journal keeps of a response.
-pub(super) fn response(response: Response) -> CallResult<Response> {
+pub(crate) fn response(response: Response) -> CallResult<Response> {
     CallResult {
         journal: json!({
             "status": response.status,

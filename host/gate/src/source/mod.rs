@@ -2,8 +2,13 @@
 //! interrupted run and then the world (`resume::ResumeSource`), or a recording alone
 //! (`replay::ReplaySource`).
 
-use super::call::Call;
-use super::pass::{Gate, NOT_MADE};
+pub mod from_journal;
+pub mod recorded_calls;
+pub mod replay;
+pub mod resume;
+
+use crate::call::Call;
+use crate::call::pass::{Gate, NOT_MADE};
 use serde_json::Value;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,17 +19,17 @@ use vdeploy_journal::Entry;
 
 /// A call with its number in the run.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) number: u64,
-    pub(super) step: StepId,
-    pub(super) call: Call,
+pub(crate) struct Asked {
+    pub(crate) number: u64,
+    pub(crate) step: StepId,
+    pub(crate) call: Call,
     /// The masked arguments, until an entry takes them.
-    pub(super) request: Value,
+    pub(crate) request: Value,
 }
 
 /// What a source makes of a call.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// Make it.
     Make {
         /// An earlier process of the run has made it, at this time in
@@ -41,7 +46,7 @@ pub(super) enum Source {
     End(EffectError),
 }
 
-pub(super) trait CallSource: Debug + Send + Sync {
+pub(crate) trait CallSource: Debug + Send + Sync {
     fn numbers(&self) -> &CallNumbers;
 
     fn ask(&self, gate: &Gate, asked: &Asked) -> Source;
@@ -85,28 +90,28 @@ pub(super) trait CallSource: Debug + Send + Sync {
 
 /// The numbers of a run's calls, from 1.
 #[derive(Debug, Default)]
-pub(super) struct CallNumbers(AtomicU64);
+pub(crate) struct CallNumbers(AtomicU64);
 
 impl CallNumbers {
     /// So many calls were made before.
-    pub(super) fn after(calls: u64) -> Self {
+    pub(crate) fn after(calls: u64) -> Self {
         Self(AtomicU64::new(calls))
     }
 
-    pub(super) fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// The next call has this number, unless a lower one is next: a resumed
     /// process used numbers again.
-    pub(super) fn begin_at(&self, first: u64) {
+    pub(crate) fn begin_at(&self, first: u64) {
         self.0.fetch_min(first.saturating_sub(1), Ordering::SeqCst);
     }
 }
 
 /// Makes every call.
 #[derive(Debug, Default)]
-pub(super) struct LiveSource(CallNumbers);
+pub(crate) struct LiveSource(CallNumbers);
 
 impl CallSource for LiveSource {
     fn numbers(&self) -> &CallNumbers {
@@ -121,7 +126,7 @@ impl CallSource for LiveSource {
 impl Asked {
     /// The result for the journal. The arguments go into one entry only: the
     /// intent, where there is one.
-    pub(super) fn result(&mut self, response: Result<Value, EffectError>) -> Entry {
+    pub(crate) fn result(&mut self, response: Result<Value, EffectError>) -> Entry {
         Entry::Result {
             call: self.number,
             step: self.step.clone(),
@@ -131,7 +136,7 @@ impl Asked {
         }
     }
 
-    pub(super) fn intent(&mut self, changes_target: bool) -> Entry {
+    pub(crate) fn intent(&mut self, changes_target: bool) -> Entry {
         Entry::Intent {
             call: self.number,
             step: self.step.clone(),
@@ -142,7 +147,7 @@ impl Asked {
     }
 
     /// None for a quiet call, as for `finished`.
-    pub(super) fn started(&self) -> Option<RunEvent> {
+    pub(crate) fn started(&self) -> Option<RunEvent> {
         (!self.call.quiet).then(|| RunEvent::CallStarted {
             step: self.step.clone(),
             call: self.number,
@@ -152,7 +157,7 @@ impl Asked {
     }
 
     /// The end of a call that was made, or was answered from a recording.
-    pub(super) fn finished(
+    pub(crate) fn finished(
         &self,
         response: &Result<Value, EffectError>,
         duration_ms: u64,

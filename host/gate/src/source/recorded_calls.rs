@@ -3,7 +3,7 @@
 //!
 //! Plain data: whoever reads a journal fills it, and the gate answers from it.
 
-use super::call_source::Asked;
+use crate::source::Asked;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use vdeploy_core::capability::EffectError;
@@ -23,7 +23,7 @@ pub struct RecordedCall {
 
 impl RecordedCall {
     /// Whether the plugin asks for the same again.
-    pub(super) fn is(&self, asked: &Asked) -> bool {
+    pub(crate) fn is(&self, asked: &Asked) -> bool {
         self.step == asked.step
             && asked.call.function.is(&self.function)
             && self.request == asked.request
@@ -82,7 +82,7 @@ impl RecordedCalls {
     }
 
     /// Each call is given once.
-    pub(super) fn take(&mut self, call: u64) -> Option<RecordedCall> {
+    pub(crate) fn take(&mut self, call: u64) -> Option<RecordedCall> {
         self.calls.remove(&call)
     }
 }

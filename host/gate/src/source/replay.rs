@@ -1,9 +1,9 @@
 //! The calls of a run that repeats its recording: each is answered as it was,
 //! and none is made. A call that was not recorded ends the function.
 
-use super::call_source::{Asked, CallNumbers, CallSource, Source};
-use super::pass::{Gate, NOT_MADE};
-use super::recorded_calls::{CallOutcome, RecordedCall, RecordedCalls};
+use crate::call::pass::{Gate, NOT_MADE};
+use crate::source::recorded_calls::{CallOutcome, RecordedCall, RecordedCalls};
+use crate::source::{Asked, CallNumbers, CallSource, Source};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};

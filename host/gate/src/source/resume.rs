@@ -1,15 +1,15 @@
 //! The calls of a resumed run: those that an earlier process has recorded are
 //! answered from the journal, and those after them are made.
 
-use super::call::WhenInDoubt;
-use super::call_source::{Asked, CallNumbers, CallSource, Source};
-use super::pass::{Gate, unanswered};
-use super::recorded_calls::{CallOutcome, RecordedCalls};
+use crate::call::WhenInDoubt;
+use crate::call::pass::{Gate, unanswered};
+use crate::source::recorded_calls::{CallOutcome, RecordedCalls};
+use crate::source::{Asked, CallNumbers, CallSource, Source};
 use std::sync::{Mutex, MutexGuard};
 use vdeploy_core::ids::VmId;
 
 #[derive(Debug)]
-pub(super) struct ResumeSource {
+pub(crate) struct ResumeSource {
     numbers: CallNumbers,
     recorded: Mutex<RecordedCalls>,
     recorded_vm: Mutex<Option<VmId>>,
@@ -20,7 +20,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ResumeSource {
-    pub(super) fn new(calls: u64, recorded: RecordedCalls, recorded_vm: Option<VmId>) -> Self {
+    pub(crate) fn new(calls: u64, recorded: RecordedCalls, recorded_vm: Option<VmId>) -> Self {
         Self {
             numbers: CallNumbers::after(calls),
             recorded: Mutex::new(recorded),

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use vdeploy_config::parse::At;
+use vdeploy_config::read::parse::At;
 use vdeploy_config::{ServerKey, SshTarget, UserConfig};
 use vdeploy_core::capability::secrets::{LoadedSecrets, Secret, Secrets as _};
 use vdeploy_ssh::openssh::{

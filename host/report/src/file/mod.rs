@@ -1,8 +1,11 @@
 //! Reports that a run leaves as a file: each is a pure function of the run's
 //! model and one row of [`FILE_REPORTS`](crate::FILE_REPORTS).
 
-use crate::atomic_file::{self, Readers};
+pub mod atomic_file;
+pub mod junit;
+
 use crate::{Reporter, RunModel, Sink};
+use atomic_file::Readers;
 use std::io;
 use std::path::{Path, PathBuf};
 use vdeploy_core::event::RunEvent;

@@ -1,7 +1,7 @@
 //! `vdeploy runs prune`: the removed runs, and the kept ones with the reason, as
 //! text and as JSON. Pure.
 
-use super::runs::State;
+use crate::stored::runs::State;
 use crate::text::{age, size, table};
 use serde_json::{Value, json};
 use std::fmt::Write as _;

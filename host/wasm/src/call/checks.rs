@@ -2,7 +2,7 @@
 //! a plugin may check again. A call that returns success with a failed check has
 //! failed.
 
-use super::component::digest;
+use crate::load::component::digest;
 use std::collections::BTreeMap;
 use vdeploy_core::capability::mask::Masker;
 use vdeploy_core::capability::{EffectError, ErrorKind};
@@ -22,7 +22,7 @@ const MAX_DETAIL: usize = 2048;
 
 /// The failed checks of a call.
 #[derive(Debug, Default)]
-pub(super) struct Checks {
+pub(crate) struct Checks {
     /// By the digest of the name, which may be long; each as it is shown.
     failed: BTreeMap<Digest, Failed>,
     /// In which order they failed.
@@ -39,7 +39,7 @@ struct Failed {
 
 impl Checks {
     /// Records a reported check.
-    pub(super) fn seen(
+    pub(crate) fn seen(
         &mut self,
         name: &str,
         status: CheckStatus,
@@ -67,7 +67,7 @@ impl Checks {
     }
 
     /// The error of a call that returned success.
-    pub(super) fn failure(&self) -> Option<EffectError> {
+    pub(crate) fn failure(&self) -> Option<EffectError> {
         let mut failed: Vec<&Failed> = self.failed.values().collect();
         failed.sort_by_key(|failed| failed.order);
         let message = match failed.as_slice() {

@@ -1,7 +1,7 @@
 //! What a plugin exports, with its types. Checked when the plugin is loaded, so
 //! that a wrong `undo` does not surface in the middle of a rollback.
 
-use super::bindings::vdeploy::plugin::types::Error;
+use crate::bindings::vdeploy::plugin::types::Error;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentNamedList, Lift, Lower};
 

@@ -4,7 +4,7 @@
 //! is then abandoned, the run continues without it, and every further call of
 //! the host is refused.
 
-use super::error::PluginError;
+use crate::error::PluginError;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};

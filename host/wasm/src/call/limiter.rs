@@ -1,6 +1,6 @@
 //! The memory of one call: all its memories, tables and instances together.
 
-use super::bounds::{INSTANCE_ROOM, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+use crate::load::bounds::{INSTANCE_ROOM, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use wasmtime::{ResourceLimiter, Result};
 
 /// What one element of a table takes, in bytes.
@@ -9,8 +9,8 @@ const ELEMENT: usize = size_of::<usize>();
 /// Adds up what the guest takes; remembers that the limit was hit.
 #[derive(Debug)]
 pub struct Limiter {
-    pub(super) most: usize,
-    pub(super) memory_hit: bool,
+    pub(crate) most: usize,
+    pub(crate) memory_hit: bool,
     used: usize,
     /// The last allowed growth: it can still fail.
     last: usize,
@@ -20,7 +20,7 @@ pub struct Limiter {
 impl Limiter {
     /// For a component whose largest instance takes `instance` bytes in the
     /// host. What all its instances may take counts from the beginning.
-    pub(super) fn new(most: usize, instance: usize) -> Self {
+    pub(crate) fn new(most: usize, instance: usize) -> Self {
         let instances = (INSTANCE_ROOM / instance.max(1)).clamp(1, MAX_INSTANCES);
         Self {
             most,

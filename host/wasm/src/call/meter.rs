@@ -10,7 +10,7 @@
 //! time by the clock, since its calls are refused at once; only a single long
 //! call does not count, which is the change that was on its way.
 
-use super::engine::TICK;
+use crate::engine::TICK;
 use std::time::{Duration, Instant};
 
 /// What a guest has left when the run is being stopped.

@@ -2,14 +2,21 @@
 //! budget, the deadline, and an error that says what happened inside. It runs on
 //! a task of its own, so that the caller can abandon it (see `guard`).
 
-use super::bindings::vdeploy::plugin::types;
-use super::component::{Plugin, incompatible};
-use super::error::PluginError;
-use super::exports::{Done, Given, Output, full_name};
-use super::guard::{Guard, OwnTask, Watched};
-use super::imports::effect_error;
-use super::meter::{Meter, Over};
-use super::state::{HostState, cut};
+pub mod checks;
+pub mod exports;
+mod guard;
+pub mod limiter;
+pub mod meter;
+pub mod state;
+
+use crate::bindings::vdeploy::plugin::types;
+use crate::call::exports::{Done, Given, Output, full_name};
+use crate::call::guard::{Guard, OwnTask, Watched};
+use crate::call::meter::{Meter, Over};
+use crate::call::state::{HostState, cut};
+use crate::error::PluginError;
+use crate::imports::effect_error;
+use crate::load::component::{Plugin, incompatible};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,11 +60,11 @@ pub struct StepContext {
 }
 
 impl StepContext {
-    pub(super) fn output(&self, step: &str) -> Option<&Value> {
+    pub(crate) fn output(&self, step: &str) -> Option<&Value> {
         self.outputs.get(&StepId::from(step))
     }
 
-    pub(super) fn rolled_back(&self, step: &str) -> Option<&Value> {
+    pub(crate) fn rolled_back(&self, step: &str) -> Option<&Value> {
         self.rolled_back.as_ref()?.get(&StepId::from(step))
     }
 }

@@ -1,10 +1,10 @@
 //! What the store of one call holds: the gate, the context and the limits.
 
-use super::call::StepContext;
-use super::checks::Checks;
-use super::engine::Limits;
-use super::limiter::Limiter;
-use super::meter::Over;
+use crate::call::StepContext;
+use crate::call::checks::Checks;
+use crate::call::limiter::Limiter;
+use crate::call::meter::Over;
+use crate::engine::Limits;
 use std::collections::VecDeque;
 use vdeploy_core::capability::{EffectError, ErrorKind};
 use vdeploy_core::codes;
@@ -20,26 +20,26 @@ const MAX_LINE: usize = 8 * 1024;
 /// What a line costs besides its text.
 const LINE_COST: usize = 128;
 /// What a handle of a plugin takes in the host besides its contents, in bytes.
-pub(super) const HANDLE: usize = 256;
+pub(crate) const HANDLE: usize = 256;
 /// How the SDK's panic hook begins its line.
 const PANIC: &str = "the plugin panicked: ";
 
 /// Host side of one plugin call.
 pub struct HostState {
-    pub(super) gate: Gate,
-    pub(super) context: StepContext,
-    pub(super) table: ResourceTable,
-    pub(super) limiter: Limiter,
+    pub(crate) gate: Gate,
+    pub(crate) context: StepContext,
+    pub(crate) table: ResourceTable,
+    pub(crate) limiter: Limiter,
     /// The last lines, each cut and not masked yet.
-    pub(super) logs: VecDeque<String>,
-    pub(super) checks: Checks,
-    pub(super) frames: Vec<String>,
-    pub(super) panic: Option<String>,
-    pub(super) last_call: Option<String>,
+    pub(crate) logs: VecDeque<String>,
+    pub(crate) checks: Checks,
+    pub(crate) frames: Vec<String>,
+    pub(crate) panic: Option<String>,
+    pub(crate) last_call: Option<String>,
     /// Why the guest was interrupted.
-    pub(super) over: Option<Over>,
+    pub(crate) over: Option<Over>,
     /// A sleep met the step's deadline.
-    pub(super) overslept: bool,
+    pub(crate) overslept: bool,
     /// Bytes of log lines and checks that may still be told.
     log_left: usize,
     /// Bytes that the host holds behind the plugin's handles.
@@ -48,7 +48,7 @@ pub struct HostState {
 
 impl HostState {
     /// `instance`: what the largest instance of the plugin takes, in bytes.
-    pub(super) fn new(gate: Gate, context: StepContext, limits: Limits, instance: usize) -> Self {
+    pub(crate) fn new(gate: Gate, context: StepContext, limits: Limits, instance: usize) -> Self {
         Self {
             gate,
             context,
@@ -67,7 +67,7 @@ impl HostState {
     }
 
     /// Shows and keeps a line that the plugin logged.
-    pub(super) fn log(&mut self, level: Level, message: &str) {
+    pub(crate) fn log(&mut self, level: Level, message: &str) {
         if level == Level::Error
             && let Some(panic) = message.strip_prefix(PANIC)
         {
@@ -87,7 +87,7 @@ impl HostState {
     }
 
     /// The last lines, masked.
-    pub(super) fn last_lines(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn last_lines(&self) -> impl Iterator<Item = String> {
         let masker = &self.gate.shared.masker;
         self.logs
             .iter()
@@ -95,7 +95,7 @@ impl HostState {
     }
 
     /// Shows a named check, and remembers whether it failed.
-    pub(super) fn check(
+    pub(crate) fn check(
         &mut self,
         name: &str,
         status: CheckStatus,
@@ -128,7 +128,7 @@ impl HostState {
 
     /// Keeps room for answers of so many bytes that are about to be asked for.
     /// Given back with `release`, before the answers themselves are held.
-    pub(super) fn reserve(&mut self, bytes: usize) -> std::result::Result<(), EffectError> {
+    pub(crate) fn reserve(&mut self, bytes: usize) -> std::result::Result<(), EffectError> {
         let total = self.held.saturating_add(bytes);
         if total > self.limiter.most {
             return Err(EffectError::new(
@@ -149,7 +149,7 @@ impl HostState {
     }
 
     /// The host keeps `bytes` more for the plugin.
-    pub(super) fn hold(&mut self, bytes: usize) -> Result<()> {
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<()> {
         self.held = self.held.saturating_add(bytes);
         if self.held > self.limiter.most {
             self.limiter.memory_hit = true;
@@ -159,13 +159,13 @@ impl HostState {
     }
 
     /// The host keeps `bytes` less.
-    pub(super) fn release(&mut self, bytes: usize) {
+    pub(crate) fn release(&mut self, bytes: usize) {
         self.held = self.held.saturating_sub(bytes);
     }
 }
 
 /// `text`, at most `max` bytes long, cut between characters.
-pub(super) fn cut(text: &str, max: usize) -> &str {
+pub(crate) fn cut(text: &str, max: usize) -> &str {
     let mut end = text.len().min(max);
     while !text.is_char_boundary(end) {
         end -= 1;

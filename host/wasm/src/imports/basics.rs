@@ -1,7 +1,7 @@
 //! context, log, checks and clock: given to every plugin.
 
 use crate::bindings::vdeploy::plugin::{checks, clock, context, log};
-use crate::state::HostState;
+use crate::call::state::HostState;
 use std::time::Duration;
 use vdeploy_core::codes;
 use vdeploy_core::event::{CheckStatus, Level};

@@ -2,7 +2,7 @@
 
 use super::error;
 use crate::bindings::vdeploy::plugin::{http, types};
-use crate::state::{HANDLE, HostState};
+use crate::call::state::{HANDLE, HostState};
 use std::time::Duration;
 use url::Url;
 use vdeploy_core::capability::http::{HeaderText, ReadBack, Request, Response};

@@ -8,10 +8,10 @@ pub mod snapshot;
 pub mod ssh;
 pub mod state;
 
-use super::bindings::vdeploy::plugin::types;
+use crate::bindings::vdeploy::plugin::types;
 use vdeploy_core::capability::{EffectError, ErrorKind};
 
-impl types::Host for super::state::HostState {}
+impl types::Host for crate::call::state::HostState {}
 
 /// The contract's error from the host's.
 pub(super) fn error(e: EffectError) -> types::Error {

@@ -2,7 +2,7 @@
 
 use super::error;
 use crate::bindings::vdeploy::plugin::{secrets, secrets_reveal, types};
-use crate::state::{HANDLE, HostState};
+use crate::call::state::{HANDLE, HostState};
 use vdeploy_core::capability::secrets::Secret;
 use wasmtime::Result;
 use wasmtime::component::Resource;

@@ -2,7 +2,7 @@
 
 use super::error;
 use crate::bindings::vdeploy::plugin::{snapshot, types};
-use crate::state::HostState;
+use crate::call::state::HostState;
 use vdeploy_core::ids::{SnapshotId, VmId};
 use wasmtime::Result;
 

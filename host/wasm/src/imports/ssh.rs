@@ -2,7 +2,7 @@
 
 use super::error;
 use crate::bindings::vdeploy::plugin::{ssh, types};
-use crate::state::{HANDLE, HostState};
+use crate::call::state::{HANDLE, HostState};
 use std::time::Duration;
 use vdeploy_core::capability::secrets::Secret;
 use vdeploy_core::capability::ssh::{Command, Output};

@@ -2,7 +2,7 @@
 
 use super::error;
 use crate::bindings::vdeploy::plugin::{state, types};
-use crate::state::HostState;
+use crate::call::state::HostState;
 use wasmtime::Result;
 
 impl state::Host for HostState {

@@ -6,7 +6,7 @@
 //! A file without the right mark is ignored: the plugin is compiled, and the
 //! file is written again. No error here fails a run.
 
-use super::native::Code;
+use crate::load::native::Code;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use std::fs::{DirBuilder, File, OpenOptions};

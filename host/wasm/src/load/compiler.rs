@@ -3,8 +3,8 @@
 //! limits: vdeploy starts itself with the argument [`ARGUMENT`], reads WASM from
 //! standard input and writes code to standard output.
 
-use super::features;
-use super::native::Code;
+use crate::load::features;
+use crate::load::native::Code;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -155,7 +155,7 @@ fn read_apart(pipe: impl Read + Send + 'static, most: u64) -> mpsc::Receiver<Vec
     receiver
 }
 
-pub(super) fn compile_here(engine: &wasmtime::Engine, wasm: &[u8]) -> Result<Code, String> {
+pub(crate) fn compile_here(engine: &wasmtime::Engine, wasm: &[u8]) -> Result<Code, String> {
     engine
         .precompile_component(wasm)
         .map(Code::compiled)
@@ -200,7 +200,7 @@ fn compile_within(
     end_with_parent();
     let mut wasm = Vec::new();
     input
-        .take(super::MAX_FILE + 1)
+        .take(crate::MAX_FILE + 1)
         .read_to_end(&mut wasm)
         .map_err(|e| format!("the compiler cannot read: {e}"))?;
     let engine = wasmtime::Engine::new(&features::config()).map_err(|e| format!("{e:#}"))?;

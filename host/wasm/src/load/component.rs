@@ -1,13 +1,13 @@
 //! From bytes to a plugin that may be called: digest, manifest, imports against
 //! grants, compiled code, linker with the granted interfaces only.
 
-use super::bindings::vdeploy::plugin as contract;
-use super::bounds::Bounds;
-use super::engine::Engine;
-use super::error::PluginError;
-use super::exports;
-use super::features::FEATURES;
-use super::state::HostState;
+use crate::bindings::vdeploy::plugin as contract;
+use crate::call::exports;
+use crate::call::state::HostState;
+use crate::engine::Engine;
+use crate::error::PluginError;
+use crate::load::bounds::Bounds;
+use crate::load::features::FEATURES;
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use vdeploy_core::ids::{Digest, PluginName};
@@ -49,7 +49,7 @@ pub struct Description {
     /// Interfaces it exports.
     pub exports: Vec<String>,
     /// What the largest instance of it takes in the host, in bytes.
-    pub(super) instance_bytes: usize,
+    pub(crate) instance_bytes: usize,
 }
 
 impl Description {
@@ -242,9 +242,9 @@ pub struct Plugin {
     /// What it may do.
     pub grants: Arc<Grants>,
     /// Keeps the clock running that the limits need; wasmtime's engine does not.
-    pub(super) engine: Engine,
-    pub(super) component: Component,
-    pub(super) linker: Arc<Linker<HostState>>,
+    pub(crate) engine: Engine,
+    pub(crate) component: Component,
+    pub(crate) linker: Arc<Linker<HostState>>,
 }
 
 impl std::fmt::Debug for Plugin {
@@ -331,7 +331,7 @@ impl Plugin {
 }
 
 /// A link error for a person.
-pub(super) fn incompatible(name: &PluginName, error: &wasmtime::Error) -> PluginError {
+pub(crate) fn incompatible(name: &PluginName, error: &wasmtime::Error) -> PluginError {
     PluginError::Incompatible {
         plugin: name.clone(),
         message: format!(

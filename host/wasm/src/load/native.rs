@@ -13,7 +13,7 @@ pub struct Code(Vec<u8>);
 
 impl Code {
     /// What the compiler made, or what was kept of that and is unchanged.
-    pub(super) fn compiled(bytes: Vec<u8>) -> Self {
+    pub(crate) fn compiled(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 

@@ -3,11 +3,11 @@
 
 mod render;
 
-use super::Global;
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::invocation::GlobalFlags;
-use super::options;
+use crate::Global;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::invocation::GlobalFlags;
+use crate::options;
 use clap::Args;
 use render::Renderer;
 use vdeploy_ops::doctor::{Doctor, diagnose};

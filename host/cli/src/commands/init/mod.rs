@@ -4,10 +4,10 @@
 mod detect;
 mod draft;
 
-use super::Global;
-use super::error::CliError;
-use super::exit::ExitCode;
-use super::{options, terminal};
+use crate::Global;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::{options, terminal};
 use clap::{Args, ValueEnum};
 use detect::Detected;
 use draft::{Draft, More, Target};

@@ -10,7 +10,7 @@ pub use cloud::main;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 #[cfg(not(feature = "local-cloud"))]
-use {super::Global, super::error::CliError, super::exit::ExitCode};
+use {crate::Global, crate::error::CliError, crate::exit::ExitCode};
 
 /// Subcommands of `vdeploy local`.
 #[derive(Debug, Subcommand)]
