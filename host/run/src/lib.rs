@@ -12,6 +12,8 @@ mod preview;
 mod properties;
 pub mod replay;
 pub mod resume_state;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trace;
 
 pub use driver::{Execution, Finished};

@@ -60,14 +60,13 @@ impl WorldFactory for RecordedWorld {
             journal: self.journal.clone(),
         });
         Ok(World {
-            leases: Default::default(),
             clock: self.clock.clone(),
             http: reach.clone(),
             ssh: reach.clone(),
             snapshot: reach,
             secrets: Arc::new(parts.secrets),
             state: Arc::new(StoreState::new(parts.store)),
-            target: handle,
+            ..World::offline(handle, 1)
         })
     }
 }

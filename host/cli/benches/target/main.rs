@@ -13,8 +13,6 @@ mod output;
 mod row;
 mod samples;
 mod sshd;
-#[path = "../../../ops/benches/host/stage.rs"]
-mod stage;
 mod start;
 mod theirs;
 

@@ -2,24 +2,27 @@
 //! events, over the connection of a run.
 
 use super::sshd::{Sshd, Way};
-use super::stage::Stage;
 use anyhow::Result;
 use async_trait::async_trait;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempDir;
 use vdeploy_core::capability::EffectError;
 use vdeploy_core::capability::secrets::SecretValue;
 use vdeploy_core::capability::ssh::{Command, Ssh as _};
 use vdeploy_core::event::Phase;
 use vdeploy_core::ids::VmId;
 use vdeploy_core::target::TargetHandle;
-use vdeploy_gate::Gate;
+use vdeploy_gate::{Budget, Gate};
 use vdeploy_net::tls::{Tls, TlsOptions};
-use vdeploy_scope::Grants;
-use vdeploy_scope::SshScope;
+use vdeploy_run::testing::Stage;
+use vdeploy_scope::{Grants, SshScope};
 use vdeploy_ssh::{HostKeyPolicy, KeySource, MemoryHostKeys, RusshSsh, SshConfig};
+
+/// Longer than any row.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// The key is in a file.
 #[derive(Debug)]
@@ -54,7 +57,7 @@ impl Place {
 pub struct Ours {
     ssh: Arc<RusshSsh>,
     gate: Gate,
-    _stage: Stage,
+    _dir: TempDir,
 }
 
 impl Ours {
@@ -74,17 +77,20 @@ impl Ours {
         };
         let key = Arc::new(FileKey(place.dir.join("key")));
         let ssh = Arc::new(RusshSsh::new(target, config, host_keys, key));
-        let stage = Stage::new(ssh.clone())?;
+        let dir = TempDir::new()?;
+        let mut stage = Stage::on_disk(ssh.clone(), &dir.path().join("state.db"))?;
+        // One gate makes every call.
+        stage.budget = Some(Budget::new(u64::MAX, u64::MAX));
         let any = SshScope::parse("* **").map_err(anyhow::Error::msg)?;
         let grants = Arc::new(Grants {
             ssh: vec![any],
             ..Grants::default()
         });
-        let gate = stage.gate(&"bench".into(), &grants, Phase::Run);
+        let gate = stage.gate(&"bench".into(), &grants, Phase::Run, HOUR);
         Ok(Self {
             ssh,
             gate,
-            _stage: stage,
+            _dir: dir,
         })
     }
 
@@ -105,7 +111,7 @@ impl Ours {
     async fn command(&self, program: &str, args: &[&str], probe: bool) -> Result<()> {
         let mut command = Command::new(program);
         command.args = args.iter().map(|&arg| arg.to_owned()).collect();
-        command.timeout = Duration::from_secs(3600);
+        command.timeout = HOUR;
         let output = self.gate.ssh(command, probe).await?;
         anyhow::ensure!(output.exit_code == Some(0), "{program}: {output:?}");
         Ok(())

@@ -1,21 +1,22 @@
 //! One call: of a plugin, which is instantiated for it, and of a capability
 //! through the gate.
 
-use crate::plugins::{builtin_plugin, engine};
-use crate::stage::Stage;
-use anyhow::Result;
+use crate::plugins::{load, session};
+use anyhow::{Context as _, Result};
 use criterion::Criterion;
-use serde_json::{Map, Value};
+use serde_json::Map;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use vdeploy_config::Project;
 use vdeploy_core::capability::doubles::RecordingSsh;
 use vdeploy_core::capability::ssh::{Command, Output};
 use vdeploy_core::event::Phase;
-use vdeploy_scope::Grants;
-use vdeploy_scope::SshScope;
-use vdeploy_wasm::{Invocation, Plugin, StepContext};
+use vdeploy_gate::Budget;
+use vdeploy_run::testing::Stage;
+use vdeploy_scope::{Grants, SshScope};
+
+/// Longer than any benchmark.
+const TIMEOUT: Duration = Duration::from_secs(3600);
 
 pub fn measure(criterion: &mut Criterion) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -24,29 +25,30 @@ pub fn measure(criterion: &mut Criterion) -> Result<()> {
     let mut group = criterion.benchmark_group("call");
 
     let cache = TempDir::new()?;
-    let engine = engine(cache.path())?;
-    let plugin = builtin_plugin(&engine, &Project::builtin()?, "smoke")?;
+    let session = session(cache.path())?;
+    let plugins = runtime.block_on(load(&session))?;
+    let plugin = plugins.get(&"smoke".into()).context("no plugin `smoke`")?;
     let config = plugin
         .description
         .manifest
         .complete(&Map::new())
         .map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
-    let stage = Stage::new(target())?;
+    let (stage, _dir) = self::stage(target())?;
     group.bench_function("plugin check, instantiated", |bencher| {
         bencher.iter(|| {
-            let call = plugin.call(check(&stage, &plugin, &config));
+            let call = stage.call_plugin(plugin, Phase::Check, config.clone(), TIMEOUT);
             let returned = runtime.block_on(call);
             assert!(returned.result.is_ok(), "{:?}", returned.result);
         });
     });
 
-    let stage = Stage::new(target())?;
+    let (stage, _dir) = self::stage(target())?;
     let ssh = SshScope::parse("probe:systemctl is-active *").map_err(anyhow::Error::msg)?;
     let grants = Arc::new(Grants {
         ssh: vec![ssh],
         ..Grants::default()
     });
-    let gate = stage.gate(&"smoke".into(), &grants, Phase::Run);
+    let gate = stage.gate(&"smoke".into(), &grants, Phase::Run, TIMEOUT);
     group.bench_function("gate, clock.now", |bencher| {
         bencher.iter(|| assert!(runtime.block_on(gate.now()).is_ok()));
     });
@@ -63,6 +65,15 @@ pub fn measure(criterion: &mut Criterion) -> Result<()> {
     Ok(())
 }
 
+/// A run on this target, and what its journal is in.
+fn stage(ssh: Arc<RecordingSsh>) -> Result<(Stage, TempDir)> {
+    let dir = TempDir::new()?;
+    let mut stage = Stage::on_disk(ssh, &dir.path().join("state.db"))?;
+    // One gate makes the calls of every round.
+    stage.budget = Some(Budget::new(u64::MAX, u64::MAX));
+    Ok((stage, dir))
+}
+
 /// A target that is a function.
 fn target() -> Arc<RecordingSsh> {
     Arc::new(RecordingSsh::new(|_| {
@@ -72,19 +83,4 @@ fn target() -> Arc<RecordingSsh> {
             ..Output::default()
         })
     }))
-}
-
-fn check(stage: &Stage, plugin: &Plugin, config: &Map<String, Value>) -> Invocation {
-    Invocation {
-        gate: stage.gate(&plugin.name, &plugin.grants, Phase::Check),
-        context: StepContext {
-            plan: "default".into(),
-            attempt: 1,
-            config: Value::Object(config.clone()),
-            outputs: Arc::default(),
-            rolled_back: None,
-            failed_step: None,
-        },
-        output: None,
-    }
 }

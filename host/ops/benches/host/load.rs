@@ -1,15 +1,24 @@
 //! All built-in plugins from bytes to callable: with an empty cache of compiled
 //! code, as the first run on a machine, and with a full one, as every other.
 
-use crate::plugins::builtin_plugins;
+use crate::plugins::{load, session};
 use anyhow::Result;
 use criterion::{BatchSize, Criterion};
+use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
-use vdeploy_config::Project;
+use vdeploy_ops::Session;
+use vdeploy_run::prepare::Plugins;
 
 pub fn measure(criterion: &mut Criterion) -> Result<()> {
-    let project = Project::builtin()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let load = |cache: &Path| -> Result<(Session, Plugins)> {
+        let session = session(cache)?;
+        let loaded = runtime.block_on(load(&session))?;
+        Ok((session, loaded))
+    };
     let mut group = criterion.benchmark_group("load all built-in plugins");
     group
         .sample_size(10)
@@ -19,7 +28,7 @@ pub fn measure(criterion: &mut Criterion) -> Result<()> {
             TempDir::new,
             |cache| {
                 let cache = cache?;
-                let loaded = builtin_plugins(cache.path(), &project);
+                let loaded = load(cache.path());
                 assert!(loaded.is_ok(), "{:?}", loaded.err());
                 // Given back, so that removing it is not measured.
                 Ok::<_, std::io::Error>((loaded, cache))
@@ -28,17 +37,16 @@ pub fn measure(criterion: &mut Criterion) -> Result<()> {
         );
     });
     let cache = TempDir::new()?;
-    let full = builtin_plugins(cache.path(), &project)?;
-    drop(full);
+    drop(load(cache.path())?);
     group.measurement_time(Duration::from_secs(5));
     group.bench_function("warm", |bencher| {
         bencher.iter_with_large_drop(|| {
-            let loaded = builtin_plugins(cache.path(), &project);
-            assert!(
-                loaded
-                    .as_ref()
-                    .is_ok_and(|(engine, _)| engine.compiled() == 0)
-            );
+            let loaded = load(cache.path());
+            let compiled = loaded.as_ref().ok().and_then(|(session, _)| {
+                let options = session.options();
+                Some(options.plugins.engine(options).ok()?.compiled())
+            });
+            assert_eq!(compiled, Some(0));
             loaded
         });
     });

@@ -7,7 +7,6 @@ mod calls;
 mod load;
 mod masker;
 mod plugins;
-mod stage;
 
 use anyhow::Result;
 use criterion::Criterion;

@@ -1,35 +1,37 @@
 //! The built-in plugins, loaded as a run loads them.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use std::path::Path;
+use std::time::Duration;
 use vdeploy_config::Project;
-use vdeploy_core::ids::PluginName;
-use vdeploy_wasm::{CodeCache, Engine, Plugin, Setup};
+use vdeploy_core::plan::{Plan, Retry, Step};
+use vdeploy_ops::prepare::plugins::plugins;
+use vdeploy_ops::{Session, SessionOptions};
+use vdeploy_run::prepare::Plugins;
 
-/// An engine that keeps its code in `cache`.
-pub fn engine(cache: &Path) -> Result<Engine> {
-    let cache = CodeCache::open(cache, &cache.join("key")).map_err(anyhow::Error::msg)?;
-    Ok(Engine::new(Setup {
-        cache: Some(cache),
-        ..Setup::default()
-    })?)
+/// A session that keeps compiled code in `cache`.
+pub fn session(cache: &Path) -> Result<Session> {
+    let options = SessionOptions {
+        code_cache: Some(cache.to_owned()),
+        code_cache_key: Some(cache.join("key")),
+        ..SessionOptions::new("/", "/nonexistent")
+    };
+    Ok(Session::with_project(options, Project::builtin()?))
 }
 
 /// Every built-in plugin with the grants of the built-in project.
-pub fn builtin_plugins(cache: &Path, project: &Project) -> Result<(Engine, Vec<Plugin>)> {
-    let engine = engine(cache)?;
-    let mut plugins = Vec::new();
-    for name in vdeploy_builtin::names() {
-        plugins.push(builtin_plugin(&engine, project, name)?);
-    }
-    Ok((engine, plugins))
-}
-
-/// One built-in plugin with the grants of the built-in project.
-pub fn builtin_plugin(engine: &Engine, project: &Project, name: &str) -> Result<Plugin> {
-    let bytes =
-        vdeploy_builtin::bytes(name).with_context(|| format!("no built-in plugin `{name}`"))?;
-    let name = PluginName::from(name);
-    let grants = &project.plugin(&name)?.grants;
-    Ok(Plugin::load(engine, &name, bytes, grants)?)
+pub async fn load(session: &Session) -> Result<Plugins> {
+    let step = |name: &str| Step {
+        id: name.into(),
+        plugin: name.into(),
+        config: Default::default(),
+        timeout: Duration::from_secs(60),
+        retry: Retry::default(),
+        on_failure: None,
+    };
+    let plan = Plan {
+        steps: vdeploy_builtin::names().map(step).collect(),
+        ..session.plan("default")?
+    };
+    Ok(plugins(session, &plan).await?)
 }

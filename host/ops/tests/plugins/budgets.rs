@@ -1,7 +1,8 @@
 //! A plugin that asks without end: what each of its calls may use up, and that
 //! the rollback has a budget of its own.
 
-use crate::driver::{exec, execute, fail, plan, step};
+use crate::driver::{exec, fail, plan, step};
+use crate::session::Runs;
 use crate::stage::{Stage, code, load_with, scripted};
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -21,8 +22,8 @@ fn many(times: u32, call: Value) -> Value {
     json!({ "do": "many", "times": times, "call": call })
 }
 
-/// A stage on which one request has an answer of 1 MiB.
-fn lavish() -> Stage {
+/// Runs in which one request has an answer of 1 MiB.
+fn lavish() -> Runs {
     let body = vec![b'x'; 1 << 20];
     let http = RecordingHttp::new(move |_| {
         Ok(Response {
@@ -31,7 +32,7 @@ fn lavish() -> Stage {
             ..Response::default()
         })
     });
-    Stage::new().with_http(Arc::new(http))
+    Runs::new().with_http(http)
 }
 
 /// More than the journal takes of one call, in few calls.
@@ -59,8 +60,7 @@ async fn the_calls_of_a_step_have_an_end_also_for_one_that_passes_it_over() {
         json!({ "do": "get", "key": "k", "try": true }),
         json!({ "do": "probe", "argv": ["not", "granted"], "try": true }),
     ] {
-        let mut stage = Stage::new();
-        stage.budget = Some(Budget::new(50, u64::MAX));
+        let stage = Stage::new().with_budget(Budget::new(50, u64::MAX));
         let ended = stage
             .run(&scripted(), json!([many(5000, call.clone())]))
             .await;
@@ -84,8 +84,9 @@ async fn the_journal_of_a_step_has_an_end_in_answers_and_in_arguments() {
         json!({ "do": "put", "key": "k", "value": zeros, "try": true }),
         json!({ "do": "get", "key": text, "try": true }),
     ] {
-        let mut stage = Stage::new().with_snapshot();
-        stage.budget = Some(Budget::new(u64::MAX, 200_000));
+        let stage = Stage::new()
+            .with_snapshot()
+            .with_budget(Budget::new(u64::MAX, 200_000));
         let ended = stage
             .run(&scripted(), json!([many(200, call.clone())]))
             .await;
@@ -99,8 +100,9 @@ async fn the_journal_of_a_step_has_an_end_in_answers_and_in_arguments() {
 
 #[tokio::test]
 async fn of_a_change_whose_answer_is_too_long_the_change_is_known() {
-    let mut stage = Stage::new().with_snapshot();
-    stage.budget = Some(Budget::new(u64::MAX, 3_000));
+    let stage = Stage::new()
+        .with_snapshot()
+        .with_budget(Budget::new(u64::MAX, 3_000));
     let call = json!([{ "do": "exec", "argv": ["echo", "x".repeat(2_000)], "try": true }]);
     let error = stage.run(&scripted(), call).await.unwrap_err();
     let vdeploy_wasm::PluginError::Failed(error) = error else {
@@ -125,7 +127,7 @@ async fn of_a_change_whose_answer_is_too_long_the_change_is_known() {
 
 #[tokio::test]
 async fn who_used_up_the_budget_keeps_nobody_from_rolling_back() {
-    let stage = lavish();
+    let runs = lavish();
     let greedy = json!({
         "run": [exec("new"), greedily()],
         "undo": [exec("old")],
@@ -135,7 +137,7 @@ async fn who_used_up_the_budget_keeps_nobody_from_rolling_back() {
         "verify",
         json!({ "run": [{ "do": "now" }, exec("look")] }),
     ));
-    let finished = execute(&stage, plan).await;
+    let finished = runs.execute(plan).await;
     assert_eq!(
         finished.outcome,
         Outcome::RolledBack,
@@ -147,18 +149,18 @@ async fn who_used_up_the_budget_keeps_nobody_from_rolling_back() {
         "{}",
         finished.message
     );
-    let commands = stage.commands();
+    let commands = runs.commands();
     assert_eq!(commands, ["echo new", "echo old", "echo look"]);
 }
 
 #[tokio::test]
 async fn it_is_not_tried_again() {
-    let stage = lavish();
+    let runs = lavish();
     let mut greedy = step("greedy", json!({ "run": [greedily()] }));
     greedy.retry.attempts = 3;
-    let finished = execute(&stage, plan([greedy])).await;
+    let finished = runs.execute(plan([greedy])).await;
     assert_eq!(finished.outcome, Outcome::FailedUnchanged);
-    let tries = stage.journal().into_iter().filter(|entry| {
+    let tries = runs.journal().into_iter().filter(|entry| {
         matches!(entry, Entry::StepStarted { step, phase: Phase::Run, .. } if step.as_str() == "greedy")
     });
     assert_eq!(tries.count(), 1);
@@ -240,9 +242,8 @@ async fn a_huge_line_costs_neither_time_nor_the_rest_of_a_secret() {
 
 #[tokio::test]
 async fn a_failing_step_without_a_change_is_still_only_a_failure() {
-    let stage = Stage::new();
     let run = json!({ "run": [many(10, json!({ "do": "now" })), fail()] });
-    let finished = execute(&stage, plan([step("a", run)])).await;
+    let finished = Runs::new().execute(plan([step("a", run)])).await;
     assert!(
         finished.message.contains("step.broke"),
         "{}",

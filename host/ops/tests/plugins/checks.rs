@@ -1,7 +1,8 @@
 //! Named checks that failed fail their step, whatever it returns.
 
-use crate::driver::{exec, execute, plan, step};
-use crate::stage::{Parts, Stage, TOKEN, code, scripted};
+use crate::driver::{exec, plan, step};
+use crate::session::Runs;
+use crate::stage::{Stage, TOKEN, code, scripted};
 use serde_json::{Value, json};
 use vdeploy_core::event::{Outcome, Phase};
 use vdeploy_core::plan::Plan;
@@ -11,7 +12,7 @@ fn check(name: &str, passes: bool) -> Value {
 }
 
 async fn outcome_of(plan: Plan) -> (Outcome, String) {
-    let finished = execute(&Stage::new(), plan).await;
+    let finished = Runs::new().execute(plan).await;
     (finished.outcome, finished.message)
 }
 
@@ -92,12 +93,9 @@ async fn a_retry_looks_anew_and_a_dry_run_is_no_excuse() {
     flaky.retry.attempts = 2;
     assert_eq!(outcome_of(plan([flaky])).await.0, Outcome::Deployed);
 
-    let dry = Stage::of(Parts {
-        dry_run: true,
-        ..Parts::default()
-    });
+    let dry = Runs::new().dry();
     let looks = plan([step("look", json!({ "run": [check("version", false)] }))]);
-    let finished = execute(&dry, looks).await;
+    let finished = dry.execute(looks).await;
     assert_eq!(
         finished.outcome,
         Outcome::FailedUnchanged,
@@ -105,7 +103,7 @@ async fn a_retry_looks_anew_and_a_dry_run_is_no_excuse() {
         finished.message
     );
     let well = plan([step("look", json!({ "run": [check("version", true)] }))]);
-    let finished = execute(&dry, well).await;
+    let finished = dry.execute(well).await;
     assert_eq!(finished.outcome, Outcome::Rehearsed, "{}", finished.message);
 }
 

@@ -7,15 +7,14 @@
 
 use crate::crash_world::{Outside, Target};
 use crate::driver::{exec, fail, plan, step};
-use crate::stage::{TOKEN, all, target_dir};
+use crate::session::{process, session};
+use crate::stage::all;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::unbounded_channel;
-use vdeploy_config::{PluginSource, Project};
 use vdeploy_core::capability::clock::{Clock, SimulatedClock};
 use vdeploy_core::event::{Outcome, RunEvent};
 use vdeploy_core::ids::RunId;
@@ -24,7 +23,7 @@ use vdeploy_journal::doubles::FailsAfter;
 use vdeploy_journal::store::Stored;
 use vdeploy_journal::{Entry, SqliteStore, Store};
 use vdeploy_lease::LeaseTimes;
-use vdeploy_ops::{Actor, Cancel, Deploy, Operation, Resume, Session, SessionOptions};
+use vdeploy_ops::{Deploy, Operation, Resume, Session};
 use vdeploy_run::Finished;
 
 /// The id of every run here.
@@ -41,41 +40,6 @@ struct Run {
     session: Session,
 }
 
-/// The scripted plugin as `scripted`, and no plans.
-fn project() -> Project {
-    static PROJECT: OnceLock<Project> = OnceLock::new();
-    let make = || {
-        let text = "[targets.infra]\ntype = \"local\"\n[secrets.token]\nenv = \"TOKEN\"\n";
-        let mut project = Project::from_text("vdeploy.toml", text, "/".as_ref()).unwrap();
-        let mut scripted = project.plugins.values().next().unwrap().clone();
-        let file = target_dir().join("vdeploy-fixtures/scripted.wasm");
-        scripted.source = PluginSource::Path(file);
-        scripted.grants = all();
-        project.plugins.insert("scripted".into(), scripted);
-        project
-    };
-    PROJECT.get_or_init(make).clone()
-}
-
-/// The project with this plan. A store and a world are added for each process.
-fn session(plan: &Plan) -> Session {
-    static OPTIONS: OnceLock<SessionOptions> = OnceLock::new();
-    let options = OPTIONS.get_or_init(|| {
-        let dir = target_dir().join("vdeploy-fixtures/compiled");
-        SessionOptions {
-            code_cache_key: Some(dir.join("key")),
-            code_cache: Some(dir),
-            environment: [("TOKEN", TOKEN)].into_iter().collect(),
-            // No process of this machine: its lease has to expire.
-            actor: Actor::named("a test"),
-            ..SessionOptions::new("/", "/nonexistent")
-        }
-    });
-    let mut project = project();
-    project.plans.insert(plan.name.clone(), plan.clone());
-    Session::with_project(options.clone(), project)
-}
-
 impl Run {
     fn new(plan: &Plan) -> Self {
         let time = Arc::new(AtomicU64::new(1_700_000_000_000));
@@ -88,7 +52,7 @@ impl Run {
             store: Arc::new(store),
             time,
             plan: plan.clone(),
-            session: session(plan),
+            session: session([plan], all()),
         }
     }
 
@@ -124,7 +88,7 @@ impl Run {
         &self,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
-        stop: impl Future<Output = ()>,
+        stop: impl Future<Output = &'static str>,
     ) -> (Finished, Vec<RunEvent>) {
         let target = self.target.clone();
         let session = self.session.with_options(|options| {
@@ -147,22 +111,7 @@ impl Run {
                 })
             }
         };
-        let prepared = session.prepare(operation).await.unwrap();
-        let (events, mut seen) = unbounded_channel();
-        let cancel = Cancel::new();
-        let stopped = async {
-            stop.await;
-            cancel.stop("a test");
-            std::future::pending::<()>().await;
-        };
-        let finished = tokio::select! {
-            finished = prepared.execute(events, cancel.clone()) => finished,
-            () = stopped => unreachable!(),
-        };
-        (
-            finished,
-            std::iter::from_fn(|| seen.try_recv().ok()).collect(),
-        )
+        process(&session, operation, stop).await
     }
 
     /// Processes until one is not interrupted; `cuts` are the writes that each of
@@ -265,10 +214,8 @@ fn assert_legal(journal: &[Stored], case: &str) {
 
 /// What several processes recorded is one run, and goes the same again.
 async fn assert_repeatable(run: &Run, case: &str) {
-    let record = run.store.run(RUN).unwrap();
-    let again = crate::replay::repeat(&record, &run.journal())
-        .await
-        .replayed;
+    let recording = vdeploy_ops::recording::recording(&*run.store, RUN).unwrap();
+    let again = crate::replay::repeat(&recording).await.replayed;
     assert_eq!(again.difference, None, "{case}");
     assert_eq!(again.cut_off, None, "{case}");
 }
@@ -505,7 +452,11 @@ async fn of_a_sleep_that_a_stop_cut_short_the_rest_is_slept() {
     let looks = json!({ "run": [{ "do": "sleep", "ms": 5000 }, { "do": "now" }] });
     let run = Run::new(&plan([step("smoke", looks)]));
     let bed = Bed::at(1, false);
-    let stopped = run.process_until(run.store.clone(), bed.clone(), bed.lies.notified());
+    let stop = async {
+        bed.lies.notified().await;
+        "a test"
+    };
+    let stopped = run.process_until(run.store.clone(), bed.clone(), stop);
     let (finished, _) = stopped.await;
     assert_eq!(finished.outcome, Outcome::Interrupted);
     let sleeps = |kind: &str| {

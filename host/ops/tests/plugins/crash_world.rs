@@ -108,7 +108,7 @@ impl Ssh for Target {
 }
 
 /// Answers the script of the lease, `sh -s -- VERB …`: there is no other run.
-fn lease(args: &[String]) -> &'static str {
+pub fn lease(args: &[String]) -> &'static str {
     match args.get(2).map(String::as_str) {
         Some("take") => "taken 1\n",
         Some("renew") => "renewed\n",
@@ -133,7 +133,6 @@ impl WorldFactory for Outside {
         let url = "https://{vm}.example.com:3000";
         let handle = TargetHandle::vers(parts.target, parts.vm.unwrap(), url);
         Ok(World {
-            leases: Default::default(),
             clock: self.clock.clone(),
             http: Arc::new(self.target.http()),
             ssh: Arc::new(self.target.clone()),
@@ -143,7 +142,7 @@ impl WorldFactory for Outside {
             }),
             secrets: Arc::new(parts.secrets),
             state: Arc::new(StoreState::new(parts.store)),
-            target: handle,
+            ..World::offline(handle, 1)
         })
     }
 }

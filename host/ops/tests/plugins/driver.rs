@@ -1,15 +1,12 @@
 //! The driver with real plugins: plans of the scripted step, and what the
 //! steps are told of each other.
 
-use crate::stage::{Stage, empty_plan, scripted};
+use crate::session::Runs;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::time::Duration;
 use vdeploy_core::event::RunEvent;
 use vdeploy_core::event::{Phase, Section};
 use vdeploy_core::plan::{Plan, Retry, Step};
-use vdeploy_run::{Execution, Finished, prepare};
-use vdeploy_wasm::Plugin;
 
 /// A step whose id is also in every command that it gives.
 pub fn step(id: &str, config: Value) -> Step {
@@ -36,44 +33,10 @@ pub fn fail() -> Value {
 /// A snapshot, then `steps`.
 pub fn plan(steps: impl IntoIterator<Item = Step>) -> Plan {
     let snapshot = json!({ "run": [{ "do": "snapshot", "label": "before" }] });
-    let mut plan = empty_plan();
+    let mut plan = Plan::bare("default");
     plan.steps.push(step("snapshot", snapshot));
     plan.steps.extend(steps);
     plan
-}
-
-pub async fn execute(stage: &Stage, plan: Plan) -> Finished {
-    execute_as(stage, plan, None).await
-}
-
-pub async fn execute_as(
-    stage: &Stage,
-    plan: Plan,
-    rolls_back: Option<BTreeMap<vdeploy_core::ids::StepId, Value>>,
-) -> Finished {
-    execute_with(stage, plan, rolls_back, scripted()).await
-}
-
-/// With this plugin as `scripted`.
-pub async fn execute_with(
-    stage: &Stage,
-    plan: Plan,
-    rolls_back: Option<BTreeMap<vdeploy_core::ids::StepId, Value>>,
-    plugin: Plugin,
-) -> Finished {
-    let plugins: prepare::Plugins = [("scripted".into(), plugin)].into();
-    let is_rollback = rolls_back.is_some();
-    let execution = Execution {
-        configs: prepare::configs(&plan, &plugins, is_rollback).unwrap(),
-        traits: prepare::traits(&plan, &plugins, is_rollback),
-        plan,
-        plugins,
-        shared: stage.shared.clone(),
-        rolls_back: rolls_back.map(Into::into),
-        rolled_back_run: None,
-        resume_state: Default::default(),
-    };
-    execution.execute().await
 }
 
 /// Steps as they ran: `run deploy`, `undo deploy`.
@@ -118,12 +81,12 @@ fn logs(events: &[RunEvent]) -> Vec<&str> {
 
 #[tokio::test]
 async fn every_check_comes_before_the_first_run() {
-    let stage = Stage::new();
+    let runs = Runs::new();
     let mut plan = plan([step("deploy", json!({ "run": [exec("a")] }))]);
     plan.rollback.push(step("restore", json!({})));
     plan.finally.push(step("tell", json!({})));
-    execute(&stage, plan).await;
-    let started: Vec<(Phase, Section)> = stage
+    runs.execute(plan).await;
+    let started: Vec<(Phase, Section)> = runs
         .events()
         .into_iter()
         .filter_map(|event| match event {
@@ -148,7 +111,7 @@ async fn every_check_comes_before_the_first_run() {
 
 #[tokio::test]
 async fn a_failure_is_undone_in_reverse_and_then_rolled_back() {
-    let stage = Stage::new();
+    let runs = Runs::new();
     let told = json!([
         { "do": "rolled-back-output-of", "step": "one" },
         { "do": "rolled-back-output-of", "step": "two" },
@@ -168,9 +131,9 @@ async fn a_failure_is_undone_in_reverse_and_then_rolled_back() {
     plan.rollback.push(step("verify", json!({ "run": told })));
     plan.finally
         .push(step("tell", json!({ "run": [exec("told")] })));
-    execute(&stage, plan).await;
+    runs.execute(plan).await;
 
-    let events = stage.events();
+    let events = runs.events();
     assert_eq!(
         order(&events),
         [
@@ -186,7 +149,7 @@ async fn a_failure_is_undone_in_reverse_and_then_rolled_back() {
         ]
     );
     assert_eq!(
-        stage.commands(),
+        runs.commands(),
         [
             "echo 1",
             "echo 2",
@@ -209,7 +172,7 @@ async fn a_failure_is_undone_in_reverse_and_then_rolled_back() {
 
 #[tokio::test]
 async fn a_step_reads_what_the_steps_before_it_returned() {
-    let stage = Stage::new();
+    let runs = Runs::new();
     let plan = plan([
         step("one", json!({ "output": { "sha": "abc" } })),
         step(
@@ -222,20 +185,21 @@ async fn a_step_reads_what_the_steps_before_it_returned() {
             ] }),
         ),
     ]);
-    execute(&stage, plan).await;
-    let seen = &output(&stage.events(), "two")["seen"];
+    runs.execute(plan).await;
+    let seen = &output(&runs.events(), "two")["seen"];
     assert_eq!(seen[0]["sha"], "abc");
     assert_eq!(*seen, json!([seen[0], null, null, null]));
 }
 
 #[tokio::test]
 async fn a_rollback_of_an_earlier_run_reads_its_outputs() {
-    let stage = Stage::new();
+    let runs = Runs::new();
+    let pull = json!({ "run": [exec("pull")], "output": { "old-sha": "abc" } });
+    runs.execute(plan([step("git-pull", pull)])).await;
     let read = json!([{ "do": "rolled-back-output-of", "step": "git-pull" }]);
-    let plan = plan([step("git-back", json!({ "run": read }))]);
-    let earlier = BTreeMap::from([("git-pull".into(), json!({ "old-sha": "abc" }))]);
-    execute_as(&stage, plan, Some(earlier)).await;
-    let seen = &output(&stage.events(), "git-back")["seen"];
+    let back = plan([step("git-back", json!({ "run": read }))]);
+    runs.roll_back(back).await;
+    let seen = &output(&runs.events(), "git-back")["seen"];
     assert_eq!(seen[0]["old-sha"], "abc");
 }
 
@@ -255,11 +219,11 @@ async fn a_retry_waits_counts_and_gives_up_on_what_cannot_help() {
         (fail("unavailable", None), 3, false),
         (fail("invalid", None), 1, false),
     ] {
-        let stage = Stage::new();
-        let before = stage.shared.world.clock.now_unix_ms();
-        execute(&stage, retried(call.clone())).await;
-        let waited = stage.shared.world.clock.now_unix_ms() - before;
-        let events = stage.events();
+        let runs = Runs::new();
+        let before = runs.now();
+        runs.execute(retried(call.clone())).await;
+        let waited = runs.now() - before;
+        let events = runs.events();
         let runs = order(&events).iter().filter(|l| *l == "run flaky").count();
         assert_eq!(runs, attempts, "{call}");
         // 7 s, then twice as long.
@@ -272,10 +236,11 @@ async fn a_retry_waits_counts_and_gives_up_on_what_cannot_help() {
 
 #[tokio::test]
 async fn a_summary_is_shown_and_an_output_is_masked() {
-    let stage = Stage::new();
-    let output = json!({ "summary": "done", "value": crate::stage::TOKEN });
-    execute(&stage, plan([step("a", json!({ "output": output }))])).await;
-    let events = stage.events();
+    let runs = Runs::new();
+    let reveal = json!([{ "do": "reveal", "name": "token" }]);
+    let config = json!({ "run": reveal, "output": { "summary": "done" } });
+    runs.execute(plan([step("a", config)])).await;
+    let events = runs.events();
     assert!(events.iter().any(|event| matches!(
         event,
         RunEvent::StepFinished { summary: Some(summary), .. } if summary == "done"
@@ -286,7 +251,7 @@ async fn a_summary_is_shown_and_an_output_is_masked() {
             .contains(crate::stage::TOKEN)
     );
     assert!(
-        !serde_json::to_string(&stage.journal())
+        !serde_json::to_string(&runs.journal())
             .unwrap()
             .contains(crate::stage::TOKEN)
     );

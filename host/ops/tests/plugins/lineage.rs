@@ -1,9 +1,10 @@
 //! Which VMs a plugin may pause, and which snapshots it may restore.
 
-use crate::stage::{Parts, Stage, empty_plan, scripted};
+use crate::stage::{Parts, Stage, scripted};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use vdeploy_core::ids::{RunId, VmId};
+use vdeploy_core::plan::Plan;
 use vdeploy_journal::store::RunRecord;
 use vdeploy_journal::{Entry, SqliteStore, Store};
 
@@ -38,7 +39,8 @@ async fn only_a_vm_that_a_restore_of_this_run_has_left_is_paused() {
 async fn a_rollback_may_pause_and_restore_what_its_run_has_left_and_taken() {
     let store = Arc::new(SqliteStore::in_memory().unwrap());
     let first = RunId::generate();
-    store.create_run(&record(&first, None)).unwrap();
+    let record = RunRecord::bare(first.as_str(), "infra", Plan::bare("default"));
+    store.create_run(&record).unwrap();
     let entries = [
         Entry::SnapshotTaken {
             snapshot: "snapshot-1".into(),
@@ -80,21 +82,4 @@ async fn in_a_dry_run_the_vm_that_a_restore_would_leave_may_be_named() {
     ]);
     let seen = stage.run(&scripted(), calls).await.unwrap();
     assert_eq!(seen[1..], [Value::Null, "snapshot.not-left".into()]);
-}
-
-pub fn record(run: &RunId, rolls_back: Option<RunId>) -> RunRecord {
-    RunRecord {
-        id: run.clone(),
-        plan: empty_plan(),
-        configs: Default::default(),
-        target: "infra".into(),
-        vm: Some("vm-1".to_owned()),
-        url: Some("https://{vm}.example.com:3000".to_owned()),
-        plugins: Default::default(),
-        rolls_back,
-        started_by: "a test".to_owned(),
-        started_at: 1,
-        host_version: "0".to_owned(),
-        dry_run: false,
-    }
 }

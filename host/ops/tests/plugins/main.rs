@@ -26,4 +26,5 @@ mod own_snapshot;
 mod refusal;
 mod replay;
 mod secrets;
+mod session;
 mod stage;

@@ -1,24 +1,30 @@
 //! A plugin that makes a snapshot by its own means: what it may do before, and
 //! what its word opens.
 
-use crate::driver::{exec, execute_with, step};
-use crate::stage::{Parts, Stage, all, code, empty_plan, load};
+use crate::driver::{exec, step};
+use crate::session::Runs;
+use crate::stage::{Parts, Stage, all, code, load};
 use serde_json::{Value, json};
 use vdeploy_core::event::{Outcome, Phase, RunEvent};
 use vdeploy_core::plan::{Plan, Step};
 use vdeploy_journal::Entry;
-use vdeploy_scope::SnapshotScope;
+use vdeploy_scope::{Grants, SnapshotScope};
 use vdeploy_wasm::Plugin;
+
+fn grants() -> Grants {
+    Grants {
+        snapshot: vec![SnapshotScope::SelfManaged],
+        ..all()
+    }
+}
 
 /// The scripted step with the grant, as the plugin `scripted`.
 fn maker() -> Plugin {
-    let mut grants = all();
-    grants.snapshot = vec![SnapshotScope::SelfManaged];
-    load("scripted", &grants).unwrap()
+    load("scripted", &grants()).unwrap()
 }
 
 fn plan(steps: impl IntoIterator<Item = Step>) -> Plan {
-    let mut plan = empty_plan();
+    let mut plan = Plan::bare("default");
     plan.steps.extend(steps);
     plan
 }
@@ -149,36 +155,36 @@ async fn an_id_that_cannot_be_shown_is_refused() {
 
 #[tokio::test]
 async fn a_step_that_never_declares_fails_and_nothing_after_it_runs() {
-    let stage = Stage::new();
+    let runs = Runs::new().with_grants(grants());
     let plan = plan([
         step("snapshot", json!({ "run": [exec("tar")] })),
         step("deploy", json!({ "run": [exec("new")] })),
     ]);
-    let finished = execute_with(&stage, plan, None, maker()).await;
+    let finished = runs.execute(plan).await;
     assert_eq!(finished.outcome, Outcome::FailedUnchanged);
     assert!(
         finished.message.contains("gate.not-declared"),
         "{}",
         finished.message
     );
-    assert_eq!(stage.commands(), ["echo tar"]);
+    assert_eq!(runs.commands(), ["echo tar"]);
 }
 
 #[tokio::test]
 async fn a_failure_after_the_archive_and_before_any_change_leaves_the_target_unchanged() {
-    let stage = Stage::new();
+    let runs = Runs::new().with_grants(grants());
     let fails = json!({ "do": "fail", "code": "a.b", "message": "no" });
     let run = json!([exec("tar"), declare("a-1")]);
     let plan = plan([
         step("snapshot", json!({ "run": run })),
         step("deploy", json!({ "run": [fails, exec("new")] })),
     ]);
-    let finished = execute_with(&stage, plan, None, maker()).await;
+    let finished = runs.execute(plan).await;
     assert_eq!(
         finished.outcome,
         Outcome::FailedUnchanged,
         "{}",
         finished.message
     );
-    assert_eq!(stage.commands(), ["echo tar"]);
+    assert_eq!(runs.commands(), ["echo tar"]);
 }

@@ -1,111 +1,53 @@
 //! A recorded run again: from its journal alone, with a world that refuses
 //! everything.
 
-use crate::driver::{exec, execute, execute_as, fail, plan, step};
-use crate::stage::{Stage, TOKEN, all, load, scripted};
+use crate::driver::{exec, fail, plan, step};
+use crate::session::{Runs, session};
+use crate::stage::{Stage, TOKEN, all, load};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::unbounded_channel;
-use vdeploy_core::capability::World;
-use vdeploy_core::capability::mask::Masker;
 use vdeploy_core::event::{Outcome, Phase, RunEvent};
-use vdeploy_core::ids::StepId;
 use vdeploy_core::plan::{Plan, Retry};
-use vdeploy_core::target::TargetHandle;
-use vdeploy_gate::{ReplaySource, RunShared};
+use vdeploy_journal::Entry;
 use vdeploy_journal::recording::Recording;
-use vdeploy_journal::store::{RunRecord, Stored};
-use vdeploy_journal::{Entry, SqliteStore, Store};
+use vdeploy_journal::store::Stored;
+use vdeploy_ops::Replay;
+use vdeploy_run::Replayed;
 use vdeploy_run::replay::What;
-use vdeploy_run::trace::{Ending, functions};
-use vdeploy_run::{Execution, Replayed, prepare};
+use vdeploy_run::trace::Ending;
 use vdeploy_scope::Grants;
 use vdeploy_wasm::Plugin;
 
-/// What a replay came to, with what it wrote and told.
+/// What a replay came to, and what it told.
 pub struct Repeated {
     pub replayed: Replayed,
-    pub journal: Vec<Entry>,
     pub events: Vec<RunEvent>,
 }
 
-/// Repeats a run; nothing but its journal and record is left of it.
-pub async fn repeat(record: &RunRecord, journal: &[Stored]) -> Repeated {
-    repeat_with(record, journal, None, scripted()).await
-}
-
-async fn repeat_with(
-    record: &RunRecord,
-    journal: &[Stored],
-    rolls_back: Option<BTreeMap<StepId, Value>>,
-    plugin: Plugin,
-) -> Repeated {
-    let store = Arc::new(SqliteStore::in_memory().unwrap());
-    store.create_run(record).unwrap();
-    let vm = record.vm.as_deref().unwrap();
-    let url = record.url.as_deref().unwrap();
-    let target = TargetHandle::vers(record.target.clone(), vm.into(), url);
-    let world = World::offline(target, 1);
-    let (sender, mut seen) = unbounded_channel();
-    let masker = Arc::new(Masker::new([]).unwrap());
-    let shared = RunShared::new(
-        record.id.clone(),
-        world,
-        masker,
-        record.dry_run,
-        store.clone(),
-        sender,
-    );
-    let source = Arc::new(ReplaySource::default());
-    let plugins: prepare::Plugins = [("scripted".into(), plugin)].into();
-    let is_rollback = rolls_back.is_some();
-    let execution = Execution {
-        configs: prepare::configs(&record.plan, &plugins, is_rollback).unwrap(),
-        traits: prepare::traits(&record.plan, &plugins, is_rollback),
-        plan: record.plan.clone(),
-        plugins,
-        shared: Arc::new(shared.replaying(source.clone())),
-        rolls_back: rolls_back.map(Into::into),
-        rolled_back_run: None,
-        resume_state: Default::default(),
+/// Repeats a run; nothing but its recording is left of it.
+pub async fn repeat(recording: &Recording) -> Repeated {
+    let session = session([], Grants::default());
+    let replay = Replay {
+        recording: recording.clone(),
+        until: None,
+        plugins: BTreeMap::new(),
     };
-    let functions = functions(&record.plan, journal);
-    let replayed = execution.replay(&source, &functions).await;
-    let entries = store.journal(&record.id).unwrap();
+    let prepared = session.prepare_replay(replay).await.unwrap();
+    let (sender, mut seen) = unbounded_channel();
+    let replayed = prepared.execute(sender).await;
     Repeated {
         replayed,
-        journal: entries.into_iter().map(|stored| stored.entry).collect(),
         events: std::iter::from_fn(|| seen.try_recv().ok()).collect(),
     }
 }
 
-/// A run on a stage as it would be exported.
-struct Recorded {
-    record: RunRecord,
-    journal: Vec<Stored>,
-    finished: Outcome,
-}
-
-async fn record(stage: &Stage, plan: Plan) -> Recorded {
-    record_as(stage, plan, None).await
-}
-
-async fn record_as(
-    stage: &Stage,
-    plan: Plan,
-    rolls_back: Option<BTreeMap<StepId, Value>>,
-) -> Recorded {
-    let finished = execute_as(stage, plan.clone(), rolls_back).await;
-    let mut record = stage.store.run(stage.shared.run.as_str()).unwrap();
-    record.plan = plan;
-    record.dry_run = stage.shared.dry_run;
-    Recorded {
-        record,
-        journal: stage.store.journal(&stage.shared.run).unwrap(),
-        finished: finished.outcome,
-    }
+/// A run with this plan, as it is exported.
+async fn record(plan: Plan) -> Recording {
+    let runs = Runs::new();
+    runs.execute(plan).await;
+    runs.recording()
 }
 
 /// Every kind of call, in every function, with every kind of end.
@@ -173,25 +115,24 @@ fn everything() -> Plan {
     plan
 }
 
-/// The entries that say what plugins did and what came of it.
-fn told(entries: impl IntoIterator<Item = Entry>) -> Vec<Entry> {
-    entries
-        .into_iter()
-        .filter(|entry| {
-            matches!(
-                entry,
-                Entry::StepStarted { .. }
-                    | Entry::StepFinished { .. }
-                    | Entry::StepFailed { .. }
-                    | Entry::SnapshotTaken { .. }
-                    | Entry::TargetMoved { .. }
-            )
-        })
-        .collect()
-}
-
-fn entries(journal: &[Stored]) -> Vec<Entry> {
-    journal.iter().map(|stored| stored.entry.clone()).collect()
+/// The events that say what plugins did and what came of it, without their times.
+fn told(events: &[RunEvent]) -> Vec<Value> {
+    let is_told = |event: &&RunEvent| {
+        matches!(
+            event,
+            RunEvent::StepStarted { .. }
+                | RunEvent::StepFinished { .. }
+                | RunEvent::StepFailed { .. }
+                | RunEvent::SnapshotTaken { .. }
+                | RunEvent::TargetMoved { .. }
+        )
+    };
+    let events = events.iter().filter(is_told).map(|event| {
+        let mut event = serde_json::to_value(event).unwrap();
+        event.as_object_mut().unwrap().remove("duration-ms");
+        event
+    });
+    events.collect()
 }
 
 fn results(journal: &[Stored]) -> usize {
@@ -201,24 +142,20 @@ fn results(journal: &[Stored]) -> usize {
 
 #[tokio::test]
 async fn every_kind_of_call_is_repeated_bit_for_bit_without_a_world() {
-    let stage = Stage::new();
-    let run = record(&stage, everything()).await;
-    assert_eq!(run.finished, Outcome::RolledBack);
-    let file = Recording {
-        record: run.record.clone(),
-        rolled_back: None,
-        journal: run.journal.clone(),
-    };
-    let text = file.lines().unwrap().join("\n");
+    let runs = Runs::new();
+    let finished = runs.execute(everything()).await;
+    assert_eq!(finished.outcome, Outcome::RolledBack);
+    let run = runs.recording();
+    let text = run.lines().unwrap().join("\n");
     assert!(!text.contains(TOKEN));
     let read = Recording::read(&text).unwrap();
-    assert_eq!(read, file);
-    let again = repeat(&read.record, &read.journal).await;
+    assert_eq!(read, run);
+    let again = repeat(&read).await;
     assert_eq!(again.replayed.difference, None);
     assert_eq!(again.replayed.cut_off, None);
     assert_eq!(again.replayed.calls, results(&run.journal));
     // The whole story, texts and numbers: what was returned, what failed.
-    assert_eq!(told(again.journal), told(entries(&run.journal)));
+    assert_eq!(told(&again.events), told(&runs.events()));
     let revealed = again.events.iter().any(|event| {
         matches!(event, RunEvent::Log { message, .. } if message.contains("in no recording"))
     });
@@ -227,24 +164,23 @@ async fn every_kind_of_call_is_repeated_bit_for_bit_without_a_world() {
 
 #[tokio::test]
 async fn a_dry_run_and_a_rollback_of_an_earlier_run_are_repeated_too() {
-    let dry = Stage::of(crate::stage::Parts {
-        dry_run: true,
-        ..Default::default()
-    });
-    let run = record(&dry, everything()).await;
-    let again = repeat(&run.record, &run.journal).await;
+    let dry = Runs::new().dry();
+    dry.execute(everything()).await;
+    let again = repeat(&dry.recording()).await;
     assert_eq!(again.replayed.difference, None);
-    assert_eq!(told(again.journal), told(entries(&run.journal)));
+    assert_eq!(told(&again.events), told(&dry.events()));
 
+    let runs = Runs::new();
+    let pull = json!({ "run": [exec("pull")], "output": { "old-sha": "abc" } });
+    runs.execute(plan([step("git-pull", pull)])).await;
     let read = json!([{ "do": "rolled-back-output-of", "step": "git-pull" }, exec("back")]);
-    let back = plan([step("git-back", json!({ "run": read }))]);
-    let earlier = BTreeMap::from([("git-pull".into(), json!({ "old-sha": "abc" }))]);
-    let stage = Stage::new();
-    let run = record_as(&stage, back, Some(earlier.clone())).await;
-    let again = repeat_with(&run.record, &run.journal, Some(earlier), scripted()).await;
-    assert_eq!(again.replayed.difference, None);
+    runs.roll_back(plan([step("git-back", json!({ "run": read }))]))
+        .await;
+    let mut run = runs.recording();
+    assert_eq!(repeat(&run).await.replayed.difference, None);
     // Without them the step returns something else.
-    let again = repeat_with(&run.record, &run.journal, None, scripted()).await;
+    run.rolled_back = None;
+    let again = repeat(&run).await;
     assert_eq!(again.replayed.difference.unwrap().step.as_str(), "git-back");
 }
 
@@ -260,12 +196,12 @@ fn request(entry: &mut Entry) -> Option<(u64, &mut Value)> {
 
 #[tokio::test]
 async fn whichever_request_was_another_is_the_difference_that_is_shown() {
-    let stage = Stage::new();
-    let run = record(&stage, everything()).await;
+    let run = record(everything()).await;
     let mut cases = 0;
     for at in 0..run.journal.len() {
-        let mut journal = run.journal.clone();
-        let Some((call, request)) = request(&mut journal[at].entry) else {
+        let mut changed = run.clone();
+        let entry = &mut changed.journal[at].entry;
+        let Some((call, request)) = request(entry) else {
             continue;
         };
         // The arguments of a change are in its intent, and the clock has none.
@@ -273,7 +209,7 @@ async fn whichever_request_was_another_is_the_difference_that_is_shown() {
             continue;
         }
         *request = json!({ "changed": true });
-        let again = repeat(&run.record, &journal).await;
+        let again = repeat(&changed).await;
         let found = again.replayed.difference.unwrap();
         let What::Call {
             call: differs,
@@ -293,12 +229,12 @@ async fn whichever_request_was_another_is_the_difference_that_is_shown() {
 
 #[tokio::test]
 async fn another_end_is_a_difference_too() {
-    let stage = Stage::new();
-    let run = record(&stage, everything()).await;
+    let run = record(everything()).await;
     let mut cases = 0;
     for at in 0..run.journal.len() {
-        let mut journal = run.journal.clone();
-        let step = match &mut journal[at].entry {
+        let mut changed = run.clone();
+        let entry = &mut changed.journal[at].entry;
+        let step = match entry {
             Entry::StepFinished {
                 step,
                 output: Some(output),
@@ -313,7 +249,7 @@ async fn another_end_is_a_difference_too() {
             }
             _ => continue,
         };
-        let again = repeat(&run.record, &journal).await;
+        let again = repeat(&changed).await;
         let found = again.replayed.difference.unwrap();
         assert_eq!(found.step, step);
         assert!(matches!(found.what, What::End { .. }), "{found:?}");
@@ -325,17 +261,21 @@ async fn another_end_is_a_difference_too() {
 #[tokio::test]
 async fn a_plugin_that_asks_for_more_or_less_differs_there() {
     let with = |calls: Value| plan([step("deploy", json!({ "run": calls }))]);
-    let stage = Stage::new();
-    let run = record(&stage, with(json!([exec("a"), exec("b")]))).await;
+    let run = record(with(json!([exec("a"), exec("b")]))).await;
+    // As if it had been recorded with other calls.
+    let as_if = |calls: Value| {
+        let mut other = run.clone();
+        other.record.plan = with(calls);
+        other.record.configs.clear();
+        other
+    };
     for (calls, call, recorded, now) in [
         (json!([exec("a")]), 3, true, false),
         (json!([exec("a"), exec("b"), exec("c")]), 4, false, true),
         (json!([exec("a"), exec("c")]), 3, true, true),
         (json!([exec("a"), { "do": "now" }]), 3, true, true),
     ] {
-        let mut record = run.record.clone();
-        record.plan = with(calls);
-        let found = repeat(&record, &run.journal).await.replayed;
+        let found = repeat(&as_if(calls)).await.replayed;
         let Some(What::Call {
             call: differs,
             recorded: was,
@@ -350,9 +290,8 @@ async fn a_plugin_that_asks_for_more_or_less_differs_there() {
         );
     }
     // The same calls, and another end.
-    let mut record = run.record.clone();
-    record.plan = with(json!([exec("a"), exec("b"), fail()]));
-    let found = repeat(&record, &run.journal).await.replayed;
+    let other = as_if(json!([exec("a"), exec("b"), fail()]));
+    let found = repeat(&other).await.replayed;
     let Some(What::End { recorded, now }) = found.difference.map(|d| d.what) else {
         panic!("the end does not differ");
     };
@@ -362,11 +301,12 @@ async fn a_plugin_that_asks_for_more_or_less_differs_there() {
 
 #[tokio::test]
 async fn where_a_recording_breaks_off_is_said_and_no_difference() {
-    let stage = Stage::new();
-    let run = record(&stage, everything()).await;
+    let run = record(everything()).await;
     let mut cut_off = 0;
     for length in 1..run.journal.len() {
-        let again = repeat(&run.record, &run.journal[..length]).await.replayed;
+        let mut short = run.clone();
+        short.journal.truncate(length);
+        let again = repeat(&short).await.replayed;
         assert_eq!(again.difference, None, "after {length} entries");
         cut_off += usize::from(again.cut_off.is_some());
     }
@@ -375,23 +315,22 @@ async fn where_a_recording_breaks_off_is_said_and_no_difference() {
 
 #[tokio::test]
 async fn a_step_whose_time_was_over_is_repeated_without_waiting() {
-    let stage = Stage::with_real_time();
+    let runs = Runs::new().with_real_time();
     let mut slow = step(
         "slow",
         json!({ "run": [exec("a"), { "do": "sleep", "ms": 600_000 }] }),
     );
     slow.timeout = Duration::from_secs(2);
-    let run = record(&stage, plan([slow])).await;
-    assert_eq!(run.finished, Outcome::RolledBack);
-    let again = repeat(&run.record, &run.journal).await;
+    let finished = runs.execute(plan([slow])).await;
+    assert_eq!(finished.outcome, Outcome::RolledBack);
+    let again = repeat(&runs.recording()).await;
     assert_eq!(again.replayed.difference, None);
-    assert_eq!(told(again.journal), told(entries(&run.journal)));
+    assert_eq!(told(&again.events), told(&runs.events()));
 }
 
 #[tokio::test]
 async fn what_is_not_granted_any_more_does_not_matter_and_reaches_nothing() {
-    let stage = Stage::new();
-    let run = record(&stage, everything()).await;
+    let run = record(everything()).await;
     let error = load("scripted", &Grants::default()).unwrap_err();
     assert!(error.to_string().contains("grants"), "{error}");
     let engine = crate::stage::engine();
@@ -399,13 +338,12 @@ async fn what_is_not_granted_any_more_does_not_matter_and_reaches_nothing() {
     let plugin = Plugin::load_to_replay(&engine, &"scripted".into(), &bytes).unwrap();
     assert_eq!(*plugin.grants, Grants::default());
     assert_ne!(all(), Grants::default());
-    let again = repeat_with(&run.record, &run.journal, None, plugin.clone()).await;
+    let again = repeat(&run).await;
     assert_eq!(again.replayed.difference, None);
     // Without a recording it can do nothing at all.
     let stage = Stage::new();
     let probe = json!({ "run": [{ "do": "probe", "argv": ["echo", "x"] }] });
     let ran = stage.call(&plugin, Phase::Run, probe).await;
     assert_eq!(crate::stage::code(&ran.result.unwrap_err()), "ssh.denied");
-    execute(&stage, plan([])).await;
     assert!(stage.commands().is_empty());
 }

@@ -1,37 +1,26 @@
-//! A run without a network: the real gate and store, a target that echoes, and
+//! One call without a network: the real gate and store, a target that echoes, and
 //! the fixture plugins.
 
-use crate::lineage::record;
 use serde_json::{Map, Value, json};
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::Instant;
 use vdeploy_core::capability::clock::{Clock, SimulatedClock, SystemClock};
 use vdeploy_core::capability::doubles::{MemorySnapshots, RecordingHttp, RecordingSsh};
-use vdeploy_core::capability::http::Response;
+use vdeploy_core::capability::http::{Http, Request, Response};
 use vdeploy_core::capability::mask::Masker;
 use vdeploy_core::capability::secrets::{LoadedSecrets, SecretValue};
 use vdeploy_core::capability::snapshot::NoProgress;
-use vdeploy_core::capability::ssh::{Command, Output};
+use vdeploy_core::capability::ssh::{Command, Output, Ssh};
 use vdeploy_core::capability::{EffectError, ErrorKind, World};
-use vdeploy_core::ids::RunId;
-use vdeploy_core::plan::{OnFailure, Plan, RollbackTo};
-use vdeploy_gate::{Budget, Gate, RunShared};
-use vdeploy_journal::{Entry, SqliteStore, Store, StoreState};
-use vdeploy_scope::Grants;
-use vdeploy_scope::HttpScope;
-use vdeploy_scope::SecretScope;
-use vdeploy_scope::SnapshotScope;
-use vdeploy_scope::SshScope;
-
 use vdeploy_core::event::Phase;
-use vdeploy_core::event::RunEvent;
-use vdeploy_core::target::TargetHandle;
-use vdeploy_wasm::{
-    CodeCache, Engine, Invocation, Limits, Plugin, PluginError, Returned, Setup, StepContext,
-};
+use vdeploy_core::ids::RunId;
+use vdeploy_gate::Budget;
+use vdeploy_journal::{Entry, SqliteStore, Store, StoreState};
+use vdeploy_run::testing;
+use vdeploy_scope::{Grants, HttpScope, SecretScope, SnapshotScope, SshScope};
+use vdeploy_wasm::{CodeCache, Engine, Limits, Plugin, PluginError, Returned, Setup};
 
 /// The value of the secret `token`, in no other place of these tests.
 pub const TOKEN: &str = "tok-4f9a1c77e2";
@@ -102,13 +91,17 @@ pub fn all() -> Grants {
 
 /// One run's world, and what was seen of it.
 pub struct Stage {
-    pub shared: Arc<RunShared>,
+    stage: testing::Stage,
     pub ssh: Arc<RecordingSsh>,
     pub http: Arc<RecordingHttp>,
-    pub store: Arc<dyn Store>,
-    /// Of all calls of plugins here; a fresh one each time without one.
-    pub budget: Option<Budget>,
-    events: Mutex<UnboundedReceiver<RunEvent>>,
+}
+
+impl Deref for Stage {
+    type Target = testing::Stage;
+
+    fn deref(&self) -> &testing::Stage {
+        &self.stage
+    }
 }
 
 /// What a stage is made of.
@@ -146,56 +139,31 @@ impl Stage {
     }
 
     pub fn of(parts: Parts) -> Self {
-        let target = TargetHandle::vers(
-            "infra".into(),
-            "vm-1".into(),
-            "https://{vm}.example.com:3000",
-        );
         let ssh = Arc::new(RecordingSsh::new(echo));
-        let http = Arc::new(RecordingHttp::new(|request| {
-            let body = match request.url.path() {
-                "/version" => r#"{"version":"1.0.0"}"#.to_owned(),
-                "/leak" => format!("your token is {TOKEN}"),
-                path => format!("this is {path}"),
-            };
-            Ok(Response {
-                status: 200,
-                body: body.into_bytes(),
-                ..Response::default()
-            })
-        }));
+        let http = Arc::new(RecordingHttp::new(web));
+        let target = testing::target();
         let token = SecretValue::new(TOKEN.to_owned());
         let masker = Masker::new([&token]).unwrap();
         let world = World {
-            leases: Default::default(),
             clock: parts.clock,
             http: http.clone(),
             ssh: ssh.clone(),
             snapshot: Arc::new(MemorySnapshots::new(target.clone())),
             secrets: Arc::new(LoadedSecrets::new([("token".to_owned(), token)])),
             state: Arc::new(StoreState::new(parts.store.clone())),
-            target,
+            ..World::offline(target, 1)
         };
-        let run = RunId::generate();
-        parts
-            .store
-            .create_run(&record(&run, parts.rolls_back))
-            .unwrap();
-        let (sender, receiver) = unbounded_channel();
+        let stage = testing::Stage::new(testing::Parts {
+            store: parts.store,
+            world,
+            masker,
+            dry_run: parts.dry_run,
+            rolls_back: parts.rolls_back,
+        });
         Self {
-            shared: Arc::new(RunShared::new(
-                run,
-                world,
-                Arc::new(masker),
-                parts.dry_run,
-                parts.store.clone(),
-                sender,
-            )),
+            stage: stage.unwrap(),
             ssh,
             http,
-            store: parts.store,
-            budget: None,
-            events: Mutex::new(receiver),
         }
     }
 
@@ -205,39 +173,22 @@ impl Stage {
         snapshots.create(label, &NoProgress).await.unwrap();
     }
 
+    /// With one budget for all calls.
+    pub fn with_budget(mut self, budget: Budget) -> Self {
+        self.stage.budget = Some(budget);
+        self
+    }
+
     /// The same with another network.
-    pub fn with_http(self, http: Arc<dyn vdeploy_core::capability::http::Http>) -> Self {
-        let world = World {
-            http,
-            ..self.shared.world.clone()
-        };
-        self.with_world(world)
+    pub fn with_http(self, http: Arc<dyn Http>) -> Self {
+        let stage = self.stage.with_world(|world| world.http = http);
+        Self { stage, ..self }
     }
 
     /// The same with another target behind it.
-    pub fn with_ssh(self, ssh: Arc<dyn vdeploy_core::capability::ssh::Ssh>) -> Self {
-        let world = World {
-            ssh,
-            ..self.shared.world.clone()
-        };
-        self.with_world(world)
-    }
-
-    fn with_world(self, world: World) -> Self {
-        let (sender, receiver) = unbounded_channel();
-        let shared = RunShared::new(
-            self.shared.run.clone(),
-            world,
-            self.shared.masker.clone(),
-            self.shared.dry_run,
-            self.store.clone(),
-            sender,
-        );
-        Self {
-            shared: Arc::new(shared),
-            events: Mutex::new(receiver),
-            ..self
-        }
+    pub fn with_ssh(self, ssh: Arc<dyn Ssh>) -> Self {
+        let stage = self.stage.with_world(|world| world.ssh = ssh);
+        Self { stage, ..self }
     }
 
     /// Says that the run may change the target.
@@ -262,28 +213,7 @@ impl Stage {
     ) -> Returned {
         let given: Map<String, Value> = serde_json::from_value(config).unwrap();
         let config = plugin.description.manifest.complete(&given).unwrap();
-        plugin
-            .call(Invocation {
-                gate: Gate {
-                    shared: self.shared.clone(),
-                    plugin: plugin.name.clone(),
-                    step: "the-step".into(),
-                    phase,
-                    grants: plugin.grants.clone(),
-                    deadline: Instant::now() + timeout,
-                    budget: self.budget.clone().unwrap_or_default(),
-                },
-                context: StepContext {
-                    plan: "default".into(),
-                    attempt: 1,
-                    config: Value::Object(config),
-                    outputs: Arc::default(),
-                    rolled_back: None,
-                    failed_step: None,
-                },
-                output: None,
-            })
-            .await
+        self.call_plugin(plugin, phase, config, timeout).await
     }
 
     /// Lets the scripted plugin do these calls in `run`; the answers.
@@ -295,14 +225,7 @@ impl Stage {
 
     /// The journal so far; what waits for the next entry is written first.
     pub fn journal(&self) -> Vec<Entry> {
-        let stored = self.store.journal(&self.shared.run).unwrap();
-        stored.into_iter().map(|s| s.entry).collect()
-    }
-
-    /// What happened since the last time.
-    pub fn events(&self) -> Vec<RunEvent> {
-        let mut receiver = self.events.lock().unwrap();
-        std::iter::from_fn(|| receiver.try_recv().ok()).collect()
+        self.stage.journal().unwrap()
     }
 
     /// The commands that reached the target.
@@ -311,9 +234,23 @@ impl Stage {
     }
 }
 
+/// Answers requests to the target and to the rest of the world.
+pub fn web(request: &Request) -> Result<Response, EffectError> {
+    let body = match request.url.path() {
+        "/version" => r#"{"version":"1.0.0"}"#.to_owned(),
+        "/leak" => format!("your token is {TOKEN}"),
+        path => format!("this is {path}"),
+    };
+    Ok(Response {
+        status: 200,
+        body: body.into_bytes(),
+        ..Response::default()
+    })
+}
+
 /// Answers a command: `echo unreachable` never gets there, `echo lost` may
 /// have, anything else prints its arguments and its secrets.
-fn echo(command: &Command) -> Result<Output, EffectError> {
+pub fn echo(command: &Command) -> Result<Output, EffectError> {
     let error = |code| EffectError::new(ErrorKind::Unavailable, code, "the line is dead");
     match command.args.first().map(String::as_str) {
         Some("unreachable") => return Err(error("ssh.unreachable")),
@@ -330,19 +267,6 @@ fn echo(command: &Command) -> Result<Output, EffectError> {
         stdout: text.into_bytes(),
         ..Output::default()
     })
-}
-
-/// A plan of nothing, for records.
-pub fn empty_plan() -> Plan {
-    Plan {
-        name: "default".into(),
-        summary: String::new(),
-        steps: Vec::new(),
-        rollback: Vec::new(),
-        finally: Vec::new(),
-        on_failure: OnFailure::Rollback,
-        rollback_to: RollbackTo::InPlace,
-    }
 }
 
 /// The error code of what a plugin reported.
