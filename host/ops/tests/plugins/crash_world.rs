@@ -110,6 +110,7 @@ impl Ssh for Target {
 /// Answers the script of the lease, `sh -s -- VERB …`: there is no other run.
 pub fn lease(args: &[String]) -> &'static str {
     match args.get(2).map(String::as_str) {
+        Some("look") => "free\n",
         Some("take") => "taken 1\n",
         Some("renew") => "renewed\n",
         Some("release") => "released\n",

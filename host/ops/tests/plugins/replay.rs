@@ -129,7 +129,10 @@ fn told(events: &[RunEvent]) -> Vec<Value> {
     };
     let events = events.iter().filter(is_told).map(|event| {
         let mut event = serde_json::to_value(event).unwrap();
-        event.as_object_mut().unwrap().remove("duration-ms");
+        let members = event.as_object_mut().unwrap();
+        members.remove("duration-ms");
+        // A replay makes no change.
+        members.remove("before-changes");
         event
     });
     events.collect()
