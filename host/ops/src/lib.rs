@@ -6,6 +6,7 @@
 //! ([`SessionOptions`]) and goes out as values and events.
 
 pub mod abandon;
+mod checks;
 pub mod doctor;
 pub mod error;
 pub mod execute;

@@ -1,7 +1,7 @@
 //! Reaching the target: connection, TLS, host key, login; then its clock,
 //! its home, and who holds it.
 
-use super::report::{Report, split_fix};
+use crate::checks::{Report, split_fix};
 use crate::error::OpsErrorKind;
 use crate::overlay::Overlay;
 use std::time::Duration;
@@ -186,8 +186,8 @@ pub(super) async fn lease(
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{Check, Status};
     use super::*;
+    use crate::checks::{Check, Status};
     use vdeploy_core::capability::ErrorKind;
 
     #[test]

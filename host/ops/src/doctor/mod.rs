@@ -6,15 +6,13 @@
 //! look for themselves, as in a dry run.
 
 mod connect;
-pub(crate) mod platform;
 mod project;
-mod report;
 mod state;
 mod steps;
 
-pub(crate) use report::Report;
-pub use report::{Check, Diagnosis, Status};
+pub use crate::checks::{Check, Diagnosis, Status};
 
+use super::checks::Report;
 use super::options::SessionOptions;
 use super::overlay::Overlay;
 use super::prepare::state_owners;

@@ -2,7 +2,7 @@
 //! steps' configuration, secrets.
 
 use super::Doctor;
-use super::report::Report;
+use crate::checks::Report;
 use crate::error::OpsErrorKind;
 use crate::options::SessionOptions;
 use crate::prepare::{

@@ -1,6 +1,6 @@
 //! The state directory: can a run keep its journal there?
 
-use super::report::{Report, split_fix};
+use crate::checks::{Report, split_fix};
 use crate::error::OpsErrorKind;
 use crate::options::SessionOptions;
 use crate::session;
@@ -114,8 +114,8 @@ fn space(dir: &Path, report: &mut Report<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{Check, Status};
     use super::*;
+    use crate::checks::{Check, Status};
 
     async fn looked_at(dir: &Path) -> Vec<Check> {
         let mut report = Report::new(|_: &Check| {});

@@ -2,7 +2,7 @@
 //! and each of their named checks is one of the report.
 
 use super::project::Prepared;
-use super::report::{Check, Report, Status};
+use crate::checks::{Check, Report, Status};
 use crate::execute::assembly::Assembly;
 use crate::overlay::Overlay;
 use std::sync::Arc;
@@ -138,7 +138,7 @@ fn failure(problem: StepProblem, seen: &[Check], report: &mut Report<'_>) {
         return;
     }
     let error = problem.failure.error;
-    let (detail, fix) = super::report::split_fix(&error.message);
+    let (detail, fix) = crate::checks::split_fix(&error.message);
     report.of_step(Check {
         step,
         name: error.code.clone(),

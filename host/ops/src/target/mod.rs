@@ -9,17 +9,18 @@ pub mod local_cloud;
 #[cfg(not(feature = "local-cloud"))]
 #[path = "no_local_cloud.rs"]
 pub mod local_cloud;
+mod platform;
 mod registry;
 mod server;
 mod ssh_target;
 mod user;
 mod vers;
-pub(crate) mod vm;
+mod vm;
 mod world;
 
 pub use given::{WorldFactory, WorldParts};
 
-use super::doctor::Report;
+use super::checks::Report;
 use super::error::OpsError;
 use super::session::Session;
 use async_trait::async_trait;

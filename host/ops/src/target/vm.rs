@@ -1,8 +1,9 @@
 //! VMs: of the platform, and of the local cloud, which speaks the same protocols.
 
+use super::platform;
 use super::world::{self, Connection, FactHostKeys, unusable};
 use super::{ResolvedTarget, WorldParts};
-use crate::doctor::{Report, platform};
+use crate::checks::Report;
 use crate::error::OpsError;
 use async_trait::async_trait;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The Vers API and the VM's state there.
 
-use super::report::{Report, split_fix};
+use crate::checks::{Report, split_fix};
 use crate::error::OpsErrorKind;
 use crate::target::vm::ResolvedVm;
 use std::time::{Duration, Instant};
@@ -127,8 +127,8 @@ fn state(vm: &VmId, state: &VmState, report: &mut Report<'_>) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{Check, Status};
     use super::*;
+    use crate::checks::{Check, Status};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use vdeploy_core::capability::secrets::SecretValue;
