@@ -100,6 +100,21 @@ impl Grants {
         self.snapshot.contains(&scope)
     }
 
+    /// What is granted of a capability, scope by scope; nothing of one without scopes.
+    pub fn scopes(&self, capability: Capability) -> Vec<String> {
+        fn texts<T: ToString>(scopes: &[T]) -> Vec<String> {
+            scopes.iter().map(T::to_string).collect()
+        }
+        match capability {
+            Capability::Ssh => texts(&self.ssh),
+            Capability::Http => texts(&self.http),
+            Capability::Secrets => texts(&self.secrets),
+            Capability::SecretsReveal => texts(&self.secrets_reveal),
+            Capability::Snapshot => texts(&self.snapshot),
+            Capability::State => Vec::new(),
+        }
+    }
+
     /// Adds one scope.
     ///
     /// # Errors

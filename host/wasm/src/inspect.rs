@@ -7,13 +7,9 @@ use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
 use vdeploy_core::clean;
-use vdeploy_core::ids::{PluginName, is_name};
-use vdeploy_scope::Grants;
-use vdeploy_scope::HttpScope;
-use vdeploy_scope::SecretScope;
-use vdeploy_scope::SnapshotScope;
-use vdeploy_scope::SshScope;
+use vdeploy_core::ids::PluginName;
 use vdeploy_scope::manifest::{Manifest, Request};
+use vdeploy_scope::{Capability, Grants};
 
 /// The powers of a plugin, for people and for `--json`.
 #[derive(Clone, Debug, Serialize)]
@@ -100,14 +96,8 @@ fn requested(manifest: &Manifest) -> Grants {
         capability, scope, ..
     } in &manifest.requests
     {
-        match capability.as_str() {
-            "ssh" => grants.ssh.extend(SshScope::parse(scope)),
-            "http" => grants.http.extend(HttpScope::parse(scope)),
-            "secrets" => grants.secrets.extend(SecretScope::parse(scope)),
-            "secrets-reveal" if is_name(scope) => grants.secrets_reveal.push(scope.clone()),
-            "snapshot" => grants.snapshot.extend(SnapshotScope::parse(scope)),
-            "state" => grants.state = true,
-            _ => {}
+        if let Some(capability) = Capability::from_name(capability) {
+            let _ = grants.add(capability, scope);
         }
     }
     grants

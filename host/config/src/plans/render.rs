@@ -5,11 +5,11 @@ use crate::project::Project;
 use crate::read::duration;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 use vdeploy_core::clean;
 use vdeploy_core::ids::is_name;
 use vdeploy_core::plan::{OnFailure, Plan, Retry, RollbackTo, Step};
-use vdeploy_scope::Grants;
+use vdeploy_scope::{Capability, Grants};
 
 /// The plan with everything it inherits, and the plugins it uses with their
 /// grants, each explained in a comment.
@@ -88,32 +88,19 @@ fn render_step(out: &mut String, header: &str, step: &Step) {
 }
 
 fn render_grants(out: &mut String, name: &str, grants: &Grants) {
-    fn line<T: Display>(out: &mut String, key: &str, items: &[T]) {
-        match items {
-            [] => {}
-            [one] => {
-                let _ = writeln!(out, "{key} = [{}]", string(&one.to_string()));
-            }
-            many => {
-                let _ = writeln!(out, "{key} = [");
-                for item in many {
-                    let _ = writeln!(out, "  {},", string(&item.to_string()));
-                }
-                let _ = writeln!(out, "]");
-            }
-        }
-    }
     if *grants == Grants::default() {
         return;
     }
     let _ = writeln!(out, "[plugins.{name}.grants]");
-    line(out, "ssh", &grants.ssh);
-    line(out, "http", &grants.http);
-    line(out, "secrets", &grants.secrets);
-    line(out, "secrets-reveal", &grants.secrets_reveal);
-    line(out, "snapshot", &grants.snapshot);
-    if grants.state {
-        let _ = writeln!(out, "state = true");
+    for key in Capability::ALL.into_iter().filter(|it| grants.gives(*it)) {
+        let _ = match grants.scopes(key).as_slice() {
+            [] => writeln!(out, "{key} = true"),
+            [one] => writeln!(out, "{key} = [{}]", string(one)),
+            many => {
+                let lines = many.iter().map(|one| format!("  {},\n", string(one)));
+                writeln!(out, "{key} = [\n{}]", lines.collect::<String>())
+            }
+        };
     }
 }
 

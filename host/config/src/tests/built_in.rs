@@ -1,6 +1,7 @@
 //! The project that is built in: its plans, and what its plugins are granted.
 
 use super::*;
+use vdeploy_scope::Capability;
 
 #[test]
 fn the_built_in_project_has_its_plans() {
@@ -97,16 +98,10 @@ fn built_in_grants_are_the_requests_of_the_manifests() {
             .collect();
         let grants = &project.plugin(&name.into()).unwrap().grants;
         let mut given = Vec::new();
-        given.extend(grants.ssh.iter().map(|s| format!("ssh {s}")));
-        given.extend(grants.http.iter().map(|s| format!("http {s}")));
-        given.extend(grants.secrets.iter().map(|s| format!("secrets {s}")));
-        given.extend(
-            grants
-                .secrets_reveal
-                .iter()
-                .map(|s| format!("secrets-reveal {s}")),
-        );
-        given.extend(grants.snapshot.iter().map(|s| format!("snapshot {s}")));
+        for capability in Capability::ALL {
+            let scopes = grants.scopes(capability).into_iter();
+            given.extend(scopes.map(|scope| format!("{capability} {scope}")));
+        }
         given.extend(grants.state.then(|| "state".to_owned()));
         asked.sort();
         given.sort();
