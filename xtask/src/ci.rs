@@ -39,5 +39,12 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         "-D",
         "warnings",
     ]))?;
+    heading("without the local cloud");
+    command::run(command::cargo(&workspace.root).args([
+        "check",
+        "--locked",
+        "--package=vdeploy",
+        "--no-default-features",
+    ]))?;
     test::run(workspace, false, &[])
 }
