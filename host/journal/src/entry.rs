@@ -90,7 +90,7 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         provider: Option<PluginName>,
     },
-    /// The operator chose to go on without a snapshot.
+    /// The operator chose to continue without a snapshot.
     SnapshotWaived {
         /// The words given on the command line.
         reason: String,

@@ -110,7 +110,7 @@ impl NoSnapshots {
             codes::SNAPSHOT_UNSUPPORTED,
             "this target is a server, and no platform takes snapshots of it; let a snapshot \
              plugin of the plan take them (`archive` packs directories and can restore them), or \
-             go on without one: `--without-snapshot \"REASON\"`",
+             continue without one: `--without-snapshot \"REASON\"`",
         )
     }
 }

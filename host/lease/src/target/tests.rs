@@ -247,7 +247,7 @@ async fn who_loses_it_to_another_run_is_marked_until_it_has_it_again() {
     assert!(mark("01A").is_symlink());
 }
 
-/// Who resumes a run is told who has changed something since.
+/// A resumed run learns which run has changed something since.
 #[tokio::test]
 async fn who_has_changed_the_target_last_is_told_to_the_taker() {
     let homes = Homes::new();

@@ -10,7 +10,7 @@ use vdeploy_journal::{Entry, RunView, Store, StoreError};
 use vdeploy_lease::LeaseHolder;
 use vdeploy_lease::reclaim::DeadRun;
 
-/// The three ways, as commands. From a rollback there is no way back: the run
+/// The three ways, as commands. A rollback has no rollback point: the run
 /// that it rolls back is rolled back once more.
 pub fn ways(record: &RunRecord) -> [String; 3] {
     let run = &record.id;
@@ -112,13 +112,13 @@ pub fn replace(
 }
 
 /// No run of the target was interrupted; one of another target is named.
-fn none_cut_off(store: &dyn Store, target: &TargetName, what: &str) -> OpsError {
+fn none_interrupted(store: &dyn Store, target: &TargetName, what: &str) -> OpsError {
     let error = OpsError::usage(format!(
         "no run on the target `{target}` was interrupted; there is nothing to {what}"
     ));
     let runs = store.runs(None, u32::MAX).unwrap_or_default();
     let others: BTreeSet<&TargetName> = runs.iter().map(|run| &run.target).collect();
-    let cut_off: Vec<String> = others
+    let found: Vec<String> = others
         .into_iter()
         .filter_map(|other| interrupted::of_target(store, other).ok().flatten())
         .map(|found| {
@@ -128,9 +128,9 @@ fn none_cut_off(store: &dyn Store, target: &TargetName, what: &str) -> OpsError 
             )
         })
         .collect();
-    error.hint(match cut_off.is_empty() {
+    error.hint(match found.is_empty() {
         true => "`vdeploy runs list` shows the runs".to_owned(),
-        false => format!("interrupted is {}; name it", cut_off.join(", ")),
+        false => format!("interrupted: {}; name it", found.join(", ")),
     })
 }
 
@@ -146,7 +146,7 @@ pub fn find(
         let found = interrupted::of_target(store, target)?;
         return match found {
             Some(found) => Ok(found.record),
-            None => Err(none_cut_off(store, target, what)),
+            None => Err(none_interrupted(store, target, what)),
         };
     };
     let record = store.run(named)?;

@@ -49,7 +49,7 @@ fn the_ways_of_a_run_whose_process_is_gone_are_named_at_once() {
         ),
         "{text}"
     );
-    // From a rollback there is no way back.
+    // A rollback has no rollback point.
     let text = said(&store_with("01A", "infra", Some("010"), &[change()]));
     assert!(text.contains("  vdeploy rollback 010   bring"), "{text}");
     let text = said(&store_with("01A", "infra", None, &[]));
@@ -81,7 +81,7 @@ fn a_run_that_was_cut_off_on_another_target_is_named() {
     let error = find(&store, None, &"infra".into(), "resume").unwrap_err();
     assert_eq!(
         error.hint.as_deref(),
-        Some("interrupted is run 01A on the target `local`; name it")
+        Some("interrupted: run 01A on the target `local`; name it")
     );
     let found = find(&store, None, &"local".into(), "resume").unwrap();
     assert_eq!(found.id.as_str(), "01A");

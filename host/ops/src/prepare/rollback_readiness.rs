@@ -119,12 +119,12 @@ fn no_snapshot(plan: &Plan, question: &Question<'_>) -> OpsError {
         true => format!(
             "either let the rollback archive what is there now: put into vdeploy.toml\n\
              \n[plans.rollback]\nextends = \"{ROLLBACK_SSH}\"\n\
-             \nor go on without, which is recorded: add `--without-snapshot \"REASON\"`"
+             \nor continue without one, which is recorded: add `--without-snapshot \"REASON\"`"
         ),
         false => format!(
             "either let the plan archive the directories before it changes them: put into vdeploy.toml\n\
              \n[plans.{name}]\nextends = \"{}-ssh\"\n\
-             \nor go on without, which is recorded and leaves only git as the rollback point: add \
+             \nor continue without one, which is recorded and leaves only git as the rollback point: add \
              `--without-snapshot \"REASON\"`",
             match name.as_str() {
                 "restart" => "restart",
